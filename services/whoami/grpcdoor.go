@@ -1,0 +1,97 @@
+package whoami
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
+
+	whoamiv1 "trivet/gen/whoami/v1"
+)
+
+// grpcServer is the gRPC door: the service, its health and, if asked for, reflection.
+func (d *door) grpcServer(service whoamiv1.WhoAmIServiceServer, healthy *health.Server, reflect bool) *grpc.Server {
+	server := grpc.NewServer(
+		grpc.UnaryInterceptor(d.unary),
+		grpc.StreamInterceptor(d.stream),
+		// Without it an unknown method never reaches an interceptor, and its answer would name no instance.
+		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+			method, _ := grpc.MethodFromServerStream(stream)
+			return status.Errorf(codes.Unimplemented, "no such method: %s", method)
+		}),
+	)
+	whoamiv1.RegisterWhoAmIServiceServer(server, service)
+	healthv1.RegisterHealthServer(server, healthy)
+	if reflect {
+		reflection.Register(server)
+	}
+	return server
+}
+
+// unary does for a unary call what middleware does at the HTTP door.
+func (d *door) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (answer any, err error) {
+	ctx, c := arriving(ctx)
+	defer d.observe(ctx, c, info.FullMethod)(&err)
+	if err := grpc.SetHeader(ctx, d.headers(c)); err != nil {
+		return nil, err
+	}
+	return handler(ctx, req)
+}
+
+// stream does the same for a stream, and ends it when the instance drains: a stream has no end of its own to wait for.
+func (d *door) stream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+	ctx, c := arriving(stream.Context())
+	defer d.observe(ctx, c, info.FullMethod)(&err)
+	if err := stream.SetHeader(d.headers(c)); err != nil {
+		return err
+	}
+	ctx, done := until(ctx, d.life.closing, errReconnect)
+	defer done()
+	err = handler(service, endingStream{stream, ctx})
+	if err != nil && errors.Is(context.Cause(ctx), errReconnect) {
+		d.life.streamsEnded.Add(1)
+		return errReconnect
+	}
+	return err
+}
+
+// arriving names a call and puts it into its context.
+func arriving(ctx context.Context) (context.Context, call) {
+	c := call{requestID(first(ctx, requestIDHeader)), protocolGRPC}
+	return withCall(ctx, c), c
+}
+
+// first is the first value of the caller's metadata under key; the case of key counts for nothing.
+func first(ctx context.Context, key string) string {
+	if values := metadata.ValueFromIncomingContext(ctx, key); len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+func (d *door) headers(c call) metadata.MD {
+	return metadata.Pairs(instanceHeader, d.instance, requestIDHeader, c.id)
+}
+
+// observe records the arrival of a call. The function returned must be deferred: it turns a panic into INTERNAL, and
+// records and logs the end.
+func (d *door) observe(ctx context.Context, c call, method string) func(*error) {
+	began := time.Now()
+	complete := d.records.arrive(c, method, first(ctx, "grpc-previous-rpc-attempts"))
+	return func(err *error) {
+		if p := recover(); p != nil {
+			d.panicked(p, c, method)
+			*err = status.Error(codes.Internal, internal)
+		}
+		code := status.Code(*err)
+		complete(code.String())
+		d.log.Debug("call", "protocol", c.protocol, "method", method, "code", code, "id", c.id, "took", time.Since(began))
+	}
+}

@@ -1,0 +1,95 @@
+package whoami
+
+import (
+	"context"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	whoamiv1 "trivet/gen/whoami/v1"
+	"trivet/internal/buildinfo"
+)
+
+// Bounds and default of a watch's interval, as the proto promises them.
+const (
+	leastInterval   = 10 * time.Millisecond
+	mostInterval    = time.Hour
+	defaultInterval = time.Second
+)
+
+// service is the one implementation, which both doors serve. What it tells of a call it reads from the context: the
+// peer, the metadata, and the call that the door put there.
+type service struct {
+	whoamiv1.UnimplementedWhoAmIServiceServer
+	instance, environment, hostname, version string
+	start                                    *timestamppb.Timestamp
+}
+
+func newService(c Config) (*service, error) {
+	hostname, err := os.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	return &service{
+		instance: c.Instance, environment: c.Environment, hostname: hostname,
+		version: buildinfo.String(), start: timestamppb.Now(),
+	}, nil
+}
+
+// WhoAmI implements the RPC of that name.
+func (s *service) WhoAmI(ctx context.Context, _ *whoamiv1.WhoAmIRequest) (*whoamiv1.WhoAmIResponse, error) {
+	call := callFrom(ctx)
+	answer := &whoamiv1.WhoAmIResponse{
+		Instance: s.instance, Environment: s.environment, Hostname: s.hostname, Version: s.version, StartTime: s.start,
+		Protocol: string(call.protocol),
+		Caller:   &whoamiv1.Caller{RequestId: call.id, ForwardedFor: forwardedFor(ctx)},
+	}
+	if p, ok := peer.FromContext(ctx); ok {
+		answer.Caller.PeerAddress = p.Addr.String()
+		if local, ok := p.LocalAddr.(*net.TCPAddr); ok {
+			answer.Port = uint32(local.Port)
+		}
+	}
+	return answer, nil
+}
+
+// forwardedFor is X-Forwarded-For as it arrived, several joined as one header would have them.
+func forwardedFor(ctx context.Context) string {
+	return strings.Join(metadata.ValueFromIncomingContext(ctx, "x-forwarded-for"), ", ")
+}
+
+// WatchWhoAmI implements the RPC of that name. It ends when its context does: the caller went away, or the door ended
+// the stream because the instance drains.
+func (s *service) WatchWhoAmI(req *whoamiv1.WatchWhoAmIRequest, stream grpc.ServerStreamingServer[whoamiv1.WatchWhoAmIResponse]) error {
+	interval := defaultInterval
+	if asked := req.GetInterval(); asked != nil {
+		// AsDuration saturates, so what does not fit is out of bounds as well.
+		if interval = asked.AsDuration(); !asked.IsValid() || interval < leastInterval || interval > mostInterval {
+			return status.Errorf(codes.InvalidArgument, "interval is %v: want %v to %v", interval, leastInterval, mostInterval)
+		}
+	}
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for sequence := uint64(1); ; sequence++ {
+		answer, err := s.WhoAmI(stream.Context(), nil)
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(&whoamiv1.WatchWhoAmIResponse{Sequence: sequence, Answer: answer}); err != nil {
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-stream.Context().Done():
+			return status.FromContextError(stream.Context().Err()).Err()
+		}
+	}
+}
