@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"trivet/internal/nearest"
 	"trivet/services/whoami"
 )
 
@@ -66,7 +67,7 @@ func (c *call) word(word string, first bool) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("unknown command %q: did you mean %s? Without a command whoami serves", word, whoami.Nearest(word, commands))
+	return fmt.Errorf("unknown command %q: did you mean %s? Without a command whoami serves", word, nearest.Name(word, commands))
 }
 
 // unknown adds the nearest flag to flag's own error about an unknown one.
@@ -79,7 +80,7 @@ func unknown(err error) error {
 	for _, s := range whoami.Settings() {
 		known = append(known, s.Flag)
 	}
-	return fmt.Errorf("unknown flag --%s: did you mean --%s?", name, whoami.Nearest(name, known))
+	return fmt.Errorf("unknown flag --%s: did you mean --%s?", name, nearest.Name(name, known))
 }
 
 // help prints the manual.

@@ -111,6 +111,9 @@ func (t text) validate(source map[string]string) (Config, error) {
 func (c *checker) port(name, value string) uint16 {
 	port, err := strconv.ParseUint(value, 10, 16)
 	c.want(err == nil && port > 0, name, value)
+	if err != nil {
+		return 0 // For a number that is too large, ParseUint gives the largest.
+	}
 	return uint16(port)
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/sethvargo/go-envconfig"
+
+	"trivet/internal/nearest"
 )
 
 // text is every setting as its user writes it: what go-envconfig fills. It holds strings alone, because go-envconfig
@@ -118,7 +120,7 @@ func (s Sources) envFile() (map[string]envLine, error) {
 	byName := make(map[string]envLine)
 	for _, l := range lines {
 		if !slices.Contains(known, l.name) {
-			faults = append(faults, fmt.Errorf("%s:%d: unknown setting %s: did you mean %s?", s.EnvFile, l.line, l.name, Nearest(l.name, known)))
+			faults = append(faults, fmt.Errorf("%s:%d: unknown setting %s: did you mean %s?", s.EnvFile, l.line, l.name, nearest.Name(l.name, known)))
 		}
 		byName[l.name] = l
 	}

@@ -1,0 +1,289 @@
+package gateway_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	whoamiv1 "trivet/gen/whoami/v1"
+	"trivet/gateway"
+)
+
+// implementation answers by a function, which sees what the gateway put into the context.
+type implementation struct {
+	whoamiv1.UnimplementedWhoAmIServiceServer
+	answer func(context.Context) (*whoamiv1.WhoAmIResponse, error)
+}
+
+func (i implementation) WhoAmI(ctx context.Context, _ *whoamiv1.WhoAmIRequest) (*whoamiv1.WhoAmIResponse, error) {
+	return i.answer(ctx)
+}
+
+func serve(t *testing.T, answer func(context.Context) (*whoamiv1.WhoAmIResponse, error)) *httptest.Server {
+	t.Helper()
+	rest, err := gateway.New(implementation{answer: answer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(gateway.Routes(map[string]http.Handler{"/": rest, "/openapi.json": gateway.OpenAPI()}))
+	t.Cleanup(server.Close)
+	return server
+}
+
+func ok(context.Context) (*whoamiv1.WhoAmIResponse, error) {
+	return &whoamiv1.WhoAmIResponse{Instance: "whoami-1"}, nil
+}
+
+// ask sends a request with headers given as name, value, name, value.
+func ask(t *testing.T, server *httptest.Server, method, path string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pair := range slices.Chunk(headers, 2) {
+		r.Header.Add(pair[0], pair[1])
+	}
+	answer, err := server.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer, string(body)
+}
+
+func TestTheImplementationSeesThePeerAsOverGRPC(t *testing.T) {
+	t.Parallel()
+	var seen *peer.Peer
+	server := serve(t, func(ctx context.Context) (*whoamiv1.WhoAmIResponse, error) {
+		seen, _ = peer.FromContext(ctx)
+		return ok(ctx)
+	})
+	ask(t, server, "GET", "/")
+	if seen == nil {
+		t.Fatal("no peer in the context")
+	}
+	if got, want := seen.LocalAddr.String(), server.Listener.Addr().String(); got != want {
+		t.Errorf("local address %s, want %s", got, want)
+	}
+	if got := seen.Addr.String(); !strings.HasPrefix(got, "127.0.0.1:") {
+		t.Errorf("peer %s, want one on 127.0.0.1", got)
+	}
+}
+
+func TestOnlySomeHeadersGoInwards(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		headers []string
+		key     string
+		want    []string
+	}{
+		{"no X-Forwarded-For stays none", nil, "x-forwarded-for", nil},
+		{"X-Forwarded-For is as it arrived", []string{"X-Forwarded-For", "192.0.2.1"}, "x-forwarded-for", []string{"192.0.2.1"}},
+		{"several X-Forwarded-For are joined", []string{"X-Forwarded-For", "192.0.2.1", "X-Forwarded-For", "192.0.2.2"}, "x-forwarded-for", []string{"192.0.2.1, 192.0.2.2"}},
+		{"X-Forwarded-Proto passes", []string{"X-Forwarded-Proto", "https"}, "x-forwarded-proto", []string{"https"}},
+		{"X-Request-Id passes", []string{"X-Request-Id", "abc"}, "x-request-id", []string{"abc"}},
+		{"traceparent passes", []string{"Traceparent", "00-1-2-01"}, "traceparent", []string{"00-1-2-01"}},
+		{"Authorization stays out", []string{"Authorization", "Bearer x"}, "authorization", nil},
+		{"Cookie stays out", []string{"Cookie", "a=b"}, "cookie", nil},
+		{"Grpc-Metadata-* stays out", []string{"Grpc-Metadata-X-Instance", "forged"}, "x-instance", nil},
+		{"X-Instance stays out", []string{"X-Instance", "forged"}, "x-instance", nil},
+		{"Grpc-Metadata-X-Forwarded-For stays out", []string{"Grpc-Metadata-X-Forwarded-For", "6.6.6.6"}, "x-forwarded-for", nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var seen metadata.MD
+			server := serve(t, func(ctx context.Context) (*whoamiv1.WhoAmIResponse, error) {
+				seen, _ = metadata.FromIncomingContext(ctx)
+				return ok(ctx)
+			})
+			ask(t, server, "GET", "/", test.headers...)
+			if got := seen.Get(test.key); !slices.Equal(got, test.want) {
+				t.Errorf("%s is %q, want %q; all: %v", test.key, got, test.want, seen)
+			}
+		})
+	}
+}
+
+func TestGrpcTimeoutOfACallerSetsNoDeadline(t *testing.T) {
+	t.Parallel()
+	server := serve(t, func(ctx context.Context) (*whoamiv1.WhoAmIResponse, error) {
+		if _, has := ctx.Deadline(); has {
+			return nil, status.Error(codes.Internal, "a deadline came in")
+		}
+		return ok(ctx)
+	})
+	if answer, body := ask(t, server, "GET", "/", "Grpc-Timeout", "1S"); answer.StatusCode != 200 {
+		t.Errorf("%d: %s", answer.StatusCode, body)
+	}
+}
+
+func TestHeadersOfTheImplementationGoOutUnderTheirOwnName(t *testing.T) {
+	t.Parallel()
+	server := serve(t, func(ctx context.Context) (*whoamiv1.WhoAmIResponse, error) {
+		if err := grpc.SetHeader(ctx, metadata.Pairs("x-teapot", "yes")); err != nil {
+			return nil, err
+		}
+		return ok(ctx)
+	})
+	answer, _ := ask(t, server, "GET", "/")
+	if got := answer.Header.Get("X-Teapot"); got != "yes" {
+		t.Errorf("X-Teapot is %q, want yes; all: %v", got, answer.Header)
+	}
+	for name := range maps.Keys(answer.Header) {
+		if strings.HasPrefix(name, "Grpc-") {
+			t.Errorf("%s went out", name)
+		}
+	}
+}
+
+func TestMethodsAndPaths(t *testing.T) {
+	t.Parallel()
+	server := serve(t, ok)
+	for _, test := range []struct {
+		method, path string
+		status       int
+		code         float64 // gRPC code in the body; -1 for no error
+		allow        string
+	}{
+		{"GET", "/", 200, -1, ""},
+		{"GET", "/?x=1", 200, -1, ""},
+		{"HEAD", "/", 200, -1, ""},
+		{"OPTIONS", "/", 204, -1, allowed},
+		{"POST", "/", 405, 12, allowed},
+		{"PUT", "/", 405, 12, allowed},
+		{"DELETE", "/", 405, 12, allowed},
+		{"PATCH", "/openapi.json", 405, 12, allowed},
+		{"GET", "/openapi.json", 200, -1, ""},
+		{"HEAD", "/openapi.json", 200, -1, ""},
+		{"GET", "/nope", 404, 5, ""},
+		{"POST", "/nope", 404, 5, ""},
+		{"GET", "//", 404, 5, ""},
+		{"GET", "/%ff", 404, 5, ""},
+		{"GET", "/whoami.v1.WhoAmIService/WhoAmI", 404, 5, ""},
+	} {
+		t.Run(test.method+" "+test.path, func(t *testing.T) {
+			t.Parallel()
+			answer, body := ask(t, server, test.method, test.path)
+			if answer.StatusCode != test.status || answer.Header.Get("Allow") != test.allow {
+				t.Errorf("%d, Allow %q; want %d, %q", answer.StatusCode, answer.Header.Get("Allow"), test.status, test.allow)
+			}
+			if test.method == "HEAD" || test.status == 204 {
+				if body != "" {
+					t.Errorf("body %q, want none", body)
+				}
+				return
+			}
+			wantJSON(t, answer, body, test.code)
+		})
+	}
+}
+
+const allowed = "GET, HEAD, OPTIONS"
+
+// wantJSON checks content type, the newline and, unless it is -1, the gRPC code of an error.
+func wantJSON(t *testing.T, answer *http.Response, body string, code float64) {
+	t.Helper()
+	if got := answer.Header.Get("Content-Type"); got != "application/json" {
+		t.Errorf("Content-Type %q, want application/json", got)
+	}
+	if !strings.HasSuffix(body, "}\n") {
+		t.Errorf("no newline at the end of %q", body)
+	}
+	var object map[string]any
+	if err := json.Unmarshal([]byte(body), &object); err != nil {
+		t.Fatalf("%v: %q", err, body)
+	}
+	if code == -1 {
+		return
+	}
+	if object["code"] != code || object["message"] == "" || object["details"] == nil {
+		t.Errorf("%s: want code %v, a message, details", body, code)
+	}
+}
+
+func TestHEADTellsTheLengthOfGET(t *testing.T) {
+	t.Parallel()
+	server := serve(t, ok)
+	head, _ := ask(t, server, "HEAD", "/")
+	_, body := ask(t, server, "GET", "/")
+	if head.ContentLength != int64(len(body)) {
+		t.Errorf("Content-Length %d, want %d", head.ContentLength, len(body))
+	}
+}
+
+func TestMethodOverrideIsRefused(t *testing.T) {
+	t.Parallel()
+	server := serve(t, ok)
+	answer, _ := ask(t, server, "POST", "/", "X-HTTP-Method-Override", "GET", "Content-Type", "application/x-www-form-urlencoded")
+	if answer.StatusCode != 405 {
+		t.Errorf("%d, want 405", answer.StatusCode)
+	}
+}
+
+func TestErrorsOfTheImplementationAreJSONWithTheirCode(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		err    error
+		status int
+		code   float64
+	}{
+		{status.Error(codes.Unavailable, "draining"), 503, 14},
+		{status.Error(codes.InvalidArgument, "no"), 400, 3},
+		{status.Error(codes.NotFound, "no"), 404, 5},
+		{status.Error(codes.ResourceExhausted, "no"), 429, 8},
+		{io.ErrUnexpectedEOF, 500, 2},
+		{status.Error(codes.Internal, "not UTF-8: \xff"), 500, 13},
+	} {
+		t.Run(test.err.Error(), func(t *testing.T) {
+			t.Parallel()
+			server := serve(t, func(context.Context) (*whoamiv1.WhoAmIResponse, error) { return nil, test.err })
+			answer, body := ask(t, server, "GET", "/")
+			if answer.StatusCode != test.status {
+				t.Errorf("%d, want %d", answer.StatusCode, test.status)
+			}
+			wantJSON(t, answer, body, test.code)
+		})
+	}
+}
+
+func TestUnsetFieldsAreShownAndBytesAreStable(t *testing.T) {
+	t.Parallel()
+	_, body := ask(t, serve(t, ok), "GET", "/")
+	want := `{"instance":"whoami-1","port":0,"protocol":"","environment":"","hostname":"","version":"","startTime":null,"caller":null}` + "\n"
+	if body != want {
+		t.Errorf("got  %s\nwant %s", body, want)
+	}
+}
+
+func TestOpenAPIIsSwagger2(t *testing.T) {
+	t.Parallel()
+	_, body := ask(t, serve(t, ok), "GET", "/openapi.json")
+	var file struct {
+		Swagger string
+		Paths   map[string]map[string]any
+	}
+	if err := json.Unmarshal([]byte(body), &file); err != nil {
+		t.Fatal(err)
+	}
+	if file.Swagger != "2.0" || file.Paths["/"]["get"] == nil || len(file.Paths) != 1 {
+		t.Errorf("swagger %q, paths %v", file.Swagger, file.Paths)
+	}
+}

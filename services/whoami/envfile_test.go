@@ -1,0 +1,89 @@
+package whoami
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestParseEnv(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, in, value string }{
+		{"plain", "A=b", "b"},
+		{"export", "export A=b", "b"},
+		{"white space around", "  A = b  ", "b"},
+		{"comment behind", "A=b # c", "b"},
+		{"a hash inside is a value", "A=b#c", "b#c"},
+		{"comment only", "A=# c", ""},
+		{"double quotes", `A="b # c"`, "b # c"},
+		{"single quotes", `A='b "c"'`, `b "c"`},
+		{"comment behind quotes", `A="b" # c`, "b"},
+		{"an equals sign in the value", "A=b=c", "b=c"},
+		{"empty", "A=", ""},
+		{"carriage return", "A=b\r", "b"},
+		{"byte order mark", "\ufeffA=b", "b"},
+		{"comments and blank lines", "# x\n\n  # y\nA=b", "b"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			lines, err := parseEnv(strings.NewReader(test.in), "f")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(lines) != 1 || lines[0].name != "A" || lines[0].value != test.value {
+				t.Errorf("%v, want A=%s", lines, test.value)
+			}
+		})
+	}
+}
+
+func TestParseEnvTellsAllFaultyLines(t *testing.T) {
+	t.Parallel()
+	lines, err := parseEnv(strings.NewReader("no sign\nA=1\n=x\n1A=x\nB='open\nC=\"x\" y\n"), "f.env")
+	want := `f.env:1: want NAME=value, have "no sign"
+f.env:3: want NAME=value, have "=x"
+f.env:4: want NAME=value, have "1A=x"
+f.env:5: want one closing ' at the end, have "B='open"
+f.env:6: want one closing " at the end, have "C=\"x\" y"`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+	if !slices.Equal(lines, []envLine{{"A", "1", 2}}) {
+		t.Errorf("read %v beside the faults", lines)
+	}
+}
+
+func TestUnreadableEnvFiles(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{filepath.Join(t.TempDir(), "none"), t.TempDir()} {
+		if _, err := readEnvFile(path); err == nil || !strings.HasPrefix(err.Error(), "--env-file "+path+": ") {
+			t.Errorf("%v, want one that names --env-file %s", err, path)
+		}
+	}
+}
+
+func FuzzParseEnv(f *testing.F) {
+	for _, seed := range []string{"A=b", "export A='b'", "A=\"b\" # c", "# x", "A=b #c\n\nB=", "=\n"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		lines, err := parseEnv(strings.NewReader(in), "f")
+		count := strings.Count(in, "\n") + 1
+		for _, l := range lines {
+			if !isName(l.name) || l.line < 1 || l.line > count || strings.ContainsAny(l.value, "\n") {
+				t.Errorf("%+v from %q (%v)", l, in, err)
+			}
+		}
+		// What was read, written again with quotes, reads the same.
+		for _, l := range lines {
+			if strings.ContainsAny(l.value, `"`) {
+				continue
+			}
+			again, err := parseEnv(strings.NewReader(l.name+`="`+l.value+`"`), "f")
+			if err != nil || len(again) != 1 || again[0].value != l.value {
+				t.Errorf("%+v read again as %v, %v", l, again, err)
+			}
+		}
+	})
+}

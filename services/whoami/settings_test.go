@@ -1,0 +1,186 @@
+package whoami
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sethvargo/go-envconfig"
+)
+
+// load loads from environment variables alone.
+func load(t *testing.T, environ map[string]string) (Config, error) {
+	t.Helper()
+	c, _, err := Load(t.Context(), Sources{Environ: envconfig.MapLookuper(environ)})
+	return c, err
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	c, err := load(t, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.HTTPAddr() != "127.0.0.1:8000" || c.GRPCAddr() != "127.0.0.1:9000" || c.Instance != "whoami-8000" ||
+		c.Environment != "dev" || !c.Reflection || c.DrainTimeout.Seconds() != 10 || c.DrainDelay != 0 || c.LogFormat != "text" {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestWhatIsDerived(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		environ map[string]string
+		has     func(Config) bool
+	}{
+		{"gRPC is HTTP + 1000", map[string]string{"HTTP_PORT": "8002"}, func(c Config) bool { return c.GRPCPort == 9002 }},
+		{"unless set", map[string]string{"HTTP_PORT": "8002", "GRPC_PORT": "7"}, func(c Config) bool { return c.GRPCPort == 7 }},
+		{"8001 is whoami-1", map[string]string{"HTTP_PORT": "8001"}, func(c Config) bool { return c.Instance == "whoami-1" }},
+		{"8060 is whoami-60", map[string]string{"HTTP_PORT": "8060"}, func(c Config) bool { return c.Instance == "whoami-60" }},
+		{"8061 is its port", map[string]string{"HTTP_PORT": "8061"}, func(c Config) bool { return c.Instance == "whoami-8061" }},
+		{"reflection is off in prod", map[string]string{"ENVIRONMENT": "prod"}, func(c Config) bool { return !c.Reflection }},
+		{"on in qa", map[string]string{"ENVIRONMENT": "qa"}, func(c Config) bool { return c.Reflection }},
+		{"on in prod if set", map[string]string{"ENVIRONMENT": "prod", "REFLECTION": "true"}, func(c Config) bool { return c.Reflection }},
+		{"off in dev if set", map[string]string{"REFLECTION": "false"}, func(c Config) bool { return !c.Reflection }},
+		{"empty counts as unset", map[string]string{"HTTP_PORT": "", "LOG_LEVEL": ""}, func(c Config) bool { return c.HTTPPort == 8000 }},
+		{"IPv6", map[string]string{"BIND": "::1"}, func(c Config) bool { return c.HTTPAddr() == "[::1]:8000" }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			if c, err := load(t, test.environ); err != nil || !test.has(c) {
+				t.Errorf("%+v, %v", c, err)
+			}
+		})
+	}
+}
+
+func TestEachFault(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		environ map[string]string
+		want    string
+	}{
+		{map[string]string{"HTTP_PORT": "0"}, "HTTP_PORT=0 (environment): want a port, 1 to 65535"},
+		{map[string]string{"HTTP_PORT": "70000"}, "HTTP_PORT=70000 (environment): want a port, 1 to 65535"},
+		{map[string]string{"HTTP_PORT": "-1"}, "HTTP_PORT=-1 (environment): want a port, 1 to 65535"},
+		{map[string]string{"HTTP_PORT": "banana"}, "HTTP_PORT=banana (environment): want a port, 1 to 65535"},
+		{map[string]string{"GRPC_PORT": "x"}, "GRPC_PORT=x (environment): want a port, 1 to 65535, other than HTTP_PORT"},
+		{map[string]string{"HTTP_PORT": "1", "GRPC_PORT": "1"}, "GRPC_PORT=1 (environment): want a port other than HTTP_PORT, which is the same: each door has its own"},
+		{map[string]string{"HTTP_PORT": "65000"}, "GRPC_PORT=66000 (default): want a port, 1 to 65535: HTTP_PORT + 1000 is none, so set it too"},
+		{map[string]string{"ENVIRONMENT": "mars"}, "ENVIRONMENT=mars (environment): want dev, qa or prod"},
+		{map[string]string{"BIND": "localhost"}, "BIND=localhost (environment): want an IP address"},
+		{map[string]string{"DRAIN_DELAY": "5"}, "DRAIN_DELAY=5 (environment): want a duration, 0s to 10m, like 500ms or 5s"},
+		{map[string]string{"DRAIN_TIMEOUT": "-1s"}, "DRAIN_TIMEOUT=-1s (environment): want a duration, 0s to 10m, like 500ms or 5s"},
+		{map[string]string{"LOG_LEVEL": "loud"}, "LOG_LEVEL=loud (environment): want debug, info, warn or error"},
+		{map[string]string{"LOG_FORMAT": "xml"}, "LOG_FORMAT=xml (environment): want text or json"},
+		{map[string]string{"REFLECTION": "yes"}, "REFLECTION=yes (environment): want true or false"},
+		{map[string]string{"INSTANCE": "a b"}, "INSTANCE=a b (environment): want 1 to 64 of A-Z a-z 0-9 . _ -"},
+	} {
+		t.Run(test.want, func(t *testing.T) {
+			t.Parallel()
+			if _, err := load(t, test.environ); err == nil || err.Error() != test.want {
+				t.Errorf("got  %v\nwant %s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestEveryFaultAtOnceWithItsSource(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "qa.env")
+	if err := os.WriteFile(file, []byte("ENVIRONMENT=mars\nHTTP_PROT=1\nlog level\nLOG_FORMAT=xml\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := Load(t.Context(), Sources{
+		Flags: map[string]string{"HTTP_PORT": "banana"}, Environ: envconfig.MapLookuper(map[string]string{"BIND": "here"}), EnvFile: file,
+	})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		"HTTP_PORT=banana (--port): want a port, 1 to 65535",
+		"BIND=here (environment): want an IP address",
+		"ENVIRONMENT=mars (" + file + ":1): want dev, qa or prod",
+		file + ":2: unknown setting HTTP_PROT: did you mean HTTP_PORT?",
+		file + `:3: want NAME=value, have "log level"`,
+		"LOG_FORMAT=xml (" + file + ":4): want text or json",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in\n%v", want, err)
+		}
+	}
+	if n := strings.Count(err.Error(), "\n") + 1; n != 6 {
+		t.Errorf("%d faults, want 6:\n%v", n, err)
+	}
+	if fault, ok := errors.AsType[Fault](err); !ok || fault.Name == "" {
+		t.Errorf("no Fault in the chain of %v", err)
+	}
+}
+
+func TestAuthority(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "a.env")
+	if err := os.WriteFile(file, []byte("INSTANCE=file\nHTTP_PORT=1\nBIND=127.0.0.2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, values, err := Load(context.Background(), Sources{
+		Flags:   map[string]string{"INSTANCE": "flag"},
+		Environ: envconfig.MapLookuper(map[string]string{"INSTANCE": "environment", "HTTP_PORT": "2"}),
+		EnvFile: file,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"INSTANCE": "flag (--instance)", "HTTP_PORT": "2 (environment)", "BIND": "127.0.0.2 (" + file + ":3)",
+		"GRPC_PORT": "1002 (default)", "LOG_LEVEL": "info (default)",
+	}
+	for _, v := range values {
+		if w := want[v.Name]; w != "" && w != v.Value+" ("+v.Source+")" {
+			t.Errorf("%s is %s (%s), want %s", v.Name, v.Value, v.Source, w)
+		}
+	}
+}
+
+func TestTheShippedEnvFilesAreValid(t *testing.T) {
+	t.Parallel()
+	for _, environment := range []string{"dev", "qa", "prod"} {
+		c, _, err := Load(t.Context(), Sources{Environ: envconfig.MapLookuper(nil), EnvFile: "../../.env." + environment})
+		if err != nil || c.Environment != environment {
+			t.Errorf(".env.%s: %v, environment %q", environment, err, c.Environment)
+		}
+	}
+}
+
+// The example shows every setting, commented out; taking the comments away must give a file that loads.
+func TestTheExampleShowsEverySetting(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../.env.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var live strings.Builder
+	shown := make(map[string]bool)
+	for line := range strings.Lines(string(text)) {
+		if name, _, ok := strings.Cut(line, "="); ok && strings.HasPrefix(line, "#") && line[1] != ' ' {
+			shown[name[1:]] = true
+			live.WriteString(line[1:])
+		}
+	}
+	for _, s := range Settings() {
+		if !shown[s.Name] {
+			t.Errorf(".env.example does not show %s", s.Name)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "live.env")
+	if err := os.WriteFile(file, []byte(live.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Load(t.Context(), Sources{Environ: envconfig.MapLookuper(nil), EnvFile: file}); err != nil {
+		t.Error(err)
+	}
+}
