@@ -1,0 +1,365 @@
+package whoami
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	whoamiv1 "trivet/gen/whoami/v1"
+)
+
+// running is an instance on ports of the kernel's, and a client of each door.
+type running struct {
+	base       string // of the REST door, http://host:port
+	connection *grpc.ClientConn
+	records    string // path
+}
+
+// start runs an instance of service, or of the real one if that is nil, until the test ends.
+func start(t *testing.T, service whoamiv1.WhoAmIServiceServer) running {
+	t.Helper()
+	c, err := load(t, map[string]string{"INSTANCE": "whoami-7", "ENVIRONMENT": "qa"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if service == nil {
+		if service, err = newService(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "records")
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	records, err := openRecorder(path, c.Instance, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, err := newInstance(c, service, records, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest, rpc := listener(t), listener(t)
+	ctx, stop := context.WithCancel(t.Context())
+	over := make(chan error, 1)
+	go func() { over <- i.serve(ctx, rest, rpc) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-over; err != nil {
+			t.Error(err)
+		}
+	})
+	connection, err := grpc.NewClient("passthrough:///"+rpc.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { connection.Close() })
+	return running{"http://" + rest.Addr().String(), connection, path}
+}
+
+func listener(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// An answer of either door, as far as the doors promise the same.
+type answer struct {
+	headers map[string][]string // lower-case names
+	code    codes.Code          // of gRPC; over HTTP as the body tells it
+	message *whoamiv1.WhoAmIResponse
+}
+
+// over HTTP, with headers as name, value, name, value.
+func (r running) http(t *testing.T, path string, headers ...string) answer {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), "GET", r.base+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pair := range slices.Chunk(headers, 2) {
+		request.Header.Add(pair[0], pair[1])
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := answer{headers: make(map[string][]string), message: &whoamiv1.WhoAmIResponse{}}
+	for name, values := range response.Header {
+		a.headers[strings.ToLower(name)] = values
+	}
+	if response.StatusCode != http.StatusOK {
+		var e struct{ Code codes.Code }
+		if err := json.Unmarshal(body, &e); err != nil {
+			t.Fatalf("%v: %q", err, body)
+		}
+		a.code = e.Code
+		return a
+	}
+	if path == "/" {
+		if err := protojson.Unmarshal(body, a.message); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return a
+}
+
+// over gRPC, by any unary method.
+func (r running) grpc(t *testing.T, method string, headers ...string) answer {
+	t.Helper()
+	ctx := metadata.AppendToOutgoingContext(t.Context(), headers...)
+	a := answer{message: &whoamiv1.WhoAmIResponse{}}
+	var header, trailer metadata.MD
+	var request, response proto.Message = &whoamiv1.WhoAmIRequest{}, a.message
+	if strings.Contains(method, "Health") {
+		request, response = &healthv1.HealthCheckRequest{}, &healthv1.HealthCheckResponse{}
+	}
+	err := r.connection.Invoke(ctx, method, request, response, grpc.Header(&header), grpc.Trailer(&trailer))
+	a.code = status.Code(err)
+	a.headers = metadata.Join(header, trailer) // An error without a message may come with trailers alone.
+	return a
+}
+
+const whoAmI = "/whoami.v1.WhoAmIService/WhoAmI"
+
+// panics is a service whose every call panics.
+type panics struct {
+	whoamiv1.UnimplementedWhoAmIServiceServer
+}
+
+func (panics) WhoAmI(context.Context, *whoamiv1.WhoAmIRequest) (*whoamiv1.WhoAmIResponse, error) {
+	panic("on purpose")
+}
+
+// The same questions to both doors.
+func TestBothDoorsNameTheInstanceAndTheRequest(t *testing.T) {
+	t.Parallel()
+	real, broken := start(t, nil), start(t, panics{})
+	long := strings.Repeat("a", 64)
+	for _, test := range []struct {
+		name         string
+		on           running
+		path, method string // the same question over HTTP and gRPC
+		rest, rpc    codes.Code
+	}{
+		{"a call", real, "/", whoAmI, codes.OK, codes.OK},
+		{"health", real, "/readyz", "/grpc.health.v1.Health/Check", codes.OK, codes.OK},
+		{"an unknown path, an unknown service", real, "/nope", "/no.Such/Method", codes.NotFound, codes.Unimplemented},
+		{"a path below, an unknown method", real, "/x/y", "/whoami.v1.WhoAmIService/Nope", codes.NotFound, codes.Unimplemented},
+		{"a panic", broken, "/", whoAmI, codes.Internal, codes.Internal},
+	} {
+		for _, id := range []struct {
+			name, sent string
+			kept       bool
+		}{
+			{"none", "", false}, {"a good id", "Aa0.-_", true}, {"the longest", long, true}, {"too long", long + "a", false},
+			{"a space", "a b", false}, {"a line end encoded", "a%0a", false}, {"a quote", `a"b`, false}, {"a slash", "a/b", false},
+		} {
+			t.Run(test.name+", id: "+id.name, func(t *testing.T) {
+				t.Parallel()
+				var headers []string
+				if id.sent != "" {
+					headers = []string{"x-request-id", id.sent}
+				}
+				rest, rpc := test.on.http(t, test.path, headers...), test.on.grpc(t, test.method, headers...)
+				wantNamed(t, "http", rest, id.sent, id.kept)
+				wantNamed(t, "grpc", rpc, id.sent, id.kept)
+				if rest.code != test.rest || rpc.code != test.rpc {
+					t.Errorf("codes %v, %v; want %v, %v", rest.code, rpc.code, test.rest, test.rpc)
+				}
+			})
+		}
+	}
+}
+
+// wantNamed checks the two headers: there once each, with the instance, and with the id sent or a valid new one.
+func wantNamed(t *testing.T, door string, a answer, sent string, kept bool) {
+	t.Helper()
+	if got := a.headers["x-instance"]; !slices.Equal(got, []string{"whoami-7"}) {
+		t.Errorf("%s: x-instance %q, want whoami-7 once", door, got)
+	}
+	ids := a.headers["x-request-id"]
+	if len(ids) != 1 || !isID(ids[0]) || (ids[0] == sent) != kept {
+		t.Errorf("%s: x-request-id %q after %q was sent; kept: want %t", door, ids, sent, kept)
+	}
+}
+
+func TestBothDoorsGiveTheSameFields(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil)
+	headers := []string{"x-request-id", "same", "x-forwarded-for", "192.0.2.1, 192.0.2.2", "grpc-metadata-x-instance", "forged", "x-instance", "forged"}
+	rest, rpc := r.http(t, "/", headers...).message, r.grpc(t, whoAmI, headers...).message
+	for door, m := range map[string]*whoamiv1.WhoAmIResponse{"http": rest, "grpc": rpc} {
+		host, port, err := net.SplitHostPort(m.GetCaller().GetPeerAddress())
+		if err != nil || host != "127.0.0.1" || port == "0" {
+			t.Errorf("%s: peer address %q", door, m.GetCaller().GetPeerAddress())
+		}
+		if m.GetProtocol() != door {
+			t.Errorf("protocol %q, want %q", m.GetProtocol(), door)
+		}
+		m.Caller.PeerAddress, m.Protocol = "", ""
+	}
+	if want := r.base[strings.LastIndex(r.base, ":")+1:]; strconv.Itoa(int(rest.GetPort())) != want {
+		t.Errorf("port %d, want the REST door's, %s", rest.GetPort(), want)
+	}
+	if _, want, _ := net.SplitHostPort(strings.TrimPrefix(r.connection.Target(), "passthrough:///")); strconv.Itoa(int(rpc.GetPort())) != want {
+		t.Errorf("port %d, want the gRPC door's, %s", rpc.GetPort(), want)
+	}
+	rest.Port, rpc.Port = 0, 0
+	if !proto.Equal(rest, rpc) {
+		t.Errorf("REST %v\ngRPC %v", rest, rpc)
+	}
+	hostname, _ := os.Hostname()
+	if rest.GetInstance() != "whoami-7" || rest.GetEnvironment() != "qa" || rest.GetHostname() != hostname || rest.GetVersion() == "" ||
+		!rest.GetStartTime().IsValid() || rest.GetCaller().GetRequestId() != "same" || rest.GetCaller().GetForwardedFor() != "192.0.2.1, 192.0.2.2" {
+		t.Errorf("%v", rest)
+	}
+}
+
+func TestStreamsNameTheInstanceToo(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil)
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-request-id", "stream")
+	watch, err := whoamiv1.NewWhoAmIServiceClient(r.connection).WatchWhoAmI(ctx, &whoamiv1.WatchWhoAmIRequest{Interval: durationpb.New(leastInterval)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want := uint64(1); want <= 3; want++ {
+		m, err := watch.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.GetSequence() != want || m.GetAnswer().GetInstance() != "whoami-7" || m.GetAnswer().GetCaller().GetRequestId() != "stream" {
+			t.Errorf("%v, want sequence %d", m, want)
+		}
+	}
+	header, err := watch.Header()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantNamed(t, "watch", answer{headers: header}, "stream", true)
+
+	reflection, err := reflectionv1.NewServerReflectionClient(r.connection).ServerReflectionInfo(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reflection.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if header, err = reflection.Header(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = reflection.Recv()
+	if err != io.EOF {
+		t.Errorf("reflection ended with %v, want EOF", err)
+	}
+	trailed := metadata.Join(header, reflection.Trailer())
+	wantNamed(t, "reflection", answer{headers: trailed}, "stream", true)
+}
+
+func TestWatchRefusesIntervalsOutOfBounds(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil)
+	for _, test := range []struct {
+		interval *durationpb.Duration
+		code     codes.Code
+	}{
+		{&durationpb.Duration{}, codes.InvalidArgument},
+		{durationpb.New(leastInterval - 1), codes.InvalidArgument},
+		{durationpb.New(mostInterval + 1), codes.InvalidArgument},
+		{durationpb.New(-leastInterval), codes.InvalidArgument},
+		{&durationpb.Duration{Seconds: 1, Nanos: -1}, codes.InvalidArgument},
+		{&durationpb.Duration{Seconds: 1 << 62}, codes.InvalidArgument},
+		{durationpb.New(leastInterval), codes.OK},
+		{durationpb.New(mostInterval), codes.OK},
+		{nil, codes.OK},
+	} {
+		t.Run(test.interval.String(), func(t *testing.T) {
+			t.Parallel()
+			watch, err := whoamiv1.NewWhoAmIServiceClient(r.connection).WatchWhoAmI(t.Context(), &whoamiv1.WatchWhoAmIRequest{Interval: test.interval})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := watch.Recv(); status.Code(err) != test.code {
+				t.Errorf("%v, want %v", err, test.code)
+			}
+		})
+	}
+}
+
+// Each request of either door is two lines, which agree on everything but the event.
+func TestRecords(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil)
+	r.http(t, "/", "x-request-id", "one")
+	r.http(t, "/nope", "x-request-id", "two")
+	r.grpc(t, whoAmI, "x-request-id", "three", "grpc-previous-rpc-attempts", "2")
+	r.grpc(t, "/no.Such/Method", "x-request-id", "four")
+	text, err := os.ReadFile(r.records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range bytes.Lines(text) {
+		var one record
+		if err := json.Unmarshal(line, &one); err != nil {
+			t.Fatalf("%v: %q", err, line)
+		}
+		if one.Version != 1 || one.Instance != "whoami-7" || one.PID != os.Getpid() || one.Time.IsZero() {
+			t.Errorf("%+v", one)
+		}
+		got = append(got, strings.Join([]string{one.Event, strconv.FormatUint(one.Call, 10), one.ID, string(one.Protocol), one.Method, one.Attempts, one.Code}, " "))
+	}
+	want := []string{
+		"arrival 1 one http GET /  ", "completion 1 one http GET /  200",
+		"arrival 2 two http GET /nope  ", "completion 2 two http GET /nope  404",
+		"arrival 3 three grpc " + whoAmI + " 2 ", "completion 3 three grpc " + whoAmI + " 2 OK",
+		"arrival 4 four grpc /no.Such/Method  ", "completion 4 four grpc /no.Such/Method  Unimplemented",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestOnePanicDoesNotEndTheInstance(t *testing.T) {
+	t.Parallel()
+	r := start(t, panics{})
+	for range 3 {
+		if a := r.http(t, "/"); a.code != codes.Internal {
+			t.Errorf("http: %v", a.code)
+		}
+		if a := r.grpc(t, whoAmI); a.code != codes.Internal {
+			t.Errorf("grpc: %v", a.code)
+		}
+	}
+	if a := r.http(t, "/healthz"); a.code != codes.OK {
+		t.Errorf("healthz: %v", a.code)
+	}
+}

@@ -1,0 +1,318 @@
+package whoami
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	whoamiv1 "trivet/gen/whoami/v1"
+)
+
+// slow is a service whose unary call takes d, or forever if it is deaf to the end of its context.
+type slow struct {
+	*service
+	d    time.Duration
+	deaf bool
+}
+
+func (s slow) WhoAmI(ctx context.Context, req *whoamiv1.WhoAmIRequest) (*whoamiv1.WhoAmIResponse, error) {
+	if s.deaf {
+		ctx = context.WithoutCancel(ctx)
+	}
+	select {
+	case <-time.After(s.d):
+		return s.service.WhoAmI(ctx, req)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// A bubble is an instance under fake time, with in-memory connections and clients of both doors.
+type bubble struct {
+	*instance
+	connection *grpc.ClientConn
+	rest       *http.Client
+	log        *bytes.Buffer
+	signal     context.CancelFunc // what SIGTERM does
+	over       chan error         // what serve returned
+}
+
+func newBubble(t *testing.T, environ map[string]string, d time.Duration, deaf bool) *bubble {
+	t.Helper()
+	c, err := load(t, environ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	real, err := newService(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bubble{log: &bytes.Buffer{}, over: make(chan error, 1)}
+	if b.instance, err = newInstance(c, slow{real, d, deaf}, nil, slog.New(slog.NewTextHandler(b.log, nil))); err != nil {
+		t.Fatal(err)
+	}
+	rest, rpc := bufconn.Listen(1<<16), bufconn.Listen(1<<16)
+	ctx, signal := context.WithCancel(t.Context())
+	b.signal = signal
+	go func() { b.over <- b.serve(ctx, rest, rpc) }()
+	b.connection, err = grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return rpc.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return rest.DialContext(ctx) }}
+	b.rest = &http.Client{Transport: transport}
+	t.Cleanup(func() { b.connection.Close(); transport.CloseIdleConnections() })
+	synctest.Wait()
+	return b
+}
+
+// stop ends a bubble whose drain the test does not look at.
+func (b *bubble) stop(t *testing.T) {
+	t.Helper()
+	b.signal()
+	if err := <-b.over; err != nil {
+		t.Error(err)
+	}
+}
+
+// get gives status (0 for no answer), body, and whether the answer says Connection: close.
+func (b *bubble) get(path string) (int, string, bool) {
+	answer, err := b.rest.Get("http://instance" + path)
+	if err != nil {
+		return 0, err.Error(), false
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return 0, err.Error(), false
+	}
+	return answer.StatusCode, string(body), answer.Close
+}
+
+func (b *bubble) health(t *testing.T) healthv1.HealthCheckResponse_ServingStatus {
+	t.Helper()
+	answer, err := healthv1.NewHealthClient(b.connection).Check(t.Context(), &healthv1.HealthCheckRequest{Service: "whoami.v1.WhoAmIService"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.GetStatus()
+}
+
+func (b *bubble) client() whoamiv1.WhoAmIServiceClient { return whoamiv1.NewWhoAmIServiceClient(b.connection) }
+
+func TestUnreadyAtOnceButOpenForTheDrainDelay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t, map[string]string{"DRAIN_DELAY": "5s"}, 0, false)
+		if status, _, _ := b.get("/readyz"); status != 200 || b.health(t) != healthv1.HealthCheckResponse_SERVING {
+			t.Fatalf("before: readyz %d", status)
+		}
+		began := time.Now()
+		b.signal()
+		synctest.Wait()
+		if status, body, _ := b.get("/readyz"); status != 503 || !strings.Contains(body, "NOT_SERVING") {
+			t.Errorf("draining: readyz %d %s", status, body)
+		}
+		if got := b.health(t); got != healthv1.HealthCheckResponse_NOT_SERVING {
+			t.Errorf("draining: health %v", got)
+		}
+		if status, _, _ := b.get("/healthz"); status != 200 {
+			t.Errorf("draining: healthz %d, want 200: the process is alive", status)
+		}
+		if status, _, _ := b.get("/"); status != 200 {
+			t.Errorf("draining: / %d, want 200 for the length of DRAIN_DELAY", status)
+		}
+		if _, err := b.client().WhoAmI(t.Context(), nil); err != nil {
+			t.Errorf("draining: WhoAmI: %v", err)
+		}
+		if err := <-b.over; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took != 5*time.Second {
+			t.Errorf("drained after %v, want 5s", took)
+		}
+	})
+}
+
+func TestUnaryCallsMayFinish(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t, nil, 9*time.Second, false)
+		rpc := make(chan error, 1)
+		rest := make(chan bool, 1)
+		go func() { _, err := b.client().WhoAmI(t.Context(), nil); rpc <- err }()
+		go func() { status, _, closing := b.get("/"); rest <- status == 200 && closing }()
+		synctest.Wait()
+		b.signal()
+		if err := <-rpc; err != nil {
+			t.Errorf("gRPC: %v", err)
+		}
+		if !<-rest {
+			t.Error("REST: want 200 with Connection: close")
+		}
+		if err := <-b.over; err != nil {
+			t.Error(err)
+		}
+		if !strings.Contains(b.log.String(), "streams_ended=0 calls_cut=0") {
+			t.Errorf("log: %s", b.log)
+		}
+	})
+}
+
+func TestUnaryCallsAreCutAtTheDrainTimeout(t *testing.T) {
+	t.Parallel()
+	for name, deaf := range map[string]bool{"that end with their context": false, "that ignore it": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBubble(t, map[string]string{"DRAIN_TIMEOUT": "3s"}, 20*time.Second, deaf)
+				rpc := make(chan error, 1)
+				rest := make(chan int, 1)
+				go func() { _, err := b.client().WhoAmI(t.Context(), nil); rpc <- err }()
+				go func() { status, _, _ := b.get("/"); rest <- status }()
+				synctest.Wait()
+				began := time.Now()
+				b.signal()
+				if err := <-rpc; status.Code(err) != codes.Unavailable {
+					t.Errorf("gRPC: %v, want UNAVAILABLE", err)
+				}
+				// A handler that ignores its context gets its connection closed: over HTTP there is then no answer.
+				if status := <-rest; !deaf && status != 503 || deaf && status != 0 {
+					t.Errorf("REST: %d", status)
+				}
+				took := time.Since(began)
+				if err := <-b.over; err != nil {
+					t.Error(err)
+				}
+				want, counted := 3*time.Second, "calls_cut=2"
+				if deaf {
+					want, counted = want+afterCut, "calls_cut=0"
+				}
+				if took != want || !strings.Contains(b.log.String(), counted) {
+					t.Errorf("cut after %v, want %v; log: %s", took, want, b.log)
+				}
+				<-time.After(20 * time.Second) // Fake: lets the deaf handlers end before the bubble does.
+			})
+		})
+	}
+}
+
+func TestStreamsEndAtOnceAndAskToReconnect(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t, nil, 0, false)
+		watch, err := b.client().WatchWhoAmI(t.Context(), &whoamiv1.WatchWhoAmIRequest{Interval: durationpb.New(time.Second)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Streams whose handlers wait for somebody else: for a change of health, for the client's next question.
+		health, err := healthv1.NewHealthClient(b.connection).Watch(t.Context(), &healthv1.HealthCheckRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		reflection, err := reflectionv1.NewServerReflectionClient(b.connection).ServerReflectionInfo(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := watch.Recv(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		began := time.Now()
+		b.signal()
+		for name, receive := range map[string]func() error{
+			"watch":      func() error { _, err := watch.Recv(); return err },
+			"health":     func() error { return drainHealth(health) },
+			"reflection": func() error { _, err := reflection.Recv(); return err },
+		} {
+			if err := receive(); status.Code(err) != codes.Unavailable || status.Convert(err).Message() != "draining: reconnect" {
+				t.Errorf("%s ended with %v", name, err)
+			}
+		}
+		if err := <-b.over; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("drained after %v, want at once", took)
+		}
+		if !strings.Contains(b.log.String(), "streams_ended=3 calls_cut=0") {
+			t.Errorf("log: %s", b.log)
+		}
+	})
+}
+
+// drainHealth reads a health watch to its end.
+func drainHealth(stream grpc.ServerStreamingClient[healthv1.HealthCheckResponse]) error {
+	for {
+		if _, err := stream.Recv(); err != nil {
+			return err
+		}
+	}
+}
+
+func TestWatchKeepsItsInterval(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t, nil, 0, false)
+		for interval, asked := range map[time.Duration]*durationpb.Duration{
+			time.Second: nil, 10 * time.Millisecond: durationpb.New(10 * time.Millisecond), time.Hour: durationpb.New(time.Hour),
+		} {
+			ctx, cancel := context.WithCancel(t.Context())
+			watch, err := b.client().WatchWhoAmI(ctx, &whoamiv1.WatchWhoAmIRequest{Interval: asked})
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			for n := range 5 {
+				if _, err := watch.Recv(); err != nil {
+					t.Fatal(err)
+				}
+				if at := time.Since(began); at != time.Duration(n)*interval {
+					t.Errorf("message %d after %v, want %v", n+1, at, time.Duration(n)*interval)
+				}
+			}
+			cancel()
+		}
+		b.stop(t)
+	})
+}
+
+func TestTheDoorsCloseWhenOneFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, err := load(t, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		real, err := newService(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i, err := newInstance(c, real, nil, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest, rpc := bufconn.Listen(1), bufconn.Listen(1)
+		rest.Close()
+		if err := i.serve(t.Context(), rest, rpc); err == nil || !strings.Contains(err.Error(), "a door failed") {
+			t.Errorf("%v", err)
+		}
+	})
+}
