@@ -1,0 +1,149 @@
+package nginx
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// What Find refuses. Its errors wrap one of these, and say what to do.
+var (
+	ErrMissing       = errors.New("nginx not found")
+	ErrNotExecutable = errors.New("nginx cannot be executed")
+	ErrNotNginx      = errors.New("not an nginx")
+	ErrTooOld        = errors.New("nginx too old")
+	ErrLacksModule   = errors.New("nginx lacks a module")
+)
+
+// Binary is an nginx on this machine. Path is absolute.
+type Binary struct {
+	Path    string
+	Version Version
+}
+
+// sbin is where packages put nginx, beside PATH: an ordinary user of Debian has no sbin on it.
+var sbin = []string{"/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"}
+
+// Find looks up name, a path or a name on PATH (a bare name is also looked for where packages put nginx), runs it with -V,
+// and refuses what cannot run the configuration: ErrMissing, ErrNotExecutable, ErrNotNginx, ErrTooOld (older than Oldest),
+// ErrLacksModule. It changes nothing on the machine.
+func Find(ctx context.Context, name string) (Binary, error) {
+	path, err := look(name)
+	if err != nil {
+		return Binary{}, err
+	}
+	text, err := output(ctx, path, "-V")
+	if err != nil {
+		if ctx.Err() != nil {
+			return Binary{}, fmt.Errorf("asking %s for its version: %w", path, ctx.Err())
+		}
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOEXEC) {
+			return Binary{}, fmt.Errorf("%w: %s: %w", ErrNotExecutable, path, err)
+		}
+		return Binary{}, fmt.Errorf("%w: %s -V fails: %w: %s", ErrNotNginx, path, err, clip(strings.TrimSpace(text)))
+	}
+	v, err := ParseVersion(text)
+	if err != nil {
+		return Binary{}, fmt.Errorf("%w: %s -V prints %w", ErrNotNginx, path, err)
+	}
+	if !v.atLeast(Oldest) {
+		return Binary{}, fmt.Errorf("%w: %s is %s, want %s or newer; name another one, or type: make nginx", ErrTooOld, path, v, Oldest)
+	}
+	if lacking := lacks(text); len(lacking) > 0 {
+		return Binary{}, fmt.Errorf("%w: %s is built without %s; name another one, or type: make nginx", ErrLacksModule, path, strings.Join(lacking, ", "))
+	}
+	return Binary{Path: path, Version: v}, nil
+}
+
+func look(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err != nil && errors.Is(err, exec.ErrNotFound) && !strings.ContainsRune(name, filepath.Separator) && name != "" {
+		for _, dir := range sbin {
+			if p, e := exec.LookPath(filepath.Join(dir, name)); e == nil {
+				path, err = p, nil
+				break
+			}
+		}
+	}
+	switch {
+	case err == nil:
+		return filepath.Abs(path)
+	case errors.Is(err, exec.ErrDot):
+		return "", fmt.Errorf("%w: %q is in the current folder, which PATH should not lead to; write ./%s", ErrMissing, name, name)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EISDIR):
+		return "", fmt.Errorf("%w: %q: its mode forbids it, or it is a folder; type: chmod +x %s", ErrNotExecutable, name, name)
+	case strings.ContainsRune(name, filepath.Separator):
+		return "", fmt.Errorf("%w: there is no %q; name another one, or type: make nginx", ErrMissing, name)
+	default:
+		return "", fmt.Errorf("%w: no %q on PATH; install it, name one, or type: make nginx", ErrMissing, name)
+	}
+}
+
+// lacks names the modules which the configuration uses and the nginx that printed text (-V) has not.
+func lacks(text string) []string {
+	var l []string
+	if !strings.Contains(text, "--with-http_v2_module") {
+		l = append(l, "http_v2_module")
+	}
+	for _, m := range []string{
+		"http_access", "http_grpc", "http_limit_conn", "http_limit_req", "http_map", "http_proxy",
+		"http_rewrite", "http_upstream_keepalive", "http_upstream_zone",
+	} {
+		if strings.Contains(text, "--without-"+m+"_module") {
+			l = append(l, m+"_module")
+		}
+	}
+	return l
+}
+
+// Args is how to run nginx on a laid-out dir: in the foreground, so that whoever starts it has its pid and sees it end. Its
+// pid is also in dir/nginx.pid once it runs (and that file is empty after a Test).
+func (b Binary) Args(dir string) []string {
+	return []string{"-p", dir, "-e", "logs/error.log", "-c", "conf/nginx.conf", "-g", "daemon off;"}
+}
+
+// Test runs `nginx -t` on a laid-out dir. The error's text is nginx's own lines, "[emerg] …" with files and line numbers as
+// nginx prints them; warnings alone are no error. It may run beside an nginx that serves from the same dir. Like nginx
+// itself it makes the folders and log files which the configuration names.
+func (b Binary) Test(ctx context.Context, dir string) error {
+	text, err := output(ctx, b.Path, "-t", "-q", "-p", dir, "-e", "logs/error.log", "-c", "conf/nginx.conf", "-g", "daemon off;")
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s -t: %w", b.Path, ctx.Err())
+	}
+	if lines := complaints(text); lines != "" {
+		return errors.New(lines)
+	}
+	return fmt.Errorf("%s -t: %w: %s", b.Path, err, clip(strings.TrimSpace(text)))
+}
+
+// complaints are the lines of nginx's that have a level, without the last one, which only says that the test failed.
+func complaints(text string) string {
+	var l []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "nginx: [") {
+			l = append(l, line)
+		}
+	}
+	return strings.Join(l, "\n")
+}
+
+// output is what a program prints, both streams. A program that left a child behind which holds them open is waited for no longer
+// than a second.
+func output(ctx context.Context, path string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, path, args...)
+	var b bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &b, &b
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	return b.String(), err
+}

@@ -1,0 +1,179 @@
+package nginx
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// real is the nginx that the tests use: $TRIVET_NGINX, else the one on PATH, else the one that nginx/fetch got.
+func real(t *testing.T) Binary {
+	t.Helper()
+	name := os.Getenv("TRIVET_NGINX")
+	if name != "" {
+		b, err := Find(t.Context(), name)
+		if err != nil {
+			t.Fatalf("TRIVET_NGINX: %v", err)
+		}
+		return b
+	}
+	b, err := Find(t.Context(), "nginx")
+	if errors.Is(err, ErrMissing) {
+		b, err = Find(t.Context(), filepath.Join("..", ".cache", "nginx", "nginx"))
+	}
+	if err != nil {
+		t.Fatalf("these tests want a real nginx; type: make nginx (or set TRIVET_NGINX)\n%v", err)
+	}
+	return b
+}
+
+// script makes an executable that prints text to standard error, as nginx does, and exits with the code.
+func script(t *testing.T, text, code string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "nginx")
+	if err := os.WriteFile(name, []byte("#!/bin/sh\ncat >&2 <<'END'\n"+text+"\nEND\nexit "+code+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func TestFindRefuses(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string, mode os.FileMode) string {
+		p := filepath.Join(dir, name)
+		if err := os.WriteFile(p, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	const built = "configure arguments: --with-http_v2_module"
+	for _, c := range []struct {
+		name, binary string
+		err          error
+		text         string
+	}{
+		{"a path that is not there", filepath.Join(dir, "none"), ErrMissing, "make nginx"},
+		{"a name that is not on PATH", "nginx-of-nobody", ErrMissing, `no "nginx-of-nobody" on PATH`},
+		{"no name", "", ErrMissing, `no "" on PATH`},
+		{"a file without the x bit", write("plain", "#!/bin/sh\n", 0o644), ErrNotExecutable, "chmod +x"},
+		{"a folder", dir, ErrNotExecutable, "it is a folder"},
+		{"an executable of another machine", write("noexec", "\x7fELF\x02 not this one", 0o755), ErrNotExecutable, "exec format error"},
+		{"too old", script(t, "nginx version: nginx/1.18.0\n"+built, "0"), ErrTooOld, "is 1.18.0, want 1.22.0 or newer"},
+		{"another program", script(t, "Server version: Apache/2.4.62", "0"), ErrNotNginx, "Apache/2.4.62"},
+		{"one that fails", script(t, "error while loading shared libraries: libssl.so.3", "127"), ErrNotNginx, "libssl.so.3"},
+		{"without HTTP/2", script(t, "nginx version: nginx/1.30.6\nconfigure arguments: --without-http_map_module", "0"), ErrLacksModule, "http_v2_module, http_map_module"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b, err := Find(t.Context(), c.binary)
+			if !errors.Is(err, c.err) || !strings.Contains(err.Error(), c.text) {
+				t.Errorf("error %v, want %v with %q", err, c.err, c.text)
+			}
+			if b != (Binary{}) {
+				t.Errorf("found %+v", b)
+			}
+		})
+	}
+}
+
+func TestFindByNameAndByRelativePath(t *testing.T) {
+	name := script(t, "nginx version: nginx/1.22.0\nconfigure arguments: --with-http_v2_module", "0")
+	want := Binary{Path: name, Version: Version{1, 22, 0}}
+	t.Setenv("PATH", filepath.Dir(name)+":"+os.Getenv("PATH"))
+	t.Chdir(filepath.Dir(name))
+	for _, as := range []string{"nginx", "./nginx", name} {
+		if b, err := Find(t.Context(), as); err != nil || b != want {
+			t.Errorf("Find(%q) is %+v, %v; want %+v", as, b, err, want)
+		}
+	}
+}
+
+// A name that PATH finds only in the current folder is refused, as Go's own LookPath does.
+func TestFindOnARelativePATH(t *testing.T) {
+	name := script(t, "nginx version: nginx/1.22.0\nconfigure arguments: --with-http_v2_module", "0")
+	t.Chdir(filepath.Dir(name))
+	t.Setenv("PATH", ".")
+	if _, err := Find(t.Context(), "nginx"); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "write ./nginx") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestFindStopsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	name := script(t, "nginx version: nginx/1.22.0", "0")
+	if _, err := Find(ctx, name); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if err := (Binary{Path: name}).Test(ctx, t.TempDir()); !errors.Is(err, context.Canceled) {
+		t.Errorf("Test: error %v", err)
+	}
+}
+
+func TestArgsStayInTheForeground(t *testing.T) {
+	if args := (Binary{}).Args("/run/x"); !slices.Contains(args, "daemon off;") || !slices.Contains(args, "/run/x") {
+		t.Errorf("%q", args)
+	}
+}
+
+func TestShippedConfigurationIsAccepted(t *testing.T) {
+	b := real(t)
+	many := local()
+	many.Servers = nil
+	for range 300 {
+		many.Servers = append(many.Servers, Server{"127.0.0.1:8001", "127.0.0.1:9001"})
+	}
+	six := local()
+	six.HTTP, six.GRPC, six.Servers = "[::1]:8080", "[::1]:9090", []Server{{"[::1]:8001", "[2001:db8::1]:9001"}}
+	for _, c := range []struct {
+		name string
+		site Site
+		v    Version
+	}{
+		{"as shipped", local(), Version{1, 22, 1}},
+		{"for this nginx", local(), b.Version},
+		{"IPv6", six, b.Version},
+		{"300 instances fit into the zones", many, b.Version},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := c.site.Lay(dir, Conf(), c.v); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.Test(t.Context(), dir); err != nil {
+				t.Error(err)
+			}
+			log, err := os.ReadFile(filepath.Join(dir, "logs", "error.log"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(string(log)) {
+				// The one warning that is allowed: files for 1.22 on a newer nginx.
+				if !strings.Contains(line, `the "listen ... http2" directive is deprecated`) {
+					t.Errorf("nginx complains: %s", line)
+				}
+			}
+		})
+	}
+}
+
+func TestTestReportsNginxsOwnLines(t *testing.T) {
+	b, dir := real(t), t.TempDir()
+	if err := local().Lay(dir, Conf(), b.Version); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "conf", "site", "http-listen.conf")
+	if err := os.WriteFile(name, []byte("lisen 127.0.0.1:8080;\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want := `nginx: [emerg] unknown directive "lisen" in ` + name + ":1"
+	if err := b.Test(t.Context(), dir); err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	if err := (Binary{Path: script(t, "segmentation fault", "3")}).Test(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "segmentation fault") {
+		t.Errorf("a program without lines of nginx's: error %v", err)
+	}
+}

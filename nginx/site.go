@@ -1,0 +1,149 @@
+package nginx
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Site is what differs from place to place.
+type Site struct {
+	HTTP, GRPC string   // where nginx listens: host:port, IPv6 in brackets; the port is never 0, nginx cannot be asked which it took
+	Servers    []Server // the instances, at least one
+	Workers    int      // worker processes; 0 means one for each CPU
+	User       string   // whom the workers run as when the master is root; "" leaves nginx's own default
+}
+
+// Server is the doors of one instance, as host:port. A name instead of an address is looked up once, when nginx starts.
+type Server struct{ HTTP, GRPC string }
+
+// Validate reports everything that is wrong with s, each fault by its field and value. Besides being possible, what it lets
+// through cannot be anything but one word in a configuration file.
+func (s Site) Validate() error {
+	faults := []error{address("HTTP", s.HTTP), address("GRPC", s.GRPC)}
+	if s.HTTP == s.GRPC && s.HTTP != "" {
+		faults = append(faults, fmt.Errorf("HTTP and GRPC are both %q: want two addresses", s.HTTP))
+	}
+	if len(s.Servers) == 0 {
+		faults = append(faults, errors.New("Servers is empty: want at least one instance"))
+	}
+	for i, server := range s.Servers {
+		faults = append(faults,
+			address(fmt.Sprintf("Servers[%d].HTTP", i), server.HTTP),
+			address(fmt.Sprintf("Servers[%d].GRPC", i), server.GRPC))
+	}
+	if s.Workers < 0 {
+		faults = append(faults, fmt.Errorf("Workers is %d: want 0 (one for each CPU) or more", s.Workers))
+	}
+	if s.User != "" && !userName.MatchString(s.User) {
+		faults = append(faults, fmt.Errorf("User is %q: want the name of a user", s.User))
+	}
+	return errors.Join(faults...)
+}
+
+var (
+	userName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
+	hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$`)
+)
+
+func address(field, value string) error {
+	host, port, err := net.SplitHostPort(value)
+	if err != nil {
+		return fmt.Errorf("%s is %q: want host:port, IPv6 in brackets", field, value)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("%s is %q: want a port, 1 to 65535", field, value)
+	}
+	if strings.Contains(host, ":") {
+		// Not netip: nginx takes no zones (fe80::1%eth0), and neither does net.ParseIP.
+		if net.ParseIP(host) == nil {
+			return fmt.Errorf("%s is %q: %q is no IPv6 address that nginx can read", field, value, host)
+		}
+		return nil
+	}
+	if !hostName.MatchString(host) {
+		return fmt.Errorf("%s is %q: want a host before the port, an address or a name", field, value)
+	}
+	return nil
+}
+
+// files are the contents of conf/site by name, for an nginx of version v.
+func (s Site) files(v Version) map[string]string {
+	return map[string]string{
+		"process.conf":      s.process(),
+		"logs.conf":         logs,
+		"http-listen.conf":  "# Where the HTTP door listens. 127.0.0.1 is for this machine alone.\nlisten " + s.HTTP + ";\n",
+		"grpc-listen.conf":  s.grpcListen(v),
+		"http-servers.conf": servers("HTTP", s.Servers, func(x Server) string { return x.HTTP }),
+		"grpc-servers.conf": servers("gRPC", s.Servers, func(x Server) string { return x.GRPC }),
+		"newer.conf":        newer(v),
+	}
+}
+
+func (s Site) process() string {
+	var b strings.Builder
+	b.WriteString(`# Worker processes: one for each CPU that nginx may use. Under a CPU quota (containers) auto counts the host's CPUs: write the number.
+`)
+	if s.Workers == 0 {
+		b.WriteString("worker_processes auto;\n")
+	} else {
+		fmt.Fprintf(&b, "worker_processes %d;\n", s.Workers)
+	}
+	b.WriteString(`
+# Whom the workers run as when nginx is started by root. Without a line that is nginx's own default (nobody, www-data, nginx), never
+# root. An ordinary user cannot change it, and a line here would only be warned about.
+`)
+	if s.User == "" {
+		b.WriteString("# user nobody;\n")
+	} else {
+		fmt.Fprintf(&b, "user %s;\n", s.User)
+	}
+	b.WriteString(`
+# notice also tells when workers come and go; the default level tells only of failures.
+error_log logs/error.log notice;
+`)
+	return b.String()
+}
+
+const logs = `# Where the access log goes; its format is in access-log.conf. Not buffered: a buffer saves little (nothing that could be measured
+# here), loses its lines when a worker is killed, and shows them late to whoever reads along.
+access_log logs/access.log requests;
+`
+
+func (s Site) grpcListen(v Version) string {
+	const text = `# Where the gRPC door listens. so_keepalive finds callers whose machine is gone while a stream is silent.
+`
+	if v.atLeast(http2Directive) {
+		return text + "listen " + s.GRPC + " so_keepalive=on;\nhttp2 on;\n"
+	}
+	return text + "# From 1.25.1 on http2 is a directive of its own (http2 on;); as a parameter it still works, with a warning.\n" +
+		"listen " + s.GRPC + " http2 so_keepalive=on;\n"
+}
+
+func servers(door string, all []Server, of func(Server) string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# The instances' %s doors. Why max_fails=0 is in upstreams.conf.\n", door)
+	for _, server := range all {
+		fmt.Fprintf(&b, "server %s max_fails=0;\n", of(server))
+	}
+	return b.String()
+}
+
+func newer(v Version) string {
+	const text = `# What needs a newer nginx than the rest, included in http { }.
+
+# 1.27.4: an idle HTTP/1.1 connection is kept this long after its last request even while its worker is being replaced. Without it a
+# reload closes it at once, and a POST that its caller is just sending is lost (0.06 to 0.5 % of them while nginx reloads).
+`
+	const resolve = `
+# 1.27.3: instances by name, looked up again and again (before, once at start): resolver 127.0.0.11 valid=5s; here, and in
+# site/*-servers.conf server NAME:PORT resolve max_fails=0; (the zone which that needs is there).
+`
+	if v.atLeast(keepaliveMinTimeout) {
+		return text + "keepalive_min_timeout 10s;\n" + resolve
+	}
+	return text + "# keepalive_min_timeout 10s;\n" + resolve
+}

@@ -1,0 +1,238 @@
+package nginx
+
+import (
+	"flag"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// local is the fleet whose site files are shipped.
+func local() Site {
+	return Site{HTTP: "127.0.0.1:8080", GRPC: "127.0.0.1:9090", Servers: []Server{
+		{"127.0.0.1:8001", "127.0.0.1:9001"},
+		{"127.0.0.1:8002", "127.0.0.1:9002"},
+		{"127.0.0.1:8003", "127.0.0.1:9003"},
+	}}
+}
+
+func TestShippedSiteFilesAreWhatLayWrites(t *testing.T) {
+	want := local().files(Version{1, 22, 1})
+	names, err := fs.Glob(Conf(), "site/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(names) != len(want) {
+		t.Errorf("shipped are %q, Lay writes %q", names, slices.Sorted(maps.Keys(want)))
+	}
+	for name, text := range want {
+		golden(t, filepath.Join("conf", "site", name), text)
+	}
+}
+
+func TestSiteFilesElsewhere(t *testing.T) {
+	s := Site{HTTP: "0.0.0.0:80", GRPC: "[::1]:9090", Workers: 4, User: "www-data", Servers: []Server{
+		{"[2001:db8::1]:8001", "[2001:db8::1]:9001"},
+		{"whoami-2:8000", "whoami-2:9000"},
+	}}
+	for name, text := range s.files(Version{1, 30, 6}) {
+		golden(t, filepath.Join("testdata", "site-1.30.6", name), text)
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatalf("%v; if the file is new: go test ./nginx -update", err)
+	}
+	if got != string(want) {
+		t.Errorf("%s holds\n%s\nand would be\n%s\nif that is right: go test ./nginx -update", name, want, got)
+	}
+}
+
+func TestValidateReportsEveryFault(t *testing.T) {
+	s := Site{HTTP: "8080", GRPC: "127.0.0.1:0", Workers: -1, User: "nobody; daemon on", Servers: []Server{
+		{"127.0.0.1:70000", "::1:9001"},
+		{":8002", "[fe80::1%eth0]:9002"},
+		{"a b:8003", "x;y:9003"},
+	}}
+	err := s.Validate()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		`HTTP is "8080"`, `GRPC is "127.0.0.1:0"`, "Workers is -1", `User is "nobody; daemon on"`,
+		`Servers[0].HTTP is "127.0.0.1:70000"`, `Servers[0].GRPC is "::1:9001"`,
+		`Servers[1].HTTP is ":8002"`, `Servers[1].GRPC is "[fe80::1%eth0]:9002"`,
+		`Servers[2].HTTP is "a b:8003"`, `Servers[2].GRPC is "x;y:9003"`,
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("nothing about %s in:\n%v", want, err)
+		}
+	}
+	if n := len(strings.Split(err.Error(), "\n")); n != 10 {
+		t.Errorf("%d lines, want 10:\n%v", n, err)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	edit := func(f func(*Site)) Site { s := local(); f(&s); return s }
+	for _, c := range []struct {
+		name string
+		site Site
+		err  string
+	}{
+		{"the local fleet", local(), ""},
+		{"IPv6", edit(func(s *Site) { s.HTTP, s.GRPC = "[::]:8080", "[::1]:9090" }), ""},
+		{"a name", edit(func(s *Site) { s.Servers = []Server{{"whoami-1:8000", "localhost:9000"}} }), ""},
+		{"nothing at all", Site{}, "Servers is empty"},
+		{"one address for both doors", edit(func(s *Site) { s.GRPC = s.HTTP }), "want two addresses"},
+		{"a named port, which SplitHostPort lets through", edit(func(s *Site) { s.HTTP = "127.0.0.1:http" }), "1 to 65535"},
+		{"a signed port", edit(func(s *Site) { s.HTTP = "127.0.0.1:+80" }), "1 to 65535"},
+		{"a line break", edit(func(s *Site) { s.HTTP = "127.0.0.1\n:80" }), "want a host"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := c.site.Validate()
+			if c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+				t.Errorf("error %v, want %q", err, c.err)
+			}
+		})
+	}
+}
+
+// tree lists the files under dir with their content, and fails when one of them is left over from a write that did not end.
+func tree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		if strings.HasPrefix(entry.Name(), ".") {
+			t.Errorf("%s is left over", name)
+		}
+		text, err := os.ReadFile(name)
+		rel, _ := filepath.Rel(dir, name)
+		all[filepath.ToSlash(rel)] = string(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestLay(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	if err := local().Lay(dir, Conf(), Version{1, 22, 1}); err != nil {
+		t.Fatal(err)
+	}
+	shipped, laid := tree(t, "conf"), tree(t, filepath.Join(dir, "conf"))
+	if !maps.Equal(shipped, laid) {
+		t.Errorf("laid out are %q, shipped %q, or they differ in content", slices.Sorted(maps.Keys(laid)), slices.Sorted(maps.Keys(shipped)))
+	}
+	for _, sub := range []string{"", "conf", "conf/site", "logs", "temp"} {
+		info, err := os.Stat(filepath.Join(dir, sub))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o711 {
+			t.Errorf("%q has mode %v", sub, info.Mode())
+		}
+	}
+}
+
+func TestLayAgainReplacesFilesAndOpensThePathForWorkers(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := local().Lay(dir, Conf(), Version{1, 22, 1}); err != nil {
+		t.Fatal(err)
+	}
+	s := local()
+	s.HTTP = "[::1]:8081"
+	if err := s.Lay(dir, Conf(), Version{1, 30, 6}); err != nil {
+		t.Fatal(err)
+	}
+	laid := tree(t, filepath.Join(dir, "conf"))
+	if got := laid["site/http-listen.conf"]; !strings.Contains(got, "listen [::1]:8081;") {
+		t.Errorf("the second Lay left %q", got)
+	}
+	if got := laid["site/newer.conf"]; !strings.Contains(got, "\nkeepalive_min_timeout 10s;") {
+		t.Errorf("for 1.30.6 newer.conf is %q", got)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o711 {
+		t.Errorf("the folder: %v, %v", info.Mode(), err)
+	}
+}
+
+func TestLayCopiesWhatElseAConfigurationHas(t *testing.T) {
+	dir := t.TempDir()
+	custom := fstest.MapFS{
+		"nginx.conf":            {Data: []byte("events {}")},
+		"site/tls.conf":         {Data: []byte("# mine")},
+		"site/http-listen.conf": {Data: []byte("listen 1;")},
+		"certs/a/key.pem":       {Data: []byte("k")},
+	}
+	if err := local().Lay(dir, custom, Oldest); err != nil {
+		t.Fatal(err)
+	}
+	laid := tree(t, filepath.Join(dir, "conf"))
+	if laid["nginx.conf"] != "events {}" || laid["site/tls.conf"] != "# mine" || laid["certs/a/key.pem"] != "k" {
+		t.Errorf("laid out: %q", laid)
+	}
+	if !strings.Contains(laid["site/http-listen.conf"], "listen 127.0.0.1:8080;") {
+		t.Errorf("site/ is not ours: %q", laid["site/http-listen.conf"])
+	}
+}
+
+func TestLayRefuses(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		site Site
+		dir  string
+		conf fs.FS
+		err  string
+	}{
+		{"a broken site", Site{}, "new", Conf(), "Servers is empty"},
+		{"no nginx.conf", local(), "new", fstest.MapFS{"http-door.conf": {}}, "has no nginx.conf at its top"},
+		{"a folder of that name", local(), "new", fstest.MapFS{"nginx.conf/x": {}}, "nginx.conf is not a file"},
+		{"a named pipe among the files", local(), "", fstest.MapFS{"nginx.conf": {}, "pipe": {Mode: fs.ModeNamedPipe}}, "pipe is neither a file nor a folder"},
+		{"no parent", local(), "no/parent", Conf(), "no such file"},
+		{"a file in the way", local(), file, Conf(), "not a directory"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := c.dir
+			if !filepath.IsAbs(dir) {
+				dir = filepath.Join(t.TempDir(), dir)
+			}
+			err := c.site.Lay(dir, c.conf, Oldest)
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("error %v, want %q", err, c.err)
+			}
+			if c.dir == "new" {
+				if _, err := os.Stat(dir); err == nil {
+					t.Error("something was written")
+				}
+			}
+		})
+	}
+}
