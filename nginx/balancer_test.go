@@ -1,0 +1,235 @@
+package nginx
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// balancer is a real nginx on the laid-out configuration.
+type balancer struct {
+	HTTP, GRPC string // host:port
+	dir        string
+	cmd        *exec.Cmd
+	stderr     bytes.Buffer
+	done       chan struct{} // closed when nginx is gone
+}
+
+// edit changes one place of a laid-out file; a place that is not there exactly once fails the test.
+type edit struct{ file, old, new string }
+
+// balance starts nginx, with one worker, in front of servers, and stops it with the test.
+func balance(t *testing.T, servers []Server, edits ...edit) *balancer {
+	t.Helper()
+	nginx := real(t)
+	// The kernel's ports are free when they are given, and somebody else may take them before nginx does: then once more.
+	for range 5 {
+		b := &balancer{HTTP: free(t), GRPC: free(t), dir: passable(t), done: make(chan struct{})}
+		site := Site{HTTP: b.HTTP, GRPC: b.GRPC, Servers: servers, Workers: 1}
+		if err := site.Lay(b.dir, Conf(), nginx.Version); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range edits {
+			e.apply(t, b.dir)
+		}
+		if err := nginx.Test(t.Context(), b.dir); err != nil {
+			t.Fatal(err)
+		}
+		if b.start(t, nginx) {
+			return b
+		}
+		if !strings.Contains(b.stderr.String(), "Address already in use") {
+			t.Fatalf("nginx does not start: %s", b.stderr.String())
+		}
+	}
+	t.Fatal("five times, somebody took the ports first")
+	return nil
+}
+
+func (e edit) apply(t *testing.T, dir string) {
+	t.Helper()
+	name := filepath.Join(dir, "conf", e.file)
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(text, []byte(e.old)); n != 1 {
+		t.Fatalf("%q is %d times in %s, want once", e.old, n, e.file)
+	}
+	if err := os.WriteFile(name, bytes.Replace(text, []byte(e.old), []byte(e.new), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start reports whether nginx takes connections; not so when it ended instead.
+func (b *balancer) start(t *testing.T, nginx Binary) bool {
+	t.Helper()
+	b.cmd = exec.Command(nginx.Path, nginx.Args(b.dir)...)
+	b.cmd.Stderr = &b.stderr
+	b.cmd.SysProcAttr = endWithTests()
+	if err := b.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(b.done)
+		_ = b.cmd.Wait() // how it ended is seen in what it printed
+	}()
+	t.Cleanup(func() { b.signal(t, syscall.SIGTERM) })
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-b.done:
+			return false
+		case <-t.Context().Done():
+			t.Fatal("nginx takes no connections")
+		case <-tick.C:
+			conn, err := net.Dial("tcp", b.GRPC) // the last one it listens on
+			if err != nil {
+				continue
+			}
+			if err := conn.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return true
+		}
+	}
+}
+
+// signal ends nginx and waits until it is gone.
+func (b *balancer) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := b.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Error(err)
+	}
+	select {
+	case <-b.done:
+	case <-time.After(20 * time.Second):
+		t.Error("nginx does not end")
+	}
+}
+
+// line is one line of the access log.
+type line struct {
+	V                     int
+	ID                    string
+	End, Duration         float64
+	Time                  time.Time
+	Protocol, Port        string
+	Method, URI, Status   string
+	Error                 string
+	HeaderStatus          string `json:"grpc_status_header"`
+	TrailerStatus         string `json:"grpc_status_trailer"`
+	PreviousAttempts      string `json:"grpc_previous_attempts"`
+	UpstreamAddr          string `json:"upstream_addr"`
+	UpstreamStatus        string `json:"upstream_status"`
+	UpstreamConnectTime   string `json:"upstream_connect_time"`
+	UpstreamHeaderTime    string `json:"upstream_header_time"`
+	UpstreamResponseTime  string `json:"upstream_response_time"`
+	UpstreamBytesSent     string `json:"upstream_bytes_sent"`
+	UpstreamBytesReceived string `json:"upstream_bytes_received"`
+	RemoteAddr            string `json:"remote_addr"`
+	Connection            int
+	ConnectionRequests    int `json:"connection_requests"`
+	PID                   int
+	BytesReceived         int `json:"bytes_received"`
+	BytesSent             int `json:"bytes_sent"`
+}
+
+// log ends nginx, which writes the last lines, and returns the access log without the connections that start made.
+func (b *balancer) log(t *testing.T) []line {
+	t.Helper()
+	b.signal(t, syscall.SIGQUIT)
+	text, err := os.ReadFile(filepath.Join(b.dir, "logs", "access.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []line
+	for raw := range strings.Lines(string(text)) {
+		var l line
+		d := json.NewDecoder(strings.NewReader(raw))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&l); err != nil {
+			t.Fatalf("%v in %s", err, raw)
+		}
+		all = append(all, l)
+	}
+	return all
+}
+
+// only is the one line of the request with the id.
+func (b *balancer) only(t *testing.T, id string) line {
+	t.Helper()
+	var found []line
+	for _, l := range b.log(t) {
+		if l.ID == id {
+			found = append(found, l)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("%d lines of %q in the access log: %+v", len(found), id, found)
+	}
+	return found[0]
+}
+
+// passable is a folder that unprivileged workers of a root master can reach; the testing package makes its parent 0700.
+func passable(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// free is an address that nobody listens on.
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// nobody is a fleet of which no instance runs.
+func nobody(t *testing.T) []Server {
+	return []Server{{free(t), free(t)}, {free(t), free(t)}, {free(t), free(t)}}
+}
+
+// answer is the JSON of an error, as instances and the balancer write it.
+type answer struct {
+	Code    int
+	Message string
+	Details []any
+}
+
+func decode(t *testing.T, body []byte) answer {
+	t.Helper()
+	var a answer
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&a); err != nil || a.Details == nil || !bytes.HasSuffix(body, []byte("}\n")) {
+		t.Errorf("%q is not {code, message, details} and a newline: %v", body, err)
+	}
+	return a
+}
+
+// sameID fails unless the answer bears the id, once.
+func sameID(t *testing.T, h http.Header, id string) {
+	t.Helper()
+	if got := h.Values("X-Request-Id"); len(got) != 1 || got[0] != id {
+		t.Errorf("X-Request-Id: %q, want %q once", got, id)
+	}
+}
+

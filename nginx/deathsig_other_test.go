@@ -1,0 +1,7 @@
+//go:build !linux
+
+package nginx
+
+import "syscall"
+
+func endWithTests() *syscall.SysProcAttr { return nil }
