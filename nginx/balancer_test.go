@@ -232,4 +232,3 @@ func sameID(t *testing.T, h http.Header, id string) {
 		t.Errorf("X-Request-Id: %q, want %q once", got, id)
 	}
 }
-
