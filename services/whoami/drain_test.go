@@ -115,7 +115,9 @@ func (b *bubble) health(t *testing.T) healthv1.HealthCheckResponse_ServingStatus
 	return answer.GetStatus()
 }
 
-func (b *bubble) client() whoamiv1.WhoAmIServiceClient { return whoamiv1.NewWhoAmIServiceClient(b.connection) }
+func (b *bubble) client() whoamiv1.WhoAmIServiceClient {
+	return whoamiv1.NewWhoAmIServiceClient(b.connection)
+}
 
 func TestUnreadyAtOnceButOpenForTheDrainDelay(t *testing.T) {
 	t.Parallel()

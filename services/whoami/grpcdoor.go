@@ -92,6 +92,6 @@ func (d *door) observe(ctx context.Context, c call, method string) func(*error) 
 		}
 		code := status.Code(*err)
 		complete(code.String())
-		d.log.Debug("call", "protocol", c.protocol, "method", method, "code", code, "id", c.id, "took", time.Since(began))
+		d.log.Debug("call", "protocol", c.protocol, "method", method, "code", code, "id", c.id, "took_us", time.Since(began).Microseconds())
 	}
 }

@@ -133,7 +133,7 @@ func (i *instance) serve(ctx context.Context, rest, rpc net.Listener) error {
 	var err error
 	select {
 	case <-ctx.Done():
-		i.log.Info("draining", "why", context.Cause(ctx).Error(), "delay", i.config.DrainDelay, "timeout", i.config.DrainTimeout)
+		i.log.Info("draining", "why", context.Cause(ctx).Error(), "delay", i.config.DrainDelay.String(), "timeout", i.config.DrainTimeout.String())
 	case err = <-failed:
 		err = fmt.Errorf("a door failed: %w", err)
 	}
@@ -166,7 +166,7 @@ func (i *instance) drain() {
 		i.http.Close()
 		<-over
 	}
-	i.log.Info("drained", "took", time.Since(began), "streams_ended", i.life.streamsEnded.Load(), "calls_cut", i.life.callsCut.Load())
+	i.log.Info("drained", "took", time.Since(began).String(), "streams_ended", i.life.streamsEnded.Load(), "calls_cut", i.life.callsCut.Load())
 }
 
 // within waits at most d for done, and tells whether it came.

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// quickExit keeps a command built with -race from sleeping a second before it exits.
+const quickExit = "atexit_sleep_ms=0"
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"whoami": main})
+}
+
+// The scripts in testdata run the real main. They know the ports $HTTP and $GRPC, which nobody else gets meanwhile, and
+// two commands more: `exits CODE command …`, and `await URL`, which waits for an answer with status 200.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", quickExit)
+			env.Setenv("HTTP", reserve(t, env))
+			env.Setenv("GRPC", reserve(t, env))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "await": await},
+	})
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE command …")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	code := 0
+	err = ts.Exec(args[1], args[2:]...)
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if code != want {
+		ts.Fatalf("%s exited with %d, want %d", args[1], code, want)
+	}
+}
+
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: await URL")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := poll(ctx, args[0]); err != nil {
+		ts.Fatalf("%v", err)
+	}
+}
+
+// poll asks url until it answers 200.
+func poll(ctx context.Context, url string) error {
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		request, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+		if err != nil {
+			return err
+		}
+		if answer, err := http.DefaultClient.Do(request); err == nil {
+			answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return errors.New(url + " did not answer 200 in time")
+		}
+	}
+}
+
+// reserve gives a free port that stays free for us: a socket that is bound but does not listen keeps the kernel from
+// giving the port to anybody, and lets a listener of ours share it, because both say SO_REUSEADDR.
+func reserve(t *testing.T, clean interface{ Defer(func()) }) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clean.Defer(func() { syscall.Close(fd) })
+	if err := errors.Join(syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1),
+		syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})); err != nil {
+		t.Fatal(err)
+	}
+	address, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.Itoa(address.(*syscall.SockaddrInet4).Port)
+}
+
+// deferred lets reserve clean up after a test.
+type deferred struct{ *testing.T }
+
+func (d deferred) Defer(f func()) { d.Cleanup(f) }
+
+// command runs whoami as a process of its own.
+func command(t *testing.T, args ...string) (*exec.Cmd, *bufio.Reader) {
+	t.Helper()
+	path, err := exec.LookPath("whoami") // testscript.Main put the registered commands on PATH.
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	cmd.Env = append(os.Environ(), "GORACE="+quickExit)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, bufio.NewReader(stderr)
+}
+
+// readTo reads a log up to a line that contains text, and returns all of it.
+func readTo(t *testing.T, log *bufio.Reader, text string) string {
+	t.Helper()
+	var all strings.Builder
+	for {
+		line, err := log.ReadString('\n')
+		all.WriteString(line)
+		if strings.Contains(line, text) {
+			return all.String()
+		}
+		if err != nil {
+			t.Fatalf("no line with %q before %v in\n%s", text, err, all.String())
+		}
+	}
+}
+
+func TestASecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	rest, rpc := reserve(t, deferred{t}), reserve(t, deferred{t})
+	cmd, log := command(t, "--port", rest, "--grpc-port", rpc, "--drain-delay", "10m")
+	readTo(t, log, "msg=serving")
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	readTo(t, log, "msg=draining")
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, log); err != nil {
+		t.Fatal(err)
+	}
+	exit, _ := errors.AsType[*exec.ExitError](cmd.Wait())
+	if exit == nil || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGINT {
+		t.Errorf("ended by %v, want by the second signal", exit)
+	}
+}
+
+func TestBothSignalsDrainAndExit0(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
+			rest, rpc := reserve(t, deferred{t}), reserve(t, deferred{t})
+			cmd, log := command(t, "--port", rest, "--grpc-port", rpc)
+			readTo(t, log, "msg=serving")
+			if err := cmd.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			if text := readTo(t, log, "msg=drained"); !strings.Contains(text, signal.String()) {
+				t.Errorf("the log does not name %v:\n%s", signal, text)
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
