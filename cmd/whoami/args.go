@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"trivet/internal/nearest"
@@ -61,11 +62,9 @@ func (c *call) word(word string, first bool) error {
 	if !first {
 		return fmt.Errorf("unexpected argument %q", word)
 	}
-	for _, known := range commands {
-		if word == known {
-			c.command = word
-			return nil
-		}
+	if slices.Contains(commands, word) {
+		c.command = word
+		return nil
 	}
 	return fmt.Errorf("unknown command %q: did you mean %s? Without a command whoami serves", word, nearest.Name(word, commands))
 }

@@ -1,0 +1,64 @@
+# Everything that one does with the project. `make` alone lists the targets.
+
+# Cached test results are not wanted: what is tested here are processes.
+TEST_FLAGS ?= -race -shuffle=on -count=1
+# How much each parser is fuzzed by `make check`: a count, because Go now and then fails a run that a duration ends.
+FUZZ_TIME ?= 10000x
+# Version stamps in binaries, also where GOFLAGS says otherwise.
+BUILD_FLAGS := -trimpath -buildvcs=auto
+
+TOOL := go tool -modfile=tools.mod
+NGINX := $(shell command -v nginx || echo .cache/nginx/nginx)
+
+.PHONY: help up build test check fmt lint generate breaking fuzz nginx tools dist clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+up: build nginx ## start three instances and nginx; Ctrl-C stops everything
+	@exec bin/trivet up --nginx $(NGINX)
+
+build: ## build whoami and trivet into bin/
+	go build $(BUILD_FLAGS) -o bin/ ./cmd/...
+
+# CGO_ENABLED=0: one file that runs anywhere, also in an image without a libc.
+dist: ## build static binaries for amd64 and arm64 into bin/
+	for arch in amd64 arm64; do \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build $(BUILD_FLAGS) -o bin/linux-$$arch/ ./cmd/... || exit 1; \
+	done
+
+nginx: ## get Debian's nginx into .cache/nginx, unless one is on PATH
+	@command -v nginx >/dev/null || nginx/fetch
+
+test: nginx ## run every test, also those through a real nginx
+	TRIVET_NGINX=$(abspath $(NGINX)) go test $(TEST_FLAGS) ./...
+
+check: fmt lint generated breaking fuzz ## check format, lint, generated code, compatibility, fuzz the parsers
+
+fmt:
+	@wrong=$$(git ls-files '*.go' | grep -v ^gen/ | xargs gofmt -l); [ -z "$$wrong" ] || { echo "gofmt wants: $$wrong"; exit 1; }
+	go mod tidy -diff
+
+lint:
+	go vet ./...
+	go fix -diff ./...
+	$(TOOL) staticcheck ./...
+	@.ci/govulncheck
+
+generate: ## write gen/ and gateway/openapi/ again from proto/
+	$(TOOL) buf generate
+
+.PHONY: generated
+generated:
+	$(TOOL) buf lint
+	$(TOOL) buf format --diff --exit-code
+	@.ci/fresh
+
+breaking: ## compare the contract with the last release's, or the parent commit's
+	@proto/breaking
+
+fuzz: ## fuzz each parser of ours
+	@.ci/fuzz $(FUZZ_TIME)
+
+clean: ## remove what was built and fetched
+	rm -rf bin .cache
