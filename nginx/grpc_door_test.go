@@ -183,7 +183,7 @@ func TestGRPCErrors(t *testing.T) {
 			if l.Error != c.error || l.HeaderStatus != fmt.Sprint(int(c.code)) || l.TrailerStatus != "" {
 				t.Errorf("the access log has error %q, header status %q, trailer status %q", l.Error, l.HeaderStatus, l.TrailerStatus)
 			}
-			if want := "200"; l.Status != want && c.error != "405" && c.error != "415" {
+			if want := "200"; l.Status != want && !strings.Contains("405 415 505", c.error) {
 				t.Errorf("the access log has status %s, sent was %s", l.Status, want)
 			}
 			if l.Method != "POST" || l.URI != "/whoami.v1.WhoAmIService/WhoAmI" || l.Protocol != "HTTP/2.0" {
@@ -260,6 +260,24 @@ func TestWhatIsNotGRPCIsRefused(t *testing.T) {
 	}
 }
 
+// Newer nginx takes HTTP/1.1 on the same port. No call may pass that way: the grpc-status would be lost.
+func TestHTTP1OnTheGRPCDoor(t *testing.T) {
+	var i instance
+	b := balance(t, []Server{{free(t), i.serve(t)}})
+	status, h, body, err := raw(t, b.GRPC, "POST /whoami.v1.WhoAmIService/WhoAmI HTTP/1.1\r\nHost: lab\r\nTE: trailers\r\n"+
+		"Content-Type: application/grpc\r\nContent-Length: 5\r\n\r\n\x00\x00\x00\x00\x00")
+	if real(t).Version.atLeast(http2Directive) {
+		if err != nil || status != 505 || h.Get("Grpc-Status") != "13" || len(body) > 0 {
+			t.Errorf("%d, %v, %q, %v", status, h, body, err)
+		}
+	} else if err == nil {
+		t.Errorf("%d: an nginx before 1.25.1 speaks nothing but HTTP/2 here", status)
+	}
+	if n := i.calls.Load(); n != 0 {
+		t.Errorf("%d calls reached the instance", n)
+	}
+}
+
 var request = [][2]string{
 	{":method", "POST"}, {":scheme", "http"}, {":path", "/whoami.v1.WhoAmIService/WhoAmI"}, {":authority", "lab"},
 	{"content-type", "application/grpc"}, {"te", "trailers"}, {"x-request-id", "wire"},
@@ -268,7 +286,7 @@ var request = [][2]string{
 // An error is one HEADERS frame that ends the stream, as gRPC's "trailers-only" wants it.
 func TestGRPCErrorOnTheWire(t *testing.T) {
 	b := balance(t, nobody(t))
-	own := ofStream(http2(t, b.GRPC, request))
+	own := ofStream(http2(t, b.GRPC, request, ended))
 	if len(own) != 1 || own[0].Type != headersFrame || own[0].Flags != endStream|endHeaders {
 		t.Errorf("frames: %+v", own)
 	}
@@ -279,7 +297,7 @@ func TestGRPCRequestThatCannotBeRead(t *testing.T) {
 	b := balance(t, nobody(t))
 	bad := append([][2]string{}, request...)
 	bad[3] = [2]string{":authority", "a b"}
-	own := ofStream(http2(t, b.GRPC, bad))
+	own := ofStream(http2(t, b.GRPC, bad, ended))
 	if len(own) != 1 || own[0].Flags != endStream|endHeaders {
 		t.Errorf("frames: %+v", own)
 	}
@@ -295,10 +313,39 @@ func TestTooManyHeaderBytesEndTheConnection(t *testing.T) {
 	for n := range 6 {
 		large = append(large, [2]string{fmt.Sprint("x-large-", n), strings.Repeat("h", 7000)})
 	}
-	all := http2(t, b.GRPC, large)
+	all := http2(t, b.GRPC, large, ended)
 	last := all[len(all)-1]
 	if len(ofStream(all)) != 0 || last.Type != goAwayFrame || binary.BigEndian.Uint32(last.Payload[4:]) != 11 {
 		t.Errorf("frames: %+v, want GOAWAY with ENHANCE_YOUR_CALM (11)", all)
+	}
+}
+
+// Their number is a 431 on this door too.
+func TestTooManyHeadersAreAnswered(t *testing.T) {
+	b := balance(t, nobody(t))
+	many := append([][2]string{}, request...)
+	for n := range 1001 {
+		many = append(many, [2]string{fmt.Sprint("h", n), "1"})
+	}
+	own := ofStream(http2(t, b.GRPC, many, ended))
+	if len(own) != 1 || own[0].Flags != endStream|endHeaders {
+		t.Errorf("frames: %+v", own)
+	}
+	if l := b.only(t, "wire"); l.Error != "431" || l.HeaderStatus != "8" {
+		t.Errorf("the access log: %+v", l)
+	}
+}
+
+// What errors.conf says about 408: the stream is reset, and only the log says why.
+func TestGRPC408IsOnlyInTheLog(t *testing.T) {
+	b := balance(t, []Server{{free(t), new(instance).serve(t)}},
+		edit{"grpc-door.conf", "client_body_timeout 65m;", "client_body_timeout 100ms;"})
+	own := ofStream(http2(t, b.GRPC, request, open))
+	if len(own) != 1 || own[0].Type != resetFrame {
+		t.Errorf("frames: %+v", own)
+	}
+	if l := b.only(t, "wire"); l.Status != "408" || l.Error != "" {
+		t.Errorf("the access log: %+v", l)
 	}
 }
 

@@ -24,9 +24,15 @@ const (
 	endStream, endHeaders byte = 1, 4
 )
 
-// http2 sends the fields as one request (stream 1), END_STREAM set, in frames of 16 KB, and returns the frames that come back until the stream
-// or the connection ends. It writes what no HTTP client would let through.
-func http2(t *testing.T, addr string, fields [][2]string) []frame {
+// How a request's headers leave the stream: closed, or open for a body.
+const (
+	ended = endStream
+	open  = 0
+)
+
+// http2 sends the fields as one request without a body (stream 1), in frames of 16 KB, and returns the frames that come back until
+// the stream or the connection ends. It writes what no HTTP client would let through.
+func http2(t *testing.T, addr string, fields [][2]string, flags byte) []frame {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
 	if err != nil {
@@ -43,7 +49,7 @@ func http2(t *testing.T, addr string, fields [][2]string) []frame {
 	}
 	out := append([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), wire(settingsFrame, 0, 0, nil)...)
 	const most = 16384
-	kind, flags := headersFrame, endStream
+	kind := headersFrame
 	for len(block) > most {
 		out = append(out, wire(kind, flags, 1, block[:most])...)
 		block, kind, flags = block[most:], 9, 0 // CONTINUATION

@@ -1,0 +1,85 @@
+package nginx
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestFetchWithoutANetwork runs nginx/fetch in a tree of its own where it can get nothing: what it says then, and that it leaves nothing.
+func TestFetchWithoutANetwork(t *testing.T) {
+	const nothing = "#!/bin/sh\n"
+	debian := map[string]string{
+		"apt-get": nothing, "apt-cache": nothing, "dpkg": nothing, "dpkg-deb": nothing, "dpkg-query": nothing, "ldd": nothing,
+		"id": "#!/bin/sh\necho 1000\n",
+	}
+	for _, c := range []struct {
+		name  string
+		tools map[string]string
+		nginx string // what is at .cache/nginx/nginx already
+		ok    bool
+		says  string
+	}{
+		{"an nginx is there", nil, "#!/bin/sh\necho nginx version: nginx/1.22.1 >&2\n", true, "nothing to do"},
+		{"one that does not run is not taken for one", nil, nothing, false, "install nginx 1.22.0 or newer"},
+		{"Alpine", map[string]string{"apk": nothing}, "", false, "type: sudo apk add nginx"},
+		{"macOS", map[string]string{"brew": nothing}, "", false, "type: brew install nginx"},
+		{"a system nobody knows", nil, "", false, "https://nginx.org/en/download.html"},
+		{"Debian without package lists, not root", debian, "", false, "type: sudo apt-get update && "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tree := t.TempDir()
+			script, err := os.ReadFile("fetch")
+			if err != nil {
+				t.Fatal(err)
+			}
+			put(t, filepath.Join(tree, "nginx", "fetch"), string(script))
+			if c.nginx != "" {
+				put(t, filepath.Join(tree, ".cache", "nginx", "nginx"), c.nginx)
+			}
+			bin := filepath.Join(tree, "bin")
+			for name, text := range c.tools {
+				put(t, filepath.Join(bin, name), text)
+			}
+			for _, name := range []string{"bash", "sh", "dirname", "sed", "mkdir", "mktemp", "rm", "chmod"} {
+				link(t, bin, name)
+			}
+			cmd := exec.CommandContext(t.Context(), filepath.Join(tree, "nginx", "fetch"))
+			cmd.Env = []string{"PATH=" + bin}
+			out, err := cmd.CombinedOutput()
+			if (err == nil) != c.ok || !strings.Contains(string(out), c.says) {
+				t.Errorf("%v: %s; want %q", err, out, c.says)
+			}
+			if left, _ := filepath.Glob(filepath.Join(tree, ".cache", "*.partial.*")); len(left) > 0 {
+				t.Errorf("left over: %q", left)
+			}
+		})
+	}
+}
+
+func put(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// link makes the machine's own tool reachable in bin.
+func link(t *testing.T, bin, name string) {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(path, filepath.Join(bin, name)); err != nil {
+		t.Fatal(err)
+	}
+}
