@@ -25,10 +25,10 @@ type Server struct{ HTTP, GRPC string }
 func (s Site) Validate() error {
 	faults := []error{address("HTTP", s.HTTP), address("GRPC", s.GRPC)}
 	if s.HTTP == s.GRPC && s.HTTP != "" {
-		faults = append(faults, fmt.Errorf("HTTP and GRPC are both %q: want two addresses", s.HTTP))
+		faults = append(faults, fmt.Errorf("site: HTTP and GRPC are both %q: want two addresses", s.HTTP))
 	}
 	if len(s.Servers) == 0 {
-		faults = append(faults, errors.New("Servers is empty: want at least one instance"))
+		faults = append(faults, errors.New("site: Servers is empty: want at least one instance"))
 	}
 	for i, server := range s.Servers {
 		faults = append(faults,
@@ -36,10 +36,10 @@ func (s Site) Validate() error {
 			address(fmt.Sprintf("Servers[%d].GRPC", i), server.GRPC))
 	}
 	if s.Workers < 0 {
-		faults = append(faults, fmt.Errorf("Workers is %d: want 0 (one for each CPU) or more", s.Workers))
+		faults = append(faults, fmt.Errorf("site: Workers is %d: want 0 (one for each CPU) or more", s.Workers))
 	}
 	if s.User != "" && !userName.MatchString(s.User) {
-		faults = append(faults, fmt.Errorf("User is %q: want the name of a user", s.User))
+		faults = append(faults, fmt.Errorf("site: User is %q: want the name of a user", s.User))
 	}
 	return errors.Join(faults...)
 }
