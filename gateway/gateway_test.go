@@ -17,8 +17,8 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
-	whoamiv1 "trivet/gen/whoami/v1"
 	"trivet/gateway"
+	whoamiv1 "trivet/gen/whoami/v1"
 )
 
 // implementation answers by a function, which sees what the gateway put into the context.
