@@ -1,0 +1,106 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"trivet/nginx"
+)
+
+// prepare does all that can fail without anything having been started: the run folder, the instances' settings, nginx's
+// configuration.
+func (f *Fleet) prepare(ctx context.Context) error {
+	if err := f.prepareFolder(); err != nil {
+		return fmt.Errorf("%w: %w", ErrRunFolder, err)
+	}
+	if err := f.checkSettings(ctx); err != nil {
+		return err
+	}
+	if err := f.layOut(); err != nil {
+		return err
+	}
+	if err := f.options.Nginx.Test(ctx, f.options.Dir); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return fmt.Errorf("%w:\n%w", ErrConf, err)
+	}
+	return nil
+}
+
+func (f *Fleet) prepareFolder() error {
+	if !filepath.IsAbs(f.options.Dir) {
+		return fmt.Errorf("%s: want an absolute path", f.options.Dir)
+	}
+	if err := os.MkdirAll(filepath.Join(f.options.Dir, "logs"), 0o711); err != nil {
+		return err
+	}
+	if os.Getuid() != 0 {
+		return nil
+	}
+	return passable(f.options.Dir)
+}
+
+// checkSettings asks whoami what it thinks of the settings that all instances share, with the flags of the first: one answer instead
+// of as many failed starts as there are instances.
+func (f *Fleet) checkSettings(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, f.options.Whoami, append([]string{"config"}, f.instanceArgs(instance(1))...)...)
+	cmd.Env = append(environ(), f.options.Env...)
+	cmd.WaitDelay = time.Second
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	err := cmd.Run()
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == 2 {
+		return fmt.Errorf("%w:\n%s", ErrSettings, complaints(said.String()))
+	}
+	return fmt.Errorf("%s config: %w\n%s", f.options.Whoami, err, strings.TrimSpace(said.String()))
+}
+
+// complaints are whoami's own lines, without its name before them and without its advice, which is for who typed whoami.
+func complaints(said string) string {
+	var lines []string
+	for line := range strings.Lines(said) {
+		line = strings.TrimPrefix(strings.TrimSpace(line), "whoami: ")
+		if line != "" && !strings.HasPrefix(line, "nothing was started") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (f *Fleet) layOut() error {
+	site := nginx.Site{Workers: f.options.Workers, User: workersUser()}
+	for _, p := range f.ports {
+		if p.owner == Nginx {
+			// nginx listens where it was told to, all of the machine's addresses included.
+			if p.speaks == "HTTP" {
+				site.HTTP = p.address.String()
+			} else {
+				site.GRPC = p.address.String()
+			}
+		}
+	}
+	for n := 1; n <= f.options.Instances; n++ {
+		site.Servers = append(site.Servers, nginx.Server{
+			HTTP: f.address(instance(n), "HTTP").String(),
+			GRPC: f.address(instance(n), "gRPC").String(),
+		})
+	}
+	if err := site.Lay(f.options.Dir, f.options.Conf, f.options.Nginx.Version); err != nil {
+		return fmt.Errorf("%w; the run folder is %s, and TMPDIR moves it", err, f.options.Dir)
+	}
+	return nil
+}

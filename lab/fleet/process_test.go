@@ -1,0 +1,234 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// actor plays a process in a bubble of fake time: it is ready after a while, and lives until it is killed or its time is over.
+type actor struct {
+	readyAfter time.Duration
+	lives      time.Duration    // 0: for ever
+	heeds      []syscall.Signal // ends at once on these
+	startErr   error            // cannot even be started
+	got        []syscall.Signal // what it was sent, but for SIGCONT
+	events     []string         // "1s ready"
+	begin      time.Time
+	mu         sync.Mutex
+}
+
+func (a *actor) start() (*child, error) {
+	if a.startErr != nil {
+		return nil, a.startErr
+	}
+	c := &child{pid: 1, began: time.Now(), exited: make(chan string, 1)}
+	var once sync.Once
+	die := func(how string) { once.Do(func() { c.exited <- how }) }
+	if a.lives > 0 {
+		time.AfterFunc(a.lives, func() { die("exit code 1") })
+	}
+	c.kill = func() { die("signal SIGKILL") }
+	c.signal = func(s os.Signal) error {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if s != syscall.SIGCONT {
+			a.got = append(a.got, s.(syscall.Signal))
+		}
+		if slices.Contains(a.heeds, s.(syscall.Signal)) {
+			die("exit code 0")
+		}
+		return nil
+	}
+	return c, nil
+}
+
+func (a *actor) ready(ctx context.Context) error {
+	select {
+	case <-time.After(a.readyAfter):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (a *actor) observe(e Event) {
+	text := fmt.Sprintf("%v %s", e.Time.Sub(a.begin), e.Kind)
+	if e.Again > 0 {
+		text += fmt.Sprintf(" again in %v", e.Again)
+	}
+	a.events = append(a.events, text)
+}
+
+// play supervises the actor for the length of a scene, and ends it.
+func (a *actor) play(t *testing.T, restart bool, scene func(*testing.T, *Process)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		a.begin = time.Now()
+		p := newProcess("whoami-1", plan{
+			start: a.start, ready: a.ready, restart: restart, observe: a.observe,
+			stop: []step{{syscall.SIGQUIT, 5 * time.Second, true}, {syscall.SIGTERM, 3 * time.Second, false}},
+		})
+		go p.supervise()
+		scene(t, p)
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		if err := p.ask(ended, request{ctx: ended, verb: end}); err != nil {
+			t.Error(err)
+		}
+		<-p.over
+		if err := p.Start(context.Background()); !errors.Is(err, errOver) {
+			t.Errorf("Start after the end: %v", err)
+		}
+	})
+}
+
+func (a *actor) expect(t *testing.T, want ...string) {
+	t.Helper()
+	if !slices.Equal(a.events, want) {
+		t.Errorf("got\n\t%s\nwant\n\t%s", strings.Join(a.events, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}
+
+func TestWhatDiesYoungIsStartedAgainLaterAndLater(t *testing.T) {
+	t.Parallel()
+	a := &actor{lives: time.Second, readyAfter: time.Hour}
+	a.play(t, true, func(t *testing.T, p *Process) {
+		if err := p.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "exit code 1") {
+			t.Errorf("Start: %v", err)
+		}
+		<-time.After(17 * time.Second)
+	})
+	a.expect(t,
+		"0s started", "1s died again in 100ms",
+		"1.1s started", "2.1s died again in 200ms",
+		"2.3s started", "3.3s died again in 400ms",
+		"3.7s started", "4.7s died again in 800ms",
+		"5.5s started", "6.5s died again in 1.6s",
+		"8.1s started", "9.1s died again in 3.2s",
+		"12.3s started", "13.3s died again in 5s")
+}
+
+func TestAfterALongLifeThePauseIsShort(t *testing.T) {
+	t.Parallel()
+	a := &actor{lives: 6 * time.Second, readyAfter: time.Second}
+	a.play(t, true, func(t *testing.T, p *Process) {
+		if err := p.Start(t.Context()); err != nil {
+			t.Error(err)
+		}
+		<-time.After(13 * time.Second)
+	})
+	a.expect(t, "0s started", "1s ready", "6s died again in 100ms",
+		"6.1s started", "7.1s ready", "12.1s died again in 100ms",
+		"12.2s started", "13.2s ready", "14s stopped")
+}
+
+func TestWhatCannotBeStartedIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	a := &actor{startErr: errors.New("no such file")}
+	a.play(t, true, func(t *testing.T, p *Process) {
+		if err := p.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "no such file") {
+			t.Errorf("Start: %v", err)
+		}
+		<-time.After(200 * time.Millisecond)
+	})
+	a.expect(t, "0s died again in 100ms", "100ms died again in 200ms")
+}
+
+func TestWithoutRestartItStaysDown(t *testing.T) {
+	t.Parallel()
+	a := &actor{lives: time.Second}
+	a.play(t, false, func(t *testing.T, p *Process) {
+		if err := p.Start(t.Context()); err != nil {
+			t.Error(err)
+		}
+		<-time.After(time.Minute)
+		if err := p.Signal(syscall.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
+			t.Errorf("Signal to what is down: %v", err)
+		}
+		if p.PID() != 0 {
+			t.Errorf("pid %d", p.PID())
+		}
+	})
+	a.expect(t, "0s started", "0s ready", "1s died")
+}
+
+func TestStoppedItStaysDownUntilStart(t *testing.T) {
+	t.Parallel()
+	a := &actor{heeds: []syscall.Signal{syscall.SIGQUIT}}
+	a.play(t, true, func(t *testing.T, p *Process) {
+		for _, err := range []error{p.Start(t.Context()), p.Start(t.Context()), p.Stop(t.Context()), p.Stop(t.Context())} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		<-time.After(time.Minute)
+		if err := p.Start(t.Context()); err != nil {
+			t.Error(err)
+		}
+		<-time.After(time.Second)
+		if err := p.Restart(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	a.expect(t, "0s started", "0s ready", "0s stopped", "1m0s started", "1m0s ready",
+		"1m1s stopped", "1m1s started", "1m1s ready", "1m1s stopped")
+}
+
+func TestEachStepIsHarderThanTheLast(t *testing.T) {
+	t.Parallel()
+	a := &actor{}
+	a.play(t, true, func(t *testing.T, p *Process) {
+		for _, err := range []error{p.Start(t.Context()), p.Stop(t.Context())} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	a.expect(t, "0s started", "0s ready", "8s stopped")
+	if want := []syscall.Signal{syscall.SIGQUIT, syscall.SIGTERM}; !slices.Equal(a.got, want) {
+		t.Errorf("got signals %v, want %v and SIGKILL", a.got, want)
+	}
+}
+
+func TestTheEndOfTheContextKills(t *testing.T) {
+	t.Parallel()
+	a := &actor{}
+	a.play(t, true, func(t *testing.T, p *Process) {
+		if err := p.Start(t.Context()); err != nil {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := p.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	a.expect(t, "0s started", "0s ready", "1s stopped")
+}
+
+func TestBeforeItServesItIsSparedTheSignalItWouldNotKnow(t *testing.T) {
+	t.Parallel()
+	a := &actor{readyAfter: time.Hour, heeds: []syscall.Signal{syscall.SIGTERM}}
+	a.play(t, true, func(t *testing.T, p *Process) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := p.Start(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Start: %v", err)
+		}
+		if err := p.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	if want := []syscall.Signal{syscall.SIGTERM}; !slices.Equal(a.got, want) {
+		t.Errorf("got signals %v, want %v", a.got, want)
+	}
+}
