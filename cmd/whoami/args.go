@@ -2,12 +2,11 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
+	"trivet/internal/flags"
 	"trivet/internal/nearest"
 	"trivet/services/whoami"
 )
@@ -25,61 +24,24 @@ var commands = []string{"config", "health"}
 // parse takes the command line apart. It tells all its faults at once; flag.ErrHelp wins over them.
 func parse(args []string) (call, error) {
 	c := call{flags: make(map[string]string)}
-	set := flag.NewFlagSet("whoami", flag.ContinueOnError)
-	set.SetOutput(io.Discard) // run prints, once.
+	set := flags.New("whoami")
 	set.StringVar(&c.envFile, "env-file", "", "")
 	set.BoolVar(&c.version, "version", false, "")
 	for _, s := range whoami.Settings() {
 		set.Func(s.Flag, s.Help, func(value string) error { c.flags[s.Name] = value; return nil })
 	}
-	var faults []error
-	for first := true; len(args) > 0; first = false {
-		if word := args[0]; !strings.HasPrefix(word, "-") || word == "-" {
-			if err := c.word(word, first); err != nil {
-				faults = append(faults, err)
-			}
-			args = args[1:]
-			continue
-		}
-		// Parse stops at the first fault, and behind it; going on from there finds the others.
-		err := set.Parse(args)
-		if errors.Is(err, flag.ErrHelp) {
-			return c, err
-		}
-		args = set.Args()
-		if err != nil {
-			faults = append(faults, unknown(err))
-			if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-				args = args[1:] // Most likely the unknown flag's value.
-			}
-		}
+	words, err := flags.Parse(set, args)
+	if len(words) == 0 {
+		return c, err
+	}
+	faults := []error{err}
+	if c.command = words[0]; !slices.Contains(commands, c.command) {
+		faults = append(faults, fmt.Errorf("unknown command %q: did you mean %s? Without a command whoami serves", c.command, nearest.Name(c.command, commands)))
+	}
+	for _, word := range words[1:] {
+		faults = append(faults, fmt.Errorf("unexpected argument %q", word))
 	}
 	return c, errors.Join(faults...)
-}
-
-// word takes an argument that is no flag: the command, if it comes first.
-func (c *call) word(word string, first bool) error {
-	if !first {
-		return fmt.Errorf("unexpected argument %q", word)
-	}
-	if slices.Contains(commands, word) {
-		c.command = word
-		return nil
-	}
-	return fmt.Errorf("unknown command %q: did you mean %s? Without a command whoami serves", word, nearest.Name(word, commands))
-}
-
-// unknown adds the nearest flag to flag's own error about an unknown one.
-func unknown(err error) error {
-	name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
-	if !ok {
-		return err
-	}
-	known := []string{"env-file", "version", "help"}
-	for _, s := range whoami.Settings() {
-		known = append(known, s.Flag)
-	}
-	return fmt.Errorf("unknown flag --%s: did you mean --%s?", name, nearest.Name(name, known))
 }
 
 // help prints the manual.

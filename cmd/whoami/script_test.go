@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"trivet/internal/porttest"
 )
 
 // quickExit keeps a command built with -race from sleeping a second before it exits.
@@ -32,8 +34,8 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GORACE", quickExit)
-			env.Setenv("HTTP", reserve(t, env))
-			env.Setenv("GRPC", reserve(t, env))
+			env.Setenv("HTTP", porttest.Reserve(t))
+			env.Setenv("GRPC", porttest.Reserve(t))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "await": await},
@@ -92,31 +94,6 @@ func poll(ctx context.Context, url string) error {
 	}
 }
 
-// reserve gives a free port that stays free for us: a socket that is bound but does not listen keeps the kernel from
-// giving the port to anybody, and lets a listener of ours share it, because both say SO_REUSEADDR.
-func reserve(t *testing.T, clean interface{ Defer(func()) }) string {
-	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	clean.Defer(func() { syscall.Close(fd) })
-	if err := errors.Join(syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1),
-		syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})); err != nil {
-		t.Fatal(err)
-	}
-	address, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strconv.Itoa(address.(*syscall.SockaddrInet4).Port)
-}
-
-// deferred lets reserve clean up after a test.
-type deferred struct{ *testing.T }
-
-func (d deferred) Defer(f func()) { d.Cleanup(f) }
-
 // command runs whoami as a process of its own.
 func command(t *testing.T, args ...string) (*exec.Cmd, *bufio.Reader) {
 	t.Helper()
@@ -154,7 +131,7 @@ func readTo(t *testing.T, log *bufio.Reader, text string) string {
 
 func TestASecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
-	rest, rpc := reserve(t, deferred{t}), reserve(t, deferred{t})
+	rest, rpc := porttest.Reserve(t), porttest.Reserve(t)
 	cmd, log := command(t, "--port", rest, "--grpc-port", rpc, "--drain-delay", "10m")
 	readTo(t, log, "msg=serving")
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -178,7 +155,7 @@ func TestBothSignalsDrainAndExit0(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(signal.String(), func(t *testing.T) {
 			t.Parallel()
-			rest, rpc := reserve(t, deferred{t}), reserve(t, deferred{t})
+			rest, rpc := porttest.Reserve(t), porttest.Reserve(t)
 			cmd, log := command(t, "--port", rest, "--grpc-port", rpc)
 			readTo(t, log, "msg=serving")
 			if err := cmd.Process.Signal(signal); err != nil {
