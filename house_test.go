@@ -47,14 +47,14 @@ func within(path string, trees []string) bool {
 
 func TestImportsFormTwoLines(t *testing.T) {
 	t.Parallel()
-	output, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,Doc,Name", "./...").Output()
+	output, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,Doc,GoFiles", "./...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for decoder := json.NewDecoder(strings.NewReader(string(output))); ; {
 		var p struct {
-			ImportPath, Doc, Name string
-			Imports               []string
+			ImportPath, Doc  string
+			Imports, GoFiles []string
 		}
 		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
 			return
@@ -73,7 +73,8 @@ func TestImportsFormTwoLines(t *testing.T) {
 				t.Errorf("%s imports %s: %s", p.ImportPath, i, rules[n].why)
 			}
 		}
-		if p.Doc == "" && !strings.HasPrefix(p.ImportPath, "trivet/gen/") {
+		// go list does not read the comments of tests, so of a folder of tests it knows none.
+		if p.Doc == "" && len(p.GoFiles) > 0 && !strings.HasPrefix(p.ImportPath, "trivet/gen/") {
 			t.Errorf("%s has no package comment", p.ImportPath)
 		}
 	}

@@ -1,0 +1,187 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	whoamiv1 "trivet/gen/whoami/v1"
+)
+
+// Everything that a caller might write to be taken for somebody else.
+var forged = []string{
+	"X-Forwarded-For", "6.6.6.6", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "bank.example", "X-Real-IP", "6.6.6.6",
+	"Forwarded", "for=6.6.6.6", "X-Instance", "whoami-666", "Grpc-Metadata-X-Forwarded-For", "6.6.6.6",
+	"Grpc-Metadata-X-Instance", "whoami-666", "Grpc-Metadata-X-Request-Id", "forged", "X-Request-Id", "no id at all",
+}
+
+func TestNobodyIsTakenForSomebodyElse(t *testing.T) {
+	t.Parallel()
+	f := start(t, 1)
+	request, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+f.HTTP()+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(forged); i += 2 {
+		request.Header.Set(forged[i], forged[i+1])
+	}
+	answer, err := browser(t).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := &whoamiv1.WhoAmIResponse{}
+	if err := protojson.Unmarshal(body, rest); err != nil {
+		t.Fatal(err)
+	}
+	wantTrue(t, "http", rest, answer.Header["X-Instance"], answer.Header["X-Request-Id"])
+
+	var header metadata.MD
+	ctx := metadata.AppendToOutgoingContext(t.Context(), forged...)
+	rpc, err := dial(t, f, false).WhoAmI(ctx, nil, grpc.Header(&header))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantTrue(t, "grpc", rpc, header.Get("x-instance"), header.Get("x-request-id"))
+}
+
+// wantTrue checks that an answer tells what nginx saw, and not what the caller claimed.
+func wantTrue(t *testing.T, door string, m *whoamiv1.WhoAmIResponse, instances, ids []string) {
+	t.Helper()
+	if got := m.GetCaller().GetForwardedFor(); got != "127.0.0.1" {
+		t.Errorf("%s: forwarded for %q, want 127.0.0.1", door, got)
+	}
+	if len(instances) != 1 || !strings.HasPrefix(instances[0], "whoami-") || instances[0] == "whoami-666" || m.GetInstance() != instances[0] {
+		t.Errorf("%s: instance %q, headers %q", door, m.GetInstance(), instances)
+	}
+	if len(ids) != 1 || ids[0] != m.GetCaller().GetRequestId() || strings.Contains(ids[0], " ") || ids[0] == "forged" {
+		t.Errorf("%s: id %q, headers %q", door, m.GetCaller().GetRequestId(), ids)
+	}
+}
+
+// One id names a request to its caller, in nginx's log and to the instance.
+func TestOneRequestIDOnTheWholeWay(t *testing.T) {
+	t.Parallel()
+	f := start(t, 1)
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-request-id", "the-same.id_1")
+	answer, err := dial(t, f, false).WhoAmI(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := answer.GetCaller().GetRequestId(); got != "the-same.id_1" {
+		t.Errorf("the instance was told %q", got)
+	}
+	if err := f.Process("nginx").Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range accessLog(t, f) {
+		if line.ID == "the-same.id_1" {
+			return
+		}
+	}
+	t.Error("nginx's log does not know it")
+}
+
+// Bodies that nginx keeps on disk: its workers must own the folder, whoever started nginx.
+func TestBodiesThatDoNotFitIntoMemory(t *testing.T) {
+	t.Parallel()
+	f := start(t, 1)
+	for size, want := range map[int]int{900_000: http.StatusMethodNotAllowed, 3_000_000: http.StatusRequestEntityTooLarge} {
+		answer, err := browser(t).Post("http://"+f.HTTP()+"/", "text/plain", bytes.NewReader(make([]byte, size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		var e struct {
+			Code    codes.Code
+			Message string
+		}
+		if err := json.NewDecoder(answer.Body).Decode(&e); err != nil || answer.StatusCode != want || e.Message == "" {
+			t.Errorf("%d bytes: %s %+v %v, want %d and JSON", size, answer.Status, e, err, want)
+		}
+		// The instance itself answers what reaches it.
+		if (answer.Header.Get("X-Instance") != "") != (want == http.StatusMethodNotAllowed) {
+			t.Errorf("%d bytes: instance %q", size, answer.Header.Get("X-Instance"))
+		}
+	}
+}
+
+// With max_fails=0 nobody is left out, so the first request after the first instance is back finds it.
+func TestAllDownThenBack(t *testing.T) {
+	t.Parallel()
+	f := start(t, 2)
+	web, api := browser(t), dial(t, f, false)
+	for _, name := range f.Names() {
+		if err := f.Process(name).Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 5 {
+		if _, err := get(t.Context(), web, f); err == nil || !strings.HasPrefix(err.Error(), `502 Bad Gateway: {"code":14,"message":"balancer: no instance`) {
+			t.Errorf("HTTP: %v, want 502 as JSON with UNAVAILABLE", err)
+		}
+		_, err := api.WhoAmI(t.Context(), nil)
+		if s := status.Convert(err); s.Code() != codes.Unavailable || !strings.HasPrefix(s.Message(), "balancer: no instance") {
+			t.Errorf("gRPC: %v, want UNAVAILABLE that names the reason", err)
+		}
+	}
+	if err := f.Process("whoami-2").Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if instance, err := get(t.Context(), web, f); err != nil || instance != "whoami-2" {
+			t.Errorf("HTTP: %q, %v", instance, err)
+		}
+		if answer, err := api.WhoAmI(t.Context(), nil); err != nil || answer.GetInstance() != "whoami-2" {
+			t.Errorf("gRPC: %v, %v", answer, err)
+		}
+	}
+}
+
+// A caller whose connections nginx knows must be told at the drain of an instance only what it can act on: its stream ends
+// with UNAVAILABLE after a whole message, and a new one is served by another instance.
+func TestStreamsMoveWhenTheirInstanceDrains(t *testing.T) {
+	t.Parallel()
+	f := start(t, 1)
+	api := dial(t, f, false)
+	watch, err := api.WatchWhoAmI(t.Context(), hourly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := watch.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if err := f.Process(first.GetAnswer().GetInstance()).Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := watch.Recv(); status.Code(err) != codes.Unavailable || status.Convert(err).Message() != "draining: reconnect" {
+		t.Errorf("the stream ended with %v", err)
+	}
+	// DRAIN_TIMEOUT is 10 s: a stream that waited for it would show here.
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("the drain took %v", took)
+	}
+	again, err := api.WatchWhoAmI(t.Context(), hourly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second, err := again.Recv(); err != nil || second.GetAnswer().GetInstance() == first.GetAnswer().GetInstance() {
+		t.Errorf("%v, %v", second, err)
+	}
+}
