@@ -114,13 +114,14 @@ access_log logs/access.log requests;
 `
 
 func (s Site) grpcListen(v Version) string {
-	const text = `# Where the gRPC door listens. so_keepalive finds callers whose machine is gone while a stream is silent.
+	const text = `# Where the gRPC door listens. so_keepalive finds callers whose machine is gone while a stream is silent: it probes after 60 s of
+# silence, every 10 s, three times. With so_keepalive=on the kernel's times would hold, and Linux waits two hours.
 `
 	if v.atLeast(http2Directive) {
-		return text + "listen " + s.GRPC + " so_keepalive=on;\nhttp2 on;\n"
+		return text + "listen " + s.GRPC + " so_keepalive=60s:10s:3;\nhttp2 on;\n"
 	}
 	return text + "# From 1.25.1 on http2 is a directive of its own (http2 on;); as a parameter it still works, with a warning.\n" +
-		"listen " + s.GRPC + " http2 so_keepalive=on;\n"
+		"listen " + s.GRPC + " http2 so_keepalive=60s:10s:3;\n"
 }
 
 func servers(door string, all []Server, of func(Server) string) string {
