@@ -1,0 +1,334 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// outside is a `trivet up` as its user sees it: a process, and what it prints.
+type outside struct {
+	cmd    *exec.Cmd
+	lines  *bufio.Reader
+	ended  bool
+	events []line
+}
+
+// launch starts trivet in a session of its own. Its descendants never leave that: so whoever is in it outlived trivet.
+func launch(t *testing.T, args ...string) *outside {
+	t.Helper()
+	path, err := exec.LookPath("trivet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := append([]string{"up", "--nginx", realNginx(t), "--bind", ownAddress()}, args...)
+	o := &outside{cmd: exec.Command(path, all...)}
+	o.cmd.Env = append(os.Environ(), "TMPDIR="+passableDir(t))
+	o.cmd.Dir = t.TempDir() // In the source tree it would build the instances' program anew.
+	o.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	o.cmd.Stderr = t.Output()
+	stdout, err := o.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	o.lines = bufio.NewReader(stdout)
+	t.Cleanup(func() {
+		if !o.ended {
+			_ = o.cmd.Process.Kill()
+			_ = o.cmd.Wait()
+		}
+	})
+	return o
+}
+
+// until reads events up to one that is wanted.
+func (o *outside) until(t *testing.T, wanted func(line) bool) line {
+	t.Helper()
+	for {
+		text, err := o.lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("trivet ended (%v) after %+v", err, o.events)
+		}
+		var l line
+		if err := json.Unmarshal([]byte(text), &l); err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		o.events = append(o.events, l)
+		if wanted(l) {
+			return l
+		}
+	}
+}
+
+func event(name string) func(line) bool { return func(l line) bool { return l.Event == name } }
+
+func (o *outside) pid(name string) int {
+	for _, l := range slices.Backward(o.events) {
+		if l.Event == "started" && l.Name == name {
+			return l.PID
+		}
+	}
+	return 0
+}
+
+func (o *outside) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := o.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wait returns how trivet ended, after having held that nothing outlives it.
+func (o *outside) wait(t *testing.T) syscall.WaitStatus {
+	t.Helper()
+	for { // All output, or trivet could block on it.
+		if _, err := o.lines.ReadString('\n'); err != nil {
+			break
+		}
+	}
+	if err := o.cmd.Wait(); err != nil {
+		if _, ok := errors.AsType[*exec.ExitError](err); !ok {
+			t.Fatal(err)
+		}
+	}
+	o.ended = true
+	o.gone(t)
+	return o.cmd.ProcessState.Sys().(syscall.WaitStatus)
+}
+
+// gone waits until trivet's session is empty. The kernel's signals arrive at once, and what gets them needs a moment to end.
+func (o *outside) gone(t *testing.T) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(10 * time.Second)
+	for {
+		left := session(o.cmd.Process.Pid)
+		if len(left) == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Errorf("trivet is outlived by:\n%s", strings.Join(left, "\n"))
+			return
+		}
+	}
+}
+
+// session is the stat lines of the processes of a session that have not ended.
+func session(id int) []string {
+	names, _ := filepath.Glob("/proc/[0-9]*/stat")
+	var members []string
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+		if len(fields) > 3 && fields[3] == strconv.Itoa(id) && fields[0] != "Z" && fields[0] != "X" {
+			members = append(members, strings.TrimSpace(string(text)))
+		}
+	}
+	return members
+}
+
+func TestNothingOutlivesAKilledTrivet(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		do   func(*testing.T, *outside)
+	}{
+		{"that serves", func(*testing.T, *outside) {}},
+		{"with an instance that is stopped", func(t *testing.T, o *outside) {
+			if err := syscall.Kill(o.pid("whoami-2"), syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"with an nginx that is stopped", func(t *testing.T, o *outside) {
+			if err := syscall.Kill(o.pid("nginx"), syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"in mid reload", func(t *testing.T, o *outside) {
+			if err := syscall.Kill(o.pid("nginx"), syscall.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"while a process is started again", func(t *testing.T, o *outside) {
+			if err := syscall.Kill(o.pid("whoami-1"), syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			o.until(t, event("started"))
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			o := launch(t, "--json")
+			o.until(t, event("up"))
+			test.do(t, o)
+			o.signal(t, syscall.SIGKILL)
+			if status := o.wait(t); status.Signal() != syscall.SIGKILL {
+				t.Errorf("ended by %v", status)
+			}
+		})
+	}
+}
+
+// TestNothingOutlivesAStartThatEnds ends trivet after the first processes have been started, some more, and nearly all.
+func TestNothingOutlivesAStartThatEnds(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT} {
+		for _, after := range []int{1, 4, 9} {
+			t.Run(fmt.Sprintf("%v after %d", signal, after), func(t *testing.T) {
+				t.Parallel()
+				o := launch(t, "--json", "-n", "10")
+				for range after {
+					o.until(t, event("started"))
+				}
+				o.signal(t, signal)
+				status := o.wait(t)
+				if signal == syscall.SIGKILL && status.Signal() != signal || signal != syscall.SIGKILL && status != 0 {
+					t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
+				}
+			})
+		}
+	}
+}
+
+func TestSignalsStopEverythingInOrder(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
+			o := launch(t, "--json", "-n", "2")
+			o.until(t, event("up"))
+			o.signal(t, signal)
+			if why := o.until(t, event("stopping")); !strings.Contains(why.Message, signal.String()) {
+				t.Errorf("%+v", why)
+			}
+			for i := range 3 {
+				stopped := o.until(t, event("stopped"))
+				if stopped.Exit != "exit code 0" || (i == 0) != (stopped.Name == "nginx") {
+					t.Errorf("stopped as number %d: %+v", i, stopped)
+				}
+			}
+			if status := o.wait(t); status != 0 {
+				t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
+			}
+		})
+	}
+}
+
+func TestASecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	o := launch(t, "--json", "-n", "1")
+	up := o.until(t, event("up"))
+	// nginx waits for a request that is on its way.
+	conn, err := net.Dial("tcp", up.HTTP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	o.signal(t, syscall.SIGINT)
+	o.until(t, event("stopping"))
+	o.signal(t, syscall.SIGINT)
+	if status := o.wait(t); status.Signal() != syscall.SIGINT {
+		t.Errorf("ended with %v", status)
+	}
+}
+
+func TestAProcessThatDiesIsReportedAndComesBack(t *testing.T) {
+	t.Parallel()
+	o := launch(t, "--json", "-n", "2")
+	o.until(t, event("up"))
+	for _, name := range []string{"whoami-2", "nginx"} {
+		pid := o.pid(name)
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if died := o.until(t, event("died")); died.Name != name || died.PID != pid || died.Exit != "signal SIGKILL" || died.AgainMS != 100 {
+			t.Errorf("%+v", died)
+		}
+		if ready := o.until(t, event("ready")); ready.Name != name || ready.PID == pid || ready.Life != 2 {
+			t.Errorf("%+v", ready)
+		}
+	}
+	o.signal(t, syscall.SIGTERM)
+	if status := o.wait(t); status != 0 {
+		t.Errorf("ended with %v", status)
+	}
+}
+
+// TestWhatPeopleRead runs trivet as one does by hand.
+func TestWhatPeopleRead(t *testing.T) {
+	t.Parallel()
+	o := launch(t, "--http", "0", "--grpc", "0")
+	var said strings.Builder
+	read := func(last string) {
+		t.Helper()
+		for {
+			text, err := o.lines.ReadString('\n')
+			if said.WriteString(text); err != nil {
+				t.Fatalf("no %q in:\n%s", last, said.String())
+			}
+			if strings.Contains(text, last) {
+				return
+			}
+		}
+	}
+	read("Ctrl-C stops everything.")
+	for _, want := range []string{
+		"3 instances behind nginx 1.", "whoami-3  http://127.", ":8003", ":9003", "ready after ", "curl 127.",
+		"-plaintext 127.", "whoami.v1.WhoAmIService/WhoAmI", "logs -f whoami-1", "Run folder: ",
+	} {
+		if !strings.Contains(said.String(), want) {
+			t.Errorf("no %q in:\n%s", want, said.String())
+		}
+	}
+	if strings.ContainsRune(said.String(), '\x1b') {
+		t.Error("colours, and no terminal")
+	}
+	_, rest, _ := strings.Cut(said.String(), "curl ")
+	address, _, _ := strings.Cut(rest, "\n")
+	answer, err := http.Get("http://" + address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Errorf("what it says to try answers %s", answer.Status)
+	}
+	_, rest, _ = strings.Cut(said.String(), "kill -9 ")
+	pid, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	read("whoami-1 died (pid " + strconv.Itoa(pid) + ", signal SIGKILL)")
+	read("whoami-1 is back")
+	o.signal(t, syscall.SIGINT)
+	if status := o.wait(t); status != 0 {
+		t.Errorf("ended with %v", status)
+	}
+}

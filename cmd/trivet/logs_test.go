@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// said passes on what is written.
+type said chan string
+
+func (s said) Write(text []byte) (int, error) {
+	s <- string(text)
+	return len(text), nil
+}
+
+func TestFollowingShowsWhatComes(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "log")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out, ended := make(said), make(chan error, 1)
+	go func() { ended <- show(ctx, out, name, true) }()
+	for _, line := range []string{"one\n", "two\n"} {
+		if _, err := f.WriteString(line); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-out; got != line {
+			t.Errorf("got %q, want %q", got, line)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"trivet/nginx"
+)
+
+func TestWhichNginx(t *testing.T) {
+	t.Parallel()
+	cached := filepath.Join("/src", ".cache", "nginx", "nginx")
+	there := nginx.Binary{Path: "/x/nginx"}
+	for _, test := range []struct {
+		name, module, named string
+		have                map[string]error // what find says, nil for found; else ErrMissing
+		want                string           // the name that was found
+		err                 error
+		misuse              bool
+	}{
+		{name: "the one on PATH", module: "/src", have: map[string]error{"nginx": nil, cached: nil}, want: "nginx"},
+		{name: "else the one that make nginx got", module: "/src", have: map[string]error{cached: nil}, want: cached},
+		{name: "also when that on PATH is too old", module: "/src", have: map[string]error{"nginx": nginx.ErrTooOld, cached: nil}, want: cached},
+		{name: "none at all", module: "/src", err: nginx.ErrMissing},
+		{name: "none outside the source tree", err: nginx.ErrMissing},
+		{name: "too old and no other", module: "/src", have: map[string]error{"nginx": nginx.ErrTooOld}, err: nginx.ErrTooOld},
+		{name: "the cached one is broken", module: "/src", have: map[string]error{cached: nginx.ErrNotNginx}, err: nginx.ErrNotNginx},
+		{name: "the named one", module: "/src", named: "./mine", have: map[string]error{"nginx": nil, "./mine": nil}, want: "./mine"},
+		{name: "a name is not replaced by another", module: "/src", named: "./mine", have: map[string]error{"nginx": nil}, err: nginx.ErrMissing, misuse: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var found string
+			find := func(_ context.Context, name string) (nginx.Binary, error) {
+				err, known := test.have[name]
+				if !known {
+					err = nginx.ErrMissing
+				}
+				if err != nil {
+					return nginx.Binary{}, fmt.Errorf("%s: %w", name, err)
+				}
+				found = name
+				return there, nil
+			}
+			_, err := place{module: test.module}.nginx(t.Context(), find, test.named)
+			if !errors.Is(err, test.err) || found != test.want {
+				t.Errorf("found %q, error %v", found, err)
+			}
+			if _, misused := errors.AsType[usageError](err); misused != test.misuse {
+				t.Errorf("wrong use: %v", misused)
+			}
+		})
+	}
+}
+
+func TestModuleAbove(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ours, theirs := filepath.Join(dir, "ours"), filepath.Join(dir, "ours", "theirs")
+	for _, mod := range []struct{ dir, text string }{{ours, "module trivet\n\ngo 1.26\n"}, {theirs, "module trivet/other\n"}} {
+		if err := errors.Join(os.MkdirAll(filepath.Join(mod.dir, "a", "b"), 0o700), os.WriteFile(filepath.Join(mod.dir, "go.mod"), []byte(mod.text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for from, want := range map[string]string{
+		ours: ours, filepath.Join(ours, "a", "b"): ours, filepath.Join(theirs, "a"): "", dir: "",
+	} {
+		if got := moduleAbove(from); got != want {
+			t.Errorf("from %s: %q, want %q", from, got, want)
+		}
+	}
+}
+
+func TestWhoamiIsBuiltWhereThereIsNone(t *testing.T) {
+	t.Parallel()
+	wd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := place{module: moduleAbove(wd), executable: t.TempDir()}
+	if path, err := p.whoami(); path != "" || err != nil {
+		t.Fatalf("found %q, error %v; want that it is to be built", path, err)
+	}
+	path, err := p.buildWhoami(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !ours(path) {
+		t.Error("what was built is not ours")
+	}
+	if system, err := exec.LookPath("/usr/bin/whoami"); err == nil && ours(system) {
+		t.Error("the system's own whoami is taken for ours")
+	}
+	p.module = t.TempDir()
+	if _, err := p.buildWhoami(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "building whoami") {
+		t.Errorf("where nothing can be built: %v", err)
+	}
+}
+
+func TestOwnPaths(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	if err := errors.Join(os.WriteFile(filepath.Join(folder, "nginx.conf"), nil, 0o600), os.Mkdir(filepath.Join(folder, "site"), 0o700),
+		os.WriteFile(filepath.Join(folder, "site", "newer.conf"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for said, want := range map[string]string{
+		`unknown directive "x" in /tmp/run/conf/nginx.conf:2`: `unknown directive "x" in ` + folder + `/nginx.conf:2`,
+		`open() "/tmp/run/conf/nginx.conf" failed`:            `open() "` + folder + `/nginx.conf" failed`,
+		`in /tmp/run/conf/site/newer.conf:1`:                  `in /tmp/run/conf/site/newer.conf:1`, // That one is the copy's own.
+		`in /tmp/run/conf/other.conf:1`:                       `in /tmp/run/conf/other.conf:1`,
+		`no path at all`:                                      `no path at all`,
+	} {
+		if got := ownPaths(said, "/tmp/run/conf", folder); got != want {
+			t.Errorf("%s\ngot  %s\nwant %s", said, got, want)
+		}
+	}
+}

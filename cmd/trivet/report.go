@@ -1,0 +1,262 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"trivet/internal/buildinfo"
+	"trivet/lab/fleet"
+)
+
+// reporter tells what happens during `trivet up`: to people or to programs. Its methods may be called at the same time.
+type reporter interface {
+	event(fleet.Event)
+	starting(instances int) // it takes long
+	up(*fleet.Fleet, upCall, place)
+	stopping(why error)
+	stillStopping() // it takes long
+	note(string)
+	fail(err error, code int)
+}
+
+func newReporter(in invocation, asJSON bool) reporter {
+	c := &counter{ready: make(map[string]fleet.Event)}
+	if asJSON {
+		return &jsonReporter{counter: c, out: json.NewEncoder(in.stdout)}
+	}
+	return &textReporter{counter: c, invocation: in, colour: coloured(in.stdout)}
+}
+
+// counter knows which processes are ready.
+type counter struct {
+	mu    sync.Mutex
+	ready map[string]fleet.Event
+}
+
+func (c *counter) count(e fleet.Event) {
+	if e.Kind == fleet.Ready {
+		c.ready[e.Name] = e
+	} else {
+		delete(c.ready, e.Name)
+	}
+}
+
+// textReporter is for people.
+type textReporter struct {
+	*counter
+	invocation
+	colour bool
+	isUp   bool
+	ending bool
+}
+
+// coloured is whether w is a terminal whose owner did not object (no-color.org).
+func coloured(w io.Writer) bool {
+	f, isFile := w.(*os.File)
+	if !isFile || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+const (
+	bold  = "1"
+	red   = "31"
+	green = "32"
+)
+
+func (r *textReporter) paint(code, text string) string {
+	if !r.colour {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+// event tells of what happens to a fleet that is up. Before, all that has happened is told at once; afterwards it is no news.
+func (r *textReporter) event(e fleet.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count(e)
+	switch {
+	case !r.isUp || r.ending:
+	case e.Kind == fleet.Died:
+		fmt.Fprintf(r.stdout, "%s %s %s (pid %d, %s) after %v; starting it again in %v\n",
+			clock(e.Time), e.Name, r.paint(red, "died"), e.PID, e.Exit, brief(e.Since), e.Again)
+	case e.Kind == fleet.Ready:
+		fmt.Fprintf(r.stdout, "%s %s %s (pid %d), ready after %v\n", clock(e.Time), e.Name, r.paint(green, "is back"), e.PID, brief(e.Since))
+	}
+}
+
+func clock(t time.Time) string { return t.Format(time.TimeOnly) }
+
+// brief is a duration with about three digits.
+func brief(d time.Duration) time.Duration {
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond)
+	case d < time.Minute:
+		return d.Round(10 * time.Millisecond)
+	}
+	return d.Round(time.Second)
+}
+
+func (r *textReporter) starting(instances int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := len(r.ready)
+	nginx := "not yet"
+	if _, ok := r.ready[fleet.Nginx]; ok {
+		n, nginx = n-1, "ready"
+	}
+	fmt.Fprintf(r.stderr, "trivet: still starting: %d of %d instances are ready, nginx %s\n", n, instances, nginx)
+}
+
+func (r *textReporter) up(f *fleet.Fleet, call upCall, p place) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.isUp = true
+	fmt.Fprintf(r.stdout, "%s %s: %d %s behind nginx %s\n\n", r.paint(bold, "trivet"), buildinfo.String(),
+		call.Instances, plural(call.Instances, "instance"), call.Nginx.Version)
+	table := tabwriter.NewWriter(r.stdout, 0, 0, 2, ' ', 0)
+	for _, name := range append([]string{fleet.Nginx}, f.Names()...) {
+		e := r.ready[name]
+		fmt.Fprintf(table, "  %s\thttp://%s\tgrpc://%s\tpid %d\tready after %v\n", name, f.Process(name).HTTP(), f.Process(name).GRPC(), f.Process(name).PID(), brief(e.Since))
+	}
+	table.Flush()
+	fmt.Fprintf(r.stdout, `
+Try, in another terminal:
+
+  curl %s/
+  %s -plaintext %s whoami.v1.WhoAmIService/WhoAmI
+  %s logs -f whoami-1
+  kill -9 %d                    # and watch it come back here
+
+Run folder: %s
+Ctrl-C stops everything.
+`, handy(f.HTTP()), p.grpcurl(), handy(f.GRPC()), p.self(), f.Process("whoami-1").PID(), f.Dir())
+}
+
+// handy is an address as people type it.
+func handy(address string) string {
+	if host, port, err := net.SplitHostPort(address); err == nil && host == "127.0.0.1" {
+		return "localhost:" + port
+	}
+	return address
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
+}
+
+func (r *textReporter) stopping(why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ending = true
+	fmt.Fprintf(r.stderr, "trivet: stopping (%v); a second Ctrl-C ends at once\n", why)
+}
+
+func (r *textReporter) stillStopping() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fmt.Fprintf(r.stderr, "trivet: still stopping, %d to go: calls that run may finish\n", len(r.ready))
+}
+
+func (r *textReporter) note(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fmt.Fprintln(r.stderr, "trivet:", text)
+}
+
+func (r *textReporter) fail(err error, code int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	complain(r.stderr, err)
+	if code == misuse {
+		fmt.Fprintln(r.stderr, "trivet: nothing was started; `trivet up --help` tells the flags")
+	}
+}
+
+// jsonReporter is for programs: one object a line.
+type jsonReporter struct {
+	*counter
+	out *json.Encoder
+}
+
+// line is what a program reads. Fields that an event has not are left out.
+type line struct {
+	Time    time.Time `json:"time"`
+	Event   string    `json:"event"` // started, ready, died, stopped, starting, up, stopping, note, error
+	Name    string    `json:"name,omitempty"`
+	HTTP    string    `json:"http,omitempty"`
+	GRPC    string    `json:"grpc,omitempty"`
+	PID     int       `json:"pid,omitempty"`
+	Life    int       `json:"life,omitempty"`
+	SinceMS float64   `json:"sinceMs,omitempty"`
+	Exit    string    `json:"exit,omitempty"`
+	AgainMS float64   `json:"againMs,omitempty"`
+	Folder  string    `json:"folder,omitempty"`
+	Ready   *int      `json:"ready,omitempty"`
+	Message string    `json:"message,omitempty"`
+	Code    int       `json:"code,omitempty"`
+}
+
+func (r *jsonReporter) write(l line) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l.Time.IsZero() {
+		l.Time = time.Now()
+	}
+	// Whoever reads along may have gone; that is no reason to stop.
+	_ = r.out.Encode(l)
+}
+
+func (r *jsonReporter) event(e fleet.Event) {
+	r.mu.Lock()
+	r.count(e)
+	r.mu.Unlock()
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	l := line{
+		Time: e.Time, Event: string(e.Kind), Name: e.Name, HTTP: e.HTTP, GRPC: e.GRPC, PID: e.PID, Life: e.Life,
+		Exit: e.Exit, AgainMS: ms(e.Again),
+	}
+	if e.Kind != fleet.Started {
+		l.SinceMS = ms(e.Since)
+	}
+	r.write(l)
+}
+
+func (r *jsonReporter) progress(event string) {
+	r.mu.Lock()
+	n := len(r.ready)
+	r.mu.Unlock()
+	r.write(line{Event: event, Ready: &n})
+}
+
+func (r *jsonReporter) starting(int)   { r.progress("starting") }
+func (r *jsonReporter) stillStopping() { r.progress("stopping") }
+func (r *jsonReporter) note(s string)  { r.write(line{Event: "note", Message: s}) }
+
+func (r *jsonReporter) up(f *fleet.Fleet, _ upCall, _ place) {
+	r.write(line{Event: "up", HTTP: f.HTTP(), GRPC: f.GRPC(), Folder: f.Dir()})
+}
+
+func (r *jsonReporter) stopping(why error) {
+	r.write(line{Event: "stopping", Message: why.Error()})
+}
+
+func (r *jsonReporter) fail(err error, code int) {
+	r.write(line{Event: "error", Message: strings.TrimSpace(err.Error()), Code: code})
+}
