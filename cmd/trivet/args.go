@@ -28,7 +28,8 @@ protocols, says what to try, and follows them: a process that dies is reported a
   --nginx PROGRAM      which nginx (default: the one on PATH, else .cache/nginx/nginx, which make nginx gets)
   --nginx-conf FOLDER  your own configuration instead of nginx/conf: a folder with nginx.conf at its top. The files in its
                        site/ folder are written anew, because they say where the instances are
-  --json               one JSON object a line, for programs
+  --json               one JSON object a line, for programs, each with an "event": started, ready, died, stopped (of a
+                       process), starting, up, stopping, note, error
 
 Instances listen on 8001, 8002 … (HTTP) and 9001, 9002 … (gRPC); more than 60 of them on ports that the kernel chooses.
 

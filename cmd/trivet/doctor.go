@@ -125,7 +125,7 @@ func checkPorts(ctx context.Context, call upCall) []finding {
 
 func checkFolder() finding {
 	if err := fleet.CheckBase(fleet.Base()); err != nil {
-		return finding{"run folder", trouble, err.Error(), "set TMPDIR to a folder that you may write to"}
+		return finding{"run folder", trouble, err.Error(), "set TMPDIR to a folder that you may write to and everybody can pass, like /tmp"}
 	}
 	return finding{"run folder", fine, fleet.Base(), ""}
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"trivet/nginx"
@@ -18,7 +19,7 @@ import (
 // configuration.
 func (f *Fleet) prepare(ctx context.Context) error {
 	if err := f.prepareFolder(); err != nil {
-		return fmt.Errorf("%w: %w", ErrRunFolder, err)
+		return fmt.Errorf("%w: %w; set TMPDIR to a folder that everybody can pass, like /tmp", ErrRunFolder, err)
 	}
 	if err := f.checkSettings(ctx); err != nil {
 		return err
@@ -99,8 +100,9 @@ func (f *Fleet) layOut() error {
 			GRPC: f.address(instance(n), "gRPC").String(),
 		})
 	}
-	if err := site.Lay(f.options.Dir, f.options.Conf, f.options.Nginx.Version); err != nil {
-		return fmt.Errorf("%w; the run folder is %s, and TMPDIR moves it", err, f.options.Dir)
+	err := site.Lay(f.options.Dir, f.options.Conf, f.options.Nginx.Version)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w; set TMPDIR to a folder with room", ErrRunFolder, err)
 	}
-	return nil
+	return err
 }

@@ -163,7 +163,7 @@ func passable(dir string) error {
 			return err
 		}
 		if info.Mode().Perm()&0o001 == 0 {
-			return fmt.Errorf("%s (mode %#o) does not let nginx's workers through, who are not root; set TMPDIR to a folder that everybody can pass, like /tmp", dir, info.Mode().Perm())
+			return fmt.Errorf("%s (mode %#o) does not let nginx's workers through, who are not root", dir, info.Mode().Perm())
 		}
 		if dir == filepath.Dir(dir) {
 			return nil
