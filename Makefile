@@ -15,8 +15,8 @@ NGINX := $(shell command -v nginx || echo .cache/nginx/nginx)
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-up: build nginx ## start three instances and nginx; Ctrl-C stops everything
-	@exec bin/trivet up --nginx $(NGINX)
+up: build nginx ## start three instances and nginx; Ctrl-C stops everything (ARGS="-n 5" adds flags)
+	@exec bin/trivet up $(ARGS)
 
 build: ## build whoami and trivet into bin/
 	go build $(BUILD_FLAGS) -o bin/ ./cmd/...
