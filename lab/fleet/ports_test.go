@@ -44,7 +44,10 @@ func TestAReservedPortIsForWhoSharesIt(t *testing.T) {
 					t.Fatal(err)
 				}
 				conn.Close()
+				// A process that another test is just starting would have the listener too, until its exec.
+				syscall.ForkLock.RLock()
 				listener.Close()
+				syscall.ForkLock.RUnlock()
 			}
 		})
 	}

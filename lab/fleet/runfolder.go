@@ -64,10 +64,10 @@ func newRun(base string, now time.Time) (*Run, error) {
 }
 
 // Close ends the run; its folder stays.
-func (r *Run) Close() error { return r.lock.Close() }
+func (r *Run) Close() error { return unlock(r.lock) }
 
 // Discard ends the run and removes its folder: for one in which nothing was started.
-func (r *Run) Discard() error { return errors.Join(os.RemoveAll(r.Dir), r.lock.Close()) }
+func (r *Run) Discard() error { return errors.Join(os.RemoveAll(r.Dir), unlock(r.lock)) }
 
 // openFolder makes a folder through which anybody may pass and in which nobody else may look: nginx's workers, who are not root
 // when nginx is, have their own folders in it.
@@ -114,6 +114,11 @@ func lock(name string, flag int) (*os.File, error) {
 	return f, nil
 }
 
+// unlock closes a locked file. Closing alone would not do at once: a process that is just being started has it too, until its exec.
+func unlock(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
+}
+
 // Runs are the folders of the runs in base, finished or not, the newest first.
 func Runs(base string) ([]string, error) {
 	entries, err := os.ReadDir(base)
@@ -150,7 +155,7 @@ func prune(base string) {
 			_ = os.RemoveAll(dir)
 		}
 		if free != nil {
-			_ = free.Close()
+			_ = unlock(free)
 		}
 	}
 }
