@@ -31,12 +31,13 @@ protocols, says what to try, and follows them: a process that dies is reported a
   --json               one JSON object a line, for programs, each with an "event": started, ready, died, stopped (of a
                        process), starting, up, stopping, note, error
 
-Instances listen on 8001, 8002 … (HTTP) and 9001, 9002 … (gRPC); more than 60 of them on ports that the kernel chooses.
+Instances listen on 8001, 8002 … (HTTP) and 9001, 9002 … (gRPC); more than 60 of them, or with --http 0 --grpc 0, on ports
+that the kernel chooses.
 
 Examples:
 
   trivet up -n 5                                   five instances
-  trivet up --http 0 --grpc 0                      when 8080 or 9090 is taken
+  trivet up --http 0 --grpc 0                      a second one beside the first: all ports are the kernel's choice
   trivet up --nginx-conf my-conf                   try your own configuration
   trivet up --bind 0.0.0.0                         let other machines in
   trivet up --json | jq -r 'select(.event=="died") | .name'
@@ -89,7 +90,8 @@ func (c *upCall) numbers() error {
 	number("-n", c.n, &c.Instances, 1)
 	number("--http", c.http, &c.HTTP, 0)
 	number("--grpc", c.grpc, &c.GRPC, 0)
-	c.Numbered = c.Instances <= fleet.MostNumbered
+	// Who lets the kernel choose nginx's ports has a fleet beside this one, and that has 8001 as well.
+	c.Numbered = c.Instances <= fleet.MostNumbered && (c.HTTP != 0 || c.GRPC != 0)
 	for _, fault := range unjoin(c.Options.Validate()) {
 		f, _ := errors.AsType[*fleet.FieldError](fault)
 		if f != nil && fieldFlags[f.Field] != "" {

@@ -104,7 +104,7 @@ func warn(call upCall, say reporter) {
 	if open(call.Bind) {
 		say.note(fmt.Sprintf("--bind %s: everybody who reaches this machine reaches nginx; the instances stay on 127.0.0.1", call.Bind))
 	}
-	if !call.Numbered {
+	if call.Instances > fleet.MostNumbered {
 		say.note(fmt.Sprintf("%d instances: more than %d, so they take ports that the kernel chooses", call.Instances, fleet.MostNumbered))
 	}
 }

@@ -1,0 +1,246 @@
+package trivet
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"trivet/internal/porttest"
+	"trivet/services/whoami"
+)
+
+// A deed is a command of one of the README's console blocks, and what it says.
+type deed struct {
+	command, output string
+}
+
+func deeds(t *testing.T) []deed {
+	t.Helper()
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []deed
+	for _, block := range regexp.MustCompile("(?ms)^```console\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
+		for _, one := range strings.Split("\n"+block[1], "\n$ ")[1:] {
+			command, output, _ := strings.Cut(one, "\n")
+			all = append(all, deed{command, output})
+		}
+	}
+	if len(all) < 8 {
+		t.Fatalf("only %d commands in the README's console blocks", len(all))
+	}
+	return all
+}
+
+// What differs from run to run, and stands for itself in the README.
+var masks = []struct{ pattern, mask string }{
+	{`v0\.0\.0\S*( \([0-9a-f]{12}[^)]*\))?|\(devel\)`, "VERSION"},
+	{`\d{4}-\d\d-\d\dT[0-9:.]+Z`, "TIME"},
+	{`ready after \S+`, "ready after TIME"},
+	{`pid \d+|kill -9 \d+`, "PID"},
+	{`(127\.0\.0\.1|localhost):\d+`, "ADDRESS"},
+	{`"port": ?\d+`, "PORT"},
+	{`"requestId": ?"[^"]+"|X-Request-Id: \S+`, "ID"},
+	{`"hostname": ?"[^"]+"`, "HOST"},
+	{`whoami-\d+`, "whoami-N"},
+	{`nginx \d+\.\d+\.\d+`, "nginx V"},
+	{`Run folder: \S+`, "RUN FOLDER"},
+	{` {2,}`, "  "},
+	{`\r`, ""},
+}
+
+func masked(s string) string {
+	for _, m := range masks {
+		s = regexp.MustCompile(m.pattern).ReplaceAllString(s, m.mask)
+	}
+	return strings.TrimSpace(s)
+}
+
+// TestREADMEConsoleBlocks types what the README says, in its order, on ports of the kernel's, and compares what is said.
+func TestREADMEConsoleBlocks(t *testing.T) {
+	t.Parallel()
+	bin, path := programs(t)
+	ports := map[string]string{"8001": porttest.Reserve(t), "9001": porttest.Reserve(t), "8002": porttest.Reserve(t), "9002": porttest.Reserve(t)}
+	folder := t.TempDir()
+	var script strings.Builder
+	for n, d := range deeds(t) {
+		want := filepath.Join(folder, fmt.Sprintf("want-%d", n))
+		if err := os.WriteFile(want, []byte(d.output), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		command := regexp.MustCompile(`--port (800\d)`).ReplaceAllStringFunc(d.command, func(flag string) string {
+			port := strings.TrimPrefix(flag, "--port ")
+			return "--port " + ports[port] + " --grpc-port " + ports["9"+port[1:]]
+		})
+		fmt.Fprintf(&script, "# %s\n%s got '%s'\nsame %s got\n", d.command, verb(command), strings.ReplaceAll(command, "'", "''"), want)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "readme.txt"), []byte(script.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Files: []string{filepath.Join(folder, "readme.txt")},
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", path+":"+env.Getenv("PATH"))
+			env.Setenv("TRIVET_NGINX", os.Getenv("TRIVET_NGINX"))
+			env.Setenv("TMPDIR", runs(t))
+			// .cache for who has nginx neither in TRIVET_NGINX nor on PATH.
+			return errors.Join(os.Symlink(bin, env.WorkDir+"/bin"), link(env.WorkDir, ".env.qa", "go.mod", ".cache"))
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"up": up, "serve": serve, "shell": shell, "same": same},
+	})
+}
+
+// runs is a folder for run folders which lets everybody pass, as the workers of a root nginx must.
+func runs(t *testing.T) string {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "trivet-readme-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	if err := os.Chmod(folder, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// link makes files of the tree visible in a folder.
+func link(folder string, names ...string) error {
+	for _, name := range names {
+		path, err := filepath.Abs(name)
+		if err != nil {
+			return err
+		}
+		if err := os.Symlink(path, filepath.Join(folder, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// programs builds what the README calls: ours into bin, which is not on PATH, and grpcurl into a folder that is.
+func programs(t *testing.T) (bin, path string) {
+	t.Helper()
+	bin, path = t.TempDir(), t.TempDir()
+	if output, ok := run(t, ".", "go", "build", "-buildvcs=auto", "-o", bin, "./cmd/..."); !ok {
+		t.Fatal(output)
+	}
+	grpcurl, ok := run(t, ".", "go", "tool", "-modfile=tools.mod", "-n", "grpcurl")
+	if !ok {
+		t.Fatal(grpcurl)
+	}
+	if err := os.Symlink(strings.TrimSpace(grpcurl), filepath.Join(path, "grpcurl")); err != nil {
+		t.Fatal(err)
+	}
+	return bin, path
+}
+
+// verb tells what to do with a command: what serves goes on in the background.
+func verb(command string) string {
+	switch {
+	case command == "make up":
+		return "up"
+	case strings.HasPrefix(command, "bin/whoami --"):
+		return "serve"
+	}
+	return "shell"
+}
+
+// up does what `make up` does once everything is built, on ports of the kernel's, and sets $HTTP and $GRPC to nginx's.
+func up(ts *testscript.TestScript, _ bool, args []string) {
+	command := []string{"bin/trivet", "up", "--http", "0", "--grpc", "0"}
+	if nginx := ts.Getenv("TRIVET_NGINX"); nginx != "" {
+		command = append(command, "--nginx", nginx)
+	}
+	said := background(ts, command, "Ctrl-C stops everything.")
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(said), 0o600))
+	doors := regexp.MustCompile(`nginx +http://127\.0\.0\.1:(\d+) +grpc://127\.0\.0\.1:(\d+)`).FindStringSubmatch(said)
+	if doors == nil {
+		ts.Fatalf("no addresses of nginx in\n%s", said)
+	}
+	ts.Setenv("HTTP", doors[1])
+	ts.Setenv("GRPC", doors[2])
+}
+
+// serve runs an instance until the script ends, and takes its first line.
+func serve(ts *testscript.TestScript, _ bool, args []string) {
+	said := background(ts, strings.Fields(args[1]), "serving")
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(said), 0o600))
+}
+
+// shell runs a command as a person's shell does. Whether it fails is for its output to tell.
+func shell(ts *testscript.TestScript, _ bool, args []string) {
+	command := strings.NewReplacer("localhost:8080", "localhost:"+ts.Getenv("HTTP"), "localhost:9090", "localhost:"+ts.Getenv("GRPC")).Replace(args[1])
+	cmd := exec.Command("bash", "-c", command)
+	cmd.Dir, cmd.Env = ts.MkAbs("."), append(os.Environ(), "PATH="+ts.Getenv("PATH"))
+	said, _ := cmd.CombinedOutput()
+	// curl draws its progress for who looks at the file and not at the terminal.
+	said = regexp.MustCompile(`(?s)  % Total.*?\r[^\n{]*`).ReplaceAll(said, nil)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), said, 0o600))
+}
+
+// same compares what was wanted with what was said, masked.
+func same(ts *testscript.TestScript, _ bool, args []string) {
+	want, got := masked(ts.ReadFile(args[0])), masked(ts.ReadFile(args[1]))
+	if got != want {
+		ts.Fatalf("the README says\n%s\n\nbut it is\n%s", want, got)
+	}
+}
+
+// background starts a command that Ctrl-C ends when the script does, and returns what it said up to the line with the mark.
+func background(ts *testscript.TestScript, command []string, mark string) string {
+	reader, writer, err := os.Pipe()
+	ts.Check(err)
+	cmd := exec.Command(ts.MkAbs(command[0]), command[1:]...)
+	cmd.Args[0] = command[0]
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = ts.MkAbs("."), append(os.Environ(), "PATH="+ts.Getenv("PATH"), "TMPDIR="+ts.Getenv("TMPDIR")), writer, writer
+	ts.Check(cmd.Start())
+	writer.Close()
+	ts.Defer(func() {
+		cmd.Process.Signal(syscall.SIGINT)
+		cmd.Wait()
+	})
+	time.AfterFunc(time.Minute, func() { reader.SetReadDeadline(time.Now()) }) // Else a silent program holds up the test.
+	lines := bufio.NewReader(reader)
+	var said strings.Builder
+	for {
+		line, err := lines.ReadString('\n')
+		said.WriteString(line)
+		if strings.Contains(line, mark) {
+			go io.Copy(io.Discard, reader) // So that it never waits for a reader.
+			return said.String()
+		}
+		if err != nil {
+			ts.Fatalf("%v before %q, after\n%s", err, mark, said.String())
+		}
+	}
+}
+
+// The settings table is what Settings says, row by row.
+func TestREADMESettingsTable(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, s := range whoami.Settings() {
+		want = append(want, fmt.Sprintf("| `%s` | `--%s` | %s | %s | %s |", s.Name, s.Flag, s.Default, s.Want, s.Help))
+	}
+	if got := regexp.MustCompile("(?m)^\\| `[A-Z_]+` \\| .*$").FindAllString(string(text), -1); !slices.Equal(got, want) {
+		t.Errorf("the README's table is\n%s\nand should be\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
