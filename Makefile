@@ -18,10 +18,10 @@ help: ## list the targets
 up: build nginx ## start three instances and nginx; Ctrl-C stops everything (ARGS="-n 5" adds flags)
 	@exec bin/trivet up $(ARGS)
 
+# CGO_ENABLED=0: static, so that it runs anywhere, also in an image without a libc.
 build: ## build whoami and trivet into bin/
-	go build $(BUILD_FLAGS) -o bin/ ./cmd/...
+	CGO_ENABLED=0 go build $(BUILD_FLAGS) -o bin/ ./cmd/...
 
-# CGO_ENABLED=0: one file that runs anywhere, also in an image without a libc.
 dist: ## build static binaries for amd64 and arm64 into bin/
 	for arch in amd64 arm64; do \
 	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build $(BUILD_FLAGS) -o bin/linux-$$arch/ ./cmd/... || exit 1; \
@@ -33,7 +33,7 @@ nginx: ## get Debian's nginx into .cache/nginx, unless one is on PATH
 test: nginx ## run every test, also those through a real nginx
 	TRIVET_NGINX=$(abspath $(NGINX)) go test $(TEST_FLAGS) ./...
 
-check: fmt lint generated breaking fuzz ## check format, lint, generated code, compatibility, fuzz the parsers
+check: fmt lint house generated breaking fuzz ## check format, lint, import lines, generated code, compatibility; fuzz the parsers
 
 fmt:
 	@wrong=$$(git ls-files '*.go' | grep -v ^gen/ | xargs gofmt -l); [ -z "$$wrong" ] || { echo "gofmt wants: $$wrong"; exit 1; }
@@ -44,6 +44,10 @@ lint:
 	go fix -diff ./...
 	$(TOOL) staticcheck ./...
 	@.ci/govulncheck
+
+.PHONY: house
+house:
+	go test -count=1 -run 'Imports|Budgets|Neither|Replaces|Text' .
 
 generate: ## write gen/ and gateway/openapi/ again from proto/
 	$(TOOL) buf generate

@@ -211,6 +211,29 @@ func wantNamed(t *testing.T, door string, a answer, sent string, kept bool) {
 	}
 }
 
+// garbage is a codec that sends what is no message.
+type garbage struct{}
+
+func (garbage) Marshal(any) ([]byte, error) { return []byte{0xff, 0xff, 0xff}, nil }
+func (garbage) Unmarshal([]byte, any) error { return nil }
+func (garbage) Name() string                { return "proto" }
+
+func TestARequestThatCannotBeDecodedIsAnsweredByName(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil)
+	var header, trailer metadata.MD
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-request-id", "garbage")
+	err := r.connection.Invoke(ctx, whoAmI, &whoamiv1.WhoAmIRequest{}, &whoamiv1.WhoAmIResponse{},
+		grpc.ForceCodec(garbage{}), grpc.Header(&header), grpc.Trailer(&trailer))
+	if status.Code(err) != codes.Internal {
+		t.Errorf("%v, want INTERNAL", err)
+	}
+	wantNamed(t, "grpc", answer{headers: metadata.Join(header, trailer)}, "garbage", true)
+	if text, err := os.ReadFile(r.records); err != nil || strings.Count(string(text), "garbage") != 2 {
+		t.Errorf("records: %s, %v", text, err)
+	}
+}
+
 func TestBothDoorsGiveTheSameFields(t *testing.T) {
 	t.Parallel()
 	r := start(t, nil)

@@ -3,6 +3,7 @@ package whoami
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -18,21 +19,42 @@ import (
 
 // grpcServer is the gRPC door: the service, its health and, if asked for, reflection.
 func (d *door) grpcServer(service whoamiv1.WhoAmIServiceServer, healthy *health.Server, reflect bool) *grpc.Server {
-	server := grpc.NewServer(
-		grpc.UnaryInterceptor(d.unary),
+	server := watched{d, grpc.NewServer(
 		grpc.StreamInterceptor(d.stream),
 		// Without it an unknown method never reaches an interceptor, and its answer would name no instance.
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 			method, _ := grpc.MethodFromServerStream(stream)
 			return status.Errorf(codes.Unimplemented, "no such method: %s", method)
 		}),
-	)
+	)}
 	whoamiv1.RegisterWhoAmIServiceServer(server, service)
 	healthv1.RegisterHealthServer(server, healthy)
 	if reflect {
 		reflection.Register(server)
 	}
-	return server
+	return server.Server
+}
+
+// watched is a server whose unary methods all run through the door's unary. A grpc.UnaryInterceptor would run only once the
+// request was decoded: the answer to one that cannot be would name no instance, and stand in no record.
+type watched struct {
+	door *door
+	*grpc.Server
+}
+
+// RegisterService registers a service with its methods wrapped.
+func (w watched) RegisterService(desc *grpc.ServiceDesc, implementation any) {
+	own := *desc
+	own.Methods = slices.Clone(desc.Methods)
+	for i, method := range desc.Methods {
+		info := &grpc.UnaryServerInfo{Server: implementation, FullMethod: "/" + desc.ServiceName + "/" + method.MethodName}
+		own.Methods[i].Handler = func(service any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+			return w.door.unary(ctx, nil, info, func(ctx context.Context, _ any) (any, error) {
+				return method.Handler(service, ctx, decode, nil)
+			})
+		}
+	}
+	w.Server.RegisterService(&own, implementation)
 }
 
 // unary does for a unary call what middleware does at the HTTP door.
