@@ -33,14 +33,17 @@ func Parse(set *flag.FlagSet, args []string) (words []string, err error) {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil, err
 		}
-		args = set.Args()
+		rest := set.Args()
 		if err == nil {
+			args = rest
 			continue
 		}
 		faults = append(faults, explain(set, err))
-		if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-			args = args[1:] // Most likely the unknown flag's value.
+		// What was wrong with the syntax itself (---x) is not passed over. What follows an unknown flag is most likely its value.
+		if len(rest) == len(args) || len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+			rest = rest[1:]
 		}
+		args = rest
 	}
 	return words, errors.Join(faults...)
 }

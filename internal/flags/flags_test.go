@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"slices"
+	"strings"
 	"testing"
 
 	"trivet/internal/flags"
@@ -48,4 +49,26 @@ func TestHelpWinsOverFaults(t *testing.T) {
 			t.Errorf("%q: %v, want help", line, err)
 		}
 	}
+}
+
+// Whatever the line is, Parse ends, and every word is told once at most.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{"up -n 2", "---x", "-=", "-- a -b", "--count=x --json word", "- -n"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		args := strings.Fields(line)
+		set := flags.New("test")
+		set.Int("n", 0, "")
+		set.Bool("json", false, "")
+		words, err := flags.Parse(set, args)
+		if errors.Is(err, flag.ErrHelp) {
+			return
+		}
+		for _, word := range words {
+			if !slices.Contains(args, word) {
+				t.Errorf("%q is none of %q", word, args)
+			}
+		}
+	})
 }
