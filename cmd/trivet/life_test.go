@@ -281,7 +281,7 @@ func TestAProcessThatDiesIsReportedAndComesBack(t *testing.T) {
 // TestWhatPeopleRead runs trivet as one does by hand.
 func TestWhatPeopleRead(t *testing.T) {
 	t.Parallel()
-	o := launch(t, "--http", "0", "--grpc", "0")
+	o := launch(t)
 	var said strings.Builder
 	read := func(last string) {
 		t.Helper()
