@@ -17,7 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"trivet/internal/porttest"
+	"trivet/internal/proctest"
 	"trivet/services/whoami"
 )
 
@@ -73,7 +73,7 @@ func masked(s string) string {
 func TestREADMEConsoleBlocks(t *testing.T) {
 	t.Parallel()
 	bin, path := programs(t)
-	ports := map[string]string{"8001": porttest.Reserve(t), "9001": porttest.Reserve(t), "8002": porttest.Reserve(t), "9002": porttest.Reserve(t)}
+	ports := map[string]string{"8001": proctest.Reserve(t), "9001": proctest.Reserve(t), "8002": proctest.Reserve(t), "9002": proctest.Reserve(t)}
 	folder := t.TempDir()
 	var script strings.Builder
 	for n, d := range deeds(t) {
@@ -95,26 +95,12 @@ func TestREADMEConsoleBlocks(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", path+":"+env.Getenv("PATH"))
 			env.Setenv("TRIVET_NGINX", os.Getenv("TRIVET_NGINX"))
-			env.Setenv("TMPDIR", runs(t))
+			env.Setenv("TMPDIR", proctest.Passable(t)) // For the run folder.
 			// .cache for who has nginx neither in TRIVET_NGINX nor on PATH.
 			return errors.Join(os.Symlink(bin, env.WorkDir+"/bin"), link(env.WorkDir, ".env.qa", "go.mod", ".cache"))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"up": up, "serve": serve, "shell": shell, "same": same},
 	})
-}
-
-// runs is a folder for run folders which lets everybody pass, as the workers of a root nginx must.
-func runs(t *testing.T) string {
-	t.Helper()
-	folder, err := os.MkdirTemp("", "trivet-readme-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(folder) })
-	if err := os.Chmod(folder, 0o711); err != nil {
-		t.Fatal(err)
-	}
-	return folder
 }
 
 // link makes files of the tree visible in a folder.

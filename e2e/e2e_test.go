@@ -5,14 +5,11 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -20,7 +17,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	whoamiv1 "trivet/gen/whoami/v1"
+	"trivet/internal/proctest"
 	"trivet/lab/fleet"
+	"trivet/lab/labtest"
 	"trivet/nginx"
 )
 
@@ -28,40 +27,10 @@ import (
 var whoami string
 
 func TestMain(m *testing.M) {
-	os.Exit(build(m))
-}
-
-func build(m *testing.M) int {
-	folder, err := os.MkdirTemp("", "trivet-e2e-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(folder)
-	whoami = filepath.Join(folder, "whoami")
-	// Without -race, even when the tests have it: these are the processes that users run.
-	if output, err := exec.Command("go", "build", "-o", whoami, "trivet/cmd/whoami").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building whoami: %v\n%s", err, output)
-		return 1
-	}
-	return m.Run()
-}
-
-// balancer is the nginx that all tests use.
-func balancer(t *testing.T) nginx.Binary {
-	t.Helper()
-	name := os.Getenv("TRIVET_NGINX")
-	if name == "" {
-		name = "nginx"
-	}
-	found, err := nginx.Find(t.Context(), name)
-	if errors.Is(err, nginx.ErrMissing) && os.Getenv("TRIVET_NGINX") == "" {
-		found, err = nginx.Find(t.Context(), "../.cache/nginx/nginx")
-	}
-	if err != nil {
-		t.Fatalf("%v; `make nginx` gets one", err)
-	}
-	return found
+	os.Exit(labtest.WithWhoami(func(path string) int {
+		whoami = path
+		return m.Run()
+	}))
 }
 
 // A stack is a fleet of three, and what it tells of its processes.
@@ -89,17 +58,10 @@ func (s stack) await(t *testing.T, name string) {
 // start runs a stack on the kernel's ports until the test ends. Its nginx has the given number of workers.
 func start(t *testing.T, workers int) stack {
 	t.Helper()
-	// Not t.TempDir: its parents let only us through, and the workers of a root nginx are somebody else.
-	dir, err := os.MkdirTemp("", "trivet-e2e-run-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o711); err != nil {
-		t.Fatal(err)
-	}
+	dir := proctest.Passable(t)
 	events := make(chan fleet.Event, 10_000) // Room for all, so that the fleet never waits for a test.
 	f, err := fleet.Start(t.Context(), fleet.Options{
-		Instances: 3, Whoami: whoami, Nginx: balancer(t), Workers: workers, Dir: dir,
+		Instances: 3, Whoami: whoami, Nginx: labtest.Nginx(t), Workers: workers, Dir: dir,
 		Observe: func(e fleet.Event) { events <- e },
 	})
 	if err != nil {
@@ -111,10 +73,9 @@ func start(t *testing.T, workers int) stack {
 		if err := f.Stop(ctx); err != nil {
 			t.Error(err)
 		}
-		if !t.Failed() {
-			os.RemoveAll(dir)
-		} else {
-			t.Log("logs are kept in", dir)
+		if t.Failed() {
+			log, _ := os.ReadFile(f.LogFile(fleet.Nginx))
+			t.Logf("nginx's error log:\n%s", log)
 		}
 	})
 	for len(events) > 0 {

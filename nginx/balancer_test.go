@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"trivet/internal/proctest"
 )
 
 // balancer is a real nginx on the laid-out configuration.
@@ -33,7 +35,7 @@ func balance(t *testing.T, servers []Server, edits ...edit) *balancer {
 	nginx := real(t)
 	// The kernel's ports are free when they are given, and somebody else may take them before nginx does: then once more.
 	for range 5 {
-		b := &balancer{HTTP: free(t), GRPC: free(t), dir: passable(t), done: make(chan struct{})}
+		b := &balancer{HTTP: free(t), GRPC: free(t), dir: proctest.Passable(t), done: make(chan struct{})}
 		site := Site{HTTP: b.HTTP, GRPC: b.GRPC, Servers: servers, Workers: 1}
 		if err := site.Lay(b.dir, Conf(), nginx.Version); err != nil {
 			t.Fatal(err)
@@ -179,16 +181,6 @@ func (b *balancer) only(t *testing.T, id string) line {
 		t.Fatalf("%d lines of %q in the access log: %+v", len(found), id, found)
 	}
 	return found[0]
-}
-
-// passable is a folder that unprivileged workers of a root master can reach; the testing package makes its parent 0700.
-func passable(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil {
-		t.Fatal(err)
-	}
-	return dir
 }
 
 // free is an address that nobody listens on.

@@ -16,6 +16,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"trivet/internal/proctest"
+	"trivet/lab/labtest"
 )
 
 // outside is a `trivet up` as its user sees it: a process, and what it prints.
@@ -33,9 +36,9 @@ func launch(t *testing.T, args ...string) *outside {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := append([]string{"up", "--nginx", realNginx(t), "--bind", ownAddress()}, args...)
+	all := append([]string{"up", "--nginx", labtest.Nginx(t).Path, "--bind", ownAddress()}, args...)
 	o := &outside{cmd: exec.Command(path, all...)}
-	o.cmd.Env = append(os.Environ(), "TMPDIR="+passableDir(t))
+	o.cmd.Env = append(os.Environ(), "TMPDIR="+proctest.Passable(t))
 	o.cmd.Dir = t.TempDir() // In the source tree it would build the instances' program anew.
 	o.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	o.cmd.Stderr = t.Output()

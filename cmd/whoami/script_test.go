@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,11 +15,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"trivet/internal/porttest"
+	"trivet/internal/proctest"
 )
-
-// quickExit keeps a command built with -race from sleeping a second before it exits.
-const quickExit = "atexit_sleep_ms=0"
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"whoami": main})
@@ -33,31 +29,13 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
-			env.Setenv("GORACE", quickExit)
-			env.Setenv("HTTP", porttest.Reserve(t))
-			env.Setenv("GRPC", porttest.Reserve(t))
+			env.Setenv("GORACE", proctest.QuickExit)
+			env.Setenv("HTTP", proctest.Reserve(t))
+			env.Setenv("GRPC", proctest.Reserve(t))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "await": await},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": proctest.Exits, "await": await},
 	})
-}
-
-func exits(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exits CODE command …")
-	}
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	code := 0
-	err = ts.Exec(args[1], args[2:]...)
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		code = exit.ExitCode()
-	} else {
-		ts.Check(err)
-	}
-	if code != want {
-		ts.Fatalf("%s exited with %d, want %d", args[1], code, want)
-	}
 }
 
 func await(ts *testscript.TestScript, neg bool, args []string) {
@@ -102,7 +80,7 @@ func command(t *testing.T, args ...string) (*exec.Cmd, *bufio.Reader) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), path, args...)
-	cmd.Env = append(os.Environ(), "GORACE="+quickExit)
+	cmd.Env = append(os.Environ(), "GORACE="+proctest.QuickExit)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +109,7 @@ func readTo(t *testing.T, log *bufio.Reader, text string) string {
 
 func TestASecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
-	rest, rpc := porttest.Reserve(t), porttest.Reserve(t)
+	rest, rpc := proctest.Reserve(t), proctest.Reserve(t)
 	cmd, log := command(t, "--port", rest, "--grpc-port", rpc, "--drain-delay", "10m")
 	readTo(t, log, "msg=serving")
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -155,7 +133,7 @@ func TestBothSignalsDrainAndExit0(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(signal.String(), func(t *testing.T) {
 			t.Parallel()
-			rest, rpc := porttest.Reserve(t), porttest.Reserve(t)
+			rest, rpc := proctest.Reserve(t), proctest.Reserve(t)
 			cmd, log := command(t, "--port", rest, "--grpc-port", rpc)
 			readTo(t, log, "msg=serving")
 			if err := cmd.Process.Signal(signal); err != nil {

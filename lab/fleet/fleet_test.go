@@ -14,6 +14,9 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"trivet/internal/proctest"
+	"trivet/lab/labtest"
 )
 
 // eventually asks until a condition holds, for at most half a minute.
@@ -38,7 +41,7 @@ func alive(pid int) bool {
 
 func testOptions(t *testing.T, instances int) Options {
 	t.Helper()
-	return Options{Instances: instances, Workers: 2, Whoami: whoami, Nginx: realNginx(t), Dir: passableDir(t)}
+	return Options{Instances: instances, Workers: 2, Whoami: whoami, Nginx: labtest.Nginx(t), Dir: proctest.Passable(t)}
 }
 
 // begin starts a fleet, which ends with the test: then nothing of it may be left.

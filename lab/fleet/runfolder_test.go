@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"trivet/internal/proctest"
 )
 
 func TestTheNewestFinishedRunsAreKept(t *testing.T) {
@@ -110,7 +112,7 @@ func TestAFolderThatCannotBeUsedIsNamed(t *testing.T) {
 
 func TestCheckBaseLeavesNothing(t *testing.T) {
 	t.Parallel()
-	base := filepath.Join(passableDir(t), "trivet")
+	base := filepath.Join(proctest.Passable(t), "trivet")
 	if err := CheckBase(base); err != nil {
 		t.Error(err)
 	}

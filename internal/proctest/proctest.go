@@ -1,0 +1,69 @@
+// Package proctest has what tests of processes share: ports, folders, exit codes.
+package proctest
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// QuickExit is the value of GORACE that keeps a program built with -race from sleeping a second before it exits.
+const QuickExit = "atexit_sleep_ms=0"
+
+// Passable is a folder of the test's that other users can pass through, as the workers of a root nginx must; the testing
+// package makes its parent 0700.
+func Passable(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Exits is the testscript command `exits CODE command …`: what the command said is there for stdout and stderr.
+func Exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE command …")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	code := 0
+	err = ts.Exec(args[1], args[2:]...)
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if code != want {
+		ts.Fatalf("%s exited with %d, want %d", strings.Join(args[1:], " "), code, want)
+	}
+}
+
+// Reserve gives a free port of 127.0.0.1 that stays free for the test until it ends: a socket that is bound but does not
+// listen keeps the kernel from giving the port to anybody, and lets a listener share it, because both say SO_REUSEADDR
+// (Go's net.Listen and nginx do).
+func Reserve(t testing.TB) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Close(fd) })
+	if err := errors.Join(syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1),
+		syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})); err != nil {
+		t.Fatal(err)
+	}
+	address, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.Itoa(address.(*syscall.SockaddrInet4).Port)
+}
