@@ -18,6 +18,9 @@ func Routes(paths map[string]http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h, ok := paths[r.URL.Path]
 		switch {
+		case r.Method == http.MethodOptions && r.URL.Path == "*": // The server as a whole (RFC 9110, 9.3.7).
+			w.Header().Set("Allow", allowed)
+			w.WriteHeader(http.StatusNoContent)
 		case !ok:
 			WriteError(w, http.StatusNotFound, codes.NotFound, "no such path: "+r.URL.Path)
 		case r.Method == http.MethodGet || r.Method == http.MethodHead:

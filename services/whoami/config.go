@@ -3,10 +3,15 @@ package whoami
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Config is what one instance runs by. Load makes it; the zero value is not usable.
@@ -104,7 +109,18 @@ func (t text) validate(source map[string]string) (Config, error) {
 	}
 	check.want(isID(c.Instance), "INSTANCE", c.Instance)
 	c.Reflection = check.reflection(t.Reflection, c.Environment)
+	check.want(c.Records == "" || appendable(c.Records), "RECORDS", c.Records)
 	return c, errors.Join(check.faults...)
+}
+
+// appendable tells whether a file can be appended to, or made, without making it.
+func appendable(path string) bool {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		f.Close()
+		return true
+	}
+	return errors.Is(err, fs.ErrNotExist) && unix.Access(filepath.Dir(path), unix.W_OK|unix.X_OK) == nil
 }
 
 // port is 0 for a value that is no port.

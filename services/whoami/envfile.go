@@ -26,9 +26,10 @@ func readEnvFile(path string) ([]envLine, error) {
 	return parseEnv(f, path)
 }
 
-// parseEnv reads NAME=value lines: what Docker Compose's env_file takes, without its interpolation. Empty lines and
-// lines that start with # are passed over, `export ` before a name too. A value may be quoted by ' or "; unquoted, it
-// ends before a # that follows white space. Nothing is expanded. The last of several assignments of one name holds.
+// parseEnv reads NAME=value lines, of which Docker Compose's env_file takes the same: a value is on one line, and nothing in
+// it is expanded. Empty lines and lines that start with # are passed over, `export` before a name too. A value may be quoted
+// by ' or ", and within " a \ stands before a " or a \ that is meant as such; unquoted, it ends before a # that follows
+// white space. The last of several assignments of one name holds.
 //
 // All faulty lines are told at once, as path:line.
 func parseEnv(r io.Reader, path string) ([]envLine, error) {
@@ -57,8 +58,11 @@ func parseEnv(r io.Reader, path string) ([]envLine, error) {
 }
 
 func assignment(text string) (name, value string, err error) {
-	name, rest, ok := strings.Cut(strings.TrimPrefix(text, "export "), "=")
+	name, rest, ok := strings.Cut(text, "=")
 	name = strings.TrimSpace(name)
+	if word, exported, two := strings.Cut(strings.ReplaceAll(name, "\t", " "), " "); two && word == "export" {
+		name = strings.TrimSpace(exported)
+	}
 	if !ok || !isName(name) {
 		return "", "", fmt.Errorf("want NAME=value, have %q", text)
 	}
@@ -66,11 +70,26 @@ func assignment(text string) (name, value string, err error) {
 	if rest == "" || rest[0] != '"' && rest[0] != '\'' {
 		return name, uncomment(rest), nil
 	}
-	value, tail, ok := strings.Cut(rest[1:], rest[:1])
+	value, tail, ok := quoted(rest)
 	if tail = strings.TrimSpace(tail); !ok || tail != "" && tail[0] != '#' {
 		return "", "", fmt.Errorf("want one closing %c at the end, have %q", rest[0], text)
 	}
 	return name, value, nil
+}
+
+// quoted takes a value out of its quotes; ok tells whether they are closed.
+func quoted(s string) (value, tail string, ok bool) {
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch {
+		case s[i] == s[0]:
+			return b.String(), s[i+1:], true
+		case s[i] == '\\' && s[0] == '"' && i+1 < len(s) && (s[i+1] == '"' || s[i+1] == '\\'):
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return "", "", false
 }
 
 // uncomment cuts an unquoted value before a # that stands at its start or behind white space: a#b is a value.

@@ -102,10 +102,12 @@ func newInstance(c Config, service whoamiv1.WhoAmIServiceServer, records *record
 	}
 	i.grpc = d.grpcServer(service, i.health, c.Reflection)
 	i.http = &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 10 * time.Second,  // Else a client that sends a byte now and then holds a connection forever.
-		IdleTimeout:       120 * time.Second, // Longer than nginx keeps its idle ones, or they would close under its requests.
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		Handler: handler,
+		// Else net/http answers OPTIONS * itself, in no instance's name.
+		DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout:            10 * time.Second,  // Else a client that sends a byte now and then holds a connection forever.
+		IdleTimeout:                  120 * time.Second, // Longer than nginx keeps its idle ones, or they would close under its requests.
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	return i, nil
 }

@@ -34,7 +34,9 @@ const (
 // WhoAmIService tells which of several identical instances answered a call.
 //
 // Every answer, also an error, carries two headers (metadata in gRPC): `x-instance`, the name of the instance, and
-// `x-request-id`, the request's id: the caller's if it matched [A-Za-z0-9._-]{1,64}, else a new one.
+// `x-request-id`, the request's id: the caller's if it matched [A-Za-z0-9._-]{1,64}, else a new one. Only what is no
+// request of HTTP or gRPC at all (a broken header, an unknown compression, a deadline that has passed on arrival) is
+// refused before anything of the instance's runs, and carries neither.
 //
 // An instance that is about to stop ends what it cannot finish with UNAVAILABLE.
 type WhoAmIServiceClient interface {
@@ -96,7 +98,9 @@ type WhoAmIService_WatchWhoAmIClient = grpc.ServerStreamingClient[WatchWhoAmIRes
 // WhoAmIService tells which of several identical instances answered a call.
 //
 // Every answer, also an error, carries two headers (metadata in gRPC): `x-instance`, the name of the instance, and
-// `x-request-id`, the request's id: the caller's if it matched [A-Za-z0-9._-]{1,64}, else a new one.
+// `x-request-id`, the request's id: the caller's if it matched [A-Za-z0-9._-]{1,64}, else a new one. Only what is no
+// request of HTTP or gRPC at all (a broken header, an unknown compression, a deadline that has passed on arrival) is
+// refused before anything of the instance's runs, and carries neither.
 //
 // An instance that is about to stop ends what it cannot finish with UNAVAILABLE.
 type WhoAmIServiceServer interface {
