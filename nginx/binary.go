@@ -42,7 +42,7 @@ func Find(ctx context.Context, name string) (Binary, error) {
 	text, err := output(ctx, path, "-V")
 	if err != nil {
 		if ctx.Err() != nil {
-			return Binary{}, fmt.Errorf("asking %s for its version: %w", path, ctx.Err())
+			return Binary{}, fmt.Errorf("asking %s for its version: %w", path, context.Cause(ctx))
 		}
 		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOEXEC) {
 			return Binary{}, fmt.Errorf("%w: %s: %w", ErrNotExecutable, path, err)
@@ -118,7 +118,7 @@ func (b Binary) Test(ctx context.Context, dir string) error {
 		return nil
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("%s -t: %w", b.Path, ctx.Err())
+		return fmt.Errorf("%s -t: %w", b.Path, context.Cause(ctx))
 	}
 	if lines := complaints(text); lines != "" {
 		return errors.New(lines)
