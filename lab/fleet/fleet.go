@@ -250,7 +250,7 @@ func (f *Fleet) instancePlan(name string, observe func(Event)) plan {
 	}
 	return plan{
 		start:   func() (*child, error) { return f.spawner.start(r) },
-		ready:   func(ctx context.Context) error { return awaitReadyz(ctx, f.address(name, "HTTP").String()) },
+		ready:   func(ctx context.Context) error { return awaitReadyz(ctx, name, f.address(name, "HTTP").String()) },
 		stop:    []step{{signal: syscall.SIGTERM, wait: 12 * time.Second}},
 		restart: !f.options.NoRestart,
 		observe: observe,

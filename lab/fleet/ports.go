@@ -28,7 +28,8 @@ type door struct {
 // connections while nobody listens. So ports that the kernel chose are free of races and stay the same over restarts.
 type reservation struct {
 	door
-	fd int
+	fd    int
+	claim int // -1 for a port that the kernel chose
 }
 
 // BusyError is an address that somebody else listens on.
@@ -77,7 +78,17 @@ func (d door) reserve() (reservation, error) {
 	if err != nil {
 		return reservation{}, d.fault(err)
 	}
-	r := reservation{door: d, fd: fd}
+	r := reservation{door: d, fd: fd, claim: -1}
+	if d.address.Port() != 0 {
+		if r.claim, err = claim(d.address); err != nil {
+			r.release()
+			fault := d.fault(err)
+			if busy, ok := errors.AsType[*BusyError](fault); ok {
+				busy.Holder = "another trivet, which is starting or whose process is down just now"
+			}
+			return reservation{}, fault
+		}
+	}
 	err = errors.Join(syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1), syscall.Bind(fd, address))
 	if err == nil {
 		r.address, err = bound(fd)
@@ -89,7 +100,27 @@ func (d door) reserve() (reservation, error) {
 	return r, nil
 }
 
-func (r reservation) release() { _ = syscall.Close(r.fd) } // A bound socket holds nothing that could get lost.
+// release gives the port back. Bound sockets hold nothing that could get lost.
+func (r reservation) release() {
+	_ = syscall.Close(r.fd)
+	if r.claim >= 0 {
+		_ = syscall.Close(r.claim)
+	}
+}
+
+// claim keeps other trivets from a numbered port: a reservation does not, because both say SO_REUSEADDR. It is an abstract
+// socket, which the kernel forgets when its owner ends, and which counts per network namespace, as ports do.
+func claim(address netip.AddrPort) (int, error) {
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	if err := syscall.Bind(fd, &syscall.SockaddrUnix{Name: "@trivet/" + address.String()}); err != nil {
+		_ = syscall.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
 
 func (d door) socketAddress() (family int, address syscall.Sockaddr) {
 	ip, port := d.address.Addr(), int(d.address.Port())
@@ -144,7 +175,9 @@ func nameHolders(ctx context.Context, faults []error) {
 				return
 			}
 		}
-		busy.Holder = holder(ctx, listening, busy.Address)
+		if who := holder(ctx, listening, busy.Address); who != "" {
+			busy.Holder = who
+		}
 	}
 }
 

@@ -44,28 +44,32 @@ func poll(ctx context.Context, question func(context.Context) error) error {
 // caller asks each time on a new connection: what serves now may be another process than before.
 var caller = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
-// get is the body of a 200 from url.
-func get(ctx context.Context, url string) ([]byte, error) {
+// get is the body and the header of a 200 from url.
+func get(ctx context.Context, url string) ([]byte, http.Header, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	request.Header.Set("User-Agent", "trivet")
 	answer, err := caller.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
 	if err == nil && answer.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s answers %s", url, answer.Status)
 	}
-	return body, err
+	return body, answer.Header, err
 }
 
-func awaitReadyz(ctx context.Context, address string) error {
+// awaitReadyz returns when the instance of that name is ready. A stranger who took its port is not.
+func awaitReadyz(ctx context.Context, name, address string) error {
 	return poll(ctx, func(ctx context.Context) error {
-		_, err := get(ctx, "http://"+address+"/readyz")
+		_, header, err := get(ctx, "http://"+address+"/readyz")
+		if who := header.Get("X-Instance"); err == nil && who != name {
+			err = fmt.Errorf("%s answers as %q and not as %s", address, who, name)
+		}
 		return err
 	})
 }
@@ -122,7 +126,7 @@ func (f *Fleet) callThrough(ctx context.Context) error {
 }
 
 func askREST(ctx context.Context, address string) (*whoamiv1.WhoAmIResponse, error) {
-	body, err := get(ctx, "http://"+address+"/")
+	body, _, err := get(ctx, "http://"+address+"/")
 	if err != nil {
 		return nil, err
 	}
