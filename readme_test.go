@@ -47,7 +47,7 @@ func deeds(t *testing.T) []deed {
 
 // What differs from run to run, and stands for itself in the README.
 var masks = []struct{ pattern, mask string }{
-	{`v0\.0\.0\S*( \([0-9a-f]{12}[^)]*\))?|\(devel\)`, "VERSION"},
+	{`v\d+\.\d+\.\d+-\d{14}-[0-9a-f]{12}(\+dirty)?|\(devel\)`, "VERSION"},
 	{`\d{4}-\d\d-\d\dT[0-9:.]+Z`, "TIME"},
 	{`ready after \S+`, "ready after TIME"},
 	{`pid \d+|kill -9 \d+`, "PID"},

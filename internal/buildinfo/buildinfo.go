@@ -2,13 +2,16 @@
 // instance's answer say the same thing.
 package buildinfo
 
-import "runtime/debug"
+import (
+	"runtime/debug"
+	"strings"
+)
 
 // Set by `-ldflags -X` where the Go tool cannot see the repository, as in an image build; else empty.
 var version, revision string
 
 // String is the module's version, and the VCS revision where the Go tool stamped one, for example
-// "v0.1.0 (3f6f7824d012)". A build outside version control is "(devel)".
+// "v0.1.0 (3f6f7824d012)" or "v0.0.0-20261123220952-3f6f7824d012". A build outside version control is "(devel)".
 func String() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -34,9 +37,10 @@ func describe(info *debug.BuildInfo, version, revision string) string {
 			dirty = ", modified"
 		}
 	}
-	if revision == "" {
+	// Twelve digits name a commit in any repository, and leave the line readable. The version that the Go tool makes of a
+	// commit without a tag holds them already.
+	if revision == "" || strings.Contains(version, revision[:min(12, len(revision))]) {
 		return version
 	}
-	// Twelve digits name a commit in any repository, and leave the line readable.
 	return version + " (" + revision[:min(12, len(revision))] + dirty + ")"
 }

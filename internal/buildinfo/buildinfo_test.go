@@ -18,6 +18,7 @@ func TestDescribe(t *testing.T) {
 	}{
 		{"outside version control", "", "", &debug.BuildInfo{}, "(devel)"},
 		{"stamped by the Go tool", "", "", stamped, "v0.1.0 (3f6f7824d012, modified)"},
+		{"a commit without a tag", "v0.0.0-20261123220952-3f6f7824d012+dirty", "", stamped, "v0.0.0-20261123220952-3f6f7824d012+dirty"},
 		{"set at link time", "v9", "abc", &debug.BuildInfo{}, "v9 (abc)"},
 		{"link time wins", "v9", "abc", stamped, "v9 (abc, modified)"},
 	} {
