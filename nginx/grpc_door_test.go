@@ -247,6 +247,9 @@ func TestWhatIsNotGRPCIsRefused(t *testing.T) {
 			if body != "" {
 				t.Errorf("a body: %q", body)
 			}
+			if got := resp.Header.Get("Allow"); (got == "POST") != (c.status == 405) {
+				t.Errorf("Allow: %q", got)
+			}
 			sameID(t, resp.Header, "asked")
 		})
 	}

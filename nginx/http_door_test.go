@@ -143,6 +143,9 @@ func TestHTTPErrors(t *testing.T) {
 			if got := h.Get("Server"); got != "nginx" {
 				t.Errorf("Server: %q tells the version", got)
 			}
+			if got := h.Get("Allow"); (got == "GET, HEAD, OPTIONS") != (c.status == 405) {
+				t.Errorf("Allow: %q", got)
+			}
 			id := h.Get("X-Request-Id")
 			sameID(t, h, id)
 			l := b.only(t, id)
@@ -351,5 +354,14 @@ func TestAccessLogOfARetriedRequest(t *testing.T) {
 	}
 	if l.Connection == 0 || l.ConnectionRequests != 1 || l.PID == 0 || l.BytesSent == 0 || l.BytesReceived == 0 {
 		t.Errorf("connection, requests, pid or bytes: %+v", l)
+	}
+}
+
+// Old health checks ask so. $host is then the server's name; were it empty, instances would refuse the request.
+func TestACallerWithoutAHostIsServed(t *testing.T) {
+	b := balance(t, []Server{{web(t), free(t)}})
+	status, _, body, err := raw(t, b.HTTP, "GET / HTTP/1.0\r\n\r\n")
+	if err != nil || status != 200 {
+		t.Errorf("%d %s, %v", status, body, err)
 	}
 }

@@ -236,3 +236,15 @@ func TestLayRefuses(t *testing.T) {
 		})
 	}
 }
+
+// Whatever Validate lets through is one word of a configuration file: nothing of it ends a directive or begins another.
+func FuzzAddress(f *testing.F) {
+	for _, seed := range []string{"127.0.0.1:80", "[::1]:80", "host-1:65535", "a b:1", "x;y:1", "#:1", "[::1%eth0]:1", "$h:1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		if address("f", value) == nil && strings.ContainsAny(value, " \t\r\n;{}#$\"'\\") {
+			t.Errorf("%q is let through", value)
+		}
+	})
+}

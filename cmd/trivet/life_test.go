@@ -335,3 +335,24 @@ func TestWhatPeopleRead(t *testing.T) {
 		t.Errorf("ended with %v", status)
 	}
 }
+
+// A start can be called off while a program is still asked for its version.
+func TestCtrlCBeforeAnythingHasStarted(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	slow, asked := filepath.Join(folder, "slow"), filepath.Join(folder, "asked")
+	if err := syscall.Mkfifo(asked, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(slow, []byte("#!/bin/sh\necho > "+asked+"\nexec sleep 100\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	o := launch(t, "--nginx", slow)
+	if _, err := os.ReadFile(asked); err != nil { // Until it asks.
+		t.Fatal(err)
+	}
+	o.signal(t, syscall.SIGTERM)
+	if status := o.wait(t); status != 0 {
+		t.Errorf("ended with %v", status)
+	}
+}

@@ -125,6 +125,17 @@ func (p place) grpcurl() string {
 	return "grpcurl"
 }
 
+// contract is how to tell grpcurl the services, where the instances do not.
+func (p place) contract(reflection bool) string {
+	switch {
+	case reflection:
+		return ""
+	case p.module == "":
+		return "-proto whoami.proto "
+	}
+	return "-import-path proto -proto whoami/v1/whoami.proto "
+}
+
 // self is how to call this trivet again.
 func (p place) self() string {
 	if path, err := exec.LookPath("trivet"); err == nil && filepath.Dir(path) == p.executable {

@@ -122,3 +122,20 @@ func TestOwnPaths(t *testing.T) {
 		}
 	}
 }
+
+func TestGrpcurlIsToldTheContractWhereInstancesDoNot(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		p          place
+		reflection bool
+		want       string
+	}{
+		{place{module: "/src"}, true, ""},
+		{place{module: "/src"}, false, "-import-path proto -proto whoami/v1/whoami.proto "},
+		{place{}, false, "-proto whoami.proto "},
+	} {
+		if got := test.p.contract(test.reflection); got != test.want {
+			t.Errorf("%+v: %q, want %q", test.p, got, test.want)
+		}
+	}
+}

@@ -137,19 +137,22 @@ func (r *textReporter) up(f *fleet.Fleet, call upCall, p place) {
 Try, in another terminal:
 
   curl %s/
-  %s -plaintext %s whoami.v1.WhoAmIService/WhoAmI
+  %s -plaintext %s%s whoami.v1.WhoAmIService/WhoAmI
   %s logs -f whoami-1
   kill -9 %d                    # and watch it come back here
 
 Run folder: %s
 Ctrl-C stops everything.
-`, handy(f.HTTP()), p.grpcurl(), handy(f.GRPC()), p.self(), f.Process("whoami-1").PID(), f.Dir())
+`, handy(f.HTTP()), p.grpcurl(), p.contract(f.Reflection()), handy(f.GRPC()), p.self(), f.Process("whoami-1").PID(), f.Dir())
 }
 
 // handy is an address as people type it.
 func handy(address string) string {
 	if host, port, err := net.SplitHostPort(address); err == nil && host == "127.0.0.1" {
 		return "localhost:" + port
+	}
+	if strings.HasPrefix(address, "[") {
+		return "'" + address + "'" // Shells take brackets for a pattern.
 	}
 	return address
 }

@@ -42,6 +42,7 @@ type Fleet struct {
 	reloading sync.Mutex
 	stopping  sync.Once
 	stopErr   error
+	reflects  bool
 	done      chan struct{}
 }
 
@@ -159,6 +160,7 @@ func (f *Fleet) muster(ctx context.Context) error {
 	defer cancel(nil)
 	// Hundreds of programs that start at once on a few CPUs only keep each other from getting ready.
 	turn := make(chan struct{}, 4*runtime.GOMAXPROCS(0))
+	failures := make(chan error, len(f.processes))
 	var all sync.WaitGroup
 	for _, p := range f.processes {
 		all.Go(func() {
@@ -169,16 +171,34 @@ func (f *Fleet) muster(ctx context.Context) error {
 				return
 			}
 			if err := p.Start(ctx); err != nil {
-				cancel(fmt.Errorf("%w; the end of its log, %s:\n%s", err, f.LogFile(p.name), tail(f.LogFile(p.name), 10)))
+				err = fmt.Errorf("%w%s; the end of its log, %s:\n%s", err, f.hint(p, ctx), f.LogFile(p.name), tail(f.LogFile(p.name), 10))
+				failures <- err
+				cancel(err)
 			}
 		})
 	}
 	all.Wait()
+	select {
+	case first := <-failures: // It says which process it was; when the time was up, the context's cause does not.
+		return first
+	default:
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return f.callThrough(ctx)
 }
+
+// hint is what is most likely wrong with an nginx that runs and does not take connections where it should.
+func (f *Fleet) hint(p *Process, ctx context.Context) string {
+	if p.name != Nginx || ctx.Err() == nil {
+		return ""
+	}
+	return fmt.Sprintf("; it runs, and does not listen on both %s and %s: does its configuration include site/http-listen.conf and site/grpc-listen.conf?", p.http, p.grpc)
+}
+
+// Reflection tells whether the instances answer gRPC reflection, without which clients must know the proto.
+func (f *Fleet) Reflection() bool { return f.reflects }
 
 // HTTP is where nginx takes HTTP requests, as host:port, reachable from this machine.
 func (f *Fleet) HTTP() string { return f.byName[Nginx].http }

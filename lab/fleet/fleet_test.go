@@ -17,6 +17,7 @@ import (
 
 	"trivet/internal/proctest"
 	"trivet/lab/labtest"
+	"trivet/nginx"
 )
 
 // eventually asks until a condition holds, for at most half a minute.
@@ -393,5 +394,37 @@ func TestALargeBodyGoesThrough(t *testing.T) {
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusMethodNotAllowed { // The instance's own answer: it takes GET only.
 		t.Errorf("got %s", answer.Status)
+	}
+}
+
+func TestReflectionIsAsTheSettingsSay(t *testing.T) {
+	t.Parallel()
+	for environment, want := range map[string]bool{"dev": true, "prod": false} {
+		o := testOptions(t, 1)
+		o.Env = []string{"ENVIRONMENT=" + environment}
+		if got := begin(t, o).Reflection(); got != want {
+			t.Errorf("%s: %t, want %t", environment, got, want)
+		}
+	}
+}
+
+// When the time is up, the error tells which process kept it, and what is likely wrong with an nginx that listens elsewhere.
+func TestAnNginxThatListensElsewhere(t *testing.T) {
+	t.Parallel()
+	o := testOptions(t, 1)
+	conf := t.TempDir()
+	if err := os.CopyFS(conf, nginx.Conf()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(conf, "http-door.conf"), []byte("map a $allow_http { default b; }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o.Conf = os.DirFS(conf)
+	timeUp := errors.New("the time is up")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Second, timeUp)
+	defer cancel()
+	_, err := Start(ctx, o)
+	if !errors.Is(err, timeUp) || !strings.Contains(err.Error(), "nginx is not ready") || !strings.Contains(err.Error(), "site/http-listen.conf") {
+		t.Errorf("%v", err)
 	}
 }

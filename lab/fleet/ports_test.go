@@ -128,3 +128,24 @@ func TestAnUnknownHolderIsSaidToBeUnknown(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// Two reservations of a numbered port would get along, so a claim keeps the second trivet out before it starts anything.
+func TestANumberedPortIsForOneFleet(t *testing.T) {
+	t.Parallel()
+	once := func(d door) ([]reservation, error) { return reserve(t.Context(), []door{d}) }
+	free, err := once(door{"whoami-1", "HTTP", netip.AddrPortFrom(loopback, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	free[0].release()
+	numbered := door{"whoami-1", "HTTP", free[0].address}
+	first, err := once(numbered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := once(numbered); err == nil || !strings.Contains(err.Error(), "another trivet") {
+		t.Errorf("a second one: %v", err)
+	}
+	first[0].release()
+	reserveOne(t, numbered)
+}

@@ -43,6 +43,9 @@ func (f *Fleet) prepareFolder() error {
 	if err := os.MkdirAll(filepath.Join(f.options.Dir, "logs"), 0o711); err != nil {
 		return err
 	}
+	if err := roomy(f.options.Dir); err != nil {
+		return err
+	}
 	if os.Getuid() != 0 {
 		return nil
 	}
@@ -55,11 +58,12 @@ func (f *Fleet) checkSettings(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, f.options.Whoami, append([]string{"config"}, f.instanceArgs(instance(1))...)...)
 	cmd.Env = append(environ(), f.options.Env...)
 	cmd.WaitDelay = time.Second
-	var said bytes.Buffer
-	cmd.Stderr = &said
+	var said, settings bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &settings, &said
 	err := cmd.Run()
 	switch {
 	case err == nil:
+		f.reflects = strings.Contains(settings.String(), "REFLECTION=true")
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)

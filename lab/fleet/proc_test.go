@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -62,4 +64,15 @@ func TestReloaded(t *testing.T) {
 			}
 		})
 	}
+}
+
+func FuzzParseStat(f *testing.F) {
+	for _, seed := range []string{"1 (init) S 0 1 1", "7 (a (b) c) Z 1 7 7 0", "7 (x", ") (", "1 () R 1 1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if p, ok := parseStat(text); ok && !strings.HasPrefix(strings.TrimLeft(text, "+-0"), strings.TrimLeft(strconv.Itoa(p.pid), "-0")) {
+			t.Errorf("%q is read as %+v", text, p)
+		}
+	})
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // keptRuns is how many finished runs are kept.
@@ -160,6 +162,21 @@ func prune(base string) {
 	}
 }
 
+// room is what the file system of a run folder must have free for a run to begin, in bytes. With less, nginx or an instance
+// fails at its first line, and cannot even write why.
+const room = 1 << 20
+
+func roomy(dir string) error {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	if free := s.Bavail * uint64(s.Bsize); free < room {
+		return fmt.Errorf("%s has %d KiB free, and a run wants %d; make room, or set TMPDIR to a folder that has it", dir, free>>10, room>>10)
+	}
+	return nil
+}
+
 // passable says which parent of dir keeps other users out, if one does.
 func passable(dir string) error {
 	for ; ; dir = filepath.Dir(dir) {
@@ -253,6 +270,9 @@ func CheckBase(base string) error {
 		var probe string
 		if probe, err = os.MkdirTemp(base, "check"); err == nil {
 			err = os.Remove(probe)
+		}
+		if err == nil {
+			err = roomy(base)
 		}
 		if err == nil && os.Getuid() == 0 {
 			err = passable(base)

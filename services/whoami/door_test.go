@@ -1,6 +1,7 @@
 package whoami
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding/gzip"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
@@ -231,6 +233,31 @@ func TestARequestThatCannotBeDecodedIsAnsweredByName(t *testing.T) {
 	wantNamed(t, "grpc", answer{headers: metadata.Join(header, trailer)}, "garbage", true)
 	if text, err := os.ReadFile(r.records); err != nil || strings.Count(string(text), "garbage") != 2 {
 		t.Errorf("records: %s, %v", text, err)
+	}
+}
+
+// What net/http and grpc-go would answer themselves, in nobody's name, unless told not to.
+func TestWhatTheLibrariesWouldAnswerThemselves(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil)
+	connection, err := net.Dial("tcp", strings.TrimPrefix(r.base, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	if _, err := io.WriteString(connection, "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusNoContent || response.Header.Get("Allow") == "" || response.Header.Get("X-Instance") != "whoami-7" {
+		t.Errorf("OPTIONS *: %s %v", response.Status, response.Header)
+	}
+	if _, err := whoamiv1.NewWhoAmIServiceClient(r.connection).WhoAmI(t.Context(), nil, grpc.UseCompressor(gzip.Name)); err != nil {
+		t.Errorf("a compressed call: %v", err)
 	}
 }
 

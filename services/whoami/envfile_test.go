@@ -2,6 +2,7 @@ package whoami
 
 import (
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -85,6 +86,19 @@ func FuzzParseEnv(f *testing.F) {
 			if err != nil || len(again) != 1 || again[0].value != l.value {
 				t.Errorf("%+v read again as %v, %v", l, again, err)
 			}
+		}
+	})
+}
+
+// What is an id is said as a pattern, and looked for by hand because every request asks.
+func FuzzIsID(f *testing.F) {
+	pattern := regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+	for _, seed := range []string{"", "a", "Aa0.-_", strings.Repeat("x", 64), strings.Repeat("x", 65), "a\n", "ä"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if want := pattern.MatchString(s) && !strings.HasSuffix(s, "\n"); isID(s) != want {
+			t.Errorf("%q: %t, want %t", s, isID(s), want)
 		}
 	})
 }
