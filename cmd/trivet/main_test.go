@@ -6,9 +6,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -25,6 +27,8 @@ func TestMain(m *testing.M) {
 type withWhoami struct{ m *testing.M }
 
 func (w withWhoami) Run() int {
+	// Started by nohup, this process ignores SIGHUP, and so would what it starts. What it catches, they have as usual.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	return labtest.WithWhoami(func(whoami string) int {
 		err := errors.Join(os.Setenv("PATH", filepath.Dir(whoami)+string(os.PathListSeparator)+os.Getenv("PATH")),
 			os.Setenv("GORACE", proctest.QuickExit+" "+os.Getenv("GORACE")))
