@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -55,13 +56,19 @@ func (s stack) await(t *testing.T, name string) {
 	}
 }
 
-// start runs a stack on the kernel's ports until the test ends. Its nginx has the given number of workers.
+// start runs a stack on the kernel's ports until the test ends. Its nginx has the given number of workers, and the shipped
+// configuration.
 func start(t *testing.T, workers int) stack {
+	t.Helper()
+	return startWith(t, workers, nginx.Conf())
+}
+
+func startWith(t *testing.T, workers int, conf fs.FS) stack {
 	t.Helper()
 	dir := proctest.Passable(t)
 	events := make(chan fleet.Event, 10_000) // Room for all, so that the fleet never waits for a test.
 	f, err := fleet.Start(t.Context(), fleet.Options{
-		Instances: 3, Whoami: whoami, Nginx: labtest.Nginx(t), Workers: workers, Dir: dir,
+		Instances: 3, Whoami: whoami, Nginx: labtest.Nginx(t), Conf: conf, Workers: workers, Dir: dir,
 		Observe: func(e fleet.Event) { events <- e },
 	})
 	if err != nil {

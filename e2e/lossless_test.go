@@ -98,7 +98,8 @@ func (l *load) end(t *testing.T) []error {
 }
 
 // What may happen to the stack while users are served, and must not cost them a GET, nor a unary call of a client with the
-// shipped retry policy whose headers had not arrived.
+// shipped retry policy whose headers had not arrived. A GET counts as its caller sees it: net/http, like browsers, sends one
+// again when the kept connection it went into was being closed, and so hides what a reload does to those.
 func TestNothingIsLost(t *testing.T) {
 	t.Parallel()
 	for name, disturb := range map[string]func(*testing.T, stack, *load){

@@ -22,7 +22,7 @@ protocols, says what to try, and follows them: a process that dies is reported a
   -n N                 how many instances: 1 to 1000 (default 3)
   --http PORT          nginx's port for HTTP (default 8080; 0: any)
   --grpc PORT          nginx's port for gRPC (default 9090; 0: any)
-  --bind ADDRESS       IP address that nginx listens on (default 127.0.0.1); 0.0.0.0 lets the network in.
+  --bind ADDRESS       IP address that nginx listens on (default 127.0.0.1); 0.0.0.0 lets the network in, :: only by IPv6.
                        Instances listen there too if it is a loopback address, else on 127.0.0.1 only
   --env-file FILE      the instances' settings, like .env.qa; whoami --help lists them
   --nginx PROGRAM      which nginx (default: the one on PATH, else .cache/nginx/nginx, which make nginx gets)

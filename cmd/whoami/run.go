@@ -44,7 +44,10 @@ func run(ctx context.Context, args []string, environ envconfig.Lookuper, stdout,
 	}
 	switch call.command {
 	case "config":
-		show(stdout, values)
+		if err := show(stdout, values); err != nil {
+			complain(stderr, err)
+			return failed
+		}
 		return done
 	case "health":
 		return health(ctx, config, stdout, stderr)
@@ -73,12 +76,12 @@ func logger(c whoami.Config, w io.Writer) *slog.Logger {
 }
 
 // show prints every setting with its value and where it came from, in the form of an env file.
-func show(w io.Writer, values []whoami.Value) {
+func show(w io.Writer, values []whoami.Value) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, v := range values {
 		fmt.Fprintf(table, "%s=%s\t# %s\n", v.Name, v.Value, v.Source)
 	}
-	table.Flush()
+	return table.Flush()
 }
 
 // healthTimeout bounds `whoami health`: an instance that takes longer to say that it is well is not.
