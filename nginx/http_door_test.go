@@ -84,6 +84,20 @@ func get(id, path string, lines ...string) string {
 }
 
 // TestHTTPErrors provokes every error that nginx makes itself. Where nothing a caller does can provoke one, the configuration returns it.
+// wantOwnHeaders checks the headers of an error that nginx itself made.
+func wantOwnHeaders(t *testing.T, h http.Header, status int) {
+	t.Helper()
+	if got := h.Get("Content-Type"); got != "application/json" {
+		t.Errorf("content type %q", got)
+	}
+	if got := h.Get("Server"); got != "nginx" {
+		t.Errorf("Server: %q tells the version", got)
+	}
+	if got := h.Get("Allow"); (got == "GET, HEAD, OPTIONS") != (status == 405) {
+		t.Errorf("Allow: %q", got)
+	}
+}
+
 func TestHTTPErrors(t *testing.T) {
 	up := func(t *testing.T) []Server { return []Server{{web(t), free(t)}} }
 	returns := func(status int) []edit {
@@ -137,15 +151,7 @@ func TestHTTPErrors(t *testing.T) {
 			if a := decode(t, body); a.Code != c.code || !strings.Contains(a.Message, c.message) {
 				t.Errorf("%+v, want code %d and a message with %q", a, c.code, c.message)
 			}
-			if got := h.Get("Content-Type"); got != "application/json" {
-				t.Errorf("content type %q", got)
-			}
-			if got := h.Get("Server"); got != "nginx" {
-				t.Errorf("Server: %q tells the version", got)
-			}
-			if got := h.Get("Allow"); (got == "GET, HEAD, OPTIONS") != (c.status == 405) {
-				t.Errorf("Allow: %q", got)
-			}
+			wantOwnHeaders(t, h, c.status)
 			id := h.Get("X-Request-Id")
 			sameID(t, h, id)
 			l := b.only(t, id)
