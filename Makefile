@@ -11,7 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build test check fmt lint generate breaking fuzz nginx tools dist clean
+.PHONY: help up build test test-docker check fmt lint generate breaking fuzz nginx tools dist clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -35,6 +35,9 @@ test: nginx ## run every test, also those through a real nginx
 	$(if $(RACE),,@echo "no C compiler here: the tests run without -race (apt-get install gcc)")
 	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test $(TEST_FLAGS) ./...
 
+test-docker: ## run the stack in containers, on a Docker engine that is there or one of its own (root, Debian)
+	@e2e/docker/run
+
 check: fmt lint house generated breaking fuzz ## check format, lint, import lines, generated code, compatibility; fuzz the parsers
 
 fmt:
@@ -43,6 +46,7 @@ fmt:
 
 lint:
 	go vet ./...
+	go vet -tags docker ./e2e/docker
 	go fix -diff ./...
 	$(TOOL) staticcheck ./...
 	@.ci/govulncheck

@@ -1,0 +1,129 @@
+//go:build docker
+
+package docker
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// both are the tools that the files are for.
+func both(t *testing.T) map[string]string {
+	t.Helper()
+	return map[string]string{"docker-compose 1.29": v1, "Compose v2": v2(t)}
+}
+
+// What a compose tool refuses before anything starts.
+func TestRefusedBeforeAnythingStarts(t *testing.T) {
+	for _, c := range []struct {
+		env          string
+		first, newer string // what the old and the new tool say
+	}{
+		{"ENVIRONMENT=mars", "Couldn't find env file: ", ".env.mars not found"},
+		{"BIND=banana", "services.nginx.ports contains an invalid type", "invalid IP address: banana"},
+		{"BIND=localhost", "services.nginx.ports contains an invalid type", "invalid IP address: localhost"},
+	} {
+		for tool, want := range map[string]string{v1: c.first, v2(t): c.newer} {
+			s := stack{tool: tool, env: []string{c.env}}
+			if out := s.try(t, "up", "-d", "--no-build"); out.ok || !strings.Contains(out.text, want) {
+				t.Errorf("%s with %s (%v): %s; want %q", filepath.Base(tool), c.env, out.ok, out.text, want)
+			}
+		}
+	}
+	if left := docker(t, "ps", "-aq", "--filter", "label=com.docker.compose.project="+project); left != "" {
+		t.Errorf("containers were made: %s", left)
+	}
+}
+
+// ends fails unless the service's container ends for good, soon, and each of its lines has the reason.
+func ends(t *testing.T, s stack, service, reason string) {
+	t.Helper()
+	list := func(format string) string {
+		return docker(t, "ps", "-a", "--format", format, "--filter", "label=com.docker.compose.project="+project, "--filter", "label=com.docker.compose.service="+service)
+	}
+	// Three restarts, after pauses of 0.1, 0.2 and 0.4 s.
+	await(t, service+" ends for good", 30*time.Second, func() bool { return strings.HasPrefix(list("{{.Status}}"), "Exited") })
+	id := list("{{.ID}}")
+	if got := inspect(t, id, "{{.State.Status}} {{.RestartCount}}"); got != "exited 3" {
+		t.Errorf("%s (status, restarts): %s, want exited 3", service, got)
+	}
+	text := docker(t, "logs", id)
+	for line := range strings.Lines(text) {
+		if !strings.Contains(line, reason) {
+			t.Errorf("%s says %q; want nothing but %q", service, line, reason)
+		}
+	}
+	if text == "" {
+		t.Errorf("%s says nothing", service)
+	}
+}
+
+func TestFoldersThatNginxCannotUse(t *testing.T) {
+	for name, tool := range both(t) {
+		for _, c := range []struct {
+			name   string
+			make   func(dir string) error
+			reason string
+		}{
+			{"empty", func(string) error { return nil }, `[emerg] 1#1: open() "/etc/nginx/nginx.conf" failed (2: No such file or directory)`},
+			{"broken", func(dir string) error {
+				if err := os.CopyFS(dir, os.DirFS(filepath.Join(tree(t), "nginx", "conf"))); err != nil {
+					return err
+				}
+				return os.WriteFile(filepath.Join(dir, "limits.conf"), []byte("nonsense on;\n"), 0o644)
+			}, `[emerg] 1#1: unknown directive "nonsense" in /etc/nginx/limits.conf:1`},
+		} {
+			t.Run(c.name+", "+name, func(t *testing.T) {
+				dir := filepath.Join(tree(t), ".conf")
+				if err := os.Mkdir(dir, 0o755); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { os.RemoveAll(dir) })
+				if err := c.make(dir); err != nil {
+					t.Fatal(err)
+				}
+				s := stack{tool: tool, files: []string{"docker-compose.bind.yml"}, env: []string{"NGINX_CONF=./.conf"}}
+				s.upNginx(t)
+				ends(t, s, "nginx", c.reason)
+			})
+		}
+	}
+}
+
+// docker-compose 1.29 takes 300.1.1.1 for an address, and Docker would publish on all: then nginx does not serve.
+func TestBindThatOnlyLooksLikeAnAddress(t *testing.T) {
+	s := stack{tool: v1, env: []string{"BIND=300.1.1.1"}}
+	s.upNginx(t)
+	ends(t, s, "nginx", "BIND=300.1.1.1: want an IP address to publish on")
+}
+
+func TestPortTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:9090")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for name, tool := range both(t) {
+		t.Run(name, func(t *testing.T) {
+			s := stack{tool: tool}
+			if out := s.upNginx(t); out.ok || !strings.Contains(out.text, "127.0.0.1:9090: bind: address already in use") {
+				t.Errorf("started (%v): %s", out.ok, out.text)
+			}
+		})
+	}
+}
+
+// Values that the tool passes on are refused by the instances, each of which says why.
+func TestEnvironmentThatIsNone(t *testing.T) {
+	s := stack{tool: v1, env: []string{"ENVIRONMENT=example"}} // .env.example is there
+	s.build(t)
+	t.Cleanup(func() { s.down(t) })
+	s.do(t, "up", "-d", "--no-build", "whoami-1")
+	await(t, "whoami-1 says why it does not run", 20*time.Second, func() bool {
+		return strings.Contains(s.do(t, "logs", "whoami-1"), "ENVIRONMENT=example (environment): want dev, qa or prod")
+	})
+}

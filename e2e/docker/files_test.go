@@ -1,0 +1,85 @@
+//go:build docker
+
+package docker
+
+import (
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Both tools accept the file, alone and with each override.
+func TestBothToolsAcceptTheFiles(t *testing.T) {
+	for name, tool := range both(t) {
+		for _, override := range [][]string{nil, {"docker-compose.bind.yml"}, {"docker-compose.volume.yml"}} {
+			for _, env := range []string{"ENVIRONMENT=dev", "ENVIRONMENT=qa", "ENVIRONMENT=prod", "BIND=0.0.0.0", "BIND=::1"} {
+				s := stack{tool: tool, files: override, env: []string{env}}
+				if out := s.try(t, "config", "-q"); !out.ok || out.text != "" {
+					t.Errorf("%s, %v, %s: %s", name, override, env, out.text)
+				}
+			}
+		}
+	}
+}
+
+// model is what Compose v2 makes of the file.
+type model struct {
+	Services map[string]struct {
+		Environment     map[string]string
+		StopGracePeriod string `json:"stop_grace_period"`
+		Restart         string
+		Expose          []string
+		Healthcheck     struct{ Test []string }
+		CPUs            float64
+	}
+}
+
+// The compose file and the local fleet's files say the same of ports; and what stops waits long enough.
+func TestFilesAgree(t *testing.T) {
+	var m model
+	if err := json.Unmarshal([]byte(stack{tool: v2(t)}.do(t, "config", "--format", "json")), &m); err != nil {
+		t.Fatal(err)
+	}
+	text := files(t, tree(t)+"/nginx")
+	port := regexp.MustCompile(`(?m)^server [^ ]*:(\d+) `)
+	for _, door := range []string{"http", "grpc"} {
+		var all [3][]string
+		for i, site := range []string{"conf/site/", "docker/site/", "docker/host/"} {
+			for _, match := range port.FindAllStringSubmatch(text[site+door+"-servers.conf"], -1) {
+				all[i] = append(all[i], match[1])
+			}
+		}
+		if len(all[0]) != 3 || !slices.Equal(all[0], all[1]) || !slices.Equal(all[0], all[2]) {
+			t.Errorf("%s ports: local %v, compose %v, host %v", door, all[0], all[1], all[2])
+		}
+		for n, p := range all[0] {
+			service := m.Services[services[n+1]]
+			if !slices.Contains(service.Expose, p) {
+				t.Errorf("%s does not expose its port %s: %v", services[n+1], p, service.Expose)
+			}
+			if door == "http" && service.Environment["HTTP_PORT"] != p {
+				t.Errorf("%s: HTTP_PORT is %s, want %s", services[n+1], service.Environment["HTTP_PORT"], p)
+			}
+		}
+	}
+	for _, name := range services {
+		s := m.Services[name]
+		grace, err := time.ParseDuration(s.StopGracePeriod)
+		need := 10 * time.Second // DRAIN_TIMEOUT, as likeLocal sees it
+		if name == "nginx" {
+			cut := regexp.MustCompile(`(?m)^worker_shutdown_timeout (\S+);`).FindStringSubmatch(text["conf/nginx.conf"])
+			need, _ = time.ParseDuration(cut[1])
+		} else if got := strings.Join(s.Healthcheck.Test, " "); got != "CMD /whoami health" {
+			t.Errorf("%s: health check %q", name, got)
+		}
+		if err != nil || grace <= need || need == 0 {
+			t.Errorf("%s: stop_grace_period %v (%v), want more than %v", name, grace, err, need)
+		}
+		if !strings.HasPrefix(s.Restart, "on-failure:") {
+			t.Errorf("%s: restart %q", name, s.Restart)
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package nginx
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// The image's configuration is conf/ with another site/: the same files for the same things, and the Dockerfile takes both.
+func TestTheImageHasTheSameConfiguration(t *testing.T) {
+	local := names(t, "conf/site")
+	for _, site := range []string{"docker/site", "docker/host"} {
+		if got := names(t, site); got != local {
+			t.Errorf("%s has %s; conf/site has %s", site, got, local)
+		}
+	}
+	text := read(t, "Dockerfile")
+	for _, want := range []string{"COPY conf/ /etc/nginx/\nCOPY docker/site/ /etc/nginx/site/\n", "RUN nginx -t\n", "STOPSIGNAL SIGQUIT\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the Dockerfile has no %q", want)
+		}
+	}
+	// What does not depend on where the instances are is the same in both of the image's sites.
+	for _, name := range []string{"process.conf", "logs.conf", "http-listen.conf", "grpc-listen.conf"} {
+		if read(t, "docker/site/"+name) != read(t, "docker/host/"+name) {
+			t.Errorf("docker/site/%s and docker/host/%s differ", name, name)
+		}
+	}
+	if !strings.HasPrefix(read(t, "docker/site/newer.conf"), read(t, "docker/host/newer.conf")) {
+		t.Error("docker/site/newer.conf does not begin with docker/host/newer.conf")
+	}
+}
+
+// As many workers as the compose file gives CPUs.
+func TestTheImageHasAWorkerForEachCPU(t *testing.T) {
+	workers := regexp.MustCompile(`(?m)^worker_processes (\d+);`).FindStringSubmatch(read(t, "docker/site/process.conf"))
+	cpus := regexp.MustCompile(`(?m)^ +cpus: (\d+) # as many as worker_processes`).FindStringSubmatch(read(t, "../docker-compose.yml"))
+	if workers == nil || cpus == nil || workers[1] != cpus[1] {
+		t.Errorf("workers %q, CPUs %q", workers, cpus)
+	}
+}
+
+// nginx itself looks at both sites, where it is new enough for them; the image's build does in any case.
+func TestTheImageSitesAreAccepted(t *testing.T) {
+	b := real(t)
+	if !b.Version.atLeast(Version{1, 27, 4}) {
+		t.Logf("nginx %s is too old for these files; `make test-docker` tries them", b.Version)
+		return
+	}
+	for _, site := range []string{"docker/site", "docker/host"} {
+		dir := t.TempDir()
+		if err := local().Lay(dir, Conf(), b.Version); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range strings.Fields(names(t, site)) {
+			// A name that everybody knows, for the one that only containers do.
+			text := strings.ReplaceAll(read(t, site+"/"+name), "host.docker.internal", "localhost")
+			if err := os.WriteFile(filepath.Join(dir, "conf", "site", name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := b.Test(t.Context(), dir); err != nil {
+			t.Errorf("%s: %v", site, err)
+		}
+	}
+}
+
+// names lists a folder, separated by spaces.
+func names(t *testing.T, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, e := range entries {
+		all = append(all, e.Name())
+	}
+	return strings.Join(all, " ")
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
