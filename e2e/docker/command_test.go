@@ -70,13 +70,19 @@ func v2(t *testing.T) string { return given(t, "TRIVET_COMPOSE_V2") }
 
 const project = "trivet-test"
 
+// What all images are built as: one compilation for all tests.
+const (
+	version  = "v9.8.7"
+	revision = "0123456789abcdef0123456789abcdef01234567"
+)
+
 func (s stack) try(t *testing.T, args ...string) said {
 	t.Helper()
 	all := []string{"-p", project, "-f", "docker-compose.yml"}
 	for _, f := range s.files {
 		all = append(all, "-f", f)
 	}
-	return run(t, s.env, s.tool, append(all, args...)...)
+	return run(t, append([]string{"VERSION=" + version, "REVISION=" + revision}, s.env...), s.tool, append(all, args...)...)
 }
 
 func (s stack) do(t *testing.T, args ...string) string {

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"trivet/internal/porttest"
+	"trivet/internal/proctest"
 )
 
 // program builds whoami for an architecture ("" is this machine's) from the copy of the tree.
@@ -48,7 +48,7 @@ func start(t *testing.T, name string, args ...string) {
 
 // TestImage builds the instance's image as a user does, and looks at what is in it.
 func TestImage(t *testing.T) {
-	args := []string{"build", "-q", "-t", "trivet-whoami"}
+	args := []string{"build", "-q", "-t", "trivet-whoami", "--build-arg", "VERSION=" + version, "--build-arg", "REVISION=" + revision}
 	if image := os.Getenv("GO_IMAGE"); image != "" {
 		args = append(args, "--build-arg", "GO_IMAGE="+image)
 	}
@@ -98,7 +98,7 @@ func TestInstancesOnTheMachine(t *testing.T) {
 
 // The arm64 program, which a Pi runs, by an emulator.
 func TestARM64(t *testing.T) {
-	http, grpc := porttest.Reserve(t), porttest.Reserve(t)
+	http, grpc := proctest.Reserve(t), proctest.Reserve(t)
 	start(t, "qemu-aarch64-static", program(t, "arm64"), "--port", http, "--grpc-port", grpc, "--instance", "pi")
 	await(t, "the arm64 program answers", time.Minute, func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
