@@ -63,34 +63,32 @@ func ends(t *testing.T, s stack, service, reason string) {
 }
 
 func TestFoldersThatNginxCannotUse(t *testing.T) {
-	for name, tool := range both(t) {
-		for _, c := range []struct {
-			name   string
-			make   func(dir string) error
-			reason string
-		}{
-			{"empty", func(string) error { return nil }, `[emerg] 1#1: open() "/etc/nginx/nginx.conf" failed (2: No such file or directory)`},
-			{"broken", func(dir string) error {
-				if err := os.CopyFS(dir, os.DirFS(filepath.Join(tree(t), "nginx", "conf"))); err != nil {
-					return err
-				}
-				return os.WriteFile(filepath.Join(dir, "limits.conf"), []byte("nonsense on;\n"), 0o644)
-			}, `[emerg] 1#1: unknown directive "nonsense" in /etc/nginx/limits.conf:1`},
-		} {
-			t.Run(c.name+", "+name, func(t *testing.T) {
-				dir := filepath.Join(tree(t), ".conf")
-				if err := os.Mkdir(dir, 0o755); err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { os.RemoveAll(dir) })
-				if err := c.make(dir); err != nil {
-					t.Fatal(err)
-				}
-				s := stack{tool: tool, files: []string{"docker-compose.bind.yml"}, env: []string{"NGINX_CONF=./.conf"}}
-				s.upNginx(t)
-				ends(t, s, "nginx", c.reason)
-			})
-		}
+	for _, c := range []struct {
+		name, tool string
+		make       func(dir string) error
+		reason     string
+	}{
+		{"empty", v2(t), func(string) error { return nil }, `[emerg] 1#1: open() "/etc/nginx/nginx.conf" failed (2: No such file or directory)`},
+		{"broken", v1, func(dir string) error {
+			if err := os.CopyFS(dir, os.DirFS(filepath.Join(tree(t), "nginx", "conf"))); err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(dir, "limits.conf"), []byte("nonsense on;\n"), 0o644)
+		}, `[emerg] 1#1: unknown directive "nonsense" in /etc/nginx/limits.conf:1`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := filepath.Join(tree(t), ".conf")
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.RemoveAll(dir) })
+			if err := c.make(dir); err != nil {
+				t.Fatal(err)
+			}
+			s := stack{tool: c.tool, files: []string{"docker-compose.bind.yml"}, env: []string{"NGINX_CONF=./.conf"}}
+			s.upNginx(t)
+			ends(t, s, "nginx", c.reason)
+		})
 	}
 }
 
