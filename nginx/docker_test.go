@@ -54,7 +54,7 @@ func TestTheImageSitesAreAccepted(t *testing.T) {
 		if err := local().Lay(dir, Conf(), b.Version); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range strings.Fields(names(t, site)) {
+		for name := range strings.FieldsSeq(names(t, site)) {
 			// A name that everybody knows, for the one that only containers do.
 			text := strings.ReplaceAll(read(t, site+"/"+name), "host.docker.internal", "localhost")
 			if err := os.WriteFile(filepath.Join(dir, "conf", "site", name), []byte(text), 0o644); err != nil {
