@@ -172,7 +172,7 @@ func roomy(dir string) error {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
 	if free := s.Bavail * uint64(s.Bsize); free < room {
-		return fmt.Errorf("%s has %d KiB free, and a run wants %d; make room, or set TMPDIR to a folder that has it", dir, free>>10, room>>10)
+		return fmt.Errorf("%s has %d KiB free, and a run wants %d", dir, free>>10, room>>10)
 	}
 	return nil
 }
