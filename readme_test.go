@@ -124,12 +124,8 @@ func programs(t *testing.T) (bin, path string) {
 	if output, ok := run(t, ".", "go", "build", "-buildvcs=auto", "-o", bin, "./cmd/..."); !ok {
 		t.Fatal(output)
 	}
-	grpcurl, ok := run(t, ".", "go", "tool", "-modfile=tools.mod", "-n", "grpcurl")
-	if !ok {
-		t.Fatal(grpcurl)
-	}
-	if err := os.Symlink(strings.TrimSpace(grpcurl), filepath.Join(path, "grpcurl")); err != nil {
-		t.Fatal(err)
+	if output, ok := run(t, ".", "go", "build", "-modfile=tools.mod", "-o", path, "github.com/fullstorydev/grpcurl/cmd/grpcurl"); !ok {
+		t.Fatal(output)
 	}
 	return bin, path
 }
