@@ -1,0 +1,257 @@
+package nginx
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// An Edit is one change to a configuration that has been laid out; see [Apply]. Exactly one of Directive, Parameter and Remove
+// is set.
+//
+// Context says where: the names of blocks as the files write them, the innermost last, and as many of those around it before it as it
+// takes to mean one alone: "upstream whoami_http", "grpc-door.conf server", "http-door.conf server location /". The name of an
+// included file counts like a block's, and may be left out like one. "main" is what stands in no block. For Parameter, and for
+// Remove of a parameter, the last word is a directive's name, "upstream whoami_grpc server": all directives of that name in that one
+// block.
+type Edit struct {
+	Context string
+	// Directive is one directive, "keepalive 4", or a whole block; the last ";" may be missing. It takes the place of the one directive of
+	// its name in the block. Where several of that name stand, and of directives that are meant to be repeated (proxy_set_header,
+	// error_page), that is the one with the same first argument; of blocks, the one with the same arguments. Where there is none it is
+	// added: after the last of its name, else at the block's beginning, so that a balancing method stands above keepalive.
+	Directive string
+	// Parameter is one argument, "max_fails=1" or "backup". It takes the place of the one with the same name before "=", or is added.
+	Parameter string
+	// Remove is a directive, "zone", with as many of its first arguments as it takes to mean one: "error_page 494". Where Context ends in
+	// a directive it is a parameter: "max_fails".
+	Remove string
+}
+
+// An EditError is what is wrong with one edit.
+type EditError struct {
+	Index int    // among the edits, from 0
+	Edit  Edit   //
+	Field string // of Edit: Context, Directive, Parameter or Remove; "" if it is all of them
+	Fault string // in words, with files and lines relative to conf/
+}
+
+func (e *EditError) Error() string { return fmt.Sprintf("edit %d: %s", e.Index+1, e.Fault) }
+
+// Apply changes the files in dir/conf, which must have been laid out ([Site.Lay]). Later edits see what earlier ones did. Comments and
+// layout stay, and a comment after each change says what was there before: "keepalive 4; # was: keepalive 256;".
+//
+// Included files are part of the block that includes them, if they are in dir/conf; others are never read, and nothing outside
+// dir/conf is ever written. Whether nginx accepts the result only nginx can tell: [Binary.Test].
+//
+// All edits that cannot be made are told at once, an *EditError for each, joined; then nothing is written.
+func Apply(dir string, edits []Edit) error {
+	if len(edits) == 0 {
+		return nil
+	}
+	root, err := os.OpenRoot(filepath.Join(dir, "conf"))
+	if err != nil {
+		return fmt.Errorf("editing the balancer's configuration: %w", err)
+	}
+	defer root.Close()
+	s := &sources{root: root.FS(), texts: map[string]string{}, changed: map[string]bool{}}
+	if _, err := s.outline(); err != nil {
+		return fmt.Errorf("editing the balancer's configuration: %w", err)
+	}
+	var faults []error
+	for i, e := range edits {
+		if fault := s.edit(e); fault != nil {
+			fault.Index, fault.Edit = i, e
+			faults = append(faults, fault)
+		}
+	}
+	if len(faults) > 0 {
+		return errors.Join(faults...)
+	}
+	for name := range s.changed {
+		if err := replaceIn(root, name, s.texts[name]); err != nil {
+			return fmt.Errorf("editing the balancer's configuration: %w", err)
+		}
+	}
+	return nil
+}
+
+// replaceIn is replace for a file that stands in root and cannot lead out of it.
+func replaceIn(root *os.Root, name, text string) (err error) {
+	temporary := path.Join(path.Dir(name), "."+path.Base(name)+".edit")
+	f, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, root.Remove(temporary))
+		}
+	}()
+	_, err = f.WriteString(text)
+	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return root.Rename(temporary, name)
+}
+
+// edit makes one change to the texts.
+func (s *sources) edit(e Edit) *EditError {
+	set := 0
+	for _, text := range []string{e.Directive, e.Parameter, e.Remove} {
+		if text != "" {
+			set++
+		}
+	}
+	if set != 1 {
+		return &EditError{Fault: "want one of directive, parameter and remove"}
+	}
+	context, err := words(e.Context)
+	if err != nil || len(context) == 0 {
+		return &EditError{Field: "Context", Fault: fmt.Sprintf(
+			`context %q is not a sequence of blocks' names: write it like "upstream whoami_http", "http-door.conf server" or "main"`, e.Context)}
+	}
+	t, err := s.outline()
+	if err != nil {
+		return &EditError{Fault: err.Error()} // An edit before this one has included what cannot be read.
+	}
+	var changes []change
+	var field string
+	switch {
+	case e.Directive != "":
+		field = "Directive"
+		changes, err = t.setDirective(e.Context, context, e.Directive)
+	case e.Parameter != "":
+		field = "Parameter"
+		changes, err = t.setParameter(e.Context, context, e.Parameter)
+	default:
+		field = "Remove"
+		changes, err = t.remove(e.Context, context, e.Remove)
+	}
+	if err != nil {
+		if _, ok := errors.AsType[*contextError](err); ok {
+			field = "Context"
+		}
+		return &EditError{Field: field, Fault: err.Error()}
+	}
+	s.make(changes)
+	return nil
+}
+
+// setDirective puts text in the place of the directive that it names, or adds it.
+func (t *outline) setDirective(name string, context []string, text string) ([]change, error) {
+	n, err := t.find(name, context)
+	if err != nil {
+		return nil, err
+	}
+	d, err := oneDirective(text)
+	if err != nil {
+		return nil, fmt.Errorf("directive %q %w", text, err)
+	}
+	text = text[d.start:min(d.end, len(text))]
+	if !d.block && !strings.HasSuffix(text, ";") {
+		text += ";"
+	}
+	same, last := n.like(d)
+	switch {
+	case len(same) > 1:
+		return nil, fmt.Errorf("directive %q could take the place of %d in %s: %s: the first argument must tell which", text, len(same), n.label(), spots(same))
+	case len(same) == 1:
+		if err := t.alone(n, same[0]); err != nil {
+			return nil, err
+		}
+		return []change{t.replacement(same[0], text)}, nil
+	case last != nil:
+		if err := t.alone(n, last); err != nil {
+			return nil, err
+		}
+		return []change{t.after(last, text)}, nil
+	}
+	return []change{t.within(n, text)}, nil
+}
+
+// setParameter gives a parameter to all directives which the last word of context names.
+func (t *outline) setParameter(name string, context []string, text string) ([]change, error) {
+	all, n, err := t.directives(name, context)
+	if err != nil {
+		return nil, err
+	}
+	p, err := words(text)
+	if err != nil || len(p) != 1 {
+		return nil, fmt.Errorf("parameter %q is not one word: write it like max_fails=1 or backup", text)
+	}
+	var changes []change
+	for _, d := range all {
+		if err := t.alone(n, d); err != nil {
+			return nil, err
+		}
+		at := d.words[len(d.words)-1].end
+		changed := change{d.file, at, at, " " + strings.TrimSpace(text)}
+		if w := d.parameter(p[0]); w != nil {
+			changed = change{d.file, w.start, w.end, strings.TrimSpace(text)}
+		}
+		changes = append(changes, changed, t.mark(d))
+	}
+	return changes, nil
+}
+
+// remove takes a directive away, or a parameter of all directives which the last word of context names.
+func (t *outline) remove(name string, context []string, text string) ([]change, error) {
+	what, err := words(text)
+	if err != nil || len(what) == 0 {
+		return nil, fmt.Errorf("remove %q is neither a directive nor a parameter: write it like zone or max_fails", text)
+	}
+	n, err := t.find(name, context)
+	if err != nil {
+		if all, n, e := t.directives(name, context); e == nil {
+			return t.removeParameter(n, all, text, what)
+		}
+		return nil, err
+	}
+	var found []*statement
+	for _, d := range n.parts {
+		if d.begins(what) {
+			found = append(found, d)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, fmt.Errorf("remove %q: there is no such directive in %s%s", text, n.label(), n.nearest(what[0]))
+	case 1:
+		if err := t.alone(n, found[0]); err != nil {
+			return nil, err
+		}
+		return []change{t.replacement(found[0], "")}, nil
+	}
+	return nil, fmt.Errorf("remove %q means %d directives of %s: %s: write its first arguments too", text, len(found), n.label(), spots(found))
+}
+
+func (t *outline) removeParameter(n *node, all []*statement, text string, what []string) ([]change, error) {
+	if len(what) != 1 {
+		return nil, fmt.Errorf("remove %q is not one word: write it like max_fails or backup", text)
+	}
+	var changes []change
+	for _, d := range all {
+		w := d.parameter(what[0])
+		if w == nil || strings.Contains(what[0], "=") && w.text != what[0] {
+			continue
+		}
+		if err := t.alone(n, d); err != nil {
+			return nil, err
+		}
+		before := w.start
+		for _, other := range d.words {
+			if other.end <= w.start {
+				before = other.end
+			}
+		}
+		changes = append(changes, change{d.file, before, w.end, ""}, t.mark(d))
+	}
+	if len(changes) == 0 {
+		return nil, fmt.Errorf("remove %q: no %s in %s has such a parameter: %s", text, all[0].words[0].text, n.label(), spots(all))
+	}
+	return changes, nil
+}

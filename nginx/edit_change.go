@@ -1,0 +1,181 @@
+package nginx
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A change puts text in the place of what stands from start to end.
+type change struct {
+	file       string
+	start, end int
+	text       string
+}
+
+// make makes changes, which do not overlap.
+func (s *sources) make(changes []change) {
+	// From behind, so that the offsets of the others stay true.
+	slices.SortStableFunc(changes, func(a, b change) int { return cmp.Compare(b.start, a.start) })
+	for _, c := range changes {
+		text := s.texts[c.file]
+		s.texts[c.file] = text[:c.start] + c.text + text[c.end:]
+		s.changed[c.file] = true
+	}
+}
+
+// repeated are directives that a block has several of, each for what its first argument names: one for something else takes nobody's
+// place, even where it meets only one.
+var repeated = []string{
+	"add_header", "add_trailer", "allow", "deny", "env", "error_page", "grpc_hide_header", "grpc_pass_header", "grpc_set_header", "include", "listen",
+	"load_module", "log_format", "proxy_hide_header", "proxy_pass_header", "proxy_set_header", "server", "set", "set_real_ip_from",
+}
+
+// like are the directives in n whose place d takes, and the last one of its name.
+func (n *node) like(d *statement) (same []*statement, last *statement) {
+	var named []*statement
+	for _, other := range n.parts {
+		if other.block == d.block && other.words[0].text == d.words[0].text {
+			named, last = append(named, other), other
+		}
+	}
+	if !d.block && len(named) == 1 && !slices.Contains(repeated, d.words[0].text) {
+		return named, last
+	}
+	key := d.words[:min(2, len(d.words))]
+	if d.block {
+		key = d.words
+	}
+	for _, other := range named {
+		if (!d.block || len(other.words) == len(key)) && other.begins(texts(key)) {
+			same = append(same, other)
+		}
+	}
+	return same, last
+}
+
+func texts(all []word) []string {
+	var t []string
+	for _, w := range all {
+		t = append(t, w.text)
+	}
+	return t
+}
+
+// begins tells whether first are the first words of d.
+func (d *statement) begins(first []string) bool {
+	return len(first) <= len(d.words) && slices.Equal(texts(d.words[:len(first)]), first)
+}
+
+// parameter is the argument of d that has the same name before "=" as text; nil if there is none.
+func (d *statement) parameter(text string) *word {
+	name, _, _ := strings.Cut(text, "=")
+	for i := range d.words[1:] {
+		w := &d.words[i+1]
+		if other, _, _ := strings.Cut(w.text, "="); other == name {
+			return w
+		}
+	}
+	return nil
+}
+
+// replacement puts text in the place of d, or nothing but a comment.
+func (t *outline) replacement(d *statement, text string) change {
+	comment := t.was(d)
+	if text != "" {
+		comment = text + " " + comment
+	}
+	return change{d.file, d.start, d.end, comment + t.breakAfter(d)}
+}
+
+// mark says behind d, which was changed, what it was.
+func (t *outline) mark(d *statement) change {
+	return change{d.file, d.end, d.end, " " + t.was(d) + t.breakAfter(d)}
+}
+
+func (t *outline) was(d *statement) string {
+	const most = 120
+	text := t.header(d)
+	if d.block {
+		text += " { … }"
+	} else {
+		text += ";"
+	}
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return "# was: " + text
+}
+
+// header is the words of d as its file writes them, on one line.
+func (t *outline) header(d *statement) string {
+	var all []string
+	for _, w := range d.words {
+		all = append(all, strings.Map(func(r rune) rune {
+			if r == '\n' || r == '\r' {
+				return ' '
+			}
+			return r
+		}, t.texts[d.file][w.start:w.end]))
+	}
+	return strings.Join(all, " ")
+}
+
+// breakAfter is the line break that a comment behind d needs: none where nothing but a comment follows on the line anyway.
+func (t *outline) breakAfter(d *statement) string {
+	if _, free := lineEnd(t.texts[d.file], d.end); free {
+		return ""
+	}
+	return "\n" + t.indent(d)
+}
+
+// lineEnd is the end of the line of text at an offset, and whether nothing but a comment is on the line from there on.
+func lineEnd(text string, at int) (int, bool) {
+	line, _, _ := strings.Cut(text[at:], "\n")
+	rest := strings.TrimSpace(line)
+	return at + len(strings.TrimSuffix(line, "\r")), rest == "" || rest[0] == '#'
+}
+
+// indent is the white space before d on its line.
+func (t *outline) indent(d *statement) string {
+	text := t.texts[d.file]
+	line := text[strings.LastIndexByte(text[:d.start], '\n')+1 : d.start]
+	return line[:len(line)-len(strings.TrimLeft(line, " \t"))]
+}
+
+const added = " # added"
+
+// after adds text on a line of its own behind the line of d.
+func (t *outline) after(d *statement, text string) change {
+	return t.line(d.file, d.end, t.indent(d)+text+added)
+}
+
+// within adds text on a line of its own at the beginning of n.
+func (t *outline) within(n *node, text string) change {
+	if n.at == nil {
+		return change{n.file, 0, 0, text + added + "\n"}
+	}
+	indent := t.indent(n.at) + "\t"
+	if len(n.at.body) > 0 && n.at.body[0].line > n.at.line {
+		indent = t.indent(n.at.body[0])
+	}
+	return t.line(n.file, n.at.open, indent+text+added)
+}
+
+func (t *outline) line(file string, at int, text string) change {
+	end, free := lineEnd(t.texts[file], at)
+	if !free {
+		return change{file, at, at, "\n" + text + "\n"}
+	}
+	return change{file, end, end, "\n" + text}
+}
+
+// spots are where statements stand.
+func spots(all []*statement) string {
+	var s []string
+	for _, d := range all {
+		s = append(s, fmt.Sprintf("%s:%d", d.file, d.line))
+	}
+	return strings.Join(s, ", ")
+}

@@ -1,0 +1,196 @@
+package nginx
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// A statement is one directive of a configuration file, with where it stands there. Offsets are in bytes.
+type statement struct {
+	file       string // relative to conf/
+	line       int    // of the first word, from 1
+	words      []word // its name and its arguments; at least one
+	start, end int    // from the first word to behind the ";" or the "}"
+	block      bool
+	open       int // of a block: behind its "{"
+	body       []*statement
+}
+
+// A word is one of a directive's, as nginx reads it: without its quotes. Offsets include them.
+type word struct {
+	text       string
+	start, end int
+}
+
+// deepest is how deep blocks may stand in each other; nginx itself needs five.
+const deepest = 20
+
+// errUnfinished is at the end of a text that ends too early.
+var errUnfinished = errors.New(`unexpected end, expecting ";" or "}"`)
+
+// parse reads the text of one file as nginx's ngx_conf_read_token does. What a directive means plays no part, and nothing is
+// included.
+func parse(file, text string) ([]*statement, error) {
+	s := scanner{file: file, text: text, line: 1}
+	top := &statement{}
+	open := []*statement{top} // the blocks around what comes next, the innermost last
+	var d *statement          // the directive that has begun
+	for {
+		w, kind, err := s.next()
+		if err != nil {
+			return nil, err
+		}
+		in := open[len(open)-1]
+		switch {
+		case kind == 'w':
+			if d == nil {
+				d = &statement{file: file, line: s.began, start: w.start}
+			}
+			d.words = append(d.words, w)
+		case kind == 0 && d == nil && in == top:
+			return top.body, nil
+		case kind == 0:
+			return nil, errUnfinished
+		case (kind == '}') != (d == nil) || kind == '}' && in == top:
+			return nil, s.fault("unexpected %q", string(kind))
+		case kind == '}':
+			open, in.end = open[:len(open)-1], s.at
+		default:
+			in.body, d.end = append(in.body, d), s.at
+			if kind == '{' {
+				d.block, d.open = true, s.at
+				if open = append(open, d); len(open) > deepest {
+					return nil, s.fault("blocks stand more than %d deep in each other", deepest)
+				}
+			}
+			d = nil
+		}
+	}
+}
+
+// A scanner takes a text apart.
+type scanner struct {
+	file, text string
+	at         int // offset of what comes next
+	line       int // there
+	began      int // the line of what came last
+}
+
+func (s *scanner) fault(format string, args ...any) error {
+	return fmt.Errorf("%s:%d: %s", s.file, s.line, fmt.Sprintf(format, args...))
+}
+
+// next is what comes next: a word (kind w), one of ; { }, or the end (kind 0).
+func (s *scanner) next() (w word, kind byte, err error) {
+	s.pass()
+	s.began = s.line
+	if s.at == len(s.text) {
+		return word{}, 0, nil
+	}
+	switch c := s.text[s.at]; c {
+	case ';', '{', '}':
+		s.at++
+		return word{}, c, nil
+	case '"', '\'':
+		w, err = s.quoted(c)
+	default:
+		w = s.bare()
+	}
+	s.line += strings.Count(s.text[w.start:s.at], "\n")
+	return w, 'w', err
+}
+
+// pass goes over white space and comments.
+func (s *scanner) pass() {
+	for ; s.at < len(s.text); s.at++ {
+		switch s.text[s.at] {
+		case '\n':
+			s.line++
+		case ' ', '\t', '\r':
+		case '#':
+			end := strings.IndexByte(s.text[s.at:], '\n')
+			if end < 0 {
+				s.at = len(s.text)
+				return
+			}
+			s.at += end - 1
+		default:
+			return
+		}
+	}
+}
+
+func (s *scanner) quoted(quote byte) (word, error) {
+	start := s.at
+	for s.at++; s.at < len(s.text) && s.text[s.at] != quote; s.at++ {
+		if s.text[s.at] == '\\' {
+			s.at++
+		}
+	}
+	if s.at >= len(s.text) {
+		s.at = len(s.text)
+		return word{start: start}, errUnfinished
+	}
+	s.at++
+	if s.at < len(s.text) && !strings.ContainsRune(" \t\r\n;{)", rune(s.text[s.at])) {
+		return word{start: start}, s.fault("unexpected %q after a closing quote", s.text[s.at:s.at+1])
+	}
+	return word{plain(s.text[start+1 : s.at-1]), start, s.at}, nil
+}
+
+func (s *scanner) bare() word {
+	start, variable := s.at, false
+	for ; s.at < len(s.text); s.at++ {
+		c := s.text[s.at]
+		if c == '{' && variable { // ${name} is a part of the word.
+			continue
+		}
+		if strings.IndexByte(" \t\r\n;{", c) >= 0 {
+			break
+		}
+		variable = c == '$'
+		if c == '\\' && s.at+1 < len(s.text) {
+			s.at++
+		}
+	}
+	return word{plain(s.text[start:s.at]), start, s.at}
+}
+
+// plain undoes the escapes that nginx undoes; others stay, for who reads the word.
+var plain = strings.NewReplacer(`\"`, `"`, `\'`, `'`, `\\`, `\`, `\t`, "\t", `\r`, "\r", `\n`, "\n").Replace
+
+// words takes a text apart that is nothing but words.
+func words(text string) ([]string, error) {
+	s := scanner{text: text, line: 1}
+	var all []string
+	for {
+		w, kind, err := s.next()
+		if err != nil || kind == 0 {
+			return all, err
+		}
+		if kind != 'w' {
+			return nil, s.fault("unexpected %q", string(kind))
+		}
+		all = append(all, w.text)
+	}
+}
+
+// oneDirective reads a text that must be exactly one directive. The last ";" may be missing: then its end is behind the text's.
+func oneDirective(text string) (*statement, error) {
+	body, err := parse("", text)
+	if errors.Is(err, errUnfinished) {
+		if body, err = parse("", text+";"); err != nil {
+			return nil, errors.New("is not finished: a quote or a block is open at its end")
+		}
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("is not one directive: %s", strings.TrimPrefix(err.Error(), ":1: "))
+	case len(body) == 0:
+		return nil, errors.New("is empty")
+	case len(body) > 1:
+		return nil, fmt.Errorf("is %d directives: write an edit for each", len(body))
+	}
+	return body[0], nil
+}

@@ -1,0 +1,334 @@
+package nginx
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+// Each row's edits are made to the shipped configuration, and want stands in a file afterwards. nginx must accept all of them.
+var applied = []struct {
+	name  string
+	edits []Edit
+	want  map[string][]string
+}{
+	{"a directive's value", []Edit{{Context: "upstream whoami_http", Directive: "keepalive 4"}},
+		map[string][]string{"upstreams.conf": {"\tkeepalive 4; # was: keepalive 256;\n\n\t# Below", "zone whoami_grpc 1m;\n\tinclude site/grpc-servers.conf;\n\tkeepalive 256;\n"}}},
+	{"a balancing method stands above keepalive", []Edit{{Context: "upstream whoami_http", Directive: "least_conn;"}},
+		map[string][]string{"upstreams.conf": {"upstream whoami_http {\n\tleast_conn; # added\n\t# One state"}}},
+	{"a parameter, in an included file", []Edit{{Context: "upstream whoami_grpc server", Parameter: "max_fails=1"}},
+		map[string][]string{"site/grpc-servers.conf": {"server 127.0.0.1:9001 max_fails=1; # was: server 127.0.0.1:9001 max_fails=0;\nserver 127.0.0.1:9002 max_fails=1; #"}}},
+	{"two parameters", []Edit{{Context: "upstream whoami_http server", Parameter: "max_fails=3"}, {Context: "upstream whoami_http server", Parameter: "fail_timeout=1s"}},
+		map[string][]string{"site/http-servers.conf": {"server 127.0.0.1:8003 max_fails=3 fail_timeout=1s; # was: server 127.0.0.1:8003 max_fails=3; # was: server 127.0.0.1:8003 max_fails=0;\n"}}},
+	{"a parameter goes", []Edit{{Context: "upstream whoami_http server", Remove: "max_fails"}},
+		map[string][]string{"site/http-servers.conf": {"server 127.0.0.1:8001; # was: server 127.0.0.1:8001 max_fails=0;\n"}}},
+	{"a directive goes", []Edit{{Context: "upstream whoami_http", Remove: "zone"}},
+		map[string][]string{"upstreams.conf": {"\t# was: zone whoami_http 1m;\n\n\tinclude"}}},
+	{"one of several goes", []Edit{{Context: "http-door.conf server", Remove: "error_page 494"}},
+		map[string][]string{"http-door.conf": {"\t# was: error_page 494 =431 /.nginx-error;\n"}}},
+	{"a block goes", []Edit{{Context: "grpc-door.conf server", Remove: "location = /whoami.v1.WhoAmIService/WhoAmI"}},
+		map[string][]string{"grpc-door.conf": {"\t# was: location = /whoami.v1.WhoAmIService/WhoAmI { … }\n"}}},
+	{"the header of that name", []Edit{{Context: "location /", Directive: "x 1"}, {Context: "http-door.conf location /", Directive: `proxy_set_header X-Real-IP "a b"`}}[1:],
+		map[string][]string{"http-door.conf": {`proxy_set_header X-Real-IP "a b"; # was: proxy_set_header X-Real-IP $remote_addr;`}}},
+	{"a header more", []Edit{{Context: "http-door.conf location /", Directive: `add_header X-Extra 1 always`}},
+		map[string][]string{"http-door.conf": {"add_header        X-Request-Id $id always;\n\t\tadd_header X-Extra 1 always; # added\n\t}"}}},
+	{"a block is added, and used", []Edit{
+		{Context: "http", Directive: `split_clients $request_id $kept { 90% 1; * 0; }`},
+		{Context: "http-door.conf server location /", Directive: `proxy_set_header X-Kept $kept`},
+	}, map[string][]string{"nginx.conf": {"http {\n\tsplit_clients $request_id $kept { 90% 1; * 0; } # added\n\t# All five"}, "http-door.conf": {"X-Kept $kept; # added\n"}}},
+	{"a block takes the place of one", []Edit{{Context: "limits.conf", Directive: "map $remote_addr $limited_by {\n\tdefault $binary_remote_addr;\n}"}},
+		map[string][]string{"limits.conf": {"\tdefault $binary_remote_addr;\n} # was: map $remote_addr $limited_by { … }\nlimit_req_zone"}}},
+	{"a map more", []Edit{{Context: "http", Directive: "map $uri $more { default 1; }"}},
+		map[string][]string{"grpc-door.conf": {"\tdefault \"\";\n}\nmap $uri $more { default 1; } # added\n\nserver"}}},
+	{"at the top", []Edit{{Context: "main", Directive: "worker_processes 3"}, {Context: "main", Directive: "timer_resolution 100ms"}},
+		map[string][]string{"site/process.conf": {"\nworker_processes 3; # was: worker_processes auto;\n"}, "nginx.conf": {"timer_resolution 100ms; # added\n# The way in"}}},
+	{"a later edit sees what an earlier one added", []Edit{
+		{Context: "http-door.conf server", Directive: "location /slow { proxy_pass http://whoami_http; }"},
+		{Context: "location /slow", Directive: "proxy_read_timeout 1s"},
+		{Context: "location /slow", Directive: "proxy_read_timeout 2s"},
+		{Context: "location /slow proxy_read_timeout", Parameter: "2s"},
+	}, map[string][]string{"http-door.conf": {"proxy_read_timeout 2s; # was: proxy_read_timeout 1s;"}}},
+	{"a directive of many lines", []Edit{{Context: "http", Directive: "log_format requests '$id'"}},
+		map[string][]string{"access-log.conf": {"log_format requests '$id'; # was: log_format requests escape=json '{\"v\":1,' '\"id\":"}}},
+	{"a file that is included twice, for both", []Edit{{Context: "grpc-only.conf", Remove: `if ($request_method != POST)`}},
+		map[string][]string{"grpc-only.conf": {"# was: if ($request_method != POST) { … }\n"}}},
+	{"a block in it", []Edit{{Context: `location / if ($is_grpc = "")`, Directive: "return 505"}},
+		map[string][]string{"grpc-only.conf": {"return 505; # was: return 415;\n"}}},
+}
+
+func TestApply(t *testing.T) {
+	t.Parallel()
+	b := real(t)
+	for _, c := range applied {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			site := local()
+			site.HTTP, site.GRPC = free(t), free(t)
+			if err := site.Lay(dir, Conf(), b.Version); err != nil {
+				t.Fatal(err)
+			}
+			before := tree(t, dir)
+			if err := Apply(dir, c.edits); err != nil {
+				t.Fatal(err)
+			}
+			after := tree(t, dir)
+			for name, wants := range c.want {
+				for _, want := range wants {
+					if text := after["conf/"+name]; !strings.Contains(text, want) {
+						t.Errorf("%s lacks\n%s\nand is\n%s", name, want, text)
+					}
+				}
+				delete(before, "conf/"+name)
+				delete(after, "conf/"+name)
+			}
+			if !maps.Equal(before, after) {
+				t.Error("other files changed as well")
+			}
+			if err := b.Test(t.Context(), dir); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// lineNumber is what the shipped files may change; FuzzParseConf looks at the numbers themselves.
+var lineNumber = regexp.MustCompile(`:\d+`)
+
+func TestApplyTellsWhatCannotBe(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		edit         Edit
+		field, fault string
+	}{
+		{Edit{Context: "server", Directive: "x 1"}, "Context",
+			`context "server" means 2 blocks: http-door.conf:N, grpc-door.conf:N: write one of "http-door.conf server", "grpc-door.conf server"`},
+		{Edit{Context: "upstream whoami", Directive: "x"}, "Context", `context "upstream whoami" means no block; the nearest is "upstream whoami_http" (upstreams.conf:N)`},
+		{Edit{Context: "upstream whoami_htp server", Parameter: "backup"}, "Context", `context "upstream whoami_htp" means no block; the nearest is "upstream whoami_http" (upstreams.conf:N)`},
+		{Edit{Context: "upstream whoami_http sever", Parameter: "backup"}, "Context",
+			`context "upstream whoami_http sever" ends in no directive: there is no sever in upstream whoami_http (upstreams.conf:N); the nearest is server (site/http-servers.conf:N)`},
+		{Edit{Context: "keepalive", Parameter: "4"}, "Context",
+			`context "keepalive" means 2 blocks: upstreams.conf:N, upstreams.conf:N: write one of "upstream whoami_http", "upstream whoami_grpc"`},
+		{Edit{Context: "banana", Parameter: "4"}, "Context", `context "banana" ends in no directive: for a parameter write it like "upstream whoami_grpc server"`},
+		{Edit{Context: "", Directive: "x"}, "Context", `context "" is not a sequence of blocks' names: write it like "upstream whoami_http", "http-door.conf server" or "main"`},
+		{Edit{Context: "http {", Directive: "x"}, "Context", `context "http {" is not a sequence`},
+		{Edit{Context: "../nginx.conf", Directive: "x"}, "Context", `context "../nginx.conf" means no block; the nearest is`},
+		{Edit{Context: "http"}, "", "want one of directive, parameter and remove"},
+		{Edit{Context: "http", Directive: "x", Remove: "y"}, "", "want one of directive, parameter and remove"},
+		{Edit{Context: "http", Directive: "keepalive 4; zone x 1m"}, "Directive", `directive "keepalive 4; zone x 1m" is 2 directives: write an edit for each`},
+		{Edit{Context: "http", Directive: "keepalive 4; }"}, "Directive", `directive "keepalive 4; }" is not one directive: unexpected "}"`},
+		{Edit{Context: "http", Directive: "map $a $b { default 1;"}, "Directive", `is not finished: a quote or a block is open at its end`},
+		{Edit{Context: "http", Directive: `set $a "b`}, "Directive", `is not finished`},
+		{Edit{Context: "http", Directive: `set $a "b"c`}, "Directive", `is not one directive: unexpected "c" after a closing quote`},
+		{Edit{Context: "http", Directive: "keepalive 4 # quietly"}, "Directive", `is not finished`},
+		{Edit{Context: "http", Directive: "# keepalive 4"}, "Directive", `is empty`},
+		{Edit{Context: "http", Directive: ";"}, "Directive", `is not one directive: unexpected ";"`},
+		{Edit{Context: "location = /.nginx-error", Directive: "add_header Allow 1"}, "", ""},
+		{Edit{Context: "upstream whoami_http server", Parameter: "a b"}, "Parameter", `parameter "a b" is not one word: write it like max_fails=1 or backup`},
+		{Edit{Context: "upstream whoami_http server", Parameter: "a;"}, "Parameter", `is not one word`},
+		{Edit{Context: "upstream whoami_http", Remove: "zoned"}, "Remove", `remove "zoned": there is no such directive in upstream whoami_http (upstreams.conf:N); the nearest is zone (upstreams.conf:N)`},
+		{Edit{Context: "http-door.conf server", Remove: "error_page"}, "Remove", `remove "error_page" means 2 directives of server (http-door.conf:N): http-door.conf:N, http-door.conf:N: write its first arguments too`},
+		{Edit{Context: "upstream whoami_http server", Remove: "backup"}, "Remove",
+			`remove "backup": no server in upstream whoami_http (upstreams.conf:N) has such a parameter: site/http-servers.conf:N, site/http-servers.conf:N, site/http-servers.conf:N`},
+		{Edit{Context: "upstream whoami_http server", Remove: "max_fails=1"}, "Remove", `has such a parameter`},
+		{Edit{Context: "grpc-door.conf location /", Remove: `if ($is_grpc = "")`}, "Context",
+			`it stands at grpc-only.conf:N, in a file that is included 2 times (grpc-door.conf:N, grpc-door.conf:N): to change it for all of them write the context "grpc-only.conf"`},
+	} {
+		t.Run(c.edit.Context+" "+c.edit.Directive+c.edit.Parameter+c.edit.Remove, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if err := local().Lay(dir, Conf(), Oldest); err != nil {
+				t.Fatal(err)
+			}
+			before := tree(t, dir)
+			good := Edit{Context: "upstream whoami_http", Directive: "keepalive 4"}
+			err := Apply(dir, []Edit{good, c.edit})
+			if c.fault == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			e, ok := errors.AsType[*EditError](err)
+			if !ok || e.Index != 1 || e.Edit != c.edit || e.Field != c.field || !strings.Contains(lineNumber.ReplaceAllString(e.Fault, ":N"), c.fault) {
+				t.Errorf("%+v\n%v\nwant %s: %s", e, err, c.field, c.fault)
+			}
+			if !maps.Equal(before, tree(t, dir)) {
+				t.Error("something was written all the same")
+			}
+		})
+	}
+}
+
+func TestApplyTellsAllFaultsAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := local().Lay(dir, Conf(), Oldest); err != nil {
+		t.Fatal(err)
+	}
+	err := Apply(dir, []Edit{{Context: "sever", Directive: "x"}, {Context: "http", Directive: "server_tokens on"}, {Context: "http", Remove: "y"}})
+	var at []int
+	for _, fault := range err.(interface{ Unwrap() []error }).Unwrap() {
+		at = append(at, fault.(*EditError).Index)
+	}
+	if !slices.Equal(at, []int{0, 2}) {
+		t.Errorf("faults of %v: %v", at, err)
+	}
+}
+
+// What is outside of the folder is neither read nor written, however a configuration names it.
+func TestApplyStaysInItsFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	outside := filepath.Join(dir, "outside.conf")
+	const text = "upstream outside { server 127.0.0.1:1; }\n"
+	put(t, outside, text)
+	if err := os.Mkdir(filepath.Join(dir, "conf"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(dir, "conf", "nginx.conf"), "include ../outside.conf; include "+outside+"; include link.conf; include li*.conf; include up/outside.conf; include missing.conf;\nevents { }\n")
+	for name, to := range map[string]string{"link.conf": outside, "up": dir} {
+		if err := os.Symlink(to, filepath.Join(dir, "conf", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, context := range []string{"upstream outside", "../outside.conf", outside, "link.conf", "up/outside.conf"} {
+		if err := Apply(dir, []Edit{{Context: context, Directive: "least_conn"}}); err == nil {
+			t.Errorf("%s was edited", context)
+		}
+	}
+	if err := Apply(dir, []Edit{{Context: "events", Directive: "worker_connections 9"}}); err != nil {
+		t.Error(err)
+	}
+	if got := read(t, outside); got != text {
+		t.Errorf("outside is now %s", got)
+	}
+	if got := read(t, filepath.Join(dir, "conf", "nginx.conf")); !strings.HasSuffix(got, "events {\n\tworker_connections 9; # added\n }\n") {
+		t.Error(got)
+	}
+}
+
+func TestApplyRefusesAConfigurationThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, text, fault string }{
+		{"open block", "http {", "nginx.conf: unexpected end"},
+		{"brace too many", "http { }\n}", `nginx.conf:2: unexpected "}"`},
+		{"no semicolon", "events { a }", `nginx.conf:1: unexpected "}"`},
+		{"itself", "a;\ninclude nginx.conf;", "nginx.conf:2: nginx.conf includes itself"},
+		{"deep", strings.Repeat("a { ", deepest+1), "blocks stand more than 20 deep"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if err := os.Mkdir(filepath.Join(dir, "conf"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			put(t, filepath.Join(dir, "conf", "nginx.conf"), c.text)
+			if err := Apply(dir, []Edit{{Context: "main", Directive: "x"}}); err == nil || !strings.Contains(err.Error(), c.fault) {
+				t.Errorf("%v, want %s", err, c.fault)
+			}
+		})
+	}
+}
+
+func TestWords(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]string{
+		"":                         nil,
+		" a  b\tc\r\n d # e":       {"a", "b", "c", "d"},
+		`"a b" 'c "d"' "e\"f" g#h`: {"a b", `c "d"`, `e"f`, "g#h"},
+		`${a}b $c a\ b \{ "\d\t"`:  {"${a}b", "$c", `a\ b`, `\{`, "\\d\t"},
+		`($is_grpc = "")`:          {"($is_grpc", "=", "", ")"},
+		`~ "^/a{2}$"`:              {"~", "^/a{2}$"},
+		`a}b`:                      {"a}b"},
+	} {
+		if got, err := words(text); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %q, %v, want %q", text, got, err, want)
+		}
+	}
+}
+
+// rebuild writes a file again from what was read of it and what is between.
+func rebuild(text string, from, to int, body []*statement) string {
+	var b strings.Builder
+	for _, d := range body {
+		b.WriteString(text[from:d.start])
+		from = d.start
+		for _, w := range d.words {
+			b.WriteString(text[from:w.start] + text[w.start:w.end])
+			from = w.end
+		}
+		if d.block {
+			b.WriteString(text[from:d.open] + rebuild(text, d.open, d.end, d.body))
+			from = d.end
+			continue
+		}
+		b.WriteString(text[from:d.end])
+		from = d.end
+	}
+	return b.String() + text[from:to]
+}
+
+func FuzzParseConf(f *testing.F) {
+	err := fs.WalkDir(Conf(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := fs.ReadFile(Conf(), name)
+		f.Add(string(text))
+		return err
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("a ${b}c { d \"e\\\"\" 'f'; } # g")
+	f.Fuzz(func(t *testing.T, text string) {
+		body, err := parse("", text)
+		if err != nil {
+			return
+		}
+		if again := rebuild(text, 0, len(text), body); again != text {
+			t.Errorf("%q became %q", text, again)
+		}
+		for _, d := range body {
+			if line := 1 + strings.Count(text[:d.start], "\n"); line != d.line {
+				t.Errorf("%q is in line %d, not %d", text[d.start:d.end], line, d.line)
+			}
+			if one, err := oneDirective(text[d.start:d.end]); err != nil || !slices.Equal(texts(one.words), texts(d.words)) {
+				t.Errorf("%q is not one directive by itself: %v", text[d.start:d.end], err)
+			}
+		}
+	})
+}
+
+// An edit that is made leaves a configuration that can be read.
+func FuzzEdit(f *testing.F) {
+	for _, c := range applied {
+		for _, e := range c.edits {
+			f.Add("http {\n\tinclude a.conf; }", "upstream a { server b c=d; }\n", e.Context, e.Directive, e.Parameter, e.Remove)
+		}
+	}
+	f.Add("a { b; c 1; }", "", "a", "c 2", "", "")
+	f.Fuzz(func(t *testing.T, main, included, context, directive, parameter, remove string) {
+		files := fstest.MapFS{"nginx.conf": {Data: []byte(main)}, "a.conf": {Data: []byte(included)}}
+		s := &sources{root: files, texts: map[string]string{}, changed: map[string]bool{}}
+		before, err := s.outline()
+		if err != nil || s.edit(Edit{context, directive, parameter, remove}) != nil {
+			return
+		}
+		after, err := s.outline()
+		if err != nil {
+			t.Fatalf("%q: %v", s.texts, err)
+		}
+		if remove == "" && len(after.main.parts) < len(before.main.parts) {
+			t.Errorf("something is lost: %q", s.texts)
+		}
+	})
+}

@@ -1,0 +1,308 @@
+package nginx
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"trivet/internal/nearest"
+)
+
+// sources are the files of a configuration while it is edited.
+type sources struct {
+	root    fs.FS
+	texts   map[string]string // as they are now, by name
+	changed map[string]bool
+}
+
+// An outline is a configuration with its included files in place.
+type outline struct {
+	*sources
+	main     *node
+	nodes    []*node // main, files and blocks, in the order of reading
+	parsed   map[string][]*statement
+	included map[string][]string // by file: where it is included
+}
+
+// A node is what a context can name: a block or an included file.
+type node struct {
+	names  [][]string // in words
+	title  string
+	at     *statement // nil of a file
+	file   string     // the block's, or its name
+	parent *node
+	parts  []*statement // directives and blocks that stand in it, those of included files among them
+}
+
+// mostIncludes bounds what files can do that include each other.
+const mostIncludes = 1000
+
+// outline reads the configuration as it is now.
+func (s *sources) outline() (*outline, error) {
+	t := &outline{sources: s, parsed: map[string][]*statement{}, included: map[string][]string{}}
+	body, err := t.parse("nginx.conf")
+	if err != nil {
+		return nil, err
+	}
+	t.main = &node{names: [][]string{{"main"}, {"nginx.conf"}}, title: "main", file: "nginx.conf"}
+	t.nodes = append(t.nodes, t.main)
+	return t, t.fill(t.main, body)
+}
+
+func (t *outline) parse(name string) ([]*statement, error) {
+	if body, ok := t.parsed[name]; ok {
+		return body, nil
+	}
+	if _, ok := t.texts[name]; !ok {
+		text, err := fs.ReadFile(t.root, name)
+		if err != nil {
+			return nil, err
+		}
+		t.texts[name] = string(text)
+	}
+	body, err := parse(name, t.texts[name])
+	if errors.Is(err, errUnfinished) {
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	t.parsed[name] = body
+	return body, err
+}
+
+// fill puts what stands in n there, and makes its blocks and included files nodes.
+func (t *outline) fill(n *node, body []*statement) error {
+	for _, d := range body {
+		for up := n; up != nil; up = up.parent {
+			up.parts = append(up.parts, d)
+			if up.at != nil {
+				break // What stands in a block stands in it alone; a file is a part of what includes it.
+			}
+		}
+		var err error
+		switch {
+		case d.block:
+			var name []string
+			for _, w := range d.words {
+				name = append(name, w.text)
+			}
+			block := &node{names: [][]string{name}, title: t.header(d), at: d, file: d.file, parent: n}
+			t.nodes = append(t.nodes, block)
+			err = t.fill(block, d.body)
+		case d.words[0].text == "include" && len(d.words) == 2:
+			err = t.include(n, d)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// include follows d to the files that it names in the configuration's folder. What it does not find there is nginx's affair.
+func (t *outline) include(n *node, d *statement) error {
+	pattern := path.Clean(d.words[1].text)
+	found := []string{pattern}
+	if strings.ContainsAny(pattern, "*?[") {
+		found, _ = fs.Glob(t.root, pattern)
+	}
+	for _, name := range found {
+		for up := n; up != nil; up = up.parent {
+			if up.at == nil && up.file == name {
+				return fmt.Errorf("%s:%d: %s includes itself", d.file, d.line, name)
+			}
+		}
+		if info, err := fs.Stat(t.root, name); err != nil || !info.Mode().IsRegular() {
+			continue // Missing, or not in this folder.
+		}
+		body, err := t.parse(name)
+		if err != nil {
+			return err
+		}
+		if t.included[name] = append(t.included[name], fmt.Sprintf("%s:%d", d.file, d.line)); len(t.nodes) > mostIncludes {
+			return fmt.Errorf("%s:%d: more than %d blocks and included files", d.file, d.line, mostIncludes)
+		}
+		file := &node{names: [][]string{{name}}, title: name, file: name, parent: n}
+		t.nodes = append(t.nodes, file)
+		if err := t.fill(file, body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A contextError says that a context does not mean one block.
+type contextError struct{ text string }
+
+func (e *contextError) Error() string { return e.text }
+
+// find is the one node which context means.
+func (t *outline) find(name string, context []string) (*node, error) {
+	found := t.matching(context)
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return nil, &contextError{fmt.Sprintf("context %q means no block%s", name, t.nearest(name))}
+	}
+	return nil, &contextError{t.several(name, found)}
+}
+
+// matching are the nodes which context can mean. A file that is included twice has its nodes twice: the first stands for both.
+func (t *outline) matching(context []string) []*node {
+	var found []*node
+	for _, n := range t.nodes {
+		if n.matches(context) && !slices.ContainsFunc(found, func(f *node) bool { return f.at == n.at && f.file == n.file }) {
+			found = append(found, n)
+		}
+	}
+	return found
+}
+
+// matches tells whether context ends in the name of n, and what is before it in it names nodes around n, in order.
+func (n *node) matches(context []string) bool {
+	return slices.ContainsFunc(n.names, func(name []string) bool {
+		rest := len(context) - len(name)
+		return rest >= 0 && slices.Equal(context[rest:], name) && n.parent.around(context[:rest])
+	})
+}
+
+func (n *node) around(context []string) bool {
+	if len(context) == 0 {
+		return true
+	}
+	return n != nil && (n.matches(context) || n.parent.around(context))
+}
+
+func (t *outline) several(name string, found []*node) string {
+	var places, unique []string
+	for _, n := range found {
+		places = append(places, n.place())
+		if u := t.unique(n); u != "" {
+			unique = append(unique, fmt.Sprintf("%q", u))
+		}
+	}
+	text := fmt.Sprintf("context %q means %d blocks: %s", name, len(found), strings.Join(places, ", "))
+	if len(unique) == 0 {
+		return text + ": no context tells them apart"
+	}
+	return text + ": write one of " + strings.Join(unique, ", ")
+}
+
+// unique is a short context that means n alone; "" if there is none.
+func (t *outline) unique(n *node) string {
+	for _, context := range n.contexts() {
+		if w, err := words(context); err == nil && len(t.matching(w)) == 1 {
+			return context
+		}
+	}
+	return ""
+}
+
+// contexts are the ways to name n by itself and at most two of those around it, the shortest first.
+func (n *node) contexts() []string {
+	one, two, three := []string{n.title}, []string(nil), []string(nil)
+	for up := n.parent; up != nil; up = up.parent {
+		two = append(two, up.title+" "+n.title)
+		for upper := up.parent; upper != nil; upper = upper.parent {
+			three = append(three, upper.title+" "+up.title+" "+n.title)
+		}
+	}
+	return slices.Concat(one, two, three)
+}
+
+func (n *node) place() string {
+	if n.at == nil {
+		return n.file
+	}
+	return fmt.Sprintf("%s:%d", n.file, n.at.line)
+}
+
+func (n *node) label() string {
+	if n.at == nil {
+		return n.title
+	}
+	return fmt.Sprintf("%s (%s)", n.title, n.place())
+}
+
+// nearest proposes the node that was meant.
+func (t *outline) nearest(name string) string {
+	var known []string
+	of := map[string]*node{}
+	for _, n := range t.nodes {
+		for _, context := range n.contexts() {
+			if of[context] == nil {
+				of[context] = n
+				known = append(known, context)
+			}
+		}
+	}
+	n := of[nearest.Name(strings.Join(strings.Fields(name), " "), known)]
+	context := t.unique(n)
+	if context == "" {
+		context = n.title
+	}
+	return fmt.Sprintf("; the nearest is %q (%s)", context, n.place())
+}
+
+// nearest proposes the directive of n that was meant.
+func (n *node) nearest(name string) string {
+	var known []string
+	for _, d := range n.parts {
+		known = append(known, d.words[0].text)
+	}
+	if len(known) == 0 {
+		return ", which is empty"
+	}
+	near := nearest.Name(name, known)
+	d := n.parts[slices.Index(known, near)]
+	return fmt.Sprintf("; the nearest is %s (%s:%d)", near, d.file, d.line)
+}
+
+// directives are those which the last word of context names, in the one block which the rest of it means.
+func (t *outline) directives(name string, context []string) ([]*statement, *node, error) {
+	last := context[len(context)-1]
+	in := func(n *node) (all []*statement) {
+		for _, d := range n.parts {
+			if !d.block && d.words[0].text == last {
+				all = append(all, d)
+			}
+		}
+		return all
+	}
+	if len(context) == 1 {
+		var found []*node
+		for _, n := range t.nodes {
+			if (n.at != nil || n == t.main) && len(in(n)) > 0 && !slices.ContainsFunc(found, func(f *node) bool { return f.at == n.at }) {
+				found = append(found, n)
+			}
+		}
+		switch len(found) {
+		case 1:
+			return in(found[0]), found[0], nil
+		case 0:
+			return nil, nil, &contextError{fmt.Sprintf("context %q ends in no directive: for a parameter write it like %q", name, "upstream whoami_grpc server")}
+		}
+		return nil, nil, &contextError{t.several(name, found)}
+	}
+	before := strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(name), last))
+	n, err := t.find(before, context[:len(context)-1])
+	if err != nil {
+		return nil, nil, err
+	}
+	all := in(n)
+	if len(all) == 0 {
+		return nil, nil, &contextError{fmt.Sprintf("context %q ends in no directive: there is no %s in %s%s", name, last, n.label(), n.nearest(last))}
+	}
+	return all, n, nil
+}
+
+// alone tells why d, which stands in n, cannot be changed for n alone: it is in a file which others include as well.
+func (t *outline) alone(n *node, d *statement) error {
+	if at := t.included[d.file]; d.file != n.file && len(at) > 1 {
+		return &contextError{fmt.Sprintf("it stands at %s:%d, in a file that is included %d times (%s): to change it for all of them write the context %q",
+			d.file, d.line, len(at), strings.Join(at, ", "), d.file)}
+	}
+	return nil
+}
