@@ -35,6 +35,7 @@ type Options struct {
 
 	Nginx   nginx.Binary // from nginx.Find
 	Conf    fs.FS        // its configuration; nil: the shipped one
+	Edits   []nginx.Edit // changes to it, in the run folder
 	Workers int          // its worker processes; 0: one for each CPU
 
 	// Dir is the run folder: absolute, there already, with nobody else's run in it. When this process is root, every parent of it must

@@ -105,6 +105,9 @@ func (f *Fleet) layOut() error {
 		})
 	}
 	err := site.Lay(f.options.Dir, f.options.Conf, f.options.Nginx.Version)
+	if err == nil {
+		err = nginx.Apply(f.options.Dir, f.options.Edits)
+	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w; set TMPDIR to a folder with room", ErrRunFolder, err)
 	}

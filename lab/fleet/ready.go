@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 
 	whoamiv1 "trivet/gen/whoami/v1"
 	"trivet/nginx"
@@ -41,6 +42,10 @@ func poll(ctx context.Context, question func(context.Context) error) error {
 	}
 }
 
+// OwnRequestID is the id of every request that a fleet makes to see whether its processes serve: in logs and records it tells them from
+// anybody else's.
+const OwnRequestID = "trivet-fleet"
+
 // caller asks each time on a new connection: what serves now may be another process than before.
 var caller = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
@@ -51,6 +56,7 @@ func get(ctx context.Context, url string) ([]byte, http.Header, error) {
 		return nil, nil, err
 	}
 	request.Header.Set("User-Agent", "trivet")
+	request.Header.Set("X-Request-Id", OwnRequestID)
 	answer, err := caller.Do(request)
 	if err != nil {
 		return nil, nil, err
@@ -101,13 +107,16 @@ func (f *Fleet) callThrough(ctx context.Context) error {
 	}
 	defer conn.Close()
 	client := whoamiv1.NewWhoAmIServiceClient(conn)
+	own := func(ctx context.Context) context.Context {
+		return metadata.AppendToOutgoingContext(ctx, "x-request-id", OwnRequestID)
+	}
 	for _, door := range []struct {
 		protocol, address string
 		ask               func(context.Context) (*whoamiv1.WhoAmIResponse, error)
 	}{
 		{"HTTP", f.HTTP(), func(ctx context.Context) (*whoamiv1.WhoAmIResponse, error) { return askREST(ctx, f.HTTP()) }},
 		{"gRPC", f.GRPC(), func(ctx context.Context) (*whoamiv1.WhoAmIResponse, error) {
-			return client.WhoAmI(ctx, &whoamiv1.WhoAmIRequest{})
+			return client.WhoAmI(own(ctx), &whoamiv1.WhoAmIRequest{})
 		}},
 	} {
 		err := poll(ctx, func(ctx context.Context) error {
