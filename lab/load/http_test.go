@@ -1,0 +1,289 @@
+package load
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"trivet/internal/proctest"
+)
+
+func get(rate float64) Stream {
+	return Stream{Protocol: HTTP, Call: Unary, Rate: constant(rate), Deadline: 20 * time.Second}
+}
+
+func TestAnswersOverHTTP(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		handler http.HandlerFunc
+		want    string
+		words   string
+	}{
+		"ok": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Instance", "one") }, `ok 200 1[]`, ""},
+		"an instance's error": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Instance", "one")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}, `instance 503 1[]`, "503 Service Unavailable"},
+		"nginx's error": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, `nginx 502 1[]`, "502 Bad Gateway"},
+		"a redirect is not followed": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "/elsewhere")
+			w.WriteHeader(http.StatusFound)
+		}, `nginx 302 1[]`, "302 Found"},
+		"broken off in the body": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Instance", "one")
+			_, _ = io.WriteString(w, "half a")
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		}, `client 200 reset 1[]`, "unexpected EOF"},
+		"broken off before": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, `client  reset 1["reset"]`, "EOF"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(test.handler)
+			defer server.Close()
+			p := plan(t, 200*time.Millisecond, get(50))
+			p.HTTP = server.Listener.Addr().String()
+			all := carriedOut(t, p)[0]
+			if got := tally(all, ending); !maps.Equal(got, map[string]int{test.want: 10}) {
+				t.Errorf("%v, want 10 times %s", got, test.want)
+			}
+			if !strings.Contains(all[0].Error, test.words) {
+				t.Errorf("error %q, want %q", all[0].Error, test.words)
+			}
+		})
+	}
+}
+
+func TestDeadlineOverHTTP(t *testing.T) {
+	t.Parallel()
+	half := func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.Header.Get("X-Request-Id"), "0") {
+			_ = http.NewResponseController(w).Flush()
+		}
+		<-r.Context().Done()
+	}
+	server := httptest.NewServer(http.HandlerFunc(half))
+	defer server.Close()
+	s := get(10)
+	s.Deadline = 100 * time.Millisecond
+	capped := s
+	capped.Connections = 1
+	p := plan(t, 200*time.Millisecond, s, capped)
+	p.HTTP = server.Listener.Addr().String()
+	all := carriedOut(t, p)
+	want := map[string]int{`client 200 deadline 1[]`: 1, `client  deadline 1["deadline"]`: 1}
+	if got := tally(all[0], ending); !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	for _, stream := range all {
+		for _, r := range stream {
+			if r.Service < s.Deadline.Microseconds() {
+				t.Errorf("%+v: ended before its deadline", r)
+			}
+		}
+	}
+}
+
+func TestNobodyListens(t *testing.T) {
+	t.Parallel()
+	address := "127.0.0.1:" + proctest.Reserve(t)
+	p := plan(t, 200*time.Millisecond, get(50), call(50))
+	p.HTTP, p.GRPC = address, address
+	all := carriedOut(t, p)
+	for i, want := range []string{`client  refused 1["refused"]`, `client Unavailable refused 1["refused"]`} {
+		if got := tally(all[i], ending); !maps.Equal(got, map[string]int{want: 10}) {
+			t.Errorf("%v, want 10 times %s", got, want)
+		}
+	}
+}
+
+// fickle answers the first request of each connection, and closes it when the second has come. It keeps the bytes of all requests.
+type fickle struct {
+	net.Listener
+	mu       sync.Mutex
+	requests []string
+}
+
+func (f *fickle) serve() {
+	for {
+		c, err := f.Accept()
+		if err != nil {
+			return
+		}
+		go f.converse(c)
+	}
+}
+
+func (f *fickle) converse(c net.Conn) {
+	defer c.Close()
+	lines := bufio.NewReader(c)
+	for n := range 2 {
+		var request strings.Builder
+		for !strings.HasSuffix(request.String(), "\r\n\r\n") {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				return
+			}
+			request.WriteString(line)
+		}
+		f.mu.Lock()
+		f.requests = append(f.requests, request.String())
+		f.mu.Unlock()
+		if n == 0 {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nX-Instance: one\r\nContent-Length: 2\r\n\r\nok")
+		}
+		// What else came, like a chunked body, would be the beginning of another request.
+		if lines.Buffered() > 0 {
+			rest, _ := lines.Peek(lines.Buffered())
+			f.mu.Lock()
+			f.requests = append(f.requests, "too much: "+string(rest))
+			f.mu.Unlock()
+		}
+	}
+}
+
+// A GET that was sent into a connection which was being closed: net/http sends it again, and says nothing.
+func TestReplayOfAGET(t *testing.T) {
+	t.Parallel()
+	for retry, want := range map[bool]map[string]int{
+		// The second attempt of each is the first request of a new connection, into which the next one is sent in vain.
+		true:  {`ok 200 1[]`: 1, `ok 200 2["lost"]`: 3},
+		false: {`ok 200 1[]`: 2, `client  reset 1["reset"]`: 2},
+	} {
+		f := &fickle{Listener: listen(t)}
+		go f.serve()
+		s := get(20)
+		s.Retry, s.Connections = retry, 1
+		p := plan(t, 200*time.Millisecond, s)
+		p.HTTP = f.Addr().String()
+		if got := tally(carriedOut(t, p)[0], ending); !maps.Equal(got, want) {
+			t.Errorf("with retry %v: %v, want %v", retry, got, want)
+		}
+		f.mu.Lock()
+		for _, request := range f.requests {
+			head, id, _ := strings.Cut(request, "X-Request-Id: 7.http.0.")
+			if head != "GET / HTTP/1.1\r\nHost: "+p.HTTP+"\r\nUser-Agent: trivet\r\n" || len(id) != len("0\r\n\r\n") {
+				t.Errorf("with retry %v, on the wire: %q", retry, request)
+			}
+		}
+		f.mu.Unlock()
+	}
+}
+
+func TestConnections(t *testing.T) {
+	t.Parallel()
+	var made, open, most atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.Header.Get("X-Request-Id"), "0") {
+			return
+		}
+		select { // Every tenth takes a while, so that others come meanwhile.
+		case <-time.After(20 * time.Millisecond):
+		case <-r.Context().Done():
+		}
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			made.Add(1)
+			most.Store(max(most.Load(), open.Add(1)))
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	s := get(400)
+	s.Connections = 3
+	p := plan(t, 500*time.Millisecond, s)
+	p.HTTP = server.Listener.Addr().String()
+	if got := tally(carriedOut(t, p)[0], ending); got[`ok 200 1[]`] != 200 {
+		t.Errorf("%v", got)
+	}
+	if made.Load() > 3 || most.Load() > 3 {
+		t.Errorf("%d connections were made and %d were open at once: want at most 3, and kept", made.Load(), most.Load())
+	}
+}
+
+// While a server stalls, an open loop goes on. So whoever is planned during the stall waits for its end, and that is what the
+// records must say; a generator that waited for answers would record one long request and leave out the rest.
+func TestStall(t *testing.T) {
+	t.Parallel()
+	const stall = time.Second
+	var mu sync.Mutex
+	var begun, ended time.Time // of the stall
+	end := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		switch {
+		case begun.IsZero() && strings.HasSuffix(r.Header.Get("X-Request-Id"), ".50"):
+			begun = time.Now()
+			time.AfterFunc(stall, func() {
+				mu.Lock()
+				ended = time.Now()
+				mu.Unlock()
+				close(end)
+			})
+		}
+		stalls := !begun.IsZero() && ended.IsZero()
+		mu.Unlock()
+		if stalls {
+			<-end
+		}
+	}))
+	defer server.Close()
+	p := plan(t, 2*time.Second, get(100))
+	p.HTTP = server.Listener.Addr().String()
+	all := carriedOut(t, p)[0]
+	waited := 0
+	for _, r := range all {
+		if r.Planned.Before(begun) || r.Planned.Add(time.Duration(r.Late)*time.Microsecond).After(ended.Add(-time.Millisecond)) {
+			continue
+		}
+		waited++
+		if least := ended.Sub(r.Planned).Microseconds(); r.Latency < least-1000 {
+			t.Errorf("%+v was planned %v into the stall: its latency is at least %d µs", r, r.Planned.Sub(begun), least)
+		}
+	}
+	if waited < 95 {
+		t.Errorf("%d requests were planned during the stall of a second, want 100", waited)
+	}
+}
+
+// brokenServer closes what it accepts.
+func brokenServer(t *testing.T) string {
+	t.Helper()
+	l := listen(t)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil {
+				c.Close()
+			}
+		}
+	}()
+	return l.Addr().String()
+}
+
+func TestAServerThatCloses(t *testing.T) {
+	t.Parallel()
+	p := plan(t, 200*time.Millisecond, get(50))
+	p.HTTP = brokenServer(t)
+	for ending, n := range tally(carriedOut(t, p)[0], ending) {
+		if !strings.HasPrefix(ending, "client ") || strings.HasSuffix(ending, "[]") {
+			t.Errorf("%d times %s", n, ending)
+		}
+	}
+}
