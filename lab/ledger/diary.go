@@ -1,0 +1,141 @@
+package ledger
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Verbs of actions, and kinds of what becomes of processes, as far as the ledger must know them.
+const (
+	verbKill   = "kill"
+	verbReload = "reload"
+	started    = "started"
+	died       = "died"
+	stopped    = "stopped"
+	balancer   = "nginx"
+)
+
+// A diary is what the events have told.
+type diary struct {
+	scene   Scene
+	phase   string
+	running []Event        // actions
+	kills   map[string]int // by process: how many deaths are asked for
+	resets  []span         // when nginx began its turns anew
+	reasons []string
+	ended   bool
+}
+
+// A span is a time since the run's begin.
+type span struct{ from, to time.Duration }
+
+func newDiary(s Scene) diary { return diary{scene: s, kills: make(map[string]int)} }
+
+func (d *diary) fault(what string, args ...any) {
+	d.reasons = append(d.reasons, fmt.Sprintf(what, args...))
+}
+
+func (d *diary) take(e Event) {
+	switch e.Event {
+	case PhaseBegan:
+		d.phase = e.Phase
+	case ActionBegan:
+		d.running = append(d.running, e)
+		if e.Verb == verbKill {
+			d.kills[e.Target] = 1
+		}
+	case ActionDone:
+		d.done(e)
+	case ProcessIs:
+		d.process(e)
+	case Ended:
+		d.ended = true
+	case Broke:
+		d.fault("the laboratory broke: %s", e.Error)
+	default:
+		d.fault("%s: there is no event %q", EventsFile, e.Event)
+	}
+}
+
+func (d *diary) done(e Event) {
+	began := e.Time
+	for i, r := range d.running {
+		if r.Phase == e.Phase && r.Verb == e.Verb && r.Target == e.Target {
+			began = r.Time
+			d.running = append(d.running[:i:i], d.running[i+1:]...)
+			break
+		}
+	}
+	switch {
+	case e.Error != "":
+		d.fault("phase %s: %s failed: %s", e.Phase, action(e), e.Error)
+	case e.Time.Sub(d.scene.Begin) > d.endOf(e.Phase):
+		d.fault("phase %s: %s was still running when the phase ended, and took %v; make the phase longer", e.Phase, action(e), e.Time.Sub(began).Round(time.Millisecond))
+	}
+	if e.Verb == verbReload {
+		d.resets = append(d.resets, span{began.Sub(d.scene.Begin), e.Time.Sub(d.scene.Begin)})
+	}
+}
+
+func action(e Event) string { return strings.TrimSpace(e.Verb + " " + e.Target) }
+
+// endOf is when a phase ends, since the run's begin.
+func (d *diary) endOf(phase string) time.Duration {
+	var end time.Duration
+	for _, p := range d.scene.Phases {
+		if end += p.For; p.Name == phase {
+			return end
+		}
+	}
+	return end
+}
+
+func (d *diary) process(e Event) {
+	at := e.Time.Sub(d.scene.Begin)
+	switch {
+	case e.Kind == started:
+		d.kills[e.Name] = 0
+		if e.Name == balancer && at > 0 {
+			d.resets = append(d.resets, span{at, at})
+		}
+	case e.Kind == died && e.Name == balancer:
+		d.fault("nginx died (%s) %s: it did not write down what was open then, and nothing until it was started again", e.Exit, d.since(at))
+	case e.Kind == stopped && e.Name == balancer && strings.Contains(e.Exit, "SIGKILL"):
+		d.fault("nginx did not end when it was asked to and had to be killed (%s) %s: it did not write down what was open then", e.Exit, d.since(at))
+	case e.Kind == died && d.kills[e.Name] > 0:
+		d.kills[e.Name]--
+	case e.Kind == died:
+		d.fault("%s died (%s) %s, and no action killed it; its log is in the run folder", e.Name, e.Exit, d.since(at))
+	}
+}
+
+func (d *diary) since(at time.Duration) string {
+	if at < 0 {
+		return "before the load began"
+	}
+	return fmt.Sprintf("%v after the load began", at.Round(time.Millisecond))
+}
+
+// reloads counts how often nginx began its turns anew in a time.
+func (d *diary) reloads(from, to time.Duration) int {
+	n := 0
+	for _, r := range d.resets {
+		if r.to >= from && r.from < to {
+			n++
+		}
+	}
+	return n
+}
+
+// open are the reasons for what was not over when everything was.
+func (d *diary) open() []string {
+	var all []string
+	for _, e := range d.running {
+		all = append(all, fmt.Sprintf("phase %s: %s did not come to an end", e.Phase, action(e)))
+	}
+	if !d.ended {
+		all = append(all, fmt.Sprintf("%s has no event %q: the run was broken off, or is still going on", EventsFile, Ended))
+	}
+	return all
+}
