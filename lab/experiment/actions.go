@@ -1,0 +1,139 @@
+package experiment
+
+import (
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+
+	"trivet/internal/nearest"
+)
+
+// all as a target is each instance.
+const all = "all"
+
+// verbs are the keys of an action that have instances as targets.
+func (a *actionKeys) verbs() []struct {
+	name string
+	on   *targets
+} {
+	return []struct {
+		name string
+		on   *targets
+	}{{Kill, &a.Kill}, {Drain, &a.Drain}, {Stop, &a.Stop}, {Cont, &a.Cont}, {Start, &a.Start}, {Restart, &a.Restart}}
+}
+
+// actionsAreOne refuses entries that say several things, or nothing.
+func (d *decoder) actionsAreOne(phases []phaseKeys) {
+	for i := range phases {
+		for j := range phases[i].Do {
+			a, count := &phases[i].Do[j], 0
+			for _, verb := range a.verbs() {
+				if d.given(verb.on) != nil {
+					count++
+				}
+			}
+			for _, other := range []any{&a.Reload, &a.Wait} {
+				if d.given(other) != nil {
+					count++
+				}
+			}
+			if n := d.given(a); count > 1 || count == 0 && n.Kind == yaml.MappingNode && len(n.Content) == 0 {
+				d.add(where(n), "do[%d] has %d actions: want one an entry, as a list of them is done in order", j, count)
+			}
+		}
+	}
+}
+
+// phases are those of a variant. On the way it follows which instances are there.
+func (d *decoder) phases(v *Variant, keys []phaseKeys) []Phase {
+	var phases []Phase
+	fleet := watched{d, v, map[string]string{}}
+	for i := range keys {
+		k := &keys[i]
+		p := Phase{Name: k.Name, For: k.For}
+		for j := range k.Do {
+			p.Do = append(p.Do, fleet.actions(&k.Do[j])...)
+		}
+		if sum := waits(p.Do); sum >= k.For && d.given(&k.For) != nil && sum > 0 {
+			d.add(where(d.given(&k.Do)), "the waits of phase %s are %v together: want less than the phase, %v", k.Name, sum, k.For)
+		}
+		phases = append(phases, p)
+	}
+	return phases
+}
+
+// watched is what the actions so far have done to a variant's instances.
+type watched struct {
+	*decoder
+	variant *Variant
+	state   map[string]string // by instance: Kill, Drain or Stop; "" while it serves
+}
+
+func (w *watched) actions(k *actionKeys) (done []Action) {
+	for _, verb := range k.verbs() {
+		if w.given(verb.on) == nil {
+			continue
+		}
+		action := Action{Verb: verb.name}
+		for i, name := range *verb.on {
+			named := []string{name}
+			if name == all {
+				named = instances(w.variant.Instances)
+			}
+			for _, instance := range named {
+				if w.do(verb.name, instance, name == all, w.given(&(*verb.on)[i])) {
+					action.Targets = append(action.Targets, instance)
+				}
+			}
+		}
+		done = append(done, action)
+	}
+	if w.given(&k.Reload) != nil {
+		done = append(done, Action{Verb: Reload, Targets: []string{"nginx"}})
+	}
+	if w.given(&k.Wait) != nil {
+		done = append(done, Action{Verb: Wait, Wait: k.Wait})
+	}
+	return done
+}
+
+// do follows one action on one instance, and refuses what cannot be or does nothing: who writes it means something else. Of all, those
+// are passed over on which it does nothing.
+func (w *watched) do(verb, name string, all bool, n *yaml.Node) bool {
+	known := instances(w.variant.Instances)
+	if !slices.Contains(known, name) {
+		if name != "" {
+			of := ""
+			if w.variant.Name != Only {
+				of = " in variant " + w.variant.Name
+			}
+			w.add(where(n), "%s: there is no %s among %d instances%s: did you mean %s?", verb, name, len(known), of, nearest.Name(name, append(known, "all")))
+		}
+		return false
+	}
+	state := w.state[name]
+	fault := ""
+	switch down := state == Kill || state == Drain; {
+	case verb == Cont && state == "":
+		fault = "it has not been stopped before"
+	case verb == Start && state == "":
+		fault = "it is running, nothing has killed or drained it before"
+	case verb == Start && state == Stop:
+		fault = "it is stopped: what ends a stop is cont"
+	case down && (verb == Stop || verb == Cont):
+		fault = "it is down, after " + state + ": start comes first"
+	}
+	if fault != "" {
+		if !all {
+			w.add(where(n), "%s %s: %s", verb, name, fault)
+		}
+		return !all
+	}
+	switch verb {
+	case Kill, Drain, Stop:
+		w.state[name] = verb
+	default:
+		w.state[name] = ""
+	}
+	return true
+}

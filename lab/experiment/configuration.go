@@ -1,0 +1,169 @@
+package experiment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+
+	"trivet/nginx"
+)
+
+// newest stands for every nginx that is newer than all that the site files tell apart.
+var newest = nginx.Version{Major: 1, Minor: 1_000_000}
+
+// checkEdits lays out each variant's configuration in a folder of its own, and adds what cannot be edited. Site files differ with nginx's
+// version: what can be edited in one of them is for Test to judge.
+func (f *File) checkEdits(faults *faults) error {
+	for _, v := range f.Variants {
+		if len(v.Edits) == 0 {
+			continue
+		}
+		first, err := v.tryEdits(nginx.Oldest)
+		if err != nil {
+			return err
+		}
+		if len(first) > 0 {
+			if again, err := v.tryEdits(newest); err != nil {
+				return err
+			} else if len(again) == 0 {
+				continue
+			}
+		}
+		for _, e := range first {
+			spots := v.sets[e.Index]
+			at := spots.what
+			switch e.Field {
+			case "":
+				continue // How many of the three are set has been told by itself.
+			case "Context":
+				at = spots.context
+				if e.Edit.Context == "" {
+					continue
+				}
+			}
+			faults.add(at, "%s", e.Fault)
+		}
+	}
+	return nil
+}
+
+// tryEdits makes the edits for an nginx of a version. The error is one of this machine.
+func (v Variant) tryEdits(version nginx.Version) ([]*nginx.EditError, error) {
+	dir, err := v.layOut(version, v.Edits)
+	if dir != "" {
+		defer os.RemoveAll(dir)
+	}
+	var all []*nginx.EditError
+	for _, fault := range unjoin(err) {
+		e, ok := errors.AsType[*nginx.EditError](fault)
+		if !ok {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+func unjoin(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
+// layOut makes a folder with the variant's configuration, which the caller removes.
+func (v Variant) layOut(version nginx.Version, edits []nginx.Edit) (dir string, err error) {
+	dir, err = os.MkdirTemp("", "trivet-experiment-")
+	if err != nil {
+		return "", err
+	}
+	site := nginx.Site{Workers: v.Workers}
+	if os.Getuid() == 0 {
+		site.User = "root" // nginx -t looks up its user; no worker is ever started here.
+	}
+	if site.HTTP, site.GRPC, err = freeAddresses(); err != nil {
+		return dir, err
+	}
+	for n := range v.Instances {
+		site.Servers = append(site.Servers, nginx.Server{HTTP: fmt.Sprintf("127.0.0.1:%d", 8001+n), GRPC: fmt.Sprintf("127.0.0.1:%d", 9001+n)})
+	}
+	if err := site.Lay(dir, nginx.Conf(), version); err != nil {
+		return dir, err
+	}
+	return dir, nginx.Apply(dir, edits)
+}
+
+// freeAddresses are two of this machine that nobody listens on: nginx -t binds them for a moment.
+func freeAddresses() (http, grpc string, err error) {
+	first, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", err
+	}
+	defer first.Close()
+	second, err := net.Listen("tcp", "127.0.0.1:0") // While the first is held: else it might be the same.
+	if err != nil {
+		return "", "", err
+	}
+	return first.Addr().String(), second.Addr().String(), second.Close()
+}
+
+// Test lays out each variant's configuration for an nginx, and asks that nginx whether it accepts it. What it refuses is a *Fault at the
+// edit which makes it refuse, with nginx's own lines; all variants' are joined. Any other error is one of this machine, or the end of ctx.
+func (f *File) Test(ctx context.Context, binary nginx.Binary) error {
+	faults := faults{file: f.Path}
+	for _, v := range f.Variants {
+		said, err := v.refused(ctx, binary, v.Edits)
+		if err != nil {
+			return err
+		}
+		if said == "" {
+			continue
+		}
+		// From the last edit back: the one after the longest beginning that nginx accepts is to blame.
+		at, good := spot{1, 1}, len(v.Edits)
+		for said != "" && good > 0 {
+			good--
+			at = v.sets[good].what
+			before, err := v.refused(ctx, binary, v.Edits[:good])
+			if err != nil {
+				return err
+			}
+			if before == "" {
+				break
+			}
+			if good == 0 {
+				at = spot{1, 1} // The shipped files by themselves.
+			}
+		}
+		faults.add(at, "%s", said)
+	}
+	return faults.join()
+}
+
+// refused is what there is to say against the variant's configuration with some edits, for an nginx; "" if nothing.
+func (v Variant) refused(ctx context.Context, binary nginx.Binary, edits []nginx.Edit) (string, error) {
+	dir, err := v.layOut(binary.Version, edits)
+	if dir != "" {
+		defer os.RemoveAll(dir)
+	}
+	if e, ok := errors.AsType[*nginx.EditError](err); ok {
+		return fmt.Sprintf("for nginx %s: %s", binary.Version, e.Fault), nil
+	}
+	if err != nil {
+		return "", err
+	}
+	err = binary.Test(ctx, dir)
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	if err == nil {
+		return "", nil
+	}
+	return fmt.Sprintf("nginx %s refuses: %s", binary.Version, strings.ReplaceAll(err.Error(), dir+"/", "")), nil
+}
