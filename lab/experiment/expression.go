@@ -66,7 +66,7 @@ type scope struct {
 
 // scopeOf is the scope of one variant.
 func scopeOf(v Variant) scope {
-	s := scope{groups: map[string][]string{"": v.groups()}}
+	s := scope{groups: map[string][]string{"": v.Calls()}}
 	for _, p := range v.Phases {
 		s.phases = append(s.phases, p.Name)
 	}
@@ -79,7 +79,7 @@ func scopeOver(variants []Variant) scope {
 	s := scopeOf(variants[0])
 	s.over, s.groups = true, map[string][]string{}
 	for _, v := range variants {
-		s.groups[v.Name] = v.groups()
+		s.groups[v.Name] = v.Calls()
 	}
 	return s
 }
@@ -447,7 +447,7 @@ func (r *reader) known(c []step, v Variant) bool {
 	if in == nil {
 		return true
 	}
-	if groups := v.groups(); !slices.Contains(groups, in[0].name) {
+	if groups := v.Calls(); !slices.Contains(groups, in[0].name) {
 		of := ""
 		if v.Name != Only {
 			of = " in variant " + v.Name

@@ -51,8 +51,8 @@ type Variant struct {
 	sets []setSpots // where Edits stand in the file
 }
 
-// groups are what expectations can say of a phase: the protocols that are spoken, and the loads.
-func (v Variant) groups() []string {
+// Calls are what expectations can say of a phase: the protocols that are spoken, and the loads.
+func (v Variant) Calls() []string {
 	var names []string
 	for _, protocol := range []string{load.HTTP, load.GRPC} {
 		if slices.ContainsFunc(v.Loads, func(l Load) bool { return l.Protocol == protocol }) {

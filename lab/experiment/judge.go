@@ -116,11 +116,11 @@ func (o operand) say(over bool, read func(variant, phase, group string) ledger.F
 			v = reflect.Zero(v.Type().Elem())
 		}
 	}
-	return o.text + " = " + say(v.Interface())
+	return o.text + " = " + Say(v.Interface())
 }
 
-// say writes a value for people: three digits of what is not whole.
-func say(value any) string {
+// Say writes a value for people: three digits of what is not whole.
+func Say(value any) string {
 	switch v := value.(type) {
 	case float64:
 		if v == math.Trunc(v) && math.Abs(v) < 1e15 {
@@ -162,7 +162,7 @@ func (f *File) Answered(figures Measures) string {
 			fmt.Fprintf(&b, "(%s: %v)", p.text, err)
 			continue
 		}
-		b.WriteString(say(value))
+		b.WriteString(Say(value))
 	}
 	return b.String()
 }

@@ -61,7 +61,7 @@ func TestReadEverything(t *testing.T) {
 	if plain.Instances != 2 || plain.Workers != 1 || retry.Instances != 3 || retry.Workers != 2 || len(plain.Edits) != 0 || len(retry.Edits) != 3 {
 		t.Errorf("%+v\n%+v", plain, retry)
 	}
-	if got, want := plain.groups(), []string{"http", "grpc", "calls", "streams", "mute"}; !slices.Equal(got, want) {
+	if got, want := plain.Calls(), []string{"http", "grpc", "calls", "streams", "mute"}; !slices.Equal(got, want) {
 		t.Errorf("groups %q, want %q", got, want)
 	}
 	if l := plain.Loads[2]; l.Call != load.Watch || l.Hold != 2*time.Second || l.Rate.PerSec[0] != 0.5 || l.Channels != 4 {

@@ -262,6 +262,9 @@ func (b *Book) settle(k key, e *entry) {
 // Event takes an event of the laboratory's.
 func (b *Book) Event(e Event) { b.diary.take(e) }
 
+// Ending is the event that the run ended with: Ended, Broke or Interrupted; none if there was no such event yet.
+func (b *Book) Ending() Event { return b.diary.ending }
+
 // Settle judges everything that is open: no record can come any more.
 func (b *Book) Settle() Balance {
 	for k, e := range b.entries {

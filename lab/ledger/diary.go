@@ -24,7 +24,7 @@ type diary struct {
 	kills   map[string]int // by process: how many deaths are asked for
 	resets  []span         // when nginx began its turns anew
 	reasons []string
-	ended   bool
+	ending  Event // of Ended, Broke or Interrupted the last
 }
 
 // A span is a time since the run's begin.
@@ -50,9 +50,13 @@ func (d *diary) take(e Event) {
 	case ProcessIs:
 		d.process(e)
 	case Ended:
-		d.ended = true
+		d.ending = e
 	case Broke:
+		d.ending = e
 		d.fault("the laboratory broke: %s", e.Error)
+	case Interrupted:
+		d.ending = e
+		d.fault("the run was interrupted: %s", e.Error)
 	default:
 		d.fault("%s: there is no event %q", EventsFile, e.Event)
 	}
@@ -134,7 +138,7 @@ func (d *diary) open() []string {
 	for _, e := range d.running {
 		all = append(all, fmt.Sprintf("phase %s: %s did not come to an end", e.Phase, action(e)))
 	}
-	if !d.ended {
+	if d.ending.Event == "" {
 		all = append(all, fmt.Sprintf("%s has no event %q: the run was broken off, or is still going on", EventsFile, Ended))
 	}
 	return all

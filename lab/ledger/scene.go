@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -63,12 +64,13 @@ type Instance struct {
 
 // Kinds of events.
 const (
-	PhaseBegan  = "phase"   // Phase
-	ActionBegan = "action"  // Phase, Verb, Target
-	ActionDone  = "done"    // Phase, Verb, Target, and Error if it failed
-	ProcessIs   = "process" // Kind, Name, PID, Exit, as fleet.Event
-	Ended       = "end"     // the load has ended, and all processes are gone
-	Broke       = "broke"   // Error: the harness broke, or was interrupted
+	PhaseBegan  = "phase"       // Phase
+	ActionBegan = "action"      // Phase, Verb, Target
+	ActionDone  = "done"        // Phase, Verb, Target, and Error if it failed
+	ProcessIs   = "process"     // Kind, Name, PID, Exit, as fleet.Event
+	Ended       = "end"         // the load has ended, and all processes are gone
+	Broke       = "broke"       // Error: the laboratory broke
+	Interrupted = "interrupted" // Error: by which signal
 )
 
 // An Event is a line of EventsFile.
@@ -84,6 +86,24 @@ type Event struct {
 	PID    int       `json:"pid,omitempty"`
 	Exit   string    `json:"exit,omitempty"`
 	Error  string    `json:"error,omitempty"`
+}
+
+// LastEvent is the last of a run folder: how the run ended, if it did. Without any it is the zero Event.
+func LastEvent(dir string) (Event, error) {
+	path := filepath.Join(dir, EventsFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Event{}, err
+	}
+	text = bytes.TrimRight(text, "\n")
+	var e Event
+	if len(text) == 0 {
+		return e, nil
+	}
+	if err := json.Unmarshal(text[bytes.LastIndexByte(text, '\n')+1:], &e); err != nil {
+		return Event{}, fmt.Errorf("%s: the last line: %w", path, err)
+	}
+	return e, nil
 }
 
 // Write puts the scene into a run folder. It is there whole, or not at all.

@@ -1,0 +1,79 @@
+package trial
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"trivet/lab/fleet"
+	"trivet/lab/ledger"
+)
+
+// diary is what the laboratory itself writes down: ledger.EventsFile. Its methods may be called at the same time.
+type diary struct {
+	mu    sync.Mutex
+	file  *os.File
+	fault error // the first
+}
+
+// openDiary also makes the folder of the records, for all witnesses.
+func openDiary(dir string) (*diary, error) {
+	path := filepath.Join(dir, ledger.EventsFile)
+	err := os.MkdirAll(filepath.Dir(path), 0o711)
+	var file *os.File
+	if err == nil {
+		file, err = os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", fleet.ErrRunFolder, err)
+	}
+	return &diary{file: file}, nil
+}
+
+func (d *diary) write(e ledger.Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	e.V = ledger.SceneVersion
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	line, err := json.Marshal(e)
+	if err == nil {
+		_, err = d.file.Write(append(line, '\n'))
+	}
+	if err != nil && d.fault == nil {
+		d.fault = fmt.Errorf("%w: %w", fleet.ErrRunFolder, err)
+	}
+}
+
+// process takes a fleet's events.
+func (d *diary) process(e fleet.Event) {
+	d.write(ledger.Event{Time: e.Time, Event: ledger.ProcessIs, Kind: string(e.Kind), Name: e.Name, PID: e.PID, Exit: e.Exit})
+}
+
+// end tells how the trial ended.
+func (d *diary) end(ctx context.Context, err error) {
+	switch {
+	case err == nil:
+		d.write(ledger.Event{Event: ledger.Ended})
+	case ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+		d.write(ledger.Event{Event: ledger.Interrupted, Error: context.Cause(ctx).Error()})
+	default:
+		d.write(ledger.Event{Event: ledger.Broke, Error: err.Error()})
+	}
+}
+
+// close tells what could not be written.
+func (d *diary) close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.file.Close(); d.fault == nil {
+		return err
+	}
+	return d.fault
+}

@@ -1,0 +1,105 @@
+package trial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"trivet/lab/experiment"
+	"trivet/lab/fleet"
+	"trivet/lab/ledger"
+)
+
+// direct does what the phases say, each from its beginning on, one thing after the other. What one cannot do is in the diary and makes
+// the run invalid; it is an error here only when the end of ctx is the reason.
+func direct(ctx context.Context, phases []experiment.Phase, begin time.Time, f *fleet.Fleet, diary *diary) error {
+	for _, phase := range phases {
+		if err := until(ctx, begin); err != nil {
+			return err
+		}
+		diary.write(ledger.Event{Event: ledger.PhaseBegan, Phase: phase.Name})
+		for _, action := range phase.Do {
+			if err := act(ctx, phase.Name, action, f, diary); err != nil {
+				return err
+			}
+		}
+		begin = begin.Add(phase.For)
+	}
+	return nil
+}
+
+func until(ctx context.Context, t time.Time) error {
+	select {
+	case <-time.After(time.Until(t)):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// act does one action to each of its targets in turn.
+func act(ctx context.Context, phase string, a experiment.Action, f *fleet.Fleet, diary *diary) error {
+	targets := a.Targets
+	if len(targets) == 0 {
+		targets = []string{""} // wait
+	}
+	for _, name := range targets {
+		diary.write(ledger.Event{Event: ledger.ActionBegan, Phase: phase, Verb: a.Verb, Target: name})
+		err := do(ctx, a, name, f)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		done := ledger.Event{Event: ledger.ActionDone, Phase: phase, Verb: a.Verb, Target: name}
+		if err != nil {
+			done.Error = err.Error()
+		}
+		diary.write(done)
+	}
+	return nil
+}
+
+func do(ctx context.Context, a experiment.Action, name string, f *fleet.Fleet) error {
+	p := f.Process(name)
+	switch a.Verb {
+	case experiment.Wait:
+		return until(ctx, time.Now().Add(a.Wait))
+	case experiment.Reload:
+		return f.Reload(ctx)
+	case experiment.Kill:
+		return kill(ctx, p)
+	case experiment.Stop:
+		return p.Signal(syscall.SIGSTOP)
+	case experiment.Cont:
+		return p.Signal(syscall.SIGCONT)
+	case experiment.Drain:
+		return p.Stop(ctx)
+	case experiment.Start:
+		return p.Start(ctx)
+	case experiment.Restart:
+		return p.Restart(ctx)
+	}
+	return fmt.Errorf("no such action: %s", a.Verb)
+}
+
+// kill returns when the process is gone, so that a start which follows is one. To kill what is down is no error.
+func kill(ctx context.Context, p *fleet.Process) error {
+	pid := p.PID()
+	if err := p.Signal(syscall.SIGKILL); errors.Is(err, os.ErrProcessDone) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for p.PID() == pid {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
