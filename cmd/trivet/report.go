@@ -61,8 +61,13 @@ type textReporter struct {
 
 // coloured is whether w is a terminal whose owner did not object (no-color.org).
 func coloured(w io.Writer) bool {
+	return isTerminal(w) && os.Getenv("NO_COLOR") == ""
+}
+
+// isTerminal is whether w is one that knows escape sequences.
+func isTerminal(w io.Writer) bool {
 	f, isFile := w.(*os.File)
-	if !isFile || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+	if !isFile || os.Getenv("TERM") == "dumb" {
 		return false
 	}
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)

@@ -33,6 +33,11 @@ type invocation struct {
 
 func commands() []command {
 	return []command{
+		{"run", "carry out experiments, and tell whether what they expect held", runManual, runExperiments},
+		{"report", "tell again what a run came to: text, JSON, JUnit", reportManual, tellAgain},
+		{"list", "show what experiments there are", listManual, list},
+		{"check", "tell what is wrong with experiments' files", checkManual, check},
+		{"schema", "print the JSON Schema of an experiment's file", schemaManual, schema},
 		{"up", "start instances and nginx, and follow them until Ctrl-C", upManual, up},
 		{"doctor", "tell what is installed, and whether `trivet up` would work", doctorManual, doctor},
 		{"logs", "show the log of a process of the newest run", logsManual, logs},
@@ -54,6 +59,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return helpFor(rest, stdout, stderr)
 	}
 	c, err := find(name)
+	if name == "load" { // Hidden: it is for trivet run.
+		c, err = command{run: generate}, nil
+	}
 	if err != nil {
 		fmt.Fprintf(stderr, "trivet: %v\n", err)
 		return misuse
@@ -102,9 +110,13 @@ In one terminal, and then in another:
   trivet up                 three instances, nginx on 8080 (HTTP) and 9090 (gRPC)
   curl localhost:8080/      ask again and again: whoami-1, whoami-2, whoami-3 answer in turn
 
+Or ask what happens when one of them is killed:
+
+  trivet run experiments/kill-one.yaml
+
 `+"`trivet COMMAND --help` tells a command's flags, with examples. `trivet --version` tells version and revision."+`
 
-Exit codes: 0 done, or stopped by Ctrl-C or SIGTERM; 1 failed (a busy port, no nginx); 2 wrong use.
+Exit codes: 0 done, or stopped by Ctrl-C or SIGTERM; 1 failed (a busy port, no nginx); 2 wrong use. trivet run has more of them.
 `)
 }
 

@@ -1,0 +1,155 @@
+package report
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"trivet/lab/experiment"
+)
+
+// JSON writes the run as it stands, one document. Durations are in nanoseconds.
+func JSON(w io.Writer, r *Run) error {
+	out := json.NewEncoder(w)
+	out.SetIndent("", "  ")
+	out.SetEscapeHTML(false)
+	return out.Encode(r)
+}
+
+// The elements of a JUnit file as CI systems read them (https://github.com/testmoapp/junitxml).
+type (
+	suites struct {
+		XMLName  xml.Name `xml:"testsuites"`
+		Name     string   `xml:"name,attr"`
+		Tests    int      `xml:"tests,attr"`
+		Failures int      `xml:"failures,attr"`
+		Errors   int      `xml:"errors,attr"`
+		Suites   []suite  `xml:"testsuite"`
+	}
+	suite struct {
+		Name       string     `xml:"name,attr"`
+		Tests      int        `xml:"tests,attr"`
+		Failures   int        `xml:"failures,attr"`
+		Errors     int        `xml:"errors,attr"`
+		Time       float64    `xml:"time,attr"` // seconds
+		Timestamp  string     `xml:"timestamp,attr"`
+		Properties []property `xml:"properties>property"`
+		Cases      []testCase `xml:"testcase"`
+	}
+	property struct {
+		Name  string `xml:"name,attr"`
+		Value string `xml:"value,attr"`
+	}
+	testCase struct {
+		Class   string  `xml:"classname,attr"`
+		Name    string  `xml:"name,attr"`
+		File    string  `xml:"file,attr"`
+		Line    int     `xml:"line,attr,omitempty"`
+		Failure *fault  `xml:"failure"`
+		Error   *fault  `xml:"error"`
+		Output  *string `xml:"system-out"`
+	}
+	fault struct {
+		Type    string `xml:"type,attr"`
+		Message string `xml:"message,attr"`
+		Text    string `xml:",chardata"`
+	}
+)
+
+// JUnit writes a suite for each experiment. A test case is an expectation in a variant, or that a variant is valid: an error of that means
+// that there is nothing to judge.
+func JUnit(w io.Writer, r *Run) error {
+	all := suites{Name: "trivet"}
+	for _, e := range r.Experiments {
+		s := e.suite(r)
+		all.Suites = append(all.Suites, s)
+		all.Tests, all.Failures, all.Errors = all.Tests+s.Tests, all.Failures+s.Failures, all.Errors+s.Errors
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	out := xml.NewEncoder(w)
+	out.Indent("", "  ")
+	if err := out.Encode(all); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}
+
+func (e Experiment) suite(r *Run) suite {
+	s := suite{
+		Name: e.Name, Timestamp: r.Time.UTC().Format("2006-01-02T15:04:05"), Time: (e.Length * time.Duration(len(e.Variants))).Seconds(),
+		Properties: []property{
+			{"question", e.Question}, {"answer", e.Answer}, {"seed", fmt.Sprint(e.Seed)}, {"nginx", r.Nginx}, {"trivet", r.Trivet}, {"folder", r.Folder},
+		},
+	}
+	for _, v := range e.Variants {
+		valid := testCase{Class: class(e.Name, v.Name), Name: "the run is valid", File: e.Path}
+		if v.Verdict != Held {
+			s.Errors++
+			valid.Error = &fault{string(v.Verdict), v.Reasons[0], v.told()}
+		}
+		s.Cases = append(s.Cases, valid)
+	}
+	for _, j := range e.Expectations {
+		c := testCase{Class: class(e.Name, j.Variant), Name: j.Text, File: e.Path, Line: j.Line}
+		if j.Held {
+			c.Output = &j.Measured
+		} else {
+			s.Failures++
+			c.Failure = &fault{string(Failed), measured(j), measured(j)}
+		}
+		s.Cases = append(s.Cases, c)
+	}
+	s.Tests = len(s.Cases)
+	return s
+}
+
+func class(name, variant string) string {
+	if variant == "" || variant == experiment.Only {
+		return name
+	}
+	return name + "." + variant
+}
+
+func measured(j experiment.Judgement) string {
+	if j.Err != "" {
+		return j.Err
+	}
+	return j.Measured
+}
+
+// told is all that is to be said against a variant.
+func (v Variant) told() string {
+	var b strings.Builder
+	for _, r := range v.Reasons {
+		fmt.Fprintln(&b, r)
+	}
+	for _, breach := range v.Breaches {
+		fmt.Fprintln(&b, breach)
+	}
+	return b.String()
+}
+
+// Markdown writes a page on the experiments: question, measured answer, verdict, and how to measure it again.
+func Markdown(w io.Writer, r *Run) error {
+	var b strings.Builder
+	for _, e := range r.Experiments {
+		fmt.Fprintf(&b, "## [%s](%s)\n\n**%s**\n\n", e.Name, e.Name+".yaml", strings.TrimSpace(e.Question))
+		if e.Answer != "" {
+			fmt.Fprintf(&b, "%s\n\n", strings.TrimSpace(e.Answer))
+		}
+		for _, v := range e.Variants {
+			if v.Name != experiment.Only {
+				fmt.Fprintf(&b, "- `%s`: %s\n", v.Name, v.About)
+			}
+		}
+		fmt.Fprintf(&b, "\n%s: %s. nginx %s, seed %d, %d CPUs, %v for each variant. `trivet run %s`\n\n", shout(e.Verdict), e.outcome(), r.Nginx, e.Seed, r.CPUs, e.Length, e.Path)
+	}
+	_, err := io.WriteString(w, strings.TrimRight(b.String(), "\n")+"\n")
+	return err
+}
