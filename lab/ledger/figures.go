@@ -80,5 +80,6 @@ type Turn struct {
 }
 
 // Lateness is how long after its time a request may start without counting as late. Latency runs from the planned start all the
-// same.
-const Lateness = 100 * time.Millisecond
+// same. A process with the higher priority was seen to wait up to 143 ms for one of two cores with ten others on them: that is a busy machine, and
+// still the plan.
+const Lateness = 250 * time.Millisecond

@@ -237,8 +237,8 @@ func TestReasons(t *testing.T) {
 		tell func(*Book)
 		want string // "": nothing of the kind
 	}{
-		{records(100_000, load.OK), ""},
-		{records(100_001, load.OK), "load web: the generator was late: 2 of 100 requests began more than 100ms after their time"},
+		{records(250_000, load.OK), ""},
+		{records(250_001, load.OK), "load web: the generator was late: 2 of 100 requests began more than 250ms after their time"},
 		{records(0, load.NotStarted), "load web: the generator did not send 2 of 100 requests (2 because their time had passed, 0 because too many"},
 		{events(end), "there is no record of any request"},
 		{events(), `has no event "end"`},
