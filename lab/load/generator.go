@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Generator is a process that carries out a plan.
@@ -52,11 +54,20 @@ func Start(path string, p Plan) (*Generator, error) {
 	return g, nil
 }
 
+// niceness is the generator's, where it may be had: it is the clock of the run, and what makes it late on a busy machine says nothing
+// about the balancer. It needs little of the time that it thus gets first.
+const niceness = -10
+
 // live starts the process and lives as long as it does, on a thread of its own: the kernel sends Pdeathsig when the *thread* that forked
 // ends, and the Go runtime ends threads when it likes.
 func (g *Generator) live(started chan<- error) {
 	runtime.LockOSThread() // Never unlocked: the thread ends with the goroutine.
 	err := g.cmd.Start()
+	if err == nil {
+		// Where this is not allowed (it wants CAP_SYS_NICE), the generator takes its turn like anybody else. Of its group, not of the
+		// process: priority is each thread's own.
+		_ = unix.Setpriority(unix.PRIO_PGRP, g.cmd.Process.Pid, niceness)
+	}
 	started <- err
 	if err != nil {
 		return
