@@ -35,8 +35,9 @@ Examples:
 // formats are how a report can be made.
 var formats = map[string]func(invocation, *report.Run) error{
 	"text": func(in invocation, r *report.Run) error {
-		report.Text{Writer: in.stdout, Colour: coloured(in.stdout)}.Run(r)
-		return nil
+		out := newOutcome(in, false)
+		out.text().Run(r)
+		return out.out.fault
 	},
 	"json":     func(in invocation, r *report.Run) error { return report.JSON(in.stdout, r) },
 	"junit":    func(in invocation, r *report.Run) error { return report.JUnit(in.stdout, r) },

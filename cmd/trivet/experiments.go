@@ -6,9 +6,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"trivet/internal/flags"
 	"trivet/lab/experiment"
@@ -60,7 +63,8 @@ func parseRun(name string, args []string) (runCall, error) {
 	if errors.Is(err, flag.ErrHelp) {
 		return c, err
 	}
-	if len(words) == 0 {
+	// After a wrong flag the files may have been taken for its value.
+	if len(words) == 0 && (err == nil || !slices.ContainsFunc(args, func(a string) bool { return !strings.HasPrefix(a, "-") })) {
 		err = errors.Join(err, fmt.Errorf("which experiments? name files or folders, like %s experiments/kill-one.yaml; `trivet list` shows what there is", name))
 	}
 	c.paths = words
@@ -74,38 +78,50 @@ func runExperiments(ctx context.Context, in invocation) int {
 		fmt.Fprint(in.stdout, in.manual)
 		return done
 	}
-	out := outcome{in: in, json: call.json}
+	out := newOutcome(in, call.json)
+	out.starts = true
 	if err != nil {
 		return out.misused(err)
 	}
 	stop := context.AfterFunc(ctx, func() {
-		fmt.Fprintf(in.stderr, "\ntrivet: stopping (%v); a second Ctrl-C ends at once\n", context.Cause(ctx))
+		if isTerminal(in.stderr) {
+			fmt.Fprintln(in.stderr) // The line that changes, and ^C, stay as they are.
+		}
+		fmt.Fprintf(in.stderr, "trivet: stopping (%v); a second Ctrl-C ends at once\n", context.Cause(ctx))
 	})
 	defer stop()
 	files, err := readAll(call.paths)
 	if err != nil {
-		return out.misused(err)
+		return out.refused(ctx, err)
 	}
 	series, err := prepare(ctx, files, call)
-	if _, wrong := errors.AsType[usageError](err); wrong {
-		return out.misused(err)
-	}
 	if err != nil {
-		return out.failed(ctx, err)
+		return out.refused(ctx, err)
 	}
 	return carryOut(ctx, series, out)
 }
 
-// readAll reads the experiments in files and folders. The error joins all that is wrong with any of them.
+// readAll reads the experiments in files and folders, and returns those in which there is nothing wrong. What is wrong with the others is
+// joined in a usageError; any other error is one of this machine.
 func readAll(paths []string) ([]*experiment.File, error) {
 	var files []*experiment.File
 	all, fault := filesOf(paths)
 	faults := []error{fault}
 	for _, path := range all {
 		file, err := experiment.Read(path)
-		files, faults = append(files, file), append(faults, err)
+		switch {
+		case errors.Is(err, experiment.ErrMachine):
+			return nil, err
+		case err != nil:
+			faults = append(faults, err)
+		default:
+			files = append(files, file)
+		}
 	}
-	return files, errors.Join(faults...)
+	if err := errors.Join(faults...); err != nil {
+		return files, usageError{err}
+	}
+	return files, nil
 }
 
 // filesOf puts the files *.yaml of a folder in its place.
@@ -203,8 +219,9 @@ func carryOut(ctx context.Context, s trial.Series, out outcome) int {
 		}
 		if unreadable == nil {
 			var e report.Experiment
-			e, unreadable = made.Next()
-			out.experiment(e)
+			if e, unreadable = made.Next(); unreadable == nil {
+				out.experiment(e)
+			}
 		}
 	}
 	view.begin()
@@ -216,32 +233,69 @@ func carryOut(ctx context.Context, s trial.Series, out outcome) int {
 	if unreadable == nil {
 		unreadable = made.Complete()
 	}
-	if unreadable != nil {
+	switch {
+	case made == nil && broke != nil:
+		return out.failed(ctx, broke) // Before there was anything to read.
+	case unreadable != nil:
 		return out.failed(ctx, errors.Join(broke, unreadable))
 	}
 	return out.complete(made, broke)
 }
 
+// careful remembers that something could not be written.
+type careful struct {
+	io.Writer
+	fault error // the first; from then on nothing is written
+}
+
+func (c *careful) Write(p []byte) (n int, err error) {
+	if c.fault == nil {
+		n, c.fault = c.Writer.Write(p)
+	}
+	return n, c.fault
+}
+
 // outcome tells what came out, to people or to programs.
 type outcome struct {
-	in   invocation
-	json bool
+	in     invocation
+	out    *careful // in.stdout
+	json   bool
+	starts bool // processes, if nothing is wrong
+}
+
+func newOutcome(in invocation, json bool) outcome {
+	return outcome{in: in, out: &careful{Writer: in.stdout}, json: json}
 }
 
 func (o outcome) say(text string) { fmt.Fprintln(o.in.stderr, "trivet:", text) }
 
-func (o outcome) text() report.Text {
-	return report.Text{Writer: o.in.stdout, Colour: coloured(o.in.stdout)}
+func (o outcome) text() report.Text { return report.Text{Writer: o.out, Colour: coloured(o.in.stdout)} }
+
+// document writes the one JSON document of a call that leads to no report.
+func (o outcome) document(r refusal) {
+	out := json.NewEncoder(o.out)
+	out.SetEscapeHTML(false)
+	_ = out.Encode(r) // o.out remembers.
+}
+
+// refused tells why nothing begins, however much is wrong.
+func (o outcome) refused(ctx context.Context, err error) int {
+	if _, wrong := errors.AsType[usageError](err); wrong {
+		return o.misused(err)
+	}
+	return o.failed(ctx, err)
 }
 
 // misused tells all faults of the call or of the files.
 func (o outcome) misused(err error) int {
 	if o.json {
-		_ = json.NewEncoder(o.in.stdout).Encode(refusal{Code: misuse, Faults: faultsOf(err)})
+		o.document(refusal{Code: misuse, Faults: faultsOf(err)})
 		return misuse
 	}
 	complain(o.in.stderr, err)
-	o.say("nothing was started")
+	if o.starts {
+		o.say("nothing was started")
+	}
 	return misuse
 }
 
@@ -252,7 +306,7 @@ func (o outcome) failed(ctx context.Context, err error) int {
 		verdict = report.Interrupted
 	}
 	if o.json {
-		_ = json.NewEncoder(o.in.stdout).Encode(refusal{Code: verdict.Code(), Verdict: verdict, Error: err.Error()})
+		o.document(refusal{Code: verdict.Code(), Verdict: verdict, Error: err.Error()})
 	} else if verdict == report.Broke {
 		complain(o.in.stderr, err)
 	}
@@ -269,9 +323,12 @@ func (o outcome) experiment(e report.Experiment) {
 // complete tells what all came to.
 func (o outcome) complete(r *report.Run, broke error) int {
 	if o.json {
-		_ = report.JSON(o.in.stdout, r)
+		_ = report.JSON(o.out, r) // o.out remembers.
 	} else {
 		o.text().Sum(r)
+	}
+	if o.out.fault != nil {
+		broke = errors.Join(broke, fmt.Errorf("the report could not be written to the end: %w; trivet report tells it again", o.out.fault))
 	}
 	if broke != nil && r.Verdict != report.Interrupted {
 		complain(o.in.stderr, broke) // Also what could not be written into the run folder.
@@ -308,8 +365,11 @@ func faultsOf(err error) []wrong {
 		}
 		return all
 	}
-	if f, ok := err.(*experiment.Fault); ok {
+	switch f := err.(type) {
+	case *experiment.Fault:
 		return []wrong{{f.File, f.Line, f.Column, f.Message}}
+	case *fs.PathError:
+		return []wrong{{File: f.Path, Message: f.Err.Error()}}
 	}
 	return []wrong{{Message: err.Error()}}
 }

@@ -38,13 +38,13 @@ func check(ctx context.Context, in invocation) int {
 		fmt.Fprint(in.stdout, in.manual)
 		return done
 	}
-	out := outcome{in: in, json: call.json}
+	out := newOutcome(in, call.json)
 	if err != nil {
 		return out.misused(err)
 	}
-	files, err := readAll(call.paths)
-	if err != nil {
-		return out.misused(err)
+	files, faults := readAll(call.paths)
+	if _, wrong := errors.AsType[usageError](faults); faults != nil && !wrong {
+		return out.failed(ctx, faults)
 	}
 	binary, err := here().nginx(ctx, nginx.Find, call.nginx)
 	switch {
@@ -54,14 +54,11 @@ func check(ctx context.Context, in invocation) int {
 	case err == nil:
 		err = accepted(ctx, files, binary)
 	}
-	if _, wrong := errors.AsType[usageError](err); wrong {
-		return out.misused(err)
-	}
-	if err != nil {
-		return out.failed(ctx, err)
+	if err := errors.Join(faults, err); err != nil {
+		return out.refused(ctx, err)
 	}
 	if call.json {
-		_ = json.NewEncoder(in.stdout).Encode(refusal{Code: done})
+		out.document(refusal{Code: done})
 		return done
 	}
 	for _, f := range files {

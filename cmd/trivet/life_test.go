@@ -21,27 +21,48 @@ import (
 	"trivet/lab/labtest"
 )
 
-// outside is a `trivet up` as its user sees it: a process, and what it prints.
+// outside is a trivet as its user sees it: a process, and what it prints.
 type outside struct {
 	cmd    *exec.Cmd
+	tmp    string // its TMPDIR
 	lines  *bufio.Reader
 	ended  bool
 	events []line
 }
 
-// launch starts trivet in a session of its own. Its descendants never leave that: so whoever is in it outlived trivet.
+// launch starts a `trivet up`.
 func launch(t *testing.T, args ...string) *outside {
+	t.Helper()
+	return outsideOf(t, &exec.Cmd{
+		Path: trivet(t), Args: append([]string{"trivet", "up", "--nginx", labtest.Nginx(t).Path, "--bind", ownAddress()}, args...),
+	})
+}
+
+// trivet is its file.
+func trivet(t *testing.T) string {
 	t.Helper()
 	path, err := exec.LookPath("trivet")
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := append([]string{"up", "--nginx", labtest.Nginx(t).Path, "--bind", ownAddress()}, args...)
-	o := &outside{cmd: exec.Command(path, all...)}
-	o.cmd.Env = append(os.Environ(), "TMPDIR="+proctest.Passable(t))
-	o.cmd.Dir = t.TempDir() // In the source tree it would build the instances' program anew.
-	o.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	o.cmd.Stderr = t.Output()
+	return path
+}
+
+// outsideOf starts a trivet in a session of its own. Its descendants never leave that: so whoever is in it outlived trivet.
+func outsideOf(t *testing.T, cmd *exec.Cmd) *outside {
+	t.Helper()
+	o := &outside{cmd: cmd, tmp: proctest.Passable(t)}
+	o.cmd.Env = append(os.Environ(), "TMPDIR="+o.tmp)
+	if o.cmd.Dir == "" {
+		o.cmd.Dir = t.TempDir() // In the source tree it would build the instances' program anew.
+	}
+	if o.cmd.SysProcAttr == nil {
+		o.cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	o.cmd.SysProcAttr.Setsid = true
+	if o.cmd.Stderr == nil {
+		o.cmd.Stderr = t.Output()
+	}
 	stdout, err := o.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

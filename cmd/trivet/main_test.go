@@ -49,8 +49,8 @@ func ownAddress() string {
 	return fmt.Sprintf("127.%d.%d.%d", 1+(addresses.Add(1)-1)%63+uint32(pid>>16&3)*63, pid>>8&255, pid&255)
 }
 
-// The scripts in testdata run the real main. Beside testscript's own commands they know `exits CODE command …`
-// and `holding PORT` (listens on that port of ADDRESS while the script runs), and the variables REAL (a
+// The scripts in testdata run the real main. Beside testscript's own commands they know `exits CODE command …`,
+// `holding PORT` (listens on that port of ADDRESS while the script runs), judged, document and junit, and the variables REAL (a
 // real nginx), ADDRESS (nobody else's), PROGRAM (trivet's file), UID, and TMPDIR (where run folders go).
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -70,7 +70,9 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TMPDIR", proctest.Passable(t))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": proctest.Exits, "holding": holding},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": proctest.Exits, "holding": holding, "judged": judged, "document": document, "junit": junit,
+		},
 	})
 }
 

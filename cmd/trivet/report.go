@@ -74,6 +74,19 @@ func isTerminal(w io.Writer) bool {
 	return err == nil
 }
 
+// width is how many characters fit into a line of the terminal; 0 if it does not know.
+func width(w io.Writer) int {
+	f, isFile := w.(*os.File)
+	if !isFile {
+		return 0
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
+}
+
 const (
 	bold  = "1"
 	red   = "31"

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"trivet/lab/experiment"
 	"trivet/lab/ledger"
@@ -117,12 +118,21 @@ func (v *view) counts(live ledger.Live) string {
 func (v *view) show(text string, news bool) {
 	switch {
 	case v.terminal:
-		fmt.Fprintf(v.w, "\r\x1b[K%s", text)
+		fmt.Fprint(v.w, "\r\x1b[K", clip(text, width(v.w)-1))
 		v.shown = true
 	case news || time.Since(v.told) >= newsEvery:
 		fmt.Fprintln(v.w, "trivet:", text)
 		v.told = time.Now()
 	}
+}
+
+// clip shortens a text to at most so many characters: what does not fit into a terminal's line goes on in the next, and stays there. Of
+// a terminal that does not know its width, most is negative, and nothing is cut.
+func clip(text string, most int) string {
+	if most < 0 || utf8.RuneCountInString(text) <= most {
+		return text
+	}
+	return string([]rune(text)[:most])
 }
 
 // clear makes room for lines that stay.

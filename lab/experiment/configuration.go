@@ -11,6 +11,9 @@ import (
 	"trivet/nginx"
 )
 
+// ErrMachine is in every error that is not one of the file: the configuration could not be laid out here, to see what its edits mean.
+var ErrMachine = errors.New("the balancer's configuration cannot be tried here")
+
 // newest stands for every nginx that is newer than all that the site files tell apart.
 var newest = nginx.Version{Major: 1, Minor: 1_000_000}
 
@@ -77,8 +80,14 @@ func unjoin(err error) []error {
 	return []error{err}
 }
 
-// layOut makes a folder with the variant's configuration, which the caller removes.
+// layOut makes a folder with the variant's configuration, which the caller removes. The error is ErrMachine, or all edits' that cannot be
+// made.
 func (v Variant) layOut(version nginx.Version, edits []nginx.Edit) (dir string, err error) {
+	defer func() {
+		if _, ok := errors.AsType[*nginx.EditError](err); err != nil && !ok {
+			err = fmt.Errorf("%w: %w; set TMPDIR to a folder that you may write to and that has room", ErrMachine, err)
+		}
+	}()
 	dir, err = os.MkdirTemp("", "trivet-experiment-")
 	if err != nil {
 		return "", err

@@ -24,7 +24,8 @@ const (
 // edits mean one place of the shipped configuration, and that the expectations can be asked. Whether nginx accepts the edits is for
 // [File.Test].
 //
-// Everything that is wrong with the file is told at once, a *Fault each, joined.
+// Everything that is wrong with the file is told at once, a *Fault each, joined. Any other error is that the file cannot be read, or
+// ErrMachine.
 func Read(path string) (*File, error) {
 	source, err := source(path)
 	if err != nil {

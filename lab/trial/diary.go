@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,7 +19,8 @@ import (
 type diary struct {
 	mu    sync.Mutex
 	file  *os.File
-	fault error // the first
+	fault error             // the first
+	exits map[string]string // of processes that were stopped and are down: how they ended
 }
 
 // openDiary also makes the folder of the records, for all witnesses.
@@ -32,7 +34,7 @@ func openDiary(dir string) (*diary, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", fleet.ErrRunFolder, err)
 	}
-	return &diary{file: file}, nil
+	return &diary{file: file, exits: make(map[string]string)}, nil
 }
 
 func (d *diary) write(e ledger.Event) {
@@ -53,7 +55,20 @@ func (d *diary) write(e ledger.Event) {
 
 // process takes a fleet's events.
 func (d *diary) process(e fleet.Event) {
+	d.mu.Lock()
+	delete(d.exits, e.Name)
+	if e.Kind == fleet.Stopped {
+		d.exits[e.Name] = e.Exit
+	}
+	d.mu.Unlock()
 	d.write(ledger.Event{Time: e.Time, Event: ledger.ProcessIs, Kind: string(e.Kind), Name: e.Name, PID: e.PID, Exit: e.Exit})
+}
+
+// killed tells whether a process that was stopped had to be killed.
+func (d *diary) killed(name string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return strings.Contains(d.exits[name], "SIGKILL")
 }
 
 // end tells how the trial ended.
@@ -61,7 +76,7 @@ func (d *diary) end(ctx context.Context, err error) {
 	switch {
 	case err == nil:
 		d.write(ledger.Event{Event: ledger.Ended})
-	case ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+	case ctx.Err() != nil && (errors.Is(err, context.Cause(ctx)) || errors.Is(err, ctx.Err())):
 		d.write(ledger.Event{Event: ledger.Interrupted, Error: context.Cause(ctx).Error()})
 	default:
 		d.write(ledger.Event{Event: ledger.Broke, Error: err.Error()})

@@ -48,7 +48,7 @@ func act(ctx context.Context, phase string, a experiment.Action, f *fleet.Fleet,
 	}
 	for _, name := range targets {
 		diary.write(ledger.Event{Event: ledger.ActionBegan, Phase: phase, Verb: a.Verb, Target: name})
-		err := do(ctx, a, name, f)
+		err := do(ctx, a, name, f, diary)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -61,7 +61,7 @@ func act(ctx context.Context, phase string, a experiment.Action, f *fleet.Fleet,
 	return nil
 }
 
-func do(ctx context.Context, a experiment.Action, name string, f *fleet.Fleet) error {
+func do(ctx context.Context, a experiment.Action, name string, f *fleet.Fleet, diary *diary) error {
 	p := f.Process(name)
 	switch a.Verb {
 	case experiment.Wait:
@@ -75,13 +75,35 @@ func do(ctx context.Context, a experiment.Action, name string, f *fleet.Fleet) e
 	case experiment.Cont:
 		return p.Signal(syscall.SIGCONT)
 	case experiment.Drain:
-		return p.Stop(ctx)
+		return drain(ctx, p, diary)
 	case experiment.Start:
-		return p.Start(ctx)
+		return start(ctx, p, startPatience)
 	case experiment.Restart:
-		return p.Restart(ctx)
+		if err := drain(ctx, p, diary); err != nil {
+			return err
+		}
+		return start(ctx, p, startPatience)
 	}
 	return fmt.Errorf("no such action: %s", a.Verb)
+}
+
+// drain returns when the process is gone. One that had to be killed did not drain, and what its callers saw is no finding about that.
+func drain(ctx context.Context, p *fleet.Process, diary *diary) error {
+	err := p.Stop(ctx)
+	if err == nil && diary.killed(p.Name()) {
+		err = fmt.Errorf("%s did not end when it was asked to, and had to be killed", p.Name())
+	}
+	return err
+}
+
+// startPatience bounds the wait for an instance that was started. A drain bounds itself, and so does a reload.
+const startPatience = 30 * time.Second
+
+// start returns when the process serves. One that never does must not keep the run from its end.
+func start(ctx context.Context, p *fleet.Process, patience time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it does not serve %v after its start", patience))
+	defer cancel()
+	return p.Start(ctx)
 }
 
 // kill returns when the process is gone, so that a start which follows is one. To kill what is down is no error.

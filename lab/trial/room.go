@@ -32,7 +32,7 @@ func roomy(dir string, need uint64) error {
 		return fmt.Errorf("%w: %s: %w", fleet.ErrRunFolder, dir, err)
 	}
 	if free := s.Bavail * uint64(s.Bsize); free < need {
-		return fmt.Errorf("%w: %s has %d MB free, and the records want %d; set TMPDIR to a folder with room", fleet.ErrRunFolder, dir, free>>20, need>>20)
+		return fmt.Errorf("%w: %s has %d MB free, and the records want %d; set TMPDIR to a folder with room", fleet.ErrRunFolder, dir, free>>20, (need-1)>>20+1)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"trivet/internal/buildinfo"
@@ -53,8 +54,11 @@ type Entry struct {
 	Folder string `json:"folder"` // in the run folder
 }
 
-// Copy is the copy of the experiment's file.
-func (e Entry) Copy(dir string) string { return filepath.Join(dir, e.Folder, filepath.Base(e.Path)) }
+// Copy is the copy of the experiment's file. Its ending is .yaml, whatever the file's is: no variant can be called like that.
+func (e Entry) Copy(dir string) string {
+	name := filepath.Base(e.Path)
+	return filepath.Join(dir, e.Folder, strings.TrimSuffix(name, filepath.Ext(name))+".yaml")
+}
 
 // Variant is the folder of one of its variants.
 func (e Entry) Variant(dir, name string) string { return filepath.Join(dir, e.Folder, name) }
@@ -70,7 +74,8 @@ func (s Series) Run(ctx context.Context) error {
 	for i, file := range s.Files {
 		for _, variant := range file.Variants {
 			err := s.one(ctx, file, variant, index.Experiments[i].Variant(s.Dir, variant.Name))
-			if ctx.Err() != nil {
+			if err != nil && ctx.Err() != nil {
+				s.Done()
 				return errors.Join(append(faults, err)...)
 			}
 			if err != nil {

@@ -37,9 +37,6 @@ const headStart = time.Second
 // Run carries the trial out, and returns when everything that it started is gone. An error means that the laboratory broke, or that ctx
 // ended; what clients saw is never one. The records tell either way.
 func Run(ctx context.Context, s Setup) (err error) {
-	if err := roomFor(s); err != nil {
-		return err
-	}
 	diary, err := openDiary(s.Dir)
 	if err != nil {
 		return err
@@ -48,6 +45,9 @@ func Run(ctx context.Context, s Setup) (err error) {
 		diary.end(ctx, err)
 		err = errors.Join(err, diary.close())
 	}()
+	if err := roomFor(s); err != nil { // The diary says so, too: it is short.
+		return err
+	}
 	f, err := fleet.Start(ctx, fleet.Options{
 		Instances: s.Variant.Instances, Workers: s.Variant.Workers, Whoami: s.Whoami, Nginx: s.Nginx, Dir: s.Dir, Edits: s.Variant.Edits,
 		Env: environment(s.Dir), NoRestart: true, Observe: diary.process,
@@ -73,7 +73,8 @@ func environment(dir string) []string {
 func conduct(ctx context.Context, s Setup, f *fleet.Fleet, diary *diary) error {
 	plan := planned(s)
 	plan.HTTP, plan.GRPC, plan.Begin = f.HTTP(), f.GRPC(), time.Now().Add(headStart)
-	if err := set(s, f, plan).Write(s.Dir); err != nil {
+	scene := set(s, f, plan)
+	if err := scene.Write(s.Dir); err != nil {
 		return fmt.Errorf("%w: %w", fleet.ErrRunFolder, err)
 	}
 	book, err := ledger.Open(s.Dir)
@@ -89,7 +90,7 @@ func conduct(ctx context.Context, s Setup, f *fleet.Fleet, diary *diary) error {
 	defer cancel(nil)
 	acted := make(chan error, 1)
 	go func() { acted <- direct(ctx, s.Variant.Phases, plan.Begin, f, diary) }()
-	err = follow(ctx, s, book, generator)
+	err = follow(ctx, s, book, generator, plan.Begin.Add(plan.For+scene.Settle+grace))
 	if err != nil {
 		cancel(err) // Nobody needs the rest of the actions.
 		err = errors.Join(err, generator.Stop())
@@ -100,8 +101,13 @@ func conduct(ctx context.Context, s Setup, f *fleet.Fleet, diary *diary) error {
 	return err
 }
 
-// follow returns when the generator has ended. An error of the generator is one of the laboratory.
-func follow(ctx context.Context, s Setup, book *ledger.Ledger, generator *load.Generator) error {
+// grace is how long the generator may take beyond the last deadline of all, on a machine however busy.
+const grace = 30 * time.Second
+
+// follow returns when the generator has ended. An error of the generator is one of the laboratory, and so is that it does not end.
+func follow(ctx context.Context, s Setup, book *ledger.Ledger, generator *load.Generator, latest time.Time) error {
+	tooLate := time.NewTimer(time.Until(latest))
+	defer tooLate.Stop()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -110,6 +116,8 @@ func follow(ctx context.Context, s Setup, book *ledger.Ledger, generator *load.G
 			return generator.Wait()
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-tooLate.C:
+			return errors.New("the load generator does not end, though every request is past its deadline")
 		case <-tick.C:
 			if err := errors.Join(book.Advance(), roomy(s.Dir, reserve)); err != nil {
 				return err
@@ -153,14 +161,18 @@ func set(s Setup, f *fleet.Fleet, plan load.Plan) ledger.Scene {
 	return scene
 }
 
-// incomplete tells whether an instance could not write all of its records: then what is missing in them is no finding.
+// incomplete tells whether nginx or an instance could not write all of its records: then what is missing in them is no finding.
 func incomplete(f *fleet.Fleet, dir string) error {
-	for _, name := range f.Names() {
+	for _, name := range append(f.Names(), fleet.Nginx) {
 		text, err := os.ReadFile(f.LogFile(name))
 		if err != nil {
 			return err
 		}
-		if line := lineWith(string(text), "records are incomplete"); line != "" {
+		says := "records are incomplete"
+		if name == fleet.Nginx {
+			says = "while logging request"
+		}
+		if line := lineWith(string(text), says); line != "" {
 			return fmt.Errorf("%w: %s: %s could not write its records: %s", fleet.ErrRunFolder, dir, name, line)
 		}
 	}

@@ -1,0 +1,463 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"trivet/lab/labtest"
+	"trivet/lab/ledger"
+)
+
+// mostTries is how often judged asks.
+const mostTries = 20
+
+// judged is the testscript command `judged CODE trivet run …`, which is `exits` for a run that is to be judged: where the machine was too
+// busy for the load to be as planned, nothing can be said, and trivet is asked again.
+func judged(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: judged CODE command …")
+	}
+	code := ""
+	for range mostTries {
+		code = "0"
+		err := ts.Exec(args[1], args[2:]...)
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			code = strconv.Itoa(exit.ExitCode())
+		} else {
+			ts.Check(err)
+		}
+		said := ts.ReadFile("stdout")
+		if code != "3" || !strings.Contains(said, "the generator ") || strings.Contains(said, "does not balance") {
+			break
+		}
+	}
+	if code != args[0] {
+		ts.Fatalf("%s exited with %s, want %s", strings.Join(args[1:], " "), code, args[0])
+	}
+}
+
+// document is the testscript command `document FILE PATH PATTERN …`: the file is one JSON document and nothing else, and what stands at each
+// PATH in it (names and numbers with dots between them) matches the PATTERN.
+func document(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args)%2 != 1 {
+		ts.Fatalf("usage: document FILE PATH PATTERN …")
+	}
+	var whole any
+	if err := json.Unmarshal([]byte(ts.ReadFile(args[0])), &whole); err != nil {
+		ts.Fatalf("%s is not one JSON document: %v", args[0], err)
+	}
+	for pair := range slices.Chunk(args[1:], 2) {
+		at := whole
+		for name := range strings.SplitSeq(pair[0], ".") {
+			switch in := at.(type) {
+			case map[string]any:
+				at = in[name]
+			case []any:
+				n, err := strconv.Atoi(name)
+				if err != nil || n >= len(in) {
+					ts.Fatalf("%s: no %s in a list of %d", pair[0], name, len(in))
+				}
+				at = in[n]
+			default:
+				ts.Fatalf("%s: no %s in %v", pair[0], name, at)
+			}
+		}
+		if text := fmt.Sprint(at); !regexp.MustCompile(pair[1]).MatchString(text) {
+			ts.Fatalf("%s is %s, want %s", pair[0], text, pair[1])
+		}
+	}
+}
+
+// junit is the testscript command `junit FILE TESTS FAILURES ERRORS`: the file is JUnit XML, has so many of each, and says so.
+func junit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: junit FILE TESTS FAILURES ERRORS")
+	}
+	type counts struct {
+		Tests    int `xml:"tests,attr"`
+		Failures int `xml:"failures,attr"`
+		Errors   int `xml:"errors,attr"`
+	}
+	var file struct {
+		XMLName xml.Name `xml:"testsuites"`
+		counts
+		Suites []struct {
+			counts
+			Cases []struct {
+				Name     string     `xml:"name,attr"`
+				Class    string     `xml:"classname,attr"`
+				Failures []struct{} `xml:"failure"`
+				Errors   []struct{} `xml:"error"`
+			} `xml:"testcase"`
+		} `xml:"testsuite"`
+	}
+	ts.Check(xml.Unmarshal([]byte(ts.ReadFile(args[0])), &file))
+	var sum, counted counts
+	for _, suite := range file.Suites {
+		sum = counts{sum.Tests + suite.Tests, sum.Failures + suite.Failures, sum.Errors + suite.Errors}
+		for _, c := range suite.Cases {
+			if c.Name == "" || c.Class == "" {
+				ts.Fatalf("%s: a case without a name: %+v", args[0], c)
+			}
+			counted = counts{counted.Tests + 1, counted.Failures + len(c.Failures), counted.Errors + len(c.Errors)}
+		}
+	}
+	want := strings.Join(args[1:], " ")
+	for _, c := range []counts{file.counts, sum, counted} {
+		if got := fmt.Sprintf("%d %d %d", c.Tests, c.Failures, c.Errors); got != want {
+			ts.Fatalf("%s: tests, failures and errors are %s (the whole says %+v, its suites %+v, its cases %+v); want %s", args[0], got, file.counts, sum, counted, want)
+		}
+	}
+}
+
+// asked is an experiment that goes on for much longer than any test.
+const asked = `
+question: What if it does not come to its end?
+fleet: {instances: 2, workers: 1}
+load:
+  - {protocol: http, rate: 50/s}
+  - {protocol: grpc, rate: 50/s}
+phases:
+  - {name: before, for: 300ms}
+  - {name: during, for: 10m, do: [{stop: whoami-2}]}
+expect:
+  - run.http.failed == 0
+`
+
+// running starts `trivet run` of an experiment, and of what else is named.
+func running(t *testing.T, experiment string, more ...string) *outside {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "asked.yaml"), []byte(experiment), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{"trivet", "run", "--nginx", labtest.Nginx(t).Path, "asked.yaml"}, more...)
+	return outsideOf(t, &exec.Cmd{Path: trivet(t), Args: args, Dir: dir, Stderr: &words{to: t.Output()}})
+}
+
+// words keeps what it passes on.
+type words struct {
+	to   io.Writer
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (w *words) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.text.Write(p)
+	return w.to.Write(p)
+}
+
+// words are what trivet has said on stderr.
+func (o *outside) words() string {
+	w := o.cmd.Stderr.(*words)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
+}
+
+// variant is the folder of the variant that runs; "" before there is one.
+func (o *outside) variant() string {
+	found, _ := filepath.Glob(filepath.Join(o.tmp, "trivet-*-experiments", "*", "1-asked", "only"))
+	return strings.Join(found, "")
+}
+
+// written is what a file of the variant holds.
+func (o *outside) written(name string) string {
+	text, err := os.ReadFile(filepath.Join(o.variant(), name))
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+// untilLoaded waits until the load runs.
+func (o *outside) untilLoaded(t *testing.T) {
+	t.Helper()
+	eventually(t, "requests are recorded", func() bool { return strings.Contains(o.written(ledger.ClientFile), "\n") })
+}
+
+// untilStarting waits until the first process has been started.
+func (o *outside) untilStarting(t *testing.T) {
+	t.Helper()
+	eventually(t, "a process is started", func() bool { return strings.Contains(o.written(ledger.EventsFile), `"started"`) })
+}
+
+// generator is the pid of the process that makes the load; 0 if there is none.
+func (o *outside) generator() int {
+	for _, stat := range session(o.cmd.Process.Pid) {
+		pid, _, _ := strings.Cut(stat, " ")
+		if line, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline")); err == nil && string(line) == "trivet\x00load\x00" {
+			n, _ := strconv.Atoi(pid)
+			return n
+		}
+	}
+	return 0
+}
+
+// end returns what trivet has printed, and how it ended.
+func (o *outside) end(t *testing.T) (said string, status syscall.WaitStatus) {
+	t.Helper()
+	text, err := io.ReadAll(o.lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text), o.wait(t)
+}
+
+// again is what `trivet report` says of the run afterwards.
+func (o *outside) again(t *testing.T) string {
+	t.Helper()
+	cmd := &exec.Cmd{Path: trivet(t), Args: []string{"trivet", "report"}, Env: o.cmd.Env, Dir: o.cmd.Dir, Stderr: t.Output()}
+	text, err := cmd.Output()
+	if err != nil {
+		t.Errorf("trivet report: %v", err)
+	}
+	return string(text)
+}
+
+// patience is longer than anything takes here, however busy the machine.
+const patience = time.Minute
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(patience)
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("it never happens that %s", what)
+		}
+	}
+}
+
+func mustMatch(t *testing.T, text string, patterns ...string) {
+	t.Helper()
+	for _, pattern := range patterns {
+		if !regexp.MustCompile("(?m)" + pattern).MatchString(text) {
+			t.Errorf("no %q in:\n%s", pattern, text)
+		}
+	}
+}
+
+func send(t *testing.T, pid int, s syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(pid, s); err != nil {
+		t.Fatalf("%v to pid %d: %v", s, pid, err)
+	}
+}
+
+// A generator that gets no time in which to send cannot have sent what was planned, and nothing is said about nginx then.
+func TestAStarvedGeneratorMakesTheRunInvalid(t *testing.T) {
+	t.Parallel()
+	o := running(t, `
+question: Does an overloaded laboratory blame nginx?
+fleet: {instances: 2, workers: 1}
+load: [{protocol: http, rate: 100/s, deadline: 30s}]
+phases: [{name: during, for: 1s}]
+expect: [during.http.failed == 0]
+`)
+	var scene ledger.Scene
+	eventually(t, "the generator has been started", func() bool {
+		return json.Unmarshal([]byte(o.written(ledger.SceneFile)), &scene) == nil && o.generator() != 0
+	})
+	pid := o.generator()
+	send(t, pid, syscall.SIGSTOP)
+	// A request is not sent when its time has passed by a second.
+	<-time.After(time.Until(scene.Begin.Add(1500 * time.Millisecond)))
+	send(t, pid, syscall.SIGCONT)
+	said, status := o.end(t)
+	if status.ExitStatus() != 3 {
+		t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
+	}
+	mustMatch(t, said, `^    INVALID$`, `^      load http: the generator did not send \d+ of 100 requests \(\d+ because their time had passed`,
+		`^asked: INVALID: load http: the generator`, `^Run folder: /`)
+	if regexp.MustCompile(`(?m)^  (held|FAILED)`).MatchString(said) {
+		t.Errorf("an expectation is judged in:\n%s", said)
+	}
+	if again := o.again(t); again != said {
+		t.Errorf("the report says:\n%s\nand the run said:\n%s", again, said)
+	}
+}
+
+func TestAnInterruptedRunSaysSoAndLeavesNothing(t *testing.T) {
+	t.Parallel()
+	t.Run("while the load runs", func(t *testing.T) {
+		t.Parallel()
+		o := running(t, asked)
+		o.untilLoaded(t)
+		o.signal(t, syscall.SIGINT)
+		said, status := o.end(t)
+		if status.ExitStatus() != 130 {
+			t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
+		}
+		mustMatch(t, said, `^    before +http +\d`, `^    INTERRUPTED$`, `^      it was interrupted: interrupt$`, `^asked: INTERRUPTED: it was interrupted: interrupt$`, `^Run folder: /`)
+		if again := o.again(t); again != said {
+			t.Errorf("the report says:\n%s\nand the run said:\n%s", again, said)
+		}
+	})
+	t.Run("for a program", func(t *testing.T) {
+		t.Parallel()
+		o := running(t, asked, "--json")
+		o.untilLoaded(t)
+		o.signal(t, syscall.SIGTERM)
+		said, status := o.end(t)
+		if status.ExitStatus() != 130 {
+			t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
+		}
+		var document struct {
+			Code    int
+			Verdict string
+		}
+		if err := json.Unmarshal([]byte(said), &document); err != nil || document.Code != 130 || document.Verdict != "interrupted" {
+			t.Errorf("%v: %s", err, said)
+		}
+	})
+	t.Run("while it starts", func(t *testing.T) {
+		t.Parallel()
+		o := running(t, asked, "asked.yaml") // Twice, of which the second does not begin any more.
+		o.untilStarting(t)
+		o.signal(t, syscall.SIGINT)
+		said, status := o.end(t)
+		if status.ExitStatus() != 130 {
+			t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
+		}
+		mustMatch(t, said, `^asked: INTERRUPTED: it was interrupted.*: interrupt$`, `^INTERRUPTED  asked  it was never begun: `)
+	})
+	t.Run("again, because it takes too long", func(t *testing.T) {
+		t.Parallel()
+		o := running(t, asked)
+		o.untilLoaded(t)
+		send(t, o.generator(), syscall.SIGSTOP) // It cannot end then, and trivet waits for it.
+		o.signal(t, syscall.SIGINT)
+		eventually(t, "trivet has taken the signal", func() bool { return strings.Contains(o.words(), "a second Ctrl-C ends at once") })
+		o.signal(t, syscall.SIGINT)
+		if _, status := o.end(t); status.Signal() != syscall.SIGINT {
+			t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
+		}
+	})
+}
+
+func TestNothingOutlivesAKilledRun(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		do     func(*testing.T, *outside)
+		report string
+	}{
+		{"while the load runs", func(t *testing.T, o *outside) { o.untilLoaded(t) }, `^      the records have no end: the run was broken off, or is still going on$`},
+		{"while it starts", func(t *testing.T, o *outside) { o.untilStarting(t) }, `^asked: BROKE: .*the run was broken off`},
+		{"while processes are stopped", func(t *testing.T, o *outside) {
+			o.untilLoaded(t)
+			eventually(t, "an instance has been stopped", func() bool { return strings.Contains(o.written(ledger.EventsFile), `"verb":"stop"`) })
+			send(t, o.generator(), syscall.SIGSTOP)
+		}, `^    before +http +\d`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			o := running(t, asked)
+			test.do(t, o)
+			o.signal(t, syscall.SIGKILL)
+			if said, status := o.end(t); status.Signal() != syscall.SIGKILL || said != "" {
+				t.Errorf("ended with %v, and has told %q", status, said)
+			}
+			mustMatch(t, o.again(t), `^    BROKE$`, `^asked: BROKE: `, test.report)
+		})
+	}
+}
+
+// A disk that is full, or becomes so, is one of the laboratory's own troubles, and said to be. Where nobody may mount a disk that is small,
+// the script run-broke.txt alone holds it, with a limit of files' sizes.
+func TestAFullDisk(t *testing.T) {
+	t.Parallel()
+	t.Run("before the load", func(t *testing.T) {
+		t.Parallel()
+		o := onSmallDisk(t, "3m")
+		if o == nil {
+			return
+		}
+		said, status := o.end(t)
+		if status.ExitStatus() != 4 {
+			t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
+		}
+		why := `run folder unusable: .* has \d+ MB free, and the records want \d+; set TMPDIR to a folder with room`
+		mustMatch(t, said, `^    BROKE$`, `^      the laboratory broke before the load began: `+why)
+		mustMatch(t, o.words(), `^trivet: asked, only: `+why)
+	})
+	if os.Getuid() != 0 { // In a user namespace, nginx cannot make its workers ordinary users.
+		return
+	}
+	t.Run("in mid run", func(t *testing.T) {
+		t.Parallel()
+		o := onSmallDisk(t, "200m")
+		if o == nil {
+			return
+		}
+		o.tmp = filepath.Join("/proc", strconv.Itoa(o.cmd.Process.Pid), "root", o.tmp) // As trivet sees it.
+		o.untilLoaded(t)
+		filler, err := os.Create(filepath.Join(o.tmp, "filler"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer filler.Close()
+		if _, err := io.Copy(filler, zeros{}); !errors.Is(err, syscall.ENOSPC) {
+			t.Fatal(err)
+		}
+		said, status := o.end(t)
+		if status.ExitStatus() != 4 {
+			t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
+		}
+		// Who notices first is a matter of luck: the generator, or who looks how much is free.
+		mustMatch(t, said+o.words(), `no space left on device|has \d+ MB free, and the records want`)
+	})
+}
+
+// zeros never end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// onSmallDisk starts `trivet run` where TMPDIR is a disk of that size, which nobody else sees. nil: the kernel does not let us.
+func onSmallDisk(t *testing.T, size string) *outside {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "asked.yaml"), []byte(asked), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	isolated := &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	if os.Getuid() != 0 {
+		isolated.Cloneflags = syscall.CLONE_NEWUSER
+		isolated.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
+		isolated.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
+	}
+	mount := exec.Command("sh", "-c", "mount -t tmpfs none . && umount .")
+	mount.Dir, mount.SysProcAttr = dir, isolated
+	if said, err := mount.CombinedOutput(); err != nil {
+		t.Logf("nobody may mount here: %v: %s", err, said)
+		return nil
+	}
+	script := fmt.Sprintf(`mount -t tmpfs -o mode=711,size=%s none "$TMPDIR" && exec "$0" run --nginx "$1" asked.yaml`, size)
+	cmd := exec.Command("sh", "-c", script, trivet(t), labtest.Nginx(t).Path)
+	cmd.Dir, cmd.SysProcAttr, cmd.Stderr = dir, isolated, &words{to: t.Output()}
+	return outsideOf(t, cmd)
+}
