@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"trivet/lab/experiment"
@@ -82,7 +83,7 @@ type Variant struct {
 	Total     int             `json:"total"`    // of breaches
 	Phases    []Phase         `json:"phases"`
 
-	book *ledger.Ledger
+	book *ledger.Ledger // nil: nothing was measured, or all has been asked
 }
 
 // A Phase is what was measured in one; the last is "run", the whole time.
@@ -94,8 +95,9 @@ type Phase struct {
 
 // Calls are requests of one protocol, or of one load.
 type Calls struct {
-	Name    string         `json:"name"`
-	Figures ledger.Figures `json:"figures"`
+	Name     string         `json:"name"`
+	Protocol string         `json:"protocol"`
+	Figures  ledger.Figures `json:"figures"`
 }
 
 // WholeRun is what the phase of the whole time is called.
@@ -115,7 +117,7 @@ func Begin(dir string) (*Run, error) {
 
 // Next adds the next experiment, which has ended. There is one; see Complete.
 func (r *Run) Next() (Experiment, error) {
-	e, err := experimentFrom(r.Folder, r.entries[len(r.Experiments)])
+	e, err := experimentFrom(r.Folder, r.entries[len(r.Experiments)], r.Verdict)
 	if err != nil {
 		return e, err
 	}
@@ -144,7 +146,8 @@ func From(dir string) (*Run, error) {
 	return r, err
 }
 
-func experimentFrom(dir string, entry trial.Entry) (Experiment, error) {
+// experimentFrom reports on one experiment; before is what those before it came to.
+func experimentFrom(dir string, entry trial.Entry, before Verdict) (Experiment, error) {
 	file, err := experiment.Read(entry.Copy(dir))
 	if err != nil {
 		return Experiment{}, fmt.Errorf("the experiment's copy: %w", err)
@@ -154,7 +157,7 @@ func experimentFrom(dir string, entry trial.Entry) (Experiment, error) {
 		Expectations: []experiment.Judgement{},
 	}
 	for _, v := range file.Variants {
-		read, err := variantFrom(entry.Variant(dir, v.Name), v, file.Length())
+		read, err := variantFrom(entry.Variant(dir, v.Name), v, file.Length(), before.worse(e.Verdict))
 		if err != nil {
 			return Experiment{}, err
 		}
@@ -164,18 +167,39 @@ func experimentFrom(dir string, entry trial.Entry) (Experiment, error) {
 	if e.Verdict == Held {
 		e.judge(file)
 	}
+	for i := range e.Variants {
+		e.Variants[i].book = nil // A run may have hundreds of variants, and all is said.
+	}
 	return e, nil
 }
 
 // judge asks the expectations of what was measured.
 func (e *Experiment) judge(file *experiment.File) {
-	judgements, _ := file.Judge(e.figures) // What could not be asked says so in its judgement.
+	measures := remembered(e.figures)
+	judgements, _ := file.Judge(measures) // What could not be asked says so in its judgement.
 	e.Expectations = judgements
-	e.Answer = file.Answered(e.figures)
+	e.Answer = file.Answered(measures)
 	for _, j := range judgements {
 		if !j.Held {
 			e.Verdict = Failed
 		}
+	}
+}
+
+// remembered are measures that are made once: each expectation asks for those of all phases, and a figure is the sum of histograms.
+func remembered(measures experiment.Measures) experiment.Measures {
+	type key struct{ variant, phase, name string }
+	made := make(map[key]ledger.Figures)
+	return func(variant, phase, name string) (ledger.Figures, bool) {
+		k := key{variant, phase, name}
+		if f, ok := made[k]; ok {
+			return f, true
+		}
+		f, ok := measures(variant, phase, name)
+		if ok {
+			made[k] = f
+		}
+		return f, ok
 	}
 }
 
@@ -196,14 +220,14 @@ func (v Variant) figures(phase, name string) (ledger.Figures, bool) {
 	return v.book.Figures(phase, name)
 }
 
-func variantFrom(dir string, like experiment.Variant, length time.Duration) (Variant, error) {
+func variantFrom(dir string, like experiment.Variant, length time.Duration, before Verdict) (Variant, error) {
 	v := Variant{
 		Name: like.Name, About: like.About, Folder: dir, Instances: like.Instances, Workers: like.Workers, Verdict: Held,
 		Reasons: []string{}, Breaches: []ledger.Breach{}, Phases: []Phase{},
 	}
 	book, err := ledger.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return v.unset()
+		return v.unset(before), nil
 	}
 	if err != nil {
 		return v, err
@@ -227,9 +251,9 @@ func variantFrom(dir string, like experiment.Variant, length time.Duration) (Var
 func (v *Variant) end(ending ledger.Event, balance ledger.Balance) {
 	switch {
 	case ending.Event == ledger.Interrupted:
-		v.Verdict, v.Reasons = Interrupted, []string{"it was interrupted: " + ending.Error}
+		v.Verdict, v.Reasons = Interrupted, lines("it was interrupted: ", ending.Error)
 	case ending.Event == ledger.Broke:
-		v.Verdict, v.Reasons = Broke, []string{"the laboratory broke: " + ending.Error}
+		v.Verdict, v.Reasons = Broke, lines("the laboratory broke: ", ending.Error)
 	case ending.Event == "":
 		v.Verdict, v.Reasons = Broke, []string{"the records have no end: the run was broken off, or is still going on"}
 	case !balance.Valid():
@@ -237,30 +261,45 @@ func (v *Variant) end(ending ledger.Event, balance ledger.Balance) {
 	}
 }
 
+// lines are the lines of a text, each a reason of its own.
+func lines(what, text string) []string { return strings.Split(what+strings.TrimSpace(text), "\n") }
+
 // unset is for a folder without a scene: the variant ended before its load began, or never began.
-func (v Variant) unset() (Variant, error) {
+func (v Variant) unset(before Verdict) Variant {
 	event, err := ledger.LastEvent(v.Folder)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && before == Interrupted:
+		v.Verdict, v.Reasons = Interrupted, []string{"it was never begun: the run was interrupted before"}
 	case errors.Is(err, fs.ErrNotExist):
-		v.Verdict, v.Reasons = Broke, []string{"it was never begun, because the run ended before"}
-	case err != nil:
-		return v, err
+		v.Verdict, v.Reasons = Broke, []string{"it was never begun: what came before it broke, or was broken off"}
 	case event.Event == ledger.Interrupted:
-		v.Verdict, v.Reasons = Interrupted, []string{"it was interrupted before the load began: " + event.Error}
+		v.Verdict, v.Reasons = Interrupted, lines("it was interrupted before the load began: ", event.Error)
 	case event.Event == ledger.Broke:
-		v.Verdict, v.Reasons = Broke, []string{"the laboratory broke before the load began: " + event.Error}
+		v.Verdict, v.Reasons = Broke, lines("the laboratory broke before the load began: ", event.Error)
 	default:
 		v.Verdict, v.Reasons = Broke, []string{"the run was broken off before the load began, or is still going on"}
+		if err != nil { // A line that was not written to its end, perhaps.
+			v.Reasons = append(v.Reasons, err.Error())
+		}
 	}
-	return v, nil
+	return v
 }
 
 func (v Variant) phase(name string, length time.Duration, like experiment.Variant) Phase {
-	p := Phase{Name: name, For: length}
+	p := Phase{Name: name, For: length, Calls: []Calls{}}
 	for _, calls := range like.Calls() {
 		if figures, ok := v.figures(name, calls); ok {
-			p.Calls = append(p.Calls, Calls{calls, figures})
+			p.Calls = append(p.Calls, Calls{calls, protocolOf(calls, like.Loads), figures})
 		}
 	}
 	return p
+}
+
+func protocolOf(calls string, loads []experiment.Load) string {
+	for _, l := range loads {
+		if l.Name == calls {
+			return l.Protocol
+		}
+	}
+	return calls
 }

@@ -9,9 +9,11 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"trivet/lab/experiment"
 	"trivet/lab/ledger"
+	"trivet/lab/load"
 )
 
 // Text writes for people. With colour, for a terminal.
@@ -50,7 +52,7 @@ func (t Text) Sum(r *Run) {
 		table := tabwriter.NewWriter(t, 0, 0, 2, ' ', 0)
 		for _, e := range r.Experiments {
 			// No colour: its bytes would count as width.
-			fmt.Fprintf(table, "%s\t%s\t%s\n", shout(e.Verdict), e.Name, e.outcome())
+			fmt.Fprintf(table, "%s\t%s\t%s\n", shout(e.Verdict), line(e.Name), e.outcome())
 		}
 		table.Flush()
 		fmt.Fprintln(t)
@@ -71,7 +73,7 @@ func (e Experiment) outcome() string {
 	if len(e.Expectations) == 0 {
 		for _, v := range e.Variants {
 			if v.Verdict == e.Verdict {
-				return v.Reasons[0]
+				return line(v.Reasons[0])
 			}
 		}
 	}
@@ -86,42 +88,44 @@ func (e Experiment) outcome() string {
 
 // Experiment writes one: its question, a table for each variant, what was expected, and the verdict.
 func (t Text) Experiment(e Experiment) {
-	fmt.Fprintf(t, "%s: %s\n", t.paint(bold, e.Name), e.Question)
+	fmt.Fprintf(t, "%s: %s\n", t.paint(bold, line(e.Name)), line(e.Question))
 	for _, v := range e.Variants {
 		t.variant(e, v)
 	}
-	fmt.Fprintln(t)
-	t.expectations(e)
-	if e.Answer != "" {
-		fmt.Fprintf(t, "\n  %s\n", e.Answer)
+	if len(e.Expectations) > 0 {
+		fmt.Fprintln(t)
+		t.expectations(e)
 	}
-	fmt.Fprintf(t, "\n%s: %s: %s\n\n", e.Name, t.paint(colours[e.Verdict], shout(e.Verdict)), e.outcome())
+	if e.Answer != "" {
+		fmt.Fprintf(t, "\n  %s\n", line(e.Answer))
+	}
+	fmt.Fprintf(t, "\n%s: %s: %s\n\n", line(e.Name), t.paint(colours[e.Verdict], shout(e.Verdict)), e.outcome())
 }
 
 func (t Text) variant(e Experiment, v Variant) {
 	title := fmt.Sprintf("%d %s, %d %s, %v", v.Instances, plural(v.Instances, "instance"), v.Workers, plural(v.Workers, "nginx worker"), e.Length)
 	if v.Name != experiment.Only {
-		title = v.Name + ": " + cmp.Or(v.About, "the same under another setting") + " (" + title + ")"
+		title = v.Name + ": " + cmp.Or(line(v.About), "the same under another setting") + " (" + title + ")"
 	}
 	fmt.Fprintf(t, "\n  %s\n", title)
 	table := tabwriter.NewWriter(t, 0, 0, 2, ' ', 0)
-	if v.book != nil {
+	if len(v.Phases) > 0 {
 		fmt.Fprintln(table, "    phase\tcalls\trequests\tfailed\tp50\tp99\tmax\tattempts\ttwice\tunknown\tfirst attempts")
 	}
 	for _, p := range v.Phases {
-		for i, c := range p.Calls {
+		for i, c := range rows(p) {
 			name := p.Name
 			if i > 0 {
 				name = ""
 			}
 			f := c.Figures
 			fmt.Fprintf(table, "    %s\t%s\t%d\t%d\t%s\t%s\t%s\t×%.3g\t%d\t%d\t%s\n", name, c.Name, f.Requests, f.Failed, ms(f.Latency, f.Latency.P50),
-				ms(f.Latency, f.Latency.P99), ms(f.Latency, f.Latency.Max), f.Amplification, f.ExecutedTwice, f.UnknownToNginx, shares(f.FirstAttempts))
+				ms(f.Latency, f.Latency.P99), ms(f.Latency, f.Latency.Max), f.Amplification, f.ExecutedTwice, f.UnknownToNginx, shares(f.FirstAttempts, v.Instances))
 		}
 	}
 	table.Flush()
 	for _, p := range v.Phases {
-		for _, c := range p.Calls {
+		for _, c := range rows(p) {
 			if c.Figures.Failed > 0 && p.Name != WholeRun {
 				fmt.Fprintf(t, "    %s.%s: %s\n", p.Name, c.Name, trouble(c.Figures))
 			}
@@ -132,16 +136,19 @@ func (t Text) variant(e Experiment, v Variant) {
 	}
 }
 
-// mostTold is how many breaches are told; all that are kept are in the JSON.
+// mostTold is how many reasons and how many breaches are told; all that are kept are in the JSON.
 const mostTold = 10
 
 func (t Text) reasons(v Variant) {
 	fmt.Fprintf(t, "    %s\n", t.paint(colours[v.Verdict], shout(v.Verdict)))
-	for _, r := range v.Reasons {
-		fmt.Fprintf(t, "      %s\n", r)
+	for _, r := range v.Reasons[:min(len(v.Reasons), mostTold)] {
+		fmt.Fprintf(t, "      %s\n", line(r))
+	}
+	if more := len(v.Reasons) - mostTold; more > 0 {
+		fmt.Fprintf(t, "      and %d more reasons; `trivet report --as json` has all\n", more)
 	}
 	for _, b := range v.Breaches[:min(len(v.Breaches), mostTold)] {
-		fmt.Fprintf(t, "      rule %d, request %s: %s\n        client: %s\n        nginx: %s\n        instances: %s\n", b.Rule, b.ID, b.What, b.Client, b.Nginx, b.Instances)
+		fmt.Fprintf(t, "      rule %d, request %s: %s\n        client: %s\n        nginx: %s\n        instances: %s\n", b.Rule, line(b.ID), line(b.What), line(b.Client), line(b.Nginx), line(b.Instances))
 	}
 	if more := v.Total - mostTold; more > 0 {
 		fmt.Fprintf(t, "      and %d more; `trivet report --as json` has the first %d\n", more, ledger.MostBreaches)
@@ -158,7 +165,7 @@ func (t Text) expectations(e Experiment) {
 		if len(e.Variants) > 1 {
 			mark += "\t" + cmp.Or(j.Variant, "(all)")
 		}
-		fmt.Fprintf(table, "  %s\t%s\t%s\n", mark, j.Text, measured(j))
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", mark, line(j.Text), line(measured(j)))
 	}
 	table.Flush()
 }
@@ -171,14 +178,35 @@ func ms(l ledger.Latency, d time.Duration) string {
 	return experiment.Say(d)
 }
 
-// shares are counts by instance, in the order of the instances' numbers.
-func shares(counts map[string]int) string {
-	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(len(a)-len(b), cmp.Compare(a, b)) })
+// mostShares is for how many instances a share each has room in a line of 120 characters.
+const mostShares = 4
+
+// shares are counts by instance; of many instances the smallest and the largest.
+func shares(counts map[string]int, instances int) string {
+	count := func(n int) int { return counts[fmt.Sprintf("whoami-%d", n+1)] }
 	var all []string
-	for _, name := range names {
-		all = append(all, fmt.Sprintf("%s %d", strings.TrimPrefix(name, "whoami"), counts[name]))
+	least, most := 0, 0
+	for n := range instances {
+		all = append(all, fmt.Sprintf("-%d %d", n+1, count(n)))
+		if count(n) < count(least) {
+			least = n
+		}
+		if count(n) > count(most) {
+			most = n
+		}
+	}
+	if instances > mostShares {
+		return all[least] + " to " + all[most]
 	}
 	return strings.Join(all, "  ")
+}
+
+// rows are the calls of a phase, but for those of a protocol of which there is one load of another name: that is the same.
+func rows(p Phase) []Calls {
+	return slices.DeleteFunc(slices.Clone(p.Calls), func(c Calls) bool {
+		same := slices.DeleteFunc(slices.Clone(p.Calls), func(other Calls) bool { return other.Protocol != c.Protocol })
+		return c.Name == c.Protocol && len(same) == 2
+	})
 }
 
 // trouble tells who failed requests, how, and when that was over.
@@ -192,8 +220,14 @@ func trouble(f ledger.Figures) string {
 			who = append(who, fmt.Sprintf("%d %s", part.n, part.what))
 		}
 	}
-	text := fmt.Sprintf("%d failed, %s (%s), planned %s to %s after the phase began", f.Failed, strings.Join(who, ", "), strings.Join(how(f), ", "),
-		experiment.Say(f.Recovery.FirstFailure), experiment.Say(f.Recovery.LastFailure))
+	text := fmt.Sprintf("%d failed, %s", f.Failed, strings.Join(who, ", "))
+	if reasons := listed(f.Reasons, load.Overdue, load.TooMany); reasons != "" {
+		text += ": " + reasons
+	}
+	if codes := listed(f.Codes, "200", "OK"); codes != "" {
+		text += " (" + codes + ")"
+	}
+	text += fmt.Sprintf(", planned %s to %s after the phase began", experiment.Say(f.Recovery.FirstFailure), experiment.Say(f.Recovery.LastFailure))
 	if f.Recovery.Recovered {
 		text += "; well from " + experiment.Say(f.Recovery.FirstSuccess)
 	}
@@ -203,24 +237,25 @@ func trouble(f ledger.Figures) string {
 	return text
 }
 
-// how are the codes and reasons of failures with their counts.
-func how(f ledger.Figures) []string {
-	all := make(map[string]int)
-	for code, n := range f.Codes {
-		if code != "200" && code != "OK" {
-			all[code] = n
+// listed are counts by name, but for names that are none of a failure.
+func listed(counts map[string]int, but ...string) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		if !slices.Contains(but, name) {
+			all = append(all, fmt.Sprintf("%s %d", line(name), counts[name]))
 		}
 	}
-	for reason, n := range f.Reasons {
-		if f.NotStarted == 0 {
-			all[reason] = n
+	return strings.Join(all, ", ")
+}
+
+// line is a text on one line, without what breaks a table or commands a terminal.
+func line(text string) string {
+	return strings.Join(strings.Fields(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
 		}
-	}
-	var told []string
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		told = append(told, fmt.Sprintf("%s %d", name, all[name]))
-	}
-	return told
+		return r
+	}, text)), " ")
 }
 
 func plural(n int, noun string) string {
