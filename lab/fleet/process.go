@@ -115,7 +115,7 @@ func (p *Process) ask(ctx context.Context, r request) error {
 		return errOver
 	case <-ctx.Done():
 		if r.verb == up {
-			return ctx.Err()
+			return fmt.Errorf("%s is not ready: %w", p.name, context.Cause(ctx))
 		}
 		// Supervision is busy with another request of bounded length; ending is promised also to an ended context.
 		select {
