@@ -11,7 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build test test-docker check fmt lint generate breaking fuzz nginx tools dist clean
+.PHONY: help up build experiments balance test test-docker check fmt lint generate breaking fuzz nginx tools dist clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -22,6 +22,13 @@ up: build nginx ## start three instances and nginx; Ctrl-C stops everything (ARG
 # CGO_ENABLED=0: static, so that it runs anywhere, also in an image without a libc.
 build: ## build whoami and trivet into bin/
 	CGO_ENABLED=0 go build $(BUILD_FLAGS) -o bin/ ./cmd/...
+
+experiments: build nginx ## run all experiments, and write experiments/README.md from what they measured
+	bin/trivet run experiments
+	bin/trivet report --as markdown > experiments/README.md
+
+balance: build nginx ## ten minutes: does the ledger balance at 2,000 requests a second, under kills and reloads, ten times of ten
+	for n in 1 2 3 4 5 6 7 8 9 10; do bin/trivet run experiments/stress/balance.yaml || exit; done
 
 dist: ## build static binaries for amd64 and arm64 into bin/
 	for arch in amd64 arm64; do \
@@ -55,8 +62,9 @@ lint:
 house:
 	go test -count=1 -run 'Imports|Budgets|Neither|Replaces|Text' .
 
-generate: ## write gen/ and gateway/openapi/ again from proto/
+generate: ## write gen/ and gateway/openapi/ again from proto/, and experiments/schema.json from the code
 	$(TOOL) buf generate
+	go run ./cmd/trivet schema > experiments/schema.json.new && mv experiments/schema.json.new experiments/schema.json
 
 .PHONY: generated
 generated:

@@ -291,7 +291,7 @@ expect: [during.http.failed == 0]
 		t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
 	}
 	mustMatch(t, said, `^    INVALID$`, `^      load http: the generator did not send \d+ of 100 requests \(\d+ because their time had passed`,
-		`^asked: INVALID: load http: the generator`, `^Run folder: /`)
+		`^asked: INVALID: load http`, `^Run folder: /`)
 	if regexp.MustCompile(`(?m)^  (held|FAILED)`).MatchString(said) {
 		t.Errorf("an expectation is judged in:\n%s", said)
 	}
