@@ -13,14 +13,19 @@ const (
 	missed     = 1e-3
 )
 
-// A Judgement is whether a law holds, and why: a sentence with the numbers. Where a law cannot tell, it does not hold.
+// A Judgement is whether a law holds, and why: a sentence with the numbers. Where a law cannot tell, it neither holds nor does not.
 type Judgement struct {
 	Holds bool   `json:"holds"`
+	Tells bool   `json:"tells"` // false: it cannot tell, and Why says why
 	Why   string `json:"why"`
 }
 
 func holds(ok bool, why string, args ...any) Judgement {
-	return Judgement{ok, fmt.Sprintf(why, args...)}
+	return Judgement{ok, true, fmt.Sprintf(why, args...)}
+}
+
+func cannotTell(why string, args ...any) Judgement {
+	return Judgement{Why: "cannot tell: " + fmt.Sprintf(why, args...)}
 }
 
 // Fair tells whether the first attempts are what round robin gives on a group with zone, where all workers share one turn: of any number
@@ -30,7 +35,7 @@ func holds(ok bool, why string, args ...any) Judgement {
 //
 //	Spread ≤ Generations + Border
 //
-// It says nothing, and so does not hold, when an attempt failed (nginx then picks again), when these are not all requests of their
+// It cannot tell when an attempt failed (nginx then picks again), when these are not all requests of their
 // group, or when there are too few to see a skew of 2 %: that many first attempts moved from one instance to another must break it.
 func (f Figures) Fair() Judgement { return f.fair("with zone", f.Turn.Generations+f.Turn.Border) }
 
@@ -50,13 +55,13 @@ func (f Figures) fair(where string, allowed int) Judgement {
 	moved := int(skew * float64(n))
 	switch t := f.Turn; {
 	case !t.Upstream:
-		return holds(false, "cannot tell: these are not all requests of their group of servers; ask for all of the protocol")
+		return cannotTell("these are not all requests of their group of servers; ask for all of the protocol")
 	case t.Instances < 2:
-		return holds(false, "cannot tell: fair shares want two instances or more, and there is %d", t.Instances)
+		return cannotTell("fair shares want two instances or more, and there is %d", t.Instances)
 	case f.FailedAttempts+f.NoLive > 0:
-		return holds(false, "cannot tell: %d attempts failed and %d found no live server, and nginx then picks again", f.FailedAttempts, f.NoLive)
+		return cannotTell("%d attempts failed and %d found no live server, and nginx then picks again", f.FailedAttempts, f.NoLive)
 	case moved <= allowed:
-		return holds(false, "cannot tell: of %d first attempts a skew of 2 %% is %d, no more than the %d that may lie between the shares anyway; want more than %d",
+		return cannotTell("of %d first attempts a skew of 2 %% is %d, no more than the %d that may lie between the shares anyway; want more than %d",
 			n, moved, allowed, int(math.Ceil(float64(allowed+1)/skew))-1)
 	case t.Spread > allowed:
 		return holds(false, "unfair: %d between the largest and the smallest share of %d first attempts, round robin %s allows %d (%s)", t.Spread, n, where, allowed, f.allowance())
@@ -74,14 +79,14 @@ func (f Figures) allowance() string {
 // requests they make: count keys then.) The count must lie where a binomial distribution puts it but for one time in a million, by its
 // exact tails, half of that on each side.
 //
-// It says nothing, and so does not hold, when an attempt failed, or when there are too few to see a skew of two percentage points: a
+// It cannot tell when an attempt failed, or when there are too few to see a skew of two percentage points: a
 // probability of share ± 0.02 must be refused 999 times of 1000.
 func (f Figures) Binomial(instance string, share float64) Judgement {
 	if !(share > 0 && share < 1) {
-		return holds(false, "cannot tell: a share of %g; want one between 0 and 1", share)
+		return cannotTell("a share of %g; want one between 0 and 1", share)
 	}
 	if f.FailedAttempts+f.NoLive > 0 {
-		return holds(false, "cannot tell: %d attempts failed and %d found no live server, and nginx then picks again", f.FailedAttempts, f.NoLive)
+		return cannotTell("%d attempts failed and %d found no live server, and nginx then picks again", f.FailedAttempts, f.NoLive)
 	}
 	n := 0
 	for _, count := range f.FirstAttempts {
@@ -89,7 +94,7 @@ func (f Figures) Binomial(instance string, share float64) Judgement {
 	}
 	least, most := band(n, share)
 	if !tells(n, share, least, most) {
-		return holds(false, "cannot tell: %d first attempts are too few to see a skew of 2 percentage points; want about %d", n, enough(share))
+		return cannotTell("%d first attempts are too few to see a skew of 2 percentage points; want about %d", n, enough(share))
 	}
 	got := f.FirstAttempts[instance]
 	words := "as"

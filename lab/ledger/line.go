@@ -85,13 +85,21 @@ func parseNginx(text []byte) (NginxLine, error) {
 //	reset at a deadline, caller gone        -                     more than 0
 //	the same after the header               a time                more than 0
 //	no live server (the group's name)       -                     0
+//	no connection left to ask one with      -                     0
+//	(no address: nobody was asked)
 func (l NginxLine) attempts() ([]attempt, error) {
 	addrs, headers, sent := list(l.Addr), list(l.HeaderTime), list(l.BytesSent)
+	if l.Addr == "" && len(headers) == 1 {
+		addrs = []string{""} // Splitting cannot tell it from none.
+	}
 	if len(headers) != len(addrs) || len(sent) != len(addrs) {
 		return nil, fmt.Errorf("lists of different lengths: upstream_addr %q, upstream_header_time %q, upstream_bytes_sent %q", l.Addr, l.HeaderTime, l.BytesSent)
 	}
-	all := make([]attempt, len(addrs))
+	all := []attempt{}
 	for i, addr := range addrs {
+		if addr == "" && headers[i] == "-" {
+			continue
+		}
 		a := attempt{addr: addr}
 		bytes, err := strconv.ParseUint(sent[i], 10, 64)
 		if err != nil && sent[i] != "-" {
@@ -107,7 +115,7 @@ func (l NginxLine) attempts() ([]attempt, error) {
 		case bytes > 0:
 			a.fate = doubtful
 		}
-		all[i] = a
+		all = append(all, a)
 	}
 	return all, nil
 }

@@ -21,6 +21,8 @@ func TestAttempts(t *testing.T) {
 		{"refused, then an answer", NginxLine{Addr: one + ", " + two, HeaderTime: "-, 0.000", BytesSent: "0, 246"}, []attempt{{one, unsent}, {two, answered}}},
 		{"hung", NginxLine{Addr: one, HeaderTime: "-", BytesSent: "254", Error: "504"}, []attempt{{one, doubtful}}},
 		{"the caller left while connecting", NginxLine{Addr: one, HeaderTime: "-", BytesSent: "0"}, []attempt{{one, unsent}}},
+		{"worker_connections are not enough", NginxLine{HeaderTime: "-", BytesSent: "0", Error: "500"}, []attempt{}},
+		{"an attempt, then worker_connections are not enough", NginxLine{Addr: one + " : ", HeaderTime: "- : ", BytesSent: "0 : "}, []attempt{{one, unsent}}},
 		{"no connection at all", NginxLine{Addr: one, HeaderTime: "-", BytesSent: "-"}, []attempt{{one, unsent}}},
 		{"no live server", NginxLine{Addr: "whoami_http", HeaderTime: "-", BytesSent: "0"}, []attempt{{"whoami_http", noLive}}},
 		{"an attempt, then no live server", NginxLine{Addr: one + ", whoami_http", HeaderTime: "-, -", BytesSent: "9, 0"}, []attempt{{one, doubtful}, {"whoami_http", noLive}}},
@@ -36,7 +38,7 @@ func TestAttempts(t *testing.T) {
 		}
 	}
 	for _, l := range []NginxLine{
-		{Addr: one}, {Addr: one, HeaderTime: "-"}, {HeaderTime: "-", BytesSent: "0"}, {Addr: one, HeaderTime: "-", BytesSent: "-1"},
+		{Addr: one}, {Addr: one, HeaderTime: "-"}, {HeaderTime: "-, -", BytesSent: "0, 0"}, {HeaderTime: "-"}, {Addr: one, HeaderTime: "-", BytesSent: "-1"},
 		{Addr: one, HeaderTime: "-, -", BytesSent: "0"}, {Addr: one, HeaderTime: "-", BytesSent: "much"},
 	} {
 		if got, err := l.attempts(); err == nil {
