@@ -86,6 +86,12 @@ func (f *File) ask(e expression, variant string, figures Measures) (value any, o
 	}
 	for _, o := range e.operands {
 		operands = append(operands, o.say(e.over, read))
+		if nothing := o.nothing(e.over, read); nothing != "" && err == nil {
+			err = errors.New(nothing)
+		}
+	}
+	if err != nil {
+		return nil, operands, err
 	}
 	value, err = expr.Run(e.programs[variant], environment)
 	if err != nil {
@@ -94,18 +100,44 @@ func (f *File) ask(e expression, variant string, figures Measures) (value any, o
 	return value, operands, err
 }
 
-// say is what an operand was.
-func (o operand) say(over bool, read func(variant, phase, group string) ledger.Figures) string {
+// lookup gives figures that are there.
+type lookup = func(variant, phase, group string) ledger.Figures
+
+// figures are those that an operand is about, and its path from there on.
+func (o operand) figures(over bool, read lookup) (ledger.Figures, []string) {
 	path, variant := o.path, ""
 	if over {
 		variant, path = path[0], path[1:]
 	}
-	figures := read(variant, path[0], path[1])
+	return read(variant, path[0], path[1]), path[2:]
+}
+
+// nothing says why an operand has no value: a law that cannot tell, or how long requests took of which there was none. Both would be taken for
+// something, true here and false with a "!" before it: an nginx that fails everything would keep every bound on the latency.
+func (o operand) nothing(over bool, read lookup) string {
+	figures, path := o.figures(over, read)
+	if o.law != "" {
+		if judged := laws[o.law](figures, o.more); !judged.Tells {
+			return o.text + ": " + judged.Why
+		}
+		return ""
+	}
+	if len(path) == 2 && path[1] != "count" {
+		if l, ok := reflect.ValueOf(figures).Field(slices.Index(figureNames(reflect.TypeFor[ledger.Figures]()), path[0])).Interface().(ledger.Latency); ok && l.Count == 0 {
+			return o.text + " has no value: there was no such request"
+		}
+	}
+	return ""
+}
+
+// say is what an operand was.
+func (o operand) say(over bool, read lookup) string {
+	figures, path := o.figures(over, read)
 	if o.law != "" {
 		return o.text + ": " + laws[o.law](figures, o.more).Why
 	}
 	v := reflect.ValueOf(figures)
-	for _, name := range path[2:] {
+	for _, name := range path {
 		if v.Kind() == reflect.Struct {
 			v = v.Field(slices.Index(figureNames(v.Type()), name))
 			continue

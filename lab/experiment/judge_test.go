@@ -35,8 +35,8 @@ func experimentOf(t *testing.T, answer string, variants string, expect ...string
 func measured(variant, phase, name string) (ledger.Figures, bool) {
 	f := ledger.Figures{
 		Requests: 300, OK: 300, NginxAttempts: 300, Amplification: 1,
-		FirstAttempts: map[string]int{"whoami-1": 100, "whoami-2": 100, "whoami-3": 100},
-		Latency:       ledger.Latency{P99: 123456789 * time.Nanosecond, Max: 2 * time.Second},
+		FirstAttempts: map[string]int{"whoami-1": 20000, "whoami-2": 20000, "whoami-3": 20000},
+		Latency:       ledger.Latency{Count: 300, P99: 123456789 * time.Nanosecond, Max: 2 * time.Second},
 		Turn:          ledger.Turn{Upstream: true, Generations: 1, Workers: 2, Instances: 3, Spread: 0},
 	}
 	if phase == "during" && name == "http" {
@@ -140,6 +140,30 @@ func TestJudgeWhatCannotBeAsked(t *testing.T) {
 	}
 	got, err = f.Judge(measured)
 	if err == nil || !strings.Contains(err.Error(), "x.yaml:12:5: [1, 2][during.http.failed] == 1: ") || got[0].Err != "" || got[1].Held || got[1].Err == "" || strings.Contains(got[1].Err, "\n") {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// What says nothing is not true, and neither is its opposite.
+func TestJudgeWhatSaysNothing(t *testing.T) {
+	t.Parallel()
+	failing := func(string, string, string) (ledger.Figures, bool) {
+		return ledger.Figures{Requests: 300, Failed: 300, FailedAttempts: 300, Turn: ledger.Turn{Upstream: true, Instances: 3}}, true
+	}
+	for expect, want := range map[string]string{
+		`during.http.latency.p99 < duration("250ms")`: "during.http.latency.p99 has no value: there was no such request",
+		`during.http.latency.p99 > duration("250ms")`: "during.http.latency.p99 has no value: there was no such request",
+		`fair(run.http)`:                         "fair(run.http): cannot tell: 300 attempts failed",
+		`!fair(run.http)`:                        "fair(run.http): cannot tell: 300 attempts failed",
+		`not binomial(run.http, "whoami-1", .5)`: "cannot tell: 300 attempts failed",
+	} {
+		got, err := experimentOf(t, "-", "", expect).Judge(failing)
+		if err == nil || len(got) != 1 || got[0].Held || !strings.Contains(got[0].Err, want) {
+			t.Errorf("%s: %+v, %v", expect, got, err)
+		}
+	}
+	got, err := experimentOf(t, "-", "", "during.http.latency.count == 0").Judge(failing)
+	if err != nil || !got[0].Held {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
