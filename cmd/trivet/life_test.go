@@ -185,9 +185,15 @@ func TestNothingOutlivesAKilledTrivet(t *testing.T) {
 			}
 		}},
 		{"with an nginx that is stopped", func(t *testing.T, o *outside) {
-			if err := syscall.Kill(o.pid("nginx"), syscall.SIGSTOP); err != nil {
+			pid := o.pid("nginx")
+			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 				t.Fatal(err)
 			}
+			// The kernel wakes what has stopped when its parent dies, and not what is about to stop.
+			eventually(t, "nginx has stopped", func() bool {
+				text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+				return err == nil && strings.Contains(string(text), "(nginx) T ")
+			})
 		}},
 		{"in mid reload", func(t *testing.T, o *outside) {
 			if err := syscall.Kill(o.pid("nginx"), syscall.SIGHUP); err != nil {

@@ -1,10 +1,13 @@
 package trial
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -71,18 +74,18 @@ func do(ctx context.Context, a experiment.Action, name string, f *fleet.Fleet, d
 	case experiment.Kill:
 		return kill(ctx, p)
 	case experiment.Stop:
-		return p.Signal(syscall.SIGSTOP)
+		return stop(ctx, p, actionPatience)
 	case experiment.Cont:
 		return p.Signal(syscall.SIGCONT)
 	case experiment.Drain:
 		return drain(ctx, p, diary)
 	case experiment.Start:
-		return start(ctx, p, startPatience)
+		return start(ctx, p, actionPatience)
 	case experiment.Restart:
 		if err := drain(ctx, p, diary); err != nil {
 			return err
 		}
-		return start(ctx, p, startPatience)
+		return start(ctx, p, actionPatience)
 	}
 	return fmt.Errorf("no such action: %s", a.Verb)
 }
@@ -96,14 +99,52 @@ func drain(ctx context.Context, p *fleet.Process, diary *diary) error {
 	return err
 }
 
-// startPatience bounds the wait for an instance that was started. A drain bounds itself, and so does a reload.
-const startPatience = 30 * time.Second
+// actionPatience bounds the wait for an instance to serve, or to stand still. A drain bounds itself, and so does a reload.
+const actionPatience = 30 * time.Second
 
 // start returns when the process serves. One that never does must not keep the run from its end.
 func start(ctx context.Context, p *fleet.Process, patience time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it does not serve %v after its start", patience))
 	defer cancel()
 	return p.Start(ctx)
+}
+
+// stop returns when no thread of the process runs any more: on a busy machine the signal alone takes its time.
+func stop(ctx context.Context, p *fleet.Process, patience time.Duration) error {
+	pid := p.PID()
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("%s still runs %v after SIGSTOP", p.Name(), patience))
+	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !halted(pid) {
+		if p.PID() != pid {
+			return fmt.Errorf("%s ended when it was to be stopped", p.Name())
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// halted tells whether all threads of a process are stopped. Their state is what follows the last parenthesis, "12 (whoami) T 3 4".
+func halted(pid int) bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(threads) == 0 {
+		return false
+	}
+	for _, thread := range threads {
+		text, err := os.ReadFile(thread)
+		if err != nil || !strings.HasPrefix(string(text[bytes.LastIndexByte(text, ')')+1:]), " T") {
+			return false
+		}
+	}
+	return true
 }
 
 // kill returns when the process is gone, so that a start which follows is one. To kill what is down is no error.

@@ -245,8 +245,8 @@ func TestRecordsThatCannotBeWritten(t *testing.T) {
 	gone(t, s.Dir)
 }
 
-// An instance that is started and never serves fails its action, and does not hold up the run.
-func TestAStartWithoutEnd(t *testing.T) {
+// A stop returns when the instance stands still. One that is started and never serves fails its action, and does not hold up the run.
+func TestAStopAndAStartWithoutEnd(t *testing.T) {
 	t.Parallel()
 	s := setup(t, fmt.Sprintf(quiet, "1s", ""))
 	marker := filepath.Join(t.TempDir(), "again")
@@ -259,6 +259,17 @@ func TestAStartWithoutEnd(t *testing.T) {
 	}
 	defer f.Stop(context.Background())
 	p := f.Process("whoami-1")
+	if halted(p.PID()) || halted(-1) {
+		t.Error("what runs, or is nobody, is said to be stopped")
+	}
+	if err := stop(t.Context(), p, patience); err != nil || !halted(p.PID()) {
+		t.Errorf("got %v", err)
+	}
+	ended, end := context.WithCancelCause(t.Context())
+	end(errSignal)
+	if err := stop(ended, p, patience); err != nil { // It is stopped already.
+		t.Errorf("got %v", err)
+	}
 	if err := errors.Join(p.Stop(t.Context()), os.WriteFile(marker, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
