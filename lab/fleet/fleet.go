@@ -13,7 +13,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"runtime"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -265,7 +267,7 @@ func (f *Fleet) release() {
 // laboratory is cut short.
 func (f *Fleet) instancePlan(name string, observe func(Event)) plan {
 	r := recipe{
-		path: f.options.Whoami, args: f.instanceArgs(name), env: f.options.Env,
+		path: f.options.Whoami, args: f.instanceArgs(name), env: f.instanceEnv(),
 		log: f.LogFile(name), atEnd: syscall.SIGKILL,
 	}
 	return plan{
@@ -275,6 +277,16 @@ func (f *Fleet) instancePlan(name string, observe func(Event)) plan {
 		restart: !f.options.NoRestart,
 		observe: observe,
 	}
+}
+
+// instanceEnv is what an instance's environment has beside this process's. GOMAXPROCS is its share of the cores, as a CPU limit gives a
+// container: instances that each take themselves for the only one wake more threads than there are cores for. Who has set one keeps it.
+func (f *Fleet) instanceEnv() []string {
+	share := max(1, runtime.GOMAXPROCS(0)/f.options.Instances)
+	if os.Getenv("GOMAXPROCS") != "" {
+		return f.options.Env
+	}
+	return append([]string{"GOMAXPROCS=" + strconv.Itoa(share)}, f.options.Env...)
 }
 
 func (f *Fleet) instanceArgs(name string) []string {

@@ -3,11 +3,13 @@ package fleet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -426,5 +428,20 @@ func TestAnNginxThatListensElsewhere(t *testing.T) {
 	_, err := Start(ctx, o)
 	if !errors.Is(err, timeUp) || !strings.Contains(err.Error(), "nginx is not ready") || !strings.Contains(err.Error(), "site/http-listen.conf") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestInstancesShareTheCores(t *testing.T) {
+	t.Parallel()
+	f := begin(t, testOptions(t, 2))
+	for _, name := range f.Names() {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", f.Process(name).PID()))
+		want := fmt.Sprintf("GOMAXPROCS=%d", max(1, runtime.GOMAXPROCS(0)/2))
+		if set := os.Getenv("GOMAXPROCS"); set != "" {
+			want = "GOMAXPROCS=" + set
+		}
+		if err != nil || !slices.Contains(strings.Split(string(text), "\x00"), want) {
+			t.Errorf("%s: want %s in its environment: %v", name, want, err)
+		}
 	}
 }
