@@ -11,7 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build experiments balance test test-docker check fmt lint generate breaking fuzz nginx tools dist clean
+.PHONY: help up build experiments balance bench bench-sweep bench-smoke bench-doors bench-programs test test-docker check fmt lint generate breaking fuzz nginx tools dist clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -29,6 +29,26 @@ experiments: build nginx ## run all experiments, and write experiments/README.md
 
 balance: build nginx ## ten minutes: does the ledger balance at 2,000 requests a second, under kills and reloads, ten times of ten
 	for n in 1 2 3 4 5 6 7 8 9 10; do bin/trivet run experiments/stress/balance.yaml || exit; done
+
+bench: bench-programs ## ten minutes: measure side by side, and print one table of ratios (ARGS="--rows 2a" chooses; docs/performance.md)
+	@.cache/bench/bin/bench $(ARGS)
+
+bench-sweep: bench-programs ## compare the shipped nginx files with the best of a sweep over keepalive, workers and logging
+	@.cache/bench/bin/bench --json .cache/bench/sweep.json $(ARGS) sweep
+
+bench-smoke: bench-programs ## a minute: does all of bench work? It judges nothing
+	go -C bench vet ./...
+	go -C bench test -count=1 -timeout 2m ./...
+	.cache/bench/bin/bench --smoke --json .cache/bench/smoke.json
+	.cache/bench/bin/bench --smoke --json .cache/bench/smoke-sweep.json sweep
+
+bench-doors: ## time, bytes and allocations of a request at both doors, by go test -bench (BASE=revision compares, by benchstat)
+	@bench/doors $(BASE)
+
+# A module of its own: what whoami is compared with must not get into go.mod.
+bench-programs: build nginx
+	@bench/fetch
+	CGO_ENABLED=0 go -C bench build $(BUILD_FLAGS) -o ../.cache/bench/bin/ . ./bare
 
 dist: ## build static binaries for amd64 and arm64 into bin/
 	for arch in amd64 arm64; do \

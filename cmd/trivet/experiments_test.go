@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"trivet/lab/labtest"
 	"trivet/lab/ledger"
@@ -144,12 +145,18 @@ expect:
 // running starts `trivet run` of an experiment, and of what else is named.
 func running(t *testing.T, experiment string, more ...string) *outside {
 	t.Helper()
+	return runningTo(t, &words{to: t.Output()}, experiment, more...)
+}
+
+// runningTo is running with a stderr of its own.
+func runningTo(t *testing.T, stderr io.Writer, experiment string, more ...string) *outside {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "asked.yaml"), []byte(experiment), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	args := append([]string{"trivet", "run", "--nginx", labtest.Nginx(t).Path, "asked.yaml"}, more...)
-	return outsideOf(t, &exec.Cmd{Path: trivet(t), Args: args, Dir: dir, Stderr: &words{to: t.Output()}})
+	return outsideOf(t, &exec.Cmd{Path: trivet(t), Args: args, Dir: dir, Stderr: stderr})
 }
 
 // words keeps what it passes on.
@@ -306,6 +313,8 @@ func TestAnInterruptedRunSaysSoAndLeavesNothing(t *testing.T) {
 		t.Parallel()
 		o := running(t, asked)
 		o.untilLoaded(t)
+		news := regexp.MustCompile(`(?m)^trivet: asked, during, \d+\.\ds of 10m0\.3s:  http \d+ ok, \d+ failed.*  grpc \d+ ok, \d+ failed`)
+		eventually(t, "it tells how it gets on", func() bool { return news.MatchString(o.words()) })
 		o.signal(t, syscall.SIGINT)
 		said, status := o.end(t)
 		if status.ExitStatus() != 130 {
@@ -356,6 +365,68 @@ func TestAnInterruptedRunSaysSoAndLeavesNothing(t *testing.T) {
 			t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
 		}
 	})
+}
+
+// On a terminal one line changes, and never reaches the end of the terminal's line: what goes on in the next would stay there.
+func TestTheLineOnATerminalFits(t *testing.T) {
+	t.Parallel()
+	const columns = 40
+	outer, inner := terminal(t, columns)
+	o := runningTo(t, inner, asked)
+	inner.Close() // Else the outer end would not see that trivet has closed it.
+	shown := make(chan string)
+	go func() {
+		defer close(shown)
+		var all []byte
+		for part := make([]byte, 4096); ; {
+			n, err := outer.Read(part)
+			if err != nil { // EIO when nobody has the inner end any more.
+				return
+			}
+			all = append(all, part[:n]...)
+			shown <- string(all)
+		}
+	}()
+	last, stopped := "", false
+	for last = range shown {
+		if strings.Contains(last, "asked, during") && !stopped {
+			o.signal(t, syscall.SIGINT)
+			stopped = true
+		}
+	}
+	if _, status := o.end(t); status.ExitStatus() != 130 {
+		t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
+	}
+	lines := strings.Split(last, "\r\x1b[K")
+	if len(lines) < 3 {
+		t.Errorf("%q", lines)
+	}
+	for _, line := range lines[1:] {
+		if line, _, _ = strings.Cut(line, "\r"); len(line) >= columns {
+			t.Errorf("%d characters: %q", len(line), line)
+		}
+	}
+}
+
+// terminal makes one, and returns both its ends.
+func terminal(t *testing.T, columns uint16) (outer, inner *os.File) {
+	t.Helper()
+	outer, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { outer.Close() })
+	fd := int(outer.Fd())
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err := errors.Join(err, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0),
+		unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns})); err != nil {
+		t.Fatal(err)
+	}
+	if inner, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { inner.Close() })
+	return outer, inner
 }
 
 func TestNothingOutlivesAKilledRun(t *testing.T) {
