@@ -124,6 +124,9 @@ func (m schemaMaker) structure(t reflect.Type) *jsonschema.Schema {
 		key := field.Tag.Get("yaml")
 		p := m.of(field.Type, field.Tag)
 		p.Description = m.comments[t.Name()+"."+field.Name]
+		if field.Type == reflect.TypeFor[rateKeys]() || field.Type == reflect.TypeFor[targets]() {
+			p.Description += " " + m.comments[field.Type.Name()] // How it is written.
+		}
 		if field.Type == reflect.TypeFor[time.Duration]() && field.Tag.Get("least") != "" {
 			p.Description += fmt.Sprintf(" From %s to %s.", field.Tag.Get("least"), field.Tag.Get("most"))
 		}
