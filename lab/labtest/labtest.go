@@ -3,10 +3,14 @@ package labtest
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"trivet/nginx"
@@ -40,6 +44,18 @@ func root(t testing.TB) string {
 		}
 		dir = filepath.Dir(dir)
 	}
+}
+
+// Generate makes a test binary the load generator when it was started as one, with load as its only argument: it calls serve, which is
+// load.Serve, and ends. For TestMain.
+func Generate(serve func(context.Context, io.Reader, io.Writer) int) {
+	if len(os.Args) != 2 || os.Args[1] != "load" {
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	code := serve(ctx, os.Stdin, os.Stderr)
+	stop()
+	os.Exit(code)
 }
 
 // WithWhoami builds the instances' program into a folder that is gone afterwards, and runs tests with its path; for

@@ -3,16 +3,13 @@ package load
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -23,11 +20,7 @@ var whoami string // the instances' program, built once
 
 // The test binary is also the generator, and a parent of one.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == "load" {
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		defer stop()
-		os.Exit(Serve(ctx, os.Stdin, os.Stderr))
-	}
+	labtest.Generate(Serve)
 	if len(os.Args) == 2 && os.Args[1] == "parent" {
 		os.Exit(parent())
 	}

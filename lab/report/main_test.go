@@ -1,14 +1,11 @@
 package report
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,11 +21,7 @@ var whoami string // the instances' program, built once
 
 // The test binary is also the generator.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == "load" {
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		defer stop()
-		os.Exit(load.Serve(ctx, os.Stdin, os.Stderr))
-	}
+	labtest.Generate(load.Serve)
 	os.Exit(labtest.WithWhoami(func(path string) int {
 		whoami = path
 		if err := os.Setenv("GORACE", proctest.QuickExit); err != nil {

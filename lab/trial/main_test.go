@@ -2,12 +2,10 @@ package trial
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -28,11 +26,7 @@ var whoami string // the instances' program, built once
 // The test binary is also the generator. The environment is that of somebody whose own instances are set up in another way: it must make
 // no difference.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == "load" {
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		defer stop()
-		os.Exit(load.Serve(ctx, os.Stdin, os.Stderr))
-	}
+	labtest.Generate(load.Serve)
 	os.Exit(labtest.WithWhoami(func(path string) int {
 		whoami = path
 		for name, value := range map[string]string{
