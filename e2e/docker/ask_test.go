@@ -115,16 +115,30 @@ type callers struct {
 	done   sync.WaitGroup
 	mutex  sync.Mutex
 	asked  int
-	failed []string
+	failed []failure
 	seen   map[string]int
 }
 
-// load starts four callers. None of their GETs may fail until the returned one is ended.
+// failure is a GET that failed.
+type failure struct {
+	at  time.Time
+	id  string // X-Request-Id, if nginx answered
+	err error
+}
+
+func (f failure) String() string {
+	return f.at.Format(time.StampMilli) + " " + f.id + " " + f.err.Error()
+}
+
+// callersAtOnce is how many GETs are under way at most.
+const callersAtOnce = 4
+
+// load starts the callers.
 func load(t *testing.T) *callers {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	c := &callers{stop: stop, seen: map[string]int{}}
-	for range 4 {
+	for range callersAtOnce {
 		c.done.Go(func() {
 			tick := time.NewTicker(10 * time.Millisecond)
 			defer tick.Stop()
@@ -149,7 +163,7 @@ func (c *callers) count(a answer, err error) {
 	defer c.mutex.Unlock()
 	c.asked++
 	if err != nil {
-		c.failed = append(c.failed, time.Now().Format(time.StampMilli)+" "+err.Error())
+		c.failed = append(c.failed, failure{time.Now(), a.header.Get("X-Request-Id"), err})
 		return
 	}
 	c.seen[a.Instance]++
@@ -162,13 +176,22 @@ func (c *callers) answers(instance string) int {
 	return c.seen[instance]
 }
 
-// lossless ends the callers, and fails if a GET failed, or none was made.
-func (c *callers) lossless(t *testing.T) {
+// end ends the callers, and returns what failed. It is an error if no GET was made.
+func (c *callers) end(t *testing.T) []failure {
 	t.Helper()
 	c.stop()
 	c.done.Wait()
 	t.Logf("%d GETs, %d failed", c.asked, len(c.failed))
-	if len(c.failed) > 0 || c.asked == 0 {
-		t.Errorf("of %d GETs failed %d, like %q", c.asked, len(c.failed), c.failed[:min(3, len(c.failed))])
+	if c.asked == 0 {
+		t.Error("no GET was made")
+	}
+	return c.failed
+}
+
+// lossless ends the callers, and fails if a GET failed.
+func (c *callers) lossless(t *testing.T) {
+	t.Helper()
+	if failed := c.end(t); len(failed) > 0 {
+		t.Errorf("of %d GETs failed %d, like %v", c.asked, len(failed), failed[:min(3, len(failed))])
 	}
 }
