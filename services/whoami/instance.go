@@ -56,7 +56,7 @@ func listen(ctx context.Context, c Config) (rest, rpc net.Listener, err error) {
 	rest, restErr := lc.Listen(ctx, "tcp", c.HTTPAddr())
 	rpc, rpcErr := lc.Listen(ctx, "tcp", c.GRPCAddr())
 	if restErr == nil && rpcErr == nil {
-		return rest, rpc, nil
+		return briefly(rest), briefly(rpc), nil
 	}
 	for _, l := range []net.Listener{rest, rpc} {
 		if l != nil {
