@@ -3,7 +3,7 @@ package whoami
 import (
 	"context"
 	"errors"
-	"runtime"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -23,6 +23,9 @@ import (
 // grpc-go takes, and what HTTP/2 begins with, so that no frame has to say it.
 const window = 65535
 
+// workers is how many goroutines wait for calls. As many as nginx has calls under way in a busy moment: each costs its stack, 8 KB.
+const workers = 64
+
 // grpcServer is the gRPC door: the service, its health and, if asked for, reflection.
 func (d *door) grpcServer(service whoamiv1.WhoAmIServiceServer, healthy *health.Server, reflect bool) *grpc.Server {
 	server := watched{d, grpc.NewServer(
@@ -31,7 +34,7 @@ func (d *door) grpcServer(service whoamiv1.WhoAmIServiceServer, healthy *health.
 		grpc.StaticStreamWindowSize(window),
 		grpc.StaticConnWindowSize(window),
 		// Calls run on goroutines that are there, with stacks that have grown. All busy: on one of their own, as without.
-		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))),
+		grpc.NumStreamWorkers(workers),
 		grpc.StreamInterceptor(d.stream),
 		// Without it an unknown method never reaches an interceptor, and its answer would name no instance.
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
@@ -126,6 +129,8 @@ func (d *door) observe(ctx context.Context, c call, method string) func(*error) 
 		}
 		code := status.Code(*err)
 		complete(code.String())
-		d.log.Debug("call", "protocol", c.protocol, "method", method, "code", code, "id", c.id, "took_us", time.Since(began).Microseconds())
+		if d.log.Enabled(ctx, slog.LevelDebug) { // Else the arguments would be allocated for nothing.
+			d.log.Debug("call", "protocol", c.protocol, "method", method, "code", code, "id", c.id, "took_us", time.Since(began).Microseconds())
+		}
 	}
 }

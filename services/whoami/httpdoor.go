@@ -65,7 +65,9 @@ func (d *door) middleware(next http.Handler) http.Handler {
 			p := recover()
 			broken := p != nil && !answer.failed()
 			complete(strconv.Itoa(answer.status))
-			d.log.Debug("call", "protocol", c.protocol, "method", method, "status", answer.status, "id", c.id, "took_us", time.Since(began).Microseconds())
+			if d.log.Enabled(r.Context(), slog.LevelDebug) {
+				d.log.Debug("call", "protocol", c.protocol, "method", method, "status", answer.status, "id", c.id, "took_us", time.Since(began).Microseconds())
+			}
 			if p != nil {
 				d.panicked(p, c, method)
 			}
