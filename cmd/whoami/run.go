@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -24,6 +25,11 @@ const (
 	failed = 1
 	misuse = 2
 )
+
+// gcPercent is how much garbage may gather before it is collected, in percent of what is in use, unless the environment's GOGC says
+// otherwise. An instance has some two megabytes in use, so that with Go's 100 a busy one collects every few hundred calls, each time
+// looking through every goroutine; this much makes it a quarter as often, and some ten megabytes more.
+const gcPercent = 400
 
 // run is the whole command; it returns the exit code. Data goes to stdout, words to stderr.
 func run(ctx context.Context, args []string, environ envconfig.Lookuper, stdout, stderr io.Writer) int {
@@ -51,6 +57,9 @@ func run(ctx context.Context, args []string, environ envconfig.Lookuper, stdout,
 		return done
 	case "health":
 		return health(ctx, config, stdout, stderr)
+	}
+	if _, given := environ.Lookup("GOGC"); !given {
+		debug.SetGCPercent(gcPercent)
 	}
 	if err := whoami.Run(ctx, config, logger(config, stderr)); err != nil {
 		complain(stderr, err)
