@@ -13,10 +13,12 @@ const (
 	protocolGRPC protocol = "grpc"
 )
 
-// Headers (metadata in gRPC) that every answer carries.
+// Headers that every answer carries, as HTTP writes them, and the same as metadata of gRPC.
 const (
 	instanceHeader  = "X-Instance"
+	instanceKey     = "x-instance"
 	requestIDHeader = "X-Request-Id"
+	requestIDKey    = "x-request-id"
 )
 
 // A call is what a door knows of a request, whichever door it is.

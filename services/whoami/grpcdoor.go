@@ -101,11 +101,11 @@ func (d *door) stream(service any, stream grpc.ServerStream, info *grpc.StreamSe
 
 // arriving names a call and puts it into its context.
 func arriving(ctx context.Context) (context.Context, call) {
-	c := call{requestID(first(ctx, requestIDHeader)), protocolGRPC}
+	c := call{requestID(first(ctx, requestIDKey)), protocolGRPC}
 	return withCall(ctx, c), c
 }
 
-// first is the first value of the caller's metadata under key; the case of key counts for nothing.
+// first is the first value of the caller's metadata under key. Keys in lower case are found at once, others by looking at all there are.
 func first(ctx context.Context, key string) string {
 	if values := metadata.ValueFromIncomingContext(ctx, key); len(values) > 0 {
 		return values[0]
@@ -114,14 +114,18 @@ func first(ctx context.Context, key string) string {
 }
 
 func (d *door) headers(c call) metadata.MD {
-	return metadata.Pairs(instanceHeader, d.instance, requestIDHeader, c.id)
+	return metadata.MD{instanceKey: {d.instance}, requestIDKey: {c.id}}
 }
 
 // observe records the arrival of a call. The function returned must be deferred: it turns a panic into INTERNAL, and
 // records and logs the end.
 func (d *door) observe(ctx context.Context, c call, method string) func(*error) {
 	began := time.Now()
-	complete := d.records.arrive(c, method, first(ctx, "grpc-previous-rpc-attempts"))
+	attempts := ""
+	if d.records != nil { // Mostly there is none, and looking for it takes as long as all there are.
+		attempts = first(ctx, "grpc-previous-rpc-attempts")
+	}
+	complete := d.records.arrive(c, method, attempts)
 	return func(err *error) {
 		if p := recover(); p != nil {
 			d.panicked(p, c, method)
