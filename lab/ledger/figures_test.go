@@ -123,12 +123,12 @@ func TestRecovery(t *testing.T) {
 	during(2100, load.OK, 2)
 	during(1800, load.OK, 1)
 	during(900, load.AtClient, 0)
-	// Second 3 is fair by a hair (3, 4 and 3 of 10: 90 % of a third are 3), second 4 is not by a hair (4, 4 and 3 of 11), from 5 on it is;
+	// Second 3 is fair by a hair (3, 4 and 3 of 10: 90 % of a third are 3), second 4 is not by a hair (5, 4 and 3 of 12), from 5 on it is;
 	// the half second at the end, all of one instance, does not count.
 	for i, instance := range []int{1, 2, 3, 1, 2, 3, 1, 2, 3, 2} {
 		during(3000+i, load.OK, instance)
 	}
-	for i, instance := range []int{1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2} {
+	for i, instance := range []int{1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 1} {
 		during(4000+i, load.OK, instance)
 	}
 	for i, instance := range []int{1, 2, 3, 1, 2, 3} {
@@ -146,8 +146,33 @@ func TestRecovery(t *testing.T) {
 	if got := p.figures("").Recovery; !got.Failed || got.FirstFailure != ms(1200) || got.LastFailure != ms(2700) || got.FirstSuccess != ms(2800) || got.FairAgain != ms(6000) || !got.FairAtEnd {
 		t.Errorf("%+v", got)
 	}
-	if got := p.figures("before").Recovery; got.Failed || got.Recovered || got.FirstFailure != 0 || got.FairAtEnd {
-		t.Errorf("one answer in a second is not fair: %+v", got)
+	if got := p.figures("before").Recovery; got.Failed || got.Recovered || got.FirstFailure != 0 || !got.FairAtEnd {
+		t.Errorf("one answer in a second is one turn: %+v", got)
+	}
+}
+
+// Exact turns are fair at any rate; without one of the instances they are not, once there was a turn for each.
+func TestExactTurnsAreFair(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{3, 5} {
+		var names []string
+		for i := range n {
+			names = append(names, fmt.Sprint("whoami-", i+1))
+		}
+		for rate := 1; rate <= 60; rate++ {
+			turns, without := newCourse(4*time.Second), newCourse(4*time.Second)
+			for i := range 4 * rate {
+				at := (2*time.Duration(i) + 1) * time.Second / time.Duration(2*rate)
+				turns.request(at, load.OK, names[i%n])
+				without.request(at, load.OK, names[i%(n-1)])
+			}
+			if r := turns.recovery(names); !r.FairAtEnd || r.FairAgain != 0 {
+				t.Errorf("%d answers a second of %d instances: %+v", rate, n, r)
+			}
+			if r := without.recovery(names); rate > n && r.FairAtEnd {
+				t.Errorf("%d answers a second of %d instances, one of which gives none: %+v", rate, n, r)
+			}
+		}
 	}
 }
 
