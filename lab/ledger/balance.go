@@ -17,6 +17,8 @@ const MostBreaches = 100
 //  3. An attempt of nginx's with a response header has exactly one arrival at that instance; one for which nothing was sent has none; one
 //     for which something was sent and no header came has none or one.
 //  4. Each arrival belongs to an attempt of nginx's.
+//  5. The answer that the client tells of is one that a line of nginx's tells of: from the same instance, or from nginx, with the same status.
+//  6. Each whole answer that nginx got from an instance has a completion there, with the same status, unless the instance was killed.
 type Breach struct {
 	Rule      int    `json:"rule"`
 	ID        string `json:"id"`

@@ -39,6 +39,7 @@ type Book struct {
 	tallies []*tally
 	whole   []*course // of each load, over all phases
 	diary   diary
+	killed  map[process]bool // lives of instances that ended without a word
 
 	breaches breaches
 	keep     int // settled entries
@@ -56,6 +57,12 @@ func (d door) String() string {
 	return d.instance + " (HTTP)"
 }
 
+// A process is one life of an instance.
+type process struct {
+	instance string
+	pid      int
+}
+
 // A stream is what is left of the requests of one load that have been dropped.
 type stream struct {
 	recorded ids // those with a client record
@@ -66,7 +73,7 @@ type stream struct {
 func NewBook(s Scene) *Book {
 	b := &Book{
 		scene: s, seed: strconv.FormatUint(s.Seed, 10) + ".", byAddr: make(map[string]int32), byName: make(map[door]int32), entries: make(map[key]*entry),
-		streams: make([]stream, len(s.Loads)), diary: newDiary(s), keep: settledKept, room: mostOpen,
+		streams: make([]stream, len(s.Loads)), diary: newDiary(s), killed: make(map[process]bool), keep: settledKept, room: mostOpen,
 	}
 	for _, i := range s.Instances {
 		b.byAddr[i.HTTP] = b.door(i.Name, load.HTTP)
@@ -161,6 +168,7 @@ func (b *Book) Client(r load.Record) error {
 	}
 	if e.clients++; e.clients == 1 {
 		e.attempts, e.own, e.outcome, e.planned = r.Attempts, r.Own, r.Outcome, b.moment(r)
+		e.got = b.got(k, r)
 	}
 	b.settle(k, e)
 	return nil
@@ -197,6 +205,7 @@ func (b *Book) Nginx(l NginxLine) error {
 		}
 		e.upstream = append(e.upstream, w)
 	}
+	e.answers = append(e.answers, answerOf(l, attempts, int32(len(e.upstream)-1)))
 	b.settle(k, e)
 	return nil
 }
@@ -222,6 +231,7 @@ func (b *Book) Call(c Call) error {
 		at.arrived++
 	} else {
 		at.complete++
+		at.code = c.Code
 	}
 	b.settle(k, e)
 	return nil
@@ -260,7 +270,15 @@ func (b *Book) settle(k key, e *entry) {
 }
 
 // Event takes an event of the laboratory's.
-func (b *Book) Event(e Event) { b.diary.take(e) }
+func (b *Book) Event(e Event) {
+	if e.Event == ProcessIs && (e.Kind == died || e.Kind == stopped && e.Exit != wellDone) {
+		b.killed[process{e.Name, e.PID}] = true
+	}
+	b.diary.take(e)
+}
+
+// wellDone is how an instance ends that has drained.
+const wellDone = "exit code 0"
 
 // Ending is the event that the run ended with: Ended, Broke or Interrupted; none if there was no such event yet.
 func (b *Book) Ending() Event { return b.diary.ending }
@@ -271,7 +289,7 @@ func (b *Book) Settle() Balance {
 		if e.clients > 0 && k.stream != foreign {
 			b.countPath(int(k.stream), e)
 		}
-		for _, breach := range e.faults(k, b.doors) {
+		for _, breach := range e.faults(k, b.doors, b.cut) {
 			breach.ID = b.id(k)
 			e.said(&breach, b.doors)
 			b.breaches.add(k, breach)

@@ -110,7 +110,7 @@ var corruptions = []corruption{
 	{"a second line of nginx's", again("nginx", same), []int{2, 3}},
 	{"a second line that asked nobody", again("nginx", func(r any) any {
 		l := r.(NginxLine)
-		l.Addr, l.HeaderTime, l.BytesSent = "", "", ""
+		l.Addr, l.AddrStatus, l.HeaderTime, l.BytesSent = "", "", "", ""
 		return l
 	}), []int{2}},
 	{"the instance's records are lost", drop(Arrival, Completion), []int{3}},

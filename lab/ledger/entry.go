@@ -24,9 +24,11 @@ type entry struct {
 	attempts int      // the client's
 	own      []string // and its reasons
 	outcome  string
+	got      got
 
 	lines    int
-	upstream []where // nginx's attempts, of all lines
+	upstream []where  // nginx's attempts, of all lines
+	answers  []answer // a line each
 
 	calls  []call
 	queued bool // stands in the book's queue of what can be dropped
@@ -55,6 +57,7 @@ type call struct {
 	number   uint64
 	arrived  int // arrival lines
 	complete int // completion lines
+	code     string
 }
 
 // seen counts arrivals and attempts at one door.
@@ -111,11 +114,11 @@ func (e *entry) definite() bool {
 			return false
 		}
 	}
-	return e.outcome == load.AtClient || e.outcome == load.NotStarted || e.attempts > 0
+	return (e.outcome == load.AtClient || e.outcome == load.NotStarted || e.attempts > 0) && e.sameAnswer() && e.missing(nil) == ""
 }
 
 // faults are the rules that an entry breaks when nothing more can come, each with what is wrong.
-func (e *entry) faults(k key, doors []door) []Breach {
+func (e *entry) faults(k key, doors []door, cut func(call) bool) []Breach {
 	var all []Breach
 	fault := func(rule int, what string, args ...any) {
 		all = append(all, Breach{Rule: rule, What: fmt.Sprintf(what, args...)})
@@ -145,6 +148,9 @@ func (e *entry) faults(k key, doors []door) []Breach {
 		case c.arrived > 1 || c.complete > 1:
 			fault(3, "%s recorded call %d more than once", doors[c.door], c.number)
 		}
+	}
+	if len(all) == 0 { // Else the answers differ because of that.
+		e.faultsOfAnswers(fault, doors, cut)
 	}
 	return all
 }
@@ -187,7 +193,7 @@ func (e *entry) faultsOfClient(fault func(int, string, ...any)) {
 func (e *entry) said(b *Breach, doors []door) {
 	b.Client = "no record"
 	if e.clients > 0 {
-		b.Client = fmt.Sprintf("%s, %s", count(e.attempts, "attempt"), e.outcome)
+		b.Client = fmt.Sprintf("%s, %s%s", count(e.attempts, "attempt"), e.outcome, e.got.words(doors))
 		if len(e.own) > 0 {
 			b.Client += fmt.Sprintf("; %d perhaps unseen by nginx (%s)", len(e.own), strings.Join(e.own, ", "))
 		}
@@ -203,10 +209,10 @@ func (e *entry) said(b *Breach, doors []door) {
 		}
 		tried = append(tried, name+" ("+words[w.fate]+")")
 	}
-	b.Nginx = strings.Join(append([]string{count(e.lines, "line")}, tried...), ", ")
+	b.Nginx = strings.Join(slices.Concat([]string{count(e.lines, "line")}, tried, e.words()), ", ")
 	var calls []string
 	for _, c := range e.calls {
-		end := ", completed"
+		end := strings.TrimSpace(", completed " + c.code)
 		if c.complete == 0 {
 			end = ", not completed"
 		}

@@ -32,7 +32,7 @@ func stage(n int) Scene {
 	s := Scene{
 		V: SceneVersion, Seed: 11, Begin: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), Workers: 2,
 		Phases: []Phase{{"before", 3500 * time.Millisecond}, {"during", 4 * time.Second}, {"after", 3 * time.Second}},
-		Loads:  []Load{{"web", load.HTTP, n}, {"calls", load.GRPC, n}, {"more", load.HTTP, n}},
+		Loads:  []Load{{Name: "web", Protocol: load.HTTP, Planned: n}, {Name: "calls", Protocol: load.GRPC, Planned: n}, {Name: "more", Protocol: load.HTTP, Planned: n}},
 	}
 	for i := range 3 {
 		s.Instances = append(s.Instances, Instance{fmt.Sprint("whoami-", i+1), fmt.Sprint("127.0.0.1:", 8001+i), fmt.Sprint("127.0.0.1:", 9001+i)})
@@ -63,7 +63,7 @@ func lawful(seed uint64, n int) history {
 	at(0, Event{Event: PhaseBegan, Phase: "before"})
 	at(3500*time.Millisecond, Event{Event: PhaseBegan, Phase: "during"})
 	at(3501*time.Millisecond, Event{Event: ActionBegan, Phase: "during", Verb: "kill", Target: "whoami-2"})
-	at(3502*time.Millisecond, Event{Event: ProcessIs, Kind: "died", Name: "whoami-2", Exit: "signal SIGKILL"})
+	at(3502*time.Millisecond, Event{Event: ProcessIs, Kind: "died", Name: "whoami-2", PID: 101, Exit: "signal SIGKILL"})
 	at(3503*time.Millisecond, Event{Event: ActionDone, Phase: "during", Verb: "kill", Target: "whoami-2"})
 	at(3504*time.Millisecond, Event{Event: ActionBegan, Phase: "during", Verb: "reload", Target: "nginx"})
 	at(3600*time.Millisecond, Event{Event: ActionDone, Phase: "during", Verb: "reload", Target: "nginx"})
@@ -78,7 +78,7 @@ func (h *teller) own() {
 	for i := range 5 {
 		at := h.Begin.Add(-time.Duration(i) * time.Millisecond)
 		h.said = append(h.said, said{at, Call{V: 1, Event: Arrival, Time: at, Instance: "whoami-1", PID: 1, Call: h.number(), ID: OwnID + "fleet", Protocol: load.HTTP}},
-			said{at, h.line(OwnID+"fleet", at, part{0, answered})})
+			said{at, h.line(OwnID+"fleet", at, "200", part{0, answered})})
 	}
 }
 
@@ -90,31 +90,58 @@ type part struct {
 	fate     fate
 }
 
-// line is a line of nginx's.
-func (h *teller) line(id string, at time.Time, parts ...part) NginxLine {
+// line is a line of nginx's, whose answer has that code; each pass begins anew.
+func (h *teller) line(id string, at time.Time, code string, parts ...part) NginxLine {
 	l := NginxLine{V: 1, ID: id, End: float64(at.UnixMilli()) / 1000}
-	var addrs, headers, sent []string
+	l.answer(strings.Contains(id, ".grpc."), code)
+	var addrs, headers, sent, status []string
 	for _, p := range parts {
 		addr := h.Instances[p.instance].HTTP
 		if strings.Contains(id, ".grpc.") {
 			addr = h.Instances[p.instance].GRPC
 		}
-		header, bytes := "-", "0"
+		header, bytes, came := "-", "0", "502"
 		switch p.fate {
 		case doubtful:
 			bytes = "254"
 		case answered:
-			header, bytes = "0.001", "254"
+			header, bytes, came = "0.001", "254", l.Status
 		case expired:
-			header, bytes, l.HeaderStatus = "0.001", "254", "4"
+			header, bytes, came, l.HeaderStatus = "0.001", "254", "200", "4"
 		case noLive:
 			addr = "whoami_group"
 		}
 		addrs, headers, sent = append(addrs, addr), append(headers, header), append(sent, bytes)
+		status = append(status, came)
 	}
 	separator := []string{", ", " : "}[h.IntN(2)]
-	l.Addr, l.HeaderTime, l.BytesSent = strings.Join(addrs, separator), strings.Join(headers, separator), strings.Join(sent, separator)
+	for _, list := range []struct {
+		to   *string
+		from []string
+	}{{&l.Addr, addrs}, {&l.HeaderTime, headers}, {&l.BytesSent, sent}, {&l.AddrStatus, status}} {
+		*list.to = strings.Join(list.from, separator)
+	}
 	return l
+}
+
+// answer fills in what was answered: an instance's answer unless nginx made the error itself.
+func (l *NginxLine) answer(grpc bool, code string) {
+	l.Status = code
+	if !grpc {
+		return
+	}
+	switch l.Status = "200"; code {
+	case "":
+		l.Status = callerLeft
+	case "OK":
+		l.Trailer = "0"
+	case "Internal":
+		l.Trailer = "13"
+	case "Unavailable":
+		l.HeaderStatus = "14"
+	case "ResourceExhausted":
+		l.HeaderStatus = "8"
+	}
 }
 
 // request makes up one request and what all say of it.
@@ -122,7 +149,7 @@ func (h *teller) request(stream, n int, planned time.Duration) {
 	l := h.Loads[stream]
 	r := load.Record{
 		V: load.RecordVersion, ID: fmt.Sprintf("%d.%s.%d.%d", h.Seed, l.Protocol, stream, n), Stream: stream, Protocol: l.Protocol,
-		Planned: h.Begin.Add(planned), Late: h.Int64N(900), Outcome: load.OK, Code: "200", Attempts: 1,
+		Planned: h.Begin.Add(planned), Late: h.Int64N(900), Outcome: load.OK, Code: code(l.Protocol, "200"), Attempts: 1,
 	}
 	r.Service = 1000 + h.Int64N(9000)
 	key := [2]int{stream, h.phaseAt(planned)}
@@ -131,15 +158,13 @@ func (h *teller) request(stream, n int, planned time.Duration) {
 		f.FirstAttempts = make(map[string]int)
 	}
 	at, before := r.Planned, f.Executions
-	for _, parts := range h.plot(&r) {
-		if len(parts) > 0 && parts[0].fate != noLive {
-			f.FirstAttempts[h.Instances[parts[0].instance].Name]++
-		}
+	lines := h.plot(&r)
+	for i, parts := range lines {
 		for _, p := range parts {
 			at = at.Add(time.Duration(h.IntN(1000)) * time.Microsecond)
-			h.execute(r.ID, at, p, &f)
+			h.execute(&r, at, p, &f)
 		}
-		h.said = append(h.said, said{at, h.line(r.ID, at, parts...)})
+		h.said = append(h.said, said{at, h.tell(&r, at, parts, i == len(lines)-1, &f)})
 	}
 	if r.Outcome == load.NotStarted {
 		r.Late, r.Service = 0, 0
@@ -164,62 +189,126 @@ func (h *teller) request(stream, n int, planned time.Duration) {
 	h.want[key] = f
 }
 
+// code is that of HTTP, or gRPC's for the same.
+func code(protocol, http string) string {
+	if protocol == load.HTTP {
+		return http
+	}
+	return map[string]string{"200": "OK", "500": "Internal", "502": "Unavailable", "429": "ResourceExhausted"}[http]
+}
+
+// tell is a line of nginx's about an attempt of the client's: what the client got, if it is the last.
+func (h *teller) tell(r *load.Record, at time.Time, parts []part, last bool, f *Figures) NginxLine {
+	failed := len(parts) == 0 || parts[len(parts)-1].fate != answered && parts[len(parts)-1].fate != expired
+	answer := r.Code
+	switch {
+	case !last, failed && r.Outcome != load.ByNginx:
+		answer = code(r.Protocol, "502")
+	case r.Outcome == load.AtClient:
+		answer = map[string]string{load.HTTP: callerLeft}[r.Protocol]
+	}
+	l := h.line(r.ID, at, answer, parts...)
+	if failed && h.IntN(4) > 0 || failed && (!last || r.Outcome == load.ByNginx) {
+		l.Error = "502"
+	}
+	begins := true
+	for _, p := range parts {
+		if begins && p.fate != noLive {
+			f.FirstAttempts[h.Instances[p.instance].Name]++
+		}
+		begins = false
+	}
+	return l
+}
+
 // plot makes up how a request went, and says it in the client's record: a line of nginx's each.
 func (h *teller) plot(r *load.Record) [][]part {
 	a, b, c := h.IntN(3), h.IntN(3), h.IntN(3)
-	own := func(outcome, reason string, attempts int, reasons ...string) {
-		r.Outcome, r.Reason, r.Attempts, r.Own, r.Code = outcome, reason, attempts, reasons, ""
+	own := func(reason string, attempts int, reasons ...string) {
+		r.Outcome, r.Reason, r.Attempts, r.Own, r.Code, r.Instance = load.AtClient, reason, attempts, reasons, "", ""
+		if r.Protocol == load.GRPC {
+			r.Code = map[string]string{load.Deadline: "DeadlineExceeded", load.Reset: "Internal"}[reason]
+		}
 	}
 	ok := part{c, answered}
+	r.Instance = h.Instances[c].Name
 	if h.IntN(3) > 0 {
-		r.Instance = h.Instances[c].Name
 		return [][]part{{ok}}
 	}
-	switch h.IntN(12) {
+	switch h.IntN(14) {
 	case 0:
-		own(load.NotStarted, load.TooMany, 0)
+		own(load.TooMany, 0)
+		r.Outcome, r.Code = load.NotStarted, ""
 		return nil
 	case 1: // The next instance, of one that refused.
 		return [][]part{{{a, unsent}, ok}}
 	case 2: // And of one that was killed.
 		return [][]part{{{a, doubtful}, {b, unsent}, ok}}
 	case 3:
-		r.Outcome, r.Code = load.ByNginx, "502"
+		r.Outcome, r.Code, r.Instance = load.ByNginx, code(r.Protocol, "502"), ""
 		return [][]part{{{a, noLive}}}
 	case 4: // The client's own retry.
 		r.Attempts = 2
 		return [][]part{{{a, doubtful}}, {ok}}
 	case 5:
-		own(load.AtClient, load.Deadline, 1, load.Deadline)
+		own(load.Deadline, 1, load.Deadline)
 		return nil
 	case 6:
-		own(load.AtClient, load.Deadline, 1, load.Deadline)
+		own(load.Deadline, 1, load.Deadline)
 		return [][]part{{{a, doubtful}}}
 	case 7: // A silent replay, or a transparent retry.
-		own(load.OK, "", 2, load.Lost)
+		r.Attempts, r.Own = 2, []string{load.Lost}
 		return [][]part{{ok}}
 	case 8:
-		own(load.AtClient, load.Deadline, 3, load.Deadline)
+		own(load.Deadline, 3, load.Deadline)
 		return [][]part{{{a, doubtful}}, {{b, unsent}, {a, doubtful}}}
 	case 9: // nginx asks nobody.
-		r.Outcome, r.Code = load.ByNginx, "429"
+		r.Outcome, r.Code, r.Instance = load.ByNginx, code(r.Protocol, "429"), ""
 		return [][]part{{}}
 	case 10:
-		r.Outcome, r.Code, r.Instance = load.ByInstance, "DeadlineExceeded", h.Instances[a].Name
-		return [][]part{{{a, expired}}}
+		return h.expire(r, part{a, expired})
+	case 11:
+		r.Outcome, r.Code = load.ByInstance, code(r.Protocol, "500")
+		return [][]part{{ok}}
+	case 12: // The error came before the request was written: what it is stands in nginx's line alone.
+		if r.Protocol == load.GRPC {
+			r.Outcome, r.Code, r.Instance, r.Attempts = load.ByNginx, "Unknown", "", 2
+			return [][]part{{{a, unsent}}, {{a, unsent}}}
+		}
+		return [][]part{{ok}}
 	default:
-		own(load.AtClient, load.Reset, 1, load.Reset)
+		own(load.Reset, 1, load.Reset)
 		return [][]part{{ok}}
 	}
 }
 
-// execute makes up the instance's records of an attempt.
-func (h *teller) execute(id string, at time.Time, p part, f *Figures) {
-	arrives, ends := p.fate == answered, p.fate == answered
-	if p.fate == doubtful || p.fate == expired {
-		arrives = h.IntN(2) == 0
-		ends = arrives && h.IntN(2) == 0
+// expire is a deadline in the headers: over gRPC of a handler, or of grpc-go, which does not name the instance; execute tells which.
+func (h *teller) expire(r *load.Record, p part) [][]part {
+	if r.Protocol == load.HTTP {
+		r.Instance = h.Instances[p.instance].Name
+		return [][]part{{{p.instance, answered}}}
 	}
+	r.Outcome, r.Code, r.Instance = load.ByNginx, "DeadlineExceeded", ""
+	if h.IntN(2) == 0 {
+		r.Outcome, r.Instance = load.ByInstance, h.Instances[p.instance].Name
+	}
+	return [][]part{{p}}
+}
+
+// execute makes up the instance's records of an attempt.
+func (h *teller) execute(r *load.Record, at time.Time, p part, f *Figures) {
+	arrives, code := p.fate == answered, r.Code
+	switch p.fate {
+	case doubtful:
+		arrives, code = h.IntN(2) == 0, "Canceled"
+	case expired:
+		arrives = r.Instance != ""
+	}
+	if r.Outcome == load.AtClient && p.fate == answered {
+		code = map[string]string{load.HTTP: callerLeft, load.GRPC: "Canceled"}[r.Protocol]
+	}
+	// Of instances only whoami-2 is killed.
+	ends := arrives && (p.instance != 1 || h.IntN(2) == 0)
 	switch p.fate {
 	case noLive:
 		f.NoLive++
@@ -236,15 +325,11 @@ func (h *teller) execute(id string, at time.Time, p part, f *Figures) {
 		return
 	}
 	f.Executions++
-	protocol := load.HTTP
-	if strings.Contains(id, ".grpc.") {
-		protocol = load.GRPC
-	}
-	c := Call{V: 1, Event: Arrival, Time: at, Instance: h.Instances[p.instance].Name, PID: 100 + p.instance, Call: h.number(), ID: id, Protocol: protocol}
+	c := Call{V: 1, Event: Arrival, Time: at, Instance: h.Instances[p.instance].Name, PID: 100 + p.instance, Call: h.number(), ID: r.ID, Protocol: r.Protocol}
 	h.said = append(h.said, said{at, c})
 	if ends {
 		// A stopped instance goes on whenever it is let.
-		c.Event, c.Time = Completion, at.Add(time.Duration(h.Int64N(int64(5*time.Second))))
+		c.Event, c.Time, c.Code = Completion, at.Add(time.Duration(h.Int64N(int64(5*time.Second)))), code
 		h.said = append(h.said, said{c.Time, c})
 	}
 }

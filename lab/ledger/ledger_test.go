@@ -128,9 +128,9 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 	}
 	for want, spoil := range map[string]func(map[string][]byte){
 		NginxFile + " has 1 line that cannot be read as records; the first is line 2: ":                                     insert(NginxFile, "{\"v\":1,\"id\":\"11.ht\n"),
-		InstancesFile + " has 1 line that cannot be read as records; the first is line 2: no record: id \"\"":               insert(InstancesFile, "{\"v\":1}\n"),
-		ClientFile + " has 2 lines that cannot be read as records; the first is line 2: no record: outcome \"fine\"":        insert(ClientFile, "{\"v\":1,\"outcome\":\"fine\"}\n{\"v\":1,\"outcome\":\"fine\"}\n"),
-		NginxFile + " has 1 line that cannot be read as records; the first is line 2: no record: lists of different":        insert(NginxFile, `{"v":1,"id":"x","upstream_addr":"a:1, b:1","upstream_header_time":"-","upstream_bytes_sent":"0, 0"}`+"\n"),
+		InstancesFile + " has 1 line that cannot be read as records; the first is line 2: no record: id \"\"":               insert(InstancesFile, `{"v":1,"time":"2026-11-24T09:00:00Z","pid":1,"call":1}`+"\n"),
+		ClientFile + " has 2 lines that cannot be read as records; the first is line 2: no record: outcome \"fine\"":        insert(ClientFile, strings.Repeat(`{"v":1,"planned":"2026-11-24T09:00:00Z","late_us":0,"latency_us":0,"service_us":0,"outcome":"fine"}`+"\n", 2)),
+		NginxFile + " has 1 line that cannot be read as records; the first is line 2: no record: lists of different":        insert(NginxFile, `{"v":1,"id":"x","upstream_addr":"a:1, b:1","upstream_status":"-, -","upstream_header_time":"-","upstream_bytes_sent":"0, 0"}`+"\n"),
 		NginxFile + " has 1 line that cannot be read as records; the first is line 2: no record: upstream_bytes_sent \"x\"": insert(NginxFile, `{"v":1,"id":"x","upstream_addr":"a:1","upstream_header_time":"-","upstream_bytes_sent":"x"}`+"\n"),
 		NginxFile + " has 1 line that cannot be read as records; the first is line 2: no id":                                insert(NginxFile, `{"v":1}`+"\n"),
 		ClientFile + " has 1 record of another version; the first: line 2 has version 2, and this program reads 1":          insert(ClientFile, "{\"v\":2,\"outcome\":\"ok\"}\n"),
@@ -175,10 +175,12 @@ func ordinary(s Scene, n int) []said {
 	h := &teller{history: history{Scene: s}}
 	at := s.Begin.Add(time.Duration(n) * time.Millisecond)
 	id := fmt.Sprintf("11.http.0.%d", n)
-	c := Call{V: 1, Event: Arrival, Time: at, Instance: s.Instances[n%3].Name, PID: 1, Call: uint64(n), ID: id, Protocol: "http"}
+	c := Call{V: 1, Event: Arrival, Time: at, Instance: s.Instances[n%3].Name, PID: 1, Call: uint64(n + 1), ID: id, Protocol: "http"}
 	end := c
-	end.Event = Completion
-	l := NginxLine{V: 1, ID: id, End: float64(at.UnixMilli()) / 1000, Addr: s.Instances[n%3].HTTP, HeaderTime: "0.001", BytesSent: "254"}
-	h.said = append(h.said, said{at, c}, said{at, end}, said{at, l}, said{at, okay(id, at)})
+	end.Event, end.Code = Completion, "200"
+	l := NginxLine{V: 1, ID: id, End: float64(at.UnixMilli()) / 1000, Status: "200", Addr: s.Instances[n%3].HTTP, AddrStatus: "200", HeaderTime: "0.001", BytesSent: "254"}
+	r := okay(id, at)
+	r.Instance = s.Instances[n%3].Name
+	h.said = append(h.said, said{at, c}, said{at, end}, said{at, l}, said{at, r})
 	return h.said
 }

@@ -15,9 +15,12 @@ type NginxLine struct {
 	ID           string  `json:"id"`
 	End          float64 `json:"end"` // seconds since 1970, to the millisecond
 	Protocol     string  `json:"protocol"`
+	Status       string  `json:"status"`
 	Error        string  `json:"error"`
 	HeaderStatus string  `json:"grpc_status_header"`
+	Trailer      string  `json:"grpc_status_trailer"`
 	Addr         string  `json:"upstream_addr"`
+	AddrStatus   string  `json:"upstream_status"`
 	HeaderTime   string  `json:"upstream_header_time"`
 	BytesSent    string  `json:"upstream_bytes_sent"`
 }
@@ -37,7 +40,8 @@ type Call struct {
 	PID      int       `json:"pid"`  // tells the lives of one instance apart
 	Call     uint64    `json:"call"` // counts this life's arrivals from 1
 	ID       string    `json:"id"`
-	Protocol string    `json:"protocol"` // load.HTTP or load.GRPC
+	Protocol string    `json:"protocol"`       // load.HTTP or load.GRPC
+	Code     string    `json:"code,omitempty"` // of a completion: the HTTP status, or the gRPC code by its name in Go
 }
 
 // Events of a Call.
@@ -61,8 +65,9 @@ const (
 
 // An attempt is one entry of nginx's lists.
 type attempt struct {
-	addr string // host:port; the group's name of noLive
-	fate fate
+	addr   string // host:port; the group's name of noLive
+	fate   fate
+	status string // what came back; "" if the line does not say
 }
 
 func parseNginx(text []byte) (NginxLine, error) {
@@ -76,7 +81,7 @@ func parseNginx(text []byte) (NginxLine, error) {
 	return l, nil
 }
 
-// attempts reads the three parallel lists. What they hold was seen on nginx 1.22.1:
+// attempts reads the four parallel lists. What they hold was seen on nginx 1.22.1:
 //
 //	                                        upstream_header_time  upstream_bytes_sent
 //	connection refused, or not in time      -                     0
@@ -88,12 +93,12 @@ func parseNginx(text []byte) (NginxLine, error) {
 //	no connection left to ask one with      -                     0
 //	(no address: nobody was asked)
 func (l NginxLine) attempts() ([]attempt, error) {
-	addrs, headers, sent := list(l.Addr), list(l.HeaderTime), list(l.BytesSent)
+	addrs, headers, sent, status := list(l.Addr), list(l.HeaderTime), list(l.BytesSent), list(l.AddrStatus)
 	if l.Addr == "" && len(headers) == 1 {
 		addrs = []string{""} // Splitting cannot tell it from none.
 	}
-	if len(headers) != len(addrs) || len(sent) != len(addrs) {
-		return nil, fmt.Errorf("lists of different lengths: upstream_addr %q, upstream_header_time %q, upstream_bytes_sent %q", l.Addr, l.HeaderTime, l.BytesSent)
+	if len(headers) != len(addrs) || len(sent) != len(addrs) || len(status) != len(addrs) && len(status) != 0 {
+		return nil, fmt.Errorf("lists of different lengths: upstream_addr %q, upstream_status %q, upstream_header_time %q, upstream_bytes_sent %q", l.Addr, l.AddrStatus, l.HeaderTime, l.BytesSent)
 	}
 	all := []attempt{}
 	for i, addr := range addrs {
@@ -101,6 +106,9 @@ func (l NginxLine) attempts() ([]attempt, error) {
 			continue
 		}
 		a := attempt{addr: addr}
+		if len(status) > 0 {
+			a.status = status[i]
+		}
 		bytes, err := strconv.ParseUint(sent[i], 10, 64)
 		if err != nil && sent[i] != "-" {
 			return nil, fmt.Errorf("upstream_bytes_sent %q: want numbers", l.BytesSent)

@@ -17,21 +17,23 @@ func TestAttempts(t *testing.T) {
 		want []attempt
 	}{
 		{"nobody was asked", NginxLine{}, []attempt{}},
-		{"an answer", NginxLine{Addr: one, HeaderTime: "0.001", BytesSent: "246"}, []attempt{{one, answered}}},
-		{"refused, then an answer", NginxLine{Addr: one + ", " + two, HeaderTime: "-, 0.000", BytesSent: "0, 246"}, []attempt{{one, unsent}, {two, answered}}},
-		{"hung", NginxLine{Addr: one, HeaderTime: "-", BytesSent: "254", Error: "504"}, []attempt{{one, doubtful}}},
-		{"the caller left while connecting", NginxLine{Addr: one, HeaderTime: "-", BytesSent: "0"}, []attempt{{one, unsent}}},
+		{"an answer", NginxLine{Addr: one, HeaderTime: "0.001", BytesSent: "246"}, []attempt{{one, answered, ""}}},
+		{"refused, then an answer", NginxLine{Addr: one + ", " + two, HeaderTime: "-, 0.000", BytesSent: "0, 246"}, []attempt{{one, unsent, ""}, {two, answered, ""}}},
+		{"hung", NginxLine{Addr: one, HeaderTime: "-", BytesSent: "254", Error: "504"}, []attempt{{one, doubtful, ""}}},
+		{"the caller left while connecting", NginxLine{Addr: one, HeaderTime: "-", BytesSent: "0"}, []attempt{{one, unsent, ""}}},
 		{"worker_connections are not enough", NginxLine{HeaderTime: "-", BytesSent: "0", Error: "500"}, []attempt{}},
-		{"an attempt, then worker_connections are not enough", NginxLine{Addr: one + " : ", HeaderTime: "- : ", BytesSent: "0 : "}, []attempt{{one, unsent}}},
-		{"no connection at all", NginxLine{Addr: one, HeaderTime: "-", BytesSent: "-"}, []attempt{{one, unsent}}},
-		{"no live server", NginxLine{Addr: "whoami_http", HeaderTime: "-", BytesSent: "0"}, []attempt{{"whoami_http", noLive}}},
-		{"an attempt, then no live server", NginxLine{Addr: one + ", whoami_http", HeaderTime: "-, -", BytesSent: "9, 0"}, []attempt{{one, doubtful}, {"whoami_http", noLive}}},
-		{"two groups", NginxLine{Addr: one + " : " + two, HeaderTime: "0.001 : 0.002", BytesSent: "1 : 2"}, []attempt{{one, answered}, {two, answered}}},
-		{"a group that was not asked", NginxLine{Addr: one + " : ", HeaderTime: "0.001 : ", BytesSent: "1 : "}, []attempt{{one, answered}}},
-		{"a deadline in the headers", NginxLine{Addr: one, HeaderTime: "0.001", BytesSent: "1", HeaderStatus: "4"}, []attempt{{one, expired}}},
-		{"a deadline in the headers of the last", NginxLine{Addr: one + ", " + two, HeaderTime: "0.001, 0.001", BytesSent: "1, 1", HeaderStatus: "4"}, []attempt{{one, answered}, {two, expired}}},
-		{"nginx's error after a header", NginxLine{Addr: one, HeaderTime: "0.001", BytesSent: "1", HeaderStatus: "4", Error: "408"}, []attempt{{one, answered}}},
-		{"nginx's own deadline", NginxLine{Addr: one, HeaderTime: "-", BytesSent: "1", HeaderStatus: "4", Error: "408"}, []attempt{{one, doubtful}}},
+		{"an attempt, then worker_connections are not enough", NginxLine{Addr: one + " : ", HeaderTime: "- : ", BytesSent: "0 : "}, []attempt{{one, unsent, ""}}},
+		{"no connection at all", NginxLine{Addr: one, HeaderTime: "-", BytesSent: "-"}, []attempt{{one, unsent, ""}}},
+		{"no live server", NginxLine{Addr: "whoami_http", HeaderTime: "-", BytesSent: "0"}, []attempt{{"whoami_http", noLive, ""}}},
+		{"an attempt, then no live server", NginxLine{Addr: one + ", whoami_http", HeaderTime: "-, -", BytesSent: "9, 0"}, []attempt{{one, doubtful, ""}, {"whoami_http", noLive, ""}}},
+		{"two groups", NginxLine{Addr: one + " : " + two, HeaderTime: "0.001 : 0.002", BytesSent: "1 : 2", AddrStatus: "404 : 200"}, []attempt{{one, answered, "404"}, {two, answered, "200"}}},
+		{"two attempts, and two at another group", NginxLine{Addr: one + ", " + two + " : " + two + ", " + one, HeaderTime: "-, 0.001 : -, 0.002", BytesSent: "0, 1 : 0, 2", AddrStatus: "502, 404 : 502, 200"},
+			[]attempt{{one, unsent, "502"}, {two, answered, "404"}, {two, unsent, "502"}, {one, answered, "200"}}},
+		{"a group that was not asked", NginxLine{Addr: one + " : ", HeaderTime: "0.001 : ", BytesSent: "1 : "}, []attempt{{one, answered, ""}}},
+		{"a deadline in the headers", NginxLine{Addr: one, HeaderTime: "0.001", BytesSent: "1", HeaderStatus: "4"}, []attempt{{one, expired, ""}}},
+		{"a deadline in the headers of the last", NginxLine{Addr: one + ", " + two, HeaderTime: "0.001, 0.001", BytesSent: "1, 1", HeaderStatus: "4"}, []attempt{{one, answered, ""}, {two, expired, ""}}},
+		{"nginx's error after a header", NginxLine{Addr: one, HeaderTime: "0.001", BytesSent: "1", HeaderStatus: "4", Error: "408"}, []attempt{{one, answered, ""}}},
+		{"nginx's own deadline", NginxLine{Addr: one, HeaderTime: "-", BytesSent: "1", HeaderStatus: "4", Error: "408"}, []attempt{{one, doubtful, ""}}},
 	} {
 		if got, err := c.line.attempts(); err != nil || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: %v %v, want %v", c.name, got, err, c.want)
@@ -40,6 +42,7 @@ func TestAttempts(t *testing.T) {
 	for _, l := range []NginxLine{
 		{Addr: one}, {Addr: one, HeaderTime: "-"}, {HeaderTime: "-, -", BytesSent: "0, 0"}, {HeaderTime: "-"}, {Addr: one, HeaderTime: "-", BytesSent: "-1"},
 		{Addr: one, HeaderTime: "-, -", BytesSent: "0"}, {Addr: one, HeaderTime: "-", BytesSent: "much"},
+		{Addr: one, HeaderTime: "-", BytesSent: "0", AddrStatus: "502, 200"},
 	} {
 		if got, err := l.attempts(); err == nil {
 			t.Errorf("%+v: %v", l, got)

@@ -141,10 +141,14 @@ func told(t *testing.T, instances int) records {
 	return r
 }
 
+// event comes last, but for the end.
 func (r records) event(t *testing.T, e ledger.Event) {
 	t.Helper()
 	e.V, e.Time = ledger.SceneVersion, begin
 	r.add(t, ledger.EventsFile, e)
+	if all := r[ledger.EventsFile]; len(all) > 1 && strings.Contains(all[len(all)-2], `"event":"end"`) {
+		all[len(all)-1], all[len(all)-2] = all[len(all)-2], all[len(all)-1]
+	}
 }
 
 // end replaces the last event.
@@ -158,9 +162,9 @@ func (r records) end(t *testing.T, e ledger.Event) {
 func (r records) request(t *testing.T, s ledger.Scene, stream, n int) {
 	t.Helper()
 	by, protocol, code := s.Instances[n%len(s.Instances)], s.Loads[stream].Protocol, "200"
-	address := by.HTTP
+	address, trailer := by.HTTP, ""
 	if protocol == load.GRPC {
-		address, code = by.GRPC, "OK"
+		address, code, trailer = by.GRPC, "OK", "0"
 	}
 	planned := s.Begin.Add(time.Duration(n)*20*time.Millisecond + 10*time.Millisecond)
 	id := fmt.Sprintf("7.%s.%d.%d", protocol, stream, n)
@@ -169,11 +173,12 @@ func (r records) request(t *testing.T, s ledger.Scene, stream, n int) {
 		Outcome: load.OK, Code: code, Instance: by.Name, Attempts: 1,
 	})
 	r.add(t, ledger.NginxFile, ledger.NginxLine{
-		V: 1, ID: id, End: float64(planned.UnixMilli()+3) / 1000, Addr: address, HeaderTime: "0.001", BytesSent: "218",
+		V: 1, ID: id, End: float64(planned.UnixMilli()+3) / 1000, Status: "200", Trailer: trailer,
+		Addr: address, AddrStatus: "200", HeaderTime: "0.001", BytesSent: "218",
 	})
 	call := ledger.Call{V: 1, Event: ledger.Arrival, Time: planned, Instance: by.Name, PID: 1, Call: uint64(stream*perLoad + n + 1), ID: id, Protocol: protocol}
 	r.add(t, ledger.InstancesFile, call)
-	call.Event = ledger.Completion
+	call.Event, call.Code = ledger.Completion, code
 	r.add(t, ledger.InstancesFile, call)
 }
 
@@ -189,7 +194,10 @@ func (r records) refused(t *testing.T, stream, n int, code string) {
 		}
 	}
 	c.Outcome, c.Code, c.Instance, c.Error = load.ByNginx, code, "", "nobody"
-	l.HeaderTime, l.BytesSent = "-", "0"
+	l.Status, l.Error, l.AddrStatus, l.HeaderTime, l.BytesSent = "502", "502", "502", "-", "0"
+	if l.Trailer = ""; code == "Unavailable" { // Another code of gRPC's is one that grpc-go makes of HTTP's status.
+		l.Status, l.HeaderStatus = "200", "14"
+	}
 	more := records{}
 	more.add(t, ledger.ClientFile, c)
 	more.add(t, ledger.NginxFile, l)

@@ -66,6 +66,14 @@ func TestVerdicts(t *testing.T) {
 				delete(r, file)
 			}
 		}, Broke, 4, "the records have no end"},
+		{"a failed request is made a good one", func(t *testing.T, r records) {
+			whole := r[ledger.ClientFile][50]
+			r.refused(t, 0, 50, "502")
+			r[ledger.ClientFile][50] = whole
+		}, Invalid, 3, "the ledger does not balance"},
+		{"no completions", func(_ *testing.T, r records) {
+			r[ledger.InstancesFile] = slices.DeleteFunc(r[ledger.InstancesFile], func(line string) bool { return strings.Contains(line, "completion") })
+		}, Invalid, 3, "the ledger does not balance: the witnesses' words do not fit together in 200 places"},
 		{"it was never begun", func(_ *testing.T, r records) { clear(r) }, Broke, 4, "it was never begun"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
