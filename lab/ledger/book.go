@@ -198,8 +198,8 @@ func (b *Book) Nginx(l NginxLine) error {
 		return nil
 	}
 	e.lines++
-	for i, a := range attempts {
-		w := where{door: unknownDoor, fate: a.fate, first: i == 0}
+	for _, a := range attempts {
+		w := where{door: unknownDoor, fate: a.fate, first: a.first}
 		if door, ok := b.byAddr[a.addr]; ok {
 			w.door = door
 		}

@@ -216,7 +216,7 @@ func (h *teller) tell(r *load.Record, at time.Time, parts []part, last bool, f *
 		if begins && p.fate != noLive {
 			f.FirstAttempts[h.Instances[p.instance].Name]++
 		}
-		begins = false
+		begins = strings.Contains(l.Addr, " : ")
 	}
 	return l
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,6 +69,7 @@ type attempt struct {
 	addr   string // host:port; the group's name of noLive
 	fate   fate
 	status string // what came back; "" if the line does not say
+	first  bool   // of its line, or of what an internal redirect began anew
 }
 
 func parseNginx(text []byte) (NginxLine, error) {
@@ -100,12 +102,12 @@ func (l NginxLine) attempts() ([]attempt, error) {
 	if len(headers) != len(addrs) || len(sent) != len(addrs) || len(status) != len(addrs) && len(status) != 0 {
 		return nil, fmt.Errorf("lists of different lengths: upstream_addr %q, upstream_status %q, upstream_header_time %q, upstream_bytes_sent %q", l.Addr, l.AddrStatus, l.HeaderTime, l.BytesSent)
 	}
-	all := []attempt{}
+	all, begins := []attempt{}, passes(l.Addr)
 	for i, addr := range addrs {
 		if addr == "" && headers[i] == "-" {
 			continue
 		}
-		a := attempt{addr: addr}
+		a := attempt{addr: addr, first: slices.Contains(begins, i)}
 		if len(status) > 0 {
 			a.status = status[i]
 		}
@@ -134,6 +136,15 @@ func list(s string) []string {
 		return nil
 	}
 	return strings.Split(strings.TrimSuffix(strings.ReplaceAll(s, " : ", ", "), ", "), ", ")
+}
+
+// passes are where in a list each pass begins: the line's first, and after an internal redirect another, which chooses anew.
+func passes(s string) []int {
+	begins := []int{0}
+	for pass := range strings.SplitSeq(s, " : ") {
+		begins = append(begins, begins[len(begins)-1]+1+strings.Count(pass, ", "))
+	}
+	return begins
 }
 
 func (l NginxLine) when() time.Time { return time.UnixMilli(int64(l.End*1000 + 0.5)) }
