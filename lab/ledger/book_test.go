@@ -27,7 +27,7 @@ func TestLawfulHistoriesBalance(t *testing.T) {
 			}
 			for key, want := range h.want {
 				got, _ := book.Figures(h.Phases[key[1]].Name, h.Loads[key[0]].Name)
-				for _, f := range []string{"Requests", "NotStarted", "OK", "Failed", "ClientAttempts", "NginxAttempts", "Executions", "UnknownToNginx", "NoLive", "FailedAttempts", "ExecutedTwice", "ReachedNobody"} {
+				for _, f := range []string{"Requests", "NotStarted", "OK", "Failed", "ClientAttempts", "NginxAttempts", "Executions", "UnknownToNginx", "NoLive", "FailedAttempts", "NginxAnswers", "ExecutedTwice", "ReachedNobody"} {
 					if got, want := reflect.ValueOf(got).FieldByName(f).Int(), reflect.ValueOf(want).FieldByName(f).Int(); got != want {
 						t.Errorf("%s of %v: %d, want %d", f, key, got, want)
 					}

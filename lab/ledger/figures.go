@@ -30,6 +30,7 @@ type Figures struct {
 	UnknownToNginx int `json:"unknownToNginx" expr:"unknown_to_nginx"` // nginx attempts that were sent and got no header: nginx cannot know whether they were executed
 	NoLive         int `json:"noLive" expr:"no_live"`                  // times that nginx found no live server in the group
 	FailedAttempts int `json:"failedAttempts" expr:"failed_attempts"`  // nginx attempts without a response header
+	NginxAnswers   int `json:"nginxAnswers" expr:"nginx_answers"`      // answers that nginx made itself; a client that then tried again may have got another
 
 	FirstAttempts map[string]int `json:"firstAttempts" expr:"first_attempts"` // by instance: nginx's own choice, of each line of its log the first attempt
 	Answers       map[string]int `json:"answers" expr:"answers"`              // by instance: OK requests

@@ -210,6 +210,7 @@ func (h *teller) tell(r *load.Record, at time.Time, parts []part, last bool, f *
 	l := h.line(r.ID, at, answer, parts...)
 	if failed && h.IntN(4) > 0 || failed && (!last || r.Outcome == load.ByNginx) {
 		l.Error = "502"
+		f.NginxAnswers++
 	}
 	begins := true
 	for _, p := range parts {

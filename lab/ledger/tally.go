@@ -91,6 +91,11 @@ func (b *Book) countPath(stream int, e *entry) {
 			t.FailedAttempts++
 		}
 	}
+	for _, a := range e.answers {
+		if a.own {
+			t.NginxAnswers++
+		}
+	}
 	t.Executions += len(e.calls)
 	if len(e.calls) > 1 {
 		t.ExecutedTwice++
@@ -121,7 +126,7 @@ func (t *tally) add(other *tally) {
 		{&t.ByInstance, other.ByInstance}, {&t.ByNginx, other.ByNginx}, {&t.AtClient, other.AtClient},
 		{&t.ClientAttempts, other.ClientAttempts}, {&t.NginxAttempts, other.NginxAttempts}, {&t.Executions, other.Executions},
 		{&t.ExecutedTwice, other.ExecutedTwice}, {&t.ReachedNobody, other.ReachedNobody}, {&t.UnknownToNginx, other.UnknownToNginx},
-		{&t.NoLive, other.NoLive}, {&t.FailedAttempts, other.FailedAttempts}, {&t.border, other.border},
+		{&t.NoLive, other.NoLive}, {&t.FailedAttempts, other.FailedAttempts}, {&t.NginxAnswers, other.NginxAnswers}, {&t.border, other.border},
 	} {
 		*c.sum += c.n
 	}

@@ -126,8 +126,14 @@ func (t Text) variant(e Experiment, v Variant) {
 	table.Flush()
 	for _, p := range v.Phases {
 		for _, c := range rows(p) {
-			if c.Figures.Failed > 0 && p.Name != WholeRun {
+			if p.Name == WholeRun {
+				continue
+			}
+			if c.Figures.Failed > 0 {
 				fmt.Fprintf(t, "    %s.%s: %s\n", p.Name, c.Name, trouble(c.Figures))
+			}
+			if f := c.Figures; f.NginxAnswers > f.ByNginx {
+				fmt.Fprintf(t, "    %s.%s: nginx made %d %s itself, %d of them the last that the client got\n", p.Name, c.Name, f.NginxAnswers, plural(f.NginxAnswers, "answer"), f.ByNginx)
 			}
 		}
 	}

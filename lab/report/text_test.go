@@ -170,6 +170,30 @@ func TestTextOfManyFaults(t *testing.T) {
 	everyFormat(t, r)
 }
 
+// Answers that nginx made itself are counted also where the client then got another, and told where it is so.
+func TestAnswersOfNginxs(t *testing.T) {
+	t.Parallel()
+	all := told(t, 3)
+	all.refused(t, 1, 70, "Unavailable")
+	for n := range 2 { // Of a second attempt, which comes first here: the client tries again.
+		refused := told(t, 3)
+		refused.refused(t, 1, 60+n, "Unavailable")
+		all[ledger.NginxFile] = append(all[ledger.NginxFile], refused[ledger.NginxFile][perLoad+60+n])
+		all[ledger.ClientFile][perLoad+60+n] = strings.Replace(all[ledger.ClientFile][perLoad+60+n], `"attempts":1`, `"attempts":2`, 1)
+	}
+	text := strings.Replace(oneVariant, "  - fair(run.http)\n", "  - run.grpc.nginx_answers == 3 && run.grpc.by_nginx == 1 && run.http.nginx_answers == 0\n", 1)
+	dir := index(t, text)
+	all.write(t, filepath.Join(dir, "1-one", experiment.Only))
+	r := made(t, dir)
+	e := r.Experiments[0]
+	if last := e.Expectations; len(last) == 0 || !last[len(last)-1].Held {
+		t.Errorf("%+v, %q", last, e.Variants[0].Reasons)
+	}
+	if want := "\n    during.grpc: nginx made 3 answers itself, 1 of them the last that the client got\n"; !strings.Contains(asText(r, false), want) {
+		t.Errorf("no %q in\n%s", want, asText(r, false))
+	}
+}
+
 func TestTrouble(t *testing.T) {
 	t.Parallel()
 	ms := time.Millisecond
