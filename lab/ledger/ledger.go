@@ -58,21 +58,37 @@ func Open(dir string) (*Ledger, error) {
 	add(EventsFile, func(text []byte) (record, error) {
 		var e Event
 		err := json.Unmarshal(text, &e)
-		return record{e.V, SceneVersion, e.Time, func() error { l.Event(e); return nil }}, err
+		return record{e.V, SceneVersion, e.Time, func() error {
+			over := l.Ending().Event == Ended
+			l.Event(e)
+			if over {
+				return fmt.Errorf("%w: event %q after event %q", errNoRecord, e.Event, Ended)
+			}
+			return nil
+		}}, err
 	})
 	add(InstancesFile, func(text []byte) (record, error) {
 		var c Call
 		err := json.Unmarshal(text, &c)
-		return record{c.V, callVersion, c.Time, func() error { return l.Call(c) }}, err
+		return record{c.V, callVersion, c.Time, func() error {
+			if err := c.impossible(); err != nil {
+				return err
+			}
+			return l.Call(c)
+		}}, err
 	})
 	add(NginxFile, func(text []byte) (record, error) {
 		line, err := parseNginx(text)
 		return record{line.V, nginxVersion, line.when(), func() error { return l.Nginx(line) }}, err
 	})
 	add(ClientFile, func(text []byte) (record, error) {
-		var r load.Record
-		err := json.Unmarshal(text, &r)
-		return record{r.V, load.RecordVersion, r.Planned.Add(time.Duration(r.Latency) * time.Microsecond), func() error { return l.Client(r) }}, err
+		r, err := parseClient(text)
+		return record{r.V, load.RecordVersion, r.Planned.Add(time.Duration(r.Latency) * time.Microsecond), func() error {
+			if err := scene.impossible(r); err != nil {
+				return err
+			}
+			return l.Client(r)
+		}}, err
 	})
 	return l, nil
 }

@@ -41,8 +41,9 @@ type Call struct {
 	PID      int       `json:"pid"`  // tells the lives of one instance apart
 	Call     uint64    `json:"call"` // counts this life's arrivals from 1
 	ID       string    `json:"id"`
-	Protocol string    `json:"protocol"`       // load.HTTP or load.GRPC
-	Code     string    `json:"code,omitempty"` // of a completion: the HTTP status, or the gRPC code by its name in Go
+	Protocol string    `json:"protocol"`              // load.HTTP or load.GRPC
+	Code     string    `json:"code,omitempty"`        // of a completion: the HTTP status, or the gRPC code by its name in Go
+	Duration int64     `json:"duration_us,omitempty"` // of a completion
 }
 
 // Events of a Call.
