@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,7 +158,7 @@ func experimentFrom(dir string, entry trial.Entry, before Verdict) (Experiment, 
 		Expectations: []experiment.Judgement{},
 	}
 	for _, v := range file.Variants {
-		read, err := variantFrom(entry.Variant(dir, v.Name), v, file.Length(), before.worse(e.Verdict))
+		read, err := variantFrom(entry.Variant(dir, v.Name), file.Seed, v, file.Length(), before.worse(e.Verdict))
 		if err != nil {
 			return Experiment{}, err
 		}
@@ -220,7 +221,7 @@ func (v Variant) figures(phase, name string) (ledger.Figures, bool) {
 	return v.book.Figures(phase, name)
 }
 
-func variantFrom(dir string, like experiment.Variant, length time.Duration, before Verdict) (Variant, error) {
+func variantFrom(dir string, seed uint64, like experiment.Variant, length time.Duration, before Verdict) (Variant, error) {
 	v := Variant{
 		Name: like.Name, About: like.About, Folder: dir, Instances: like.Instances, Workers: like.Workers, Verdict: Held,
 		Reasons: []string{}, Breaches: []ledger.Breach{}, Phases: []Phase{},
@@ -236,6 +237,7 @@ func variantFrom(dir string, like experiment.Variant, length time.Duration, befo
 	if err != nil {
 		return v, err
 	}
+	balance.Reasons = slices.Insert(balance.Reasons, 0, differences(book.Scene(), seed, like)...)
 	v.book, v.Reasons = book, balance.Reasons
 	v.end(book.Ending(), balance)
 	for _, phase := range like.Phases {
