@@ -278,6 +278,8 @@ func (v Variant) unset(before Verdict) Variant {
 		v.Verdict, v.Reasons = Interrupted, lines("it was interrupted before the load began: ", event.Error)
 	case event.Event == ledger.Broke:
 		v.Verdict, v.Reasons = Broke, lines("the laboratory broke before the load began: ", event.Error)
+	case event.Event == ledger.Ended:
+		v.Verdict, v.Reasons = Invalid, []string{ledger.SceneFile + " is missing, though the run came to its end: without it nothing of the records can be said"}
 	default:
 		v.Verdict, v.Reasons = Broke, []string{"the run was broken off before the load began, or is still going on"}
 		if err != nil { // A line that was not written to its end, perhaps.

@@ -66,6 +66,7 @@ func TestVerdicts(t *testing.T) {
 				delete(r, file)
 			}
 		}, Broke, 4, "the records have no end"},
+		{"the scene is lost", func(_ *testing.T, r records) { delete(r, ledger.SceneFile) }, Invalid, 3, "scene.json is missing, though the run came to its end"},
 		{"a failed request is made a good one", func(t *testing.T, r records) {
 			whole := r[ledger.ClientFile][50]
 			r.refused(t, 0, 50, "502")
