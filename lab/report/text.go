@@ -207,11 +207,12 @@ func shares(counts map[string]int, instances int) string {
 	return strings.Join(all, "  ")
 }
 
-// rows are the calls of a phase, but for those of a protocol of which there is one load of another name: that is the same.
+// rows are the calls of a phase, but for those of a protocol of which there is one load, of another name: that is the same. (A load without
+// a name counts under its protocol's, with all others of it: then the protocol has more requests than the load that has one.)
 func rows(p Phase) []Calls {
 	return slices.DeleteFunc(slices.Clone(p.Calls), func(c Calls) bool {
 		same := slices.DeleteFunc(slices.Clone(p.Calls), func(other Calls) bool { return other.Protocol != c.Protocol })
-		return c.Name == c.Protocol && len(same) == 2
+		return c.Name == c.Protocol && len(same) == 2 && same[0].Figures.Requests == same[1].Figures.Requests
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -223,13 +224,17 @@ func TestRows(t *testing.T) {
 		{"http/http", "http"},
 		{"http/http grpc/grpc", "http grpc"},
 		{"http/http web/http", "web"}, // One load of another name: the protocol's row would say the same.
+		{"http/http/30 web/http/30 grpc/grpc/5", "web grpc"},
+		{"http/http/30 slow/http/10", "http slow"}, // Another load has no name, and what befell that must be seen.
 		{"http/http web/http more/http grpc/grpc", "http web more grpc"},
 		{"grpc/grpc calls/grpc http/http web/http", "calls web"},
 	} {
 		var p Phase
 		for call := range strings.FieldsSeq(test.calls) {
 			name, protocol, _ := strings.Cut(call, "/")
-			p.Calls = append(p.Calls, Calls{Name: name, Protocol: protocol})
+			protocol, requests, _ := strings.Cut(protocol, "/")
+			n, _ := strconv.Atoi(requests)
+			p.Calls = append(p.Calls, Calls{Name: name, Protocol: protocol, Figures: ledger.Figures{Requests: n}})
 		}
 		var got []string
 		for _, c := range rows(p) {
