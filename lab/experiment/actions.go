@@ -74,17 +74,19 @@ func (w *watched) actions(k *actionKeys) (done []Action) {
 		if w.given(verb.on) == nil {
 			continue
 		}
-		action := Action{Verb: verb.name}
+		action, faults := Action{Verb: verb.name}, len(w.all)
 		for i, name := range *verb.on {
-			named := []string{name}
-			if name == all {
-				named = instances(w.variant.Instances)
-			}
-			for _, instance := range named {
-				if w.do(verb.name, instance, name == all, w.given(&(*verb.on)[i])) {
+			at := w.given(&(*verb.on)[i])
+			for _, instance := range w.named(name) {
+				if slices.Contains(action.Targets, instance) {
+					w.add(where(at), "%s %s: %s is named before it in this action", verb.name, name, instance)
+				} else if w.do(verb.name, instance, name == all, at) {
 					action.Targets = append(action.Targets, instance)
 				}
 			}
+		}
+		if len(action.Targets) == 0 && len(w.all) == faults && slices.Contains(*verb.on, all) {
+			w.add(where(w.given(verb.on)), "%s all: %s", verb.name, nobody[verb.name])
 		}
 		done = append(done, action)
 	}
@@ -97,17 +99,27 @@ func (w *watched) actions(k *actionKeys) (done []Action) {
 	return done
 }
 
+// named are the instances that a target means.
+func (w *watched) named(target string) []string {
+	if target == all {
+		return instances(w.variant.Instances)
+	}
+	return []string{target}
+}
+
+// nobody says why an action on all instances does nothing to any.
+var nobody = map[string]string{
+	Kill: "all are down already", Drain: "all are down already", Stop: "all are stopped or down already", Cont: "nobody is stopped",
+	Start: "all are running, nothing has killed or drained one before",
+}
+
 // do follows one action on one instance, and refuses what cannot be or does nothing: who writes it means something else. Of all, those
 // are passed over on which it does nothing.
 func (w *watched) do(verb, name string, all bool, n *yaml.Node) bool {
 	known := instances(w.variant.Instances)
 	if !slices.Contains(known, name) {
 		if name != "" {
-			of := ""
-			if w.variant.Name != Only {
-				of = " in variant " + w.variant.Name
-			}
-			w.add(where(n), "%s: there is no %s among %d instances%s: did you mean %s?", verb, name, len(known), of, nearest.Name(name, append(known, "all")))
+			w.add(where(n), "%s: there is no %s among %d instances%s: did you mean %s?", verb, name, len(known), w.variant.phrase(), nearest.Name(name, append(known, "all")))
 		}
 		return false
 	}
@@ -120,8 +132,12 @@ func (w *watched) do(verb, name string, all bool, n *yaml.Node) bool {
 		fault = "it is running, nothing has killed or drained it before"
 	case verb == Start && state == Stop:
 		fault = "it is stopped: what ends a stop is cont"
+	case verb == Stop && state == Stop:
+		fault = "it is stopped already: cont comes first"
 	case down && (verb == Stop || verb == Cont):
 		fault = "it is down, after " + state + ": start comes first"
+	case down && (verb == Kill || verb == Drain):
+		fault = "it is down already, after " + state + ": start comes first"
 	}
 	if fault != "" {
 		if !all {

@@ -51,6 +51,14 @@ type Variant struct {
 	sets []setSpots // where Edits stand in the file
 }
 
+// phrase says which variant is meant, where there are several.
+func (v Variant) phrase() string {
+	if v.Name == Only {
+		return ""
+	}
+	return " in variant " + v.Name
+}
+
 // Calls are what expectations can say of a phase: the protocols that are spoken, and the loads.
 func (v Variant) Calls() []string {
 	var names []string

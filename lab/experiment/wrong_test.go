@@ -109,6 +109,7 @@ expect:
 		"10:12: http means callers: choose another name",
 		"10:39: cont whoami-1: it is down, after kill: start comes first",
 		"10:72: start whoami-3: it is running, nothing has killed or drained it before",
+		"10:101: stop whoami-2: whoami-2 is named before it in this action",
 		"10:121: start whoami-2: it is stopped: what ends a stop is cont",
 		"10:158: cont whoami-2: it is down, after drain: start comes first",
 		`11:12: name is "a b": want a name of small letters, digits and _, at most 64, that begins with a letter`,
@@ -116,6 +117,24 @@ expect:
 		"11:39: kill is a list: want an instance, a list of 1 to 60 instances, or all",
 		"11:52: drain is an empty mapping: want an instance, a list of 1 to 60 instances, or all",
 		"11:64: stop is 3: want text; put it in quotes if it is meant so",
+	}},
+	{name: "actions that do nothing", old: "  - {name: during, for: 1s}", new: `  - {name: a, for: 1s, do: [{cont: all}, {stop: whoami-1}, {stop: whoami-1}]}
+  - {name: during, for: 1s, do: [{start: all}, {cont: all}, {cont: all}, {kill: all}]}
+  - {name: c, for: 1s, do: [{stop: all}, {kill: whoami-1}, {drain: whoami-1}, {kill: all}, {drain: all}, {start: all}, {start: all}]}
+  - {name: d, for: 1s, do: [{restart: [whoami-1, all]}, {stop: [all, whoami-2]}, {stop: all}]}`, want: []string{
+		"7:36: cont all: nobody is stopped",
+		"7:67: stop whoami-1: it is stopped already: cont comes first",
+		"8:42: start all: all are running, nothing has killed or drained one before",
+		"8:68: cont all: nobody is stopped",
+		"9:36: stop all: all are stopped or down already",
+		"9:49: kill whoami-1: it is down already, after kill: start comes first",
+		"9:68: drain whoami-1: it is down already, after kill: start comes first",
+		"9:86: kill all: all are down already",
+		"9:100: drain all: all are down already",
+		"9:128: start all: all are running, nothing has killed or drained one before",
+		"10:50: restart all: whoami-1 is named before it in this action",
+		"10:70: stop whoami-2: whoami-2 is named before it in this action",
+		"10:89: stop all: all are stopped or down already",
 	}},
 	{name: "variants", old: "expect:\n", new: `variants:
   plain: {}

@@ -31,7 +31,6 @@ phases:
     for: 4s
     do:
       - {kill: whoami-1}
-      - {kill: whoami-1}
       - {start: whoami-1}
       - {drain: whoami-2}
       - {start: whoami-2}
@@ -88,7 +87,6 @@ expect: ["during.http.failed == 0"]
 // wantActions are the events of TestActions' phase.
 var wantActions = []string{
 	"during: action kill whoami-1", "whoami-1 died (signal SIGKILL)", "during: done kill whoami-1",
-	"during: action kill whoami-1", "during: done kill whoami-1", // What is dead cannot be killed, and that is no fault.
 	"during: action start whoami-1", "whoami-1 started", "whoami-1 ready", "during: done start whoami-1",
 	"during: action drain whoami-2", "whoami-2 stopped (exit code 0)", "during: done drain whoami-2",
 	"during: action start whoami-2", "whoami-2 started", "whoami-2 ready", "during: done start whoami-2",

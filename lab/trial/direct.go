@@ -43,11 +43,11 @@ func until(ctx context.Context, t time.Time) error {
 	}
 }
 
-// act does one action to each of its targets in turn.
+// act does one action to each of its targets in turn. Wait has none.
 func act(ctx context.Context, phase string, a experiment.Action, f *fleet.Fleet, diary *diary) error {
 	targets := a.Targets
-	if len(targets) == 0 {
-		targets = []string{""} // wait
+	if a.Verb == experiment.Wait {
+		targets = []string{""}
 	}
 	for _, name := range targets {
 		diary.write(ledger.Event{Event: ledger.ActionBegan, Phase: phase, Verb: a.Verb, Target: name})
@@ -147,7 +147,7 @@ func halted(pid int) bool {
 	return true
 }
 
-// kill returns when the process is gone, so that a start which follows is one. To kill what is down is no error.
+// kill returns when the process is gone, so that a start which follows is one. What died by itself meanwhile cannot be killed: that is no error.
 func kill(ctx context.Context, p *fleet.Process) error {
 	pid := p.PID()
 	if err := p.Signal(syscall.SIGKILL); errors.Is(err, os.ErrProcessDone) {
