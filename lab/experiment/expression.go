@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -166,7 +167,8 @@ func (f *File) compile(text string, condition bool) (expression, []lapse) {
 		return expression{}, lapses
 	}
 	e := expression{over: r.over, programs: map[string]*vm.Program{}, operands: r.operands}
-	options := append(functions(), expr.Optimize(false))
+	divisions := &divisions{trial: true}
+	options := slices.Concat(functions(), divisions.options(), []expr.Option{expr.Optimize(false)})
 	if condition {
 		options = append(options, expr.AsBool())
 	}
@@ -175,12 +177,40 @@ func (f *File) compile(text string, condition bool) (expression, []lapse) {
 		if err != nil {
 			return e, []lapse{lapseOf(err)}
 		}
-		if t := program.Node().Type(); !condition && t != nil && (t.Kind() == reflect.Struct || t.Kind() == reflect.Func) {
-			return e, []lapse{{0, "is many figures: name one, like " + text + ".failed"}}
+		if t := program.Node().Type(); condition && (t == nil || t.Kind() != reflect.Bool) {
+			return e, []lapse{{0, "is no condition: want one that is true or false whatever was measured"}}
+		}
+		if t := program.Node().Type(); !condition && t != nil && t.Kind() == reflect.Func {
+			return e, []lapse{{0, "is a function: call it"}}
 		}
 		e.programs[name] = program
 	}
-	return e, nil
+	if lapses := r.values(); len(lapses) > 0 {
+		return e, lapses
+	}
+	if condition && len(e.operands) == 0 {
+		return e, []lapse{{0, "reads no figure: it says the same whatever is measured"}}
+	}
+	lapses := f.try(e)
+	divisions.trial = false
+	return e, lapses
+}
+
+// try asks an expression of nothing: what cannot be evaluated then, never can.
+func (f *File) try(e expression) []lapse {
+	for _, name := range f.asked(e) {
+		of := func(variant, _, _ string) ledger.Figures {
+			return specimen(f.Variants[slices.IndexFunc(f.Variants, func(v Variant) bool { return v.Name == cmp.Or(variant, name) })])
+		}
+		s := scopeOver(f.Variants)
+		if !e.over {
+			s = scopeOf(f.Variants[slices.IndexFunc(f.Variants, func(v Variant) bool { return v.Name == name })])
+		}
+		if _, err := expr.Run(e.programs[name], s.environment(of)); err != nil {
+			return []lapse{lapseOf(err)}
+		}
+	}
+	return nil
 }
 
 // records are what the environment is made of, as the language's errors print it.
@@ -209,9 +239,11 @@ func lapseOf(err error) lapse {
 // A reader finds out what names an expression uses.
 type reader struct {
 	of       *File
+	all      []ast.Node        // each after those in it
 	inner    map[ast.Node]bool // parts of a longer chain
 	callees  map[ast.Node]bool
-	declared map[string]bool // by let
+	lawful   map[ast.Node]string // first arguments of laws, by which
+	declared map[string]bool     // by let
 	nodes    []ast.Node
 	calls    []*ast.CallNode
 	over     bool
@@ -222,22 +254,28 @@ type reader struct {
 
 // Visit makes a reader an ast.Visitor.
 func (r *reader) Visit(node *ast.Node) {
+	r.all = append(r.all, *node)
 	switch n := (*node).(type) {
 	case *ast.IdentifierNode:
 		r.nodes = append(r.nodes, n)
 	case *ast.MemberNode:
 		r.nodes = append(r.nodes, n)
-		r.inner[n.Node] = true
+		if _, written := n.Property.(*ast.StringNode); written {
+			r.inner[n.Node] = true
+		}
 	case *ast.CallNode:
 		r.callees[n.Callee] = true
 		r.calls = append(r.calls, n)
+		if name, ok := n.Callee.(*ast.IdentifierNode); ok && laws[name.Value] != nil && len(n.Arguments) > 0 {
+			r.lawful[n.Arguments[0]] = name.Value
+		}
 	case *ast.VariableDeclaratorNode:
 		r.declared[n.Name] = true
 	}
 }
 
 func (r *reader) scan(node ast.Node) {
-	r.inner, r.callees, r.declared = map[ast.Node]bool{}, map[ast.Node]bool{}, map[string]bool{}
+	r.inner, r.callees, r.lawful, r.declared = map[ast.Node]bool{}, map[ast.Node]bool{}, map[ast.Node]string{}, map[string]bool{}
 	ast.Walk(&node, r)
 }
 
@@ -263,10 +301,13 @@ func chain(node ast.Node) []step {
 
 // check finds names that mean nothing, and decides what the expression is asked of.
 func (r *reader) check() []lapse {
-	var chains [][]step
+	var chains []read
 	var phases, variants []step
 	first := scopeOf(r.of.Variants[0])
 	named := r.of.Variants[0].Name != Only
+	for _, node := range r.all {
+		r.refuse(node)
+	}
 	for _, node := range r.nodes {
 		c := chain(node)
 		switch {
@@ -280,7 +321,7 @@ func (r *reader) check() []lapse {
 		case r.callees[node]:
 			c = c[:len(c)-1] // A method: the language knows them.
 		}
-		chains = append(chains, c)
+		chains = append(chains, read{node, c})
 		switch over := scopeOver(r.of.Variants); {
 		case slices.Contains(first.phases, c[0].name):
 			phases = append(phases, c[0])
@@ -316,31 +357,32 @@ func (r *reader) lapse(at step, format string, arguments ...any) {
 
 func lawNames() []string { return []string{"fair", "fair_without_zone", "binomial"} }
 
+// read is a chain, and the node that it is.
+type read struct {
+	node  ast.Node
+	chain []step
+}
+
 // follow looks at each name after the first, in all scopes, and keeps what can be shown of them.
-func (r *reader) follow(chains [][]step) {
+func (r *reader) follow(chains []read) {
 	for _, c := range chains {
+		known := true
 		for _, v := range r.of.Variants {
-			if !r.over || v.Name == c[0].name {
-				if !r.known(c, v) {
-					break
-				}
+			if known && (!r.over || v.Name == c.chain[0].name) {
+				known = r.known(c.chain, v)
 			}
 		}
-		if t := r.typeOf(c); t != nil && t.Kind() != reflect.Struct {
-			r.show(operand{text: spell(c), path: pathOf(c)})
+		if !known {
+			continue
+		}
+		r.complete(c.node, c.chain)
+		if t := r.typeOf(c.chain); t != nil && t.Kind() != reflect.Struct {
+			r.show(operand{text: spell(c.chain), path: pathOf(c.chain)})
 		}
 	}
 	for _, call := range r.calls {
-		name, ok := call.Callee.(*ast.IdentifierNode)
-		if !ok || laws[name.Value] == nil || len(call.Arguments) == 0 {
-			continue
-		}
-		of, more := chain(call.Arguments[0]), []any(nil)
-		for _, a := range call.Arguments[1:] {
-			more = append(more, constant(a))
-		}
-		if of != nil && !slices.Contains(more, nil) && r.typeOf(of) == reflect.TypeFor[ledger.Figures]() {
-			r.show(operand{call.String(), pathOf(of), name.Value, more})
+		if name, ok := call.Callee.(*ast.IdentifierNode); ok && laws[name.Value] != nil {
+			r.law(call, name.Value)
 		}
 	}
 }
@@ -360,6 +402,10 @@ func constant(n ast.Node) any {
 		return n.Value
 	case *ast.IntegerNode:
 		return float64(n.Value)
+	case *ast.UnaryNode:
+		if of, ok := constant(n.Node).(float64); ok && n.Operator == "-" {
+			return -of
+		}
 	case *ast.BinaryNode:
 		left, _ := constant(n.Left).(float64)
 		right, _ := constant(n.Right).(float64)
@@ -448,11 +494,7 @@ func (r *reader) known(c []step, v Variant) bool {
 		return true
 	}
 	if groups := v.Calls(); !slices.Contains(groups, in[0].name) {
-		of := ""
-		if v.Name != Only {
-			of = " in variant " + v.Name
-		}
-		r.lapse(in[0], "unknown load %s%s: did you mean %s?", in[0].name, of, nearest.Name(in[0].name, groups))
+		r.lapse(in[0], "unknown load %s%s: did you mean %s?", in[0].name, v.phrase(), nearest.Name(in[0].name, groups))
 		return false
 	}
 	t := reflect.TypeFor[ledger.Figures]()

@@ -72,7 +72,7 @@ func TestJudge(t *testing.T) {
 		{`binomial(run.http, "whoami-1", 1/3)`, true, ""},
 		{`binomial(run.http, "whoami-1", 0.5)`, false, ""},
 		{`let lost = during.http.failed; lost > 2`, true, "during.http.failed = 3"},
-		{`all([before.http, during.http], .failed < 5)`, true, ""},
+		{`all([before.http.failed, during.http.failed], # < 5)`, true, "before.http.failed = 0; during.http.failed = 3"},
 	} {
 		t.Run(c.expect, func(t *testing.T) {
 			t.Parallel()

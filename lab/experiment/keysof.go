@@ -33,8 +33,8 @@ func (r *reader) knownKey(figure string, key step, v Variant) bool {
 		return true
 	}
 	of := ""
-	if v.Name != Only && figure != "codes" && figure != "reasons" {
-		of = " in variant " + v.Name
+	if figure != "codes" && figure != "reasons" {
+		of = v.phrase()
 	}
 	r.lapse(key, "%s never has %q%s: did you mean %s?", strings.ReplaceAll(figure, "_", " "), key.name, of, nearest.Name(key.name, known))
 	return false

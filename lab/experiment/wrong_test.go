@@ -169,7 +169,7 @@ expect:
   - only.during.http.failed == 0
 `, want: []string{
 		"11:41: answer: during.http.requests is asked of 2 variants: name one, like plain.during.http.requests",
-		"11:65: answer: plain.during.http: is many figures: name one, like plain.during.http.failed",
+		"11:65: answer: plain.during.http: plain.during.http is many figures: name one, like plain.during.http.failed",
 		"11:86: answer: nobody: unknown name nobody: did you mean before?",
 		"13:43: plain.during.http.failed > few.during.grpc.failed: unknown load grpc in variant few: did you mean http?",
 		"14:32: plain.during.http.failed > before.http.failed: before is a phase and plain a variant: name a variant everywhere, or nowhere",
@@ -235,7 +235,7 @@ load:
 		`10:29: during.http.latency.p99 < 250: invalid operation: < (mismatched types duration and int): write a duration like duration("250ms")`,
 		`11:24: during.http.failed = 0: unexpected token Operator("="): equal is ==`,
 		"12:25: during.http.failed ==: it ends too early",
-		"13:11: fair(during): cannot use phases or loads as argument (type figures) to call fair",
-		"14:17: during.http == 0: invalid operation: == (mismatched types figures and int)",
+		"13:11: fair(during): fair wants all figures of calls: write it like fair(during.http)",
+		"14:5: during.http == 0: during.http is many figures: name one, like during.http.failed",
 	}},
 }
