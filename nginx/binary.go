@@ -22,6 +22,9 @@ var (
 	ErrLacksModule   = errors.New("nginx lacks a module")
 )
 
+// ErrNoVerdict is in an error of Find and Test that says nothing of what nginx was asked: it was ended by a signal, or could not even be started.
+var ErrNoVerdict = errors.New("nginx did not come to its answer")
+
 // Binary is an nginx on this machine. Path is absolute.
 type Binary struct {
 	Path    string
@@ -43,6 +46,9 @@ func Find(ctx context.Context, name string) (Binary, error) {
 	if err != nil {
 		if ctx.Err() != nil {
 			return Binary{}, fmt.Errorf("asking %s for its version: %w", path, context.Cause(ctx))
+		}
+		if ended := signalled(err); ended != nil {
+			return Binary{}, fmt.Errorf("%w: %s -V: %w", ErrNoVerdict, path, ended)
 		}
 		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOEXEC) {
 			return Binary{}, fmt.Errorf("%w: %s: %w", ErrNotExecutable, path, err)
@@ -110,7 +116,7 @@ func (b Binary) Args(dir string) []string {
 }
 
 // Test runs `nginx -t` on a laid-out dir. The error's text is nginx's own lines, "[emerg] …" with files and line numbers as
-// nginx prints them; warnings alone are no error. It may run beside an nginx that serves from the same dir. Like nginx
+// nginx prints them; warnings alone are no error. ErrNoVerdict is in one that is none of the configuration. It may run beside an nginx that serves from the same dir. Like nginx
 // itself it makes the folders and log files which the configuration names.
 func (b Binary) Test(ctx context.Context, dir string) error {
 	text, err := output(ctx, b.Path, "-t", "-q", "-p", dir, "-e", "logs/error.log", "-c", "conf/nginx.conf", "-g", "daemon off;")
@@ -119,6 +125,9 @@ func (b Binary) Test(ctx context.Context, dir string) error {
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s -t: %w", b.Path, context.Cause(ctx))
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || signalled(exit) != nil {
+		return fmt.Errorf("%w: %s -t: %w", ErrNoVerdict, b.Path, err)
 	}
 	if lines := complaints(text); lines != "" {
 		return errors.New(lines)
@@ -137,13 +146,26 @@ func complaints(text string) string {
 	return strings.Join(l, "\n")
 }
 
+// signalled is the error of a program that was ended by a signal; nil of any other.
+func signalled(err error) error {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
+		return nil
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
+		return nil
+	}
+	return exit
+}
+
 // output is what a program prints, both streams. A program that left a child behind which holds them open is waited for no longer
-// than a second.
+// than a second. It has a process group of its own: Ctrl-C on a terminal is for us, and ctx is how the program hears of it.
 func output(ctx context.Context, path string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, path, args...)
 	var b bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &b, &b
 	cmd.WaitDelay = time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	err := cmd.Run()
 	return b.String(), err
 }

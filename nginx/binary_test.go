@@ -65,6 +65,8 @@ func TestFindRefuses(t *testing.T) {
 		{"too old", script(t, "nginx version: nginx/1.18.0\n"+built, "0"), ErrTooOld, "is 1.18.0, want 1.22.0 or newer"},
 		{"another program", script(t, "Server version: Apache/2.4.62", "0"), ErrNotNginx, "Apache/2.4.62"},
 		{"one that fails", script(t, "error while loading shared libraries: libssl.so.3", "127"), ErrNotNginx, "libssl.so.3"},
+		// To its whole process group, which must not be ours.
+		{"one that is ended", write("ended", "#!/bin/sh\nkill -INT 0\n", 0o755), ErrNoVerdict, "-V: signal: interrupt"},
 		{"without HTTP/2", script(t, "nginx version: nginx/1.30.6\nconfigure arguments: --without-http_map_module", "0"), ErrLacksModule, "http_v2_module, http_map_module"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -175,5 +177,20 @@ func TestTestReportsNginxsOwnLines(t *testing.T) {
 	}
 	if err := (Binary{Path: script(t, "segmentation fault", "3")}).Test(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "segmentation fault") {
 		t.Errorf("a program without lines of nginx's: error %v", err)
+	}
+}
+
+// What ends nginx from outside says nothing of the configuration.
+func TestTestThatIsEnded(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "nginx")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\necho 'nginx: [emerg] half a word' >&2\nkill -INT 0\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{path: "signal: interrupt", filepath.Join(t.TempDir(), "none"): "no such file"} {
+		err := Binary{Path: path}.Test(t.Context(), t.TempDir())
+		if !errors.Is(err, ErrNoVerdict) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
 	}
 }

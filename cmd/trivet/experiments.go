@@ -278,9 +278,9 @@ func (o outcome) document(r refusal) {
 	_ = out.Encode(r) // o.out remembers.
 }
 
-// refused tells why nothing begins, however much is wrong.
+// refused tells why nothing begins, however much is wrong. Of what was interrupted nothing is wrong that is known.
 func (o outcome) refused(ctx context.Context, err error) int {
-	if _, wrong := errors.AsType[usageError](err); wrong {
+	if _, wrong := errors.AsType[usageError](err); wrong && ctx.Err() == nil {
 		return o.misused(err)
 	}
 	return o.failed(ctx, err)

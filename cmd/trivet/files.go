@@ -24,7 +24,7 @@ const checkManual = `trivet check tells everything that is wrong with experiment
                    none, it is not asked)
   --json           {"code":0} or {"code":2,"faults":[{"file":…,"line":…,"column":…,"message":…}]} on stdout
 
-Exit codes: 0 nothing is wrong; 2 something is; 4 the nginx that was found could not be asked.
+Exit codes: 0 nothing is wrong; 2 something is; 4 the nginx that was found could not be asked; 130 interrupted.
 
 Example:
 

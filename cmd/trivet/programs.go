@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"trivet/nginx"
 )
@@ -56,6 +57,9 @@ type finder func(ctx context.Context, name string) (nginx.Binary, error)
 func (p place) nginx(ctx context.Context, find finder, named string) (nginx.Binary, error) {
 	if named != "" {
 		b, err := find(ctx, named)
+		if errors.Is(err, nginx.ErrNoVerdict) || err != nil && ctx.Err() != nil {
+			return b, err // That is nobody's wrong choice.
+		}
 		if err != nil {
 			return b, usageError{fmt.Errorf("--nginx: %w", err)}
 		}
@@ -99,7 +103,9 @@ func (p place) whoami() (string, error) {
 
 // ours tells our whoami from the one of every Unix, which tells the user's name.
 func ours(path string) bool {
-	said, err := exec.Command(path, "--version").Output()
+	cmd := exec.Command(path, "--version")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Else Ctrl-C ends it, and it would be none of ours.
+	said, err := cmd.Output()
 	return err == nil && strings.HasPrefix(string(said), "whoami ") && !strings.Contains(string(said), "coreutils)")
 }
 

@@ -174,5 +174,8 @@ func (v Variant) refused(ctx context.Context, binary nginx.Binary, edits []nginx
 	if err == nil {
 		return "", nil
 	}
+	if errors.Is(err, nginx.ErrNoVerdict) {
+		return "", err
+	}
 	return fmt.Sprintf("nginx %s refuses: %s", binary.Version, strings.ReplaceAll(err.Error(), dir+"/", "")), nil
 }
