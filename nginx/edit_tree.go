@@ -238,12 +238,24 @@ func (t *outline) nearest(name string) string {
 			}
 		}
 	}
+	// Who writes "upstream", means one: better a long way from its name than a block of another kind with a name like it.
+	for word := range strings.FieldsSeq(name) {
+		same := slices.DeleteFunc(slices.Clone(known), func(context string) bool { return !strings.HasPrefix(context+" ", word+" ") })
+		if len(same) > 0 {
+			known = same
+			break
+		}
+	}
 	n := of[nearest.Name(strings.Join(strings.Fields(name), " "), known)]
 	context := t.unique(n)
 	if context == "" {
 		context = n.title
 	}
-	return fmt.Sprintf("; the nearest is %q (%s)", context, n.place())
+	place := n.place()
+	if n.at == nil {
+		place += ":1" // A file, from its beginning.
+	}
+	return fmt.Sprintf("; the nearest is %q (%s)", context, place)
 }
 
 // nearest proposes the directive of n that was meant.
@@ -258,6 +270,17 @@ func (n *node) nearest(name string) string {
 	near := nearest.Name(name, known)
 	d := n.parts[slices.Index(known, near)]
 	return fmt.Sprintf("; the nearest is %s (%s:%d)", near, d.file, d.line)
+}
+
+// someDirective is the name of one in n: server, of a group of servers.
+func (n *node) someDirective() string {
+	name := "directive"
+	for _, d := range n.parts {
+		if !d.block && (name == "directive" || d.words[0].text == "server") {
+			name = d.words[0].text
+		}
+	}
+	return name
 }
 
 // directives are those which the last word of context names, in the one block which the rest of it means.
@@ -288,8 +311,12 @@ func (t *outline) directives(name string, context []string) ([]*statement, *node
 	}
 	before := strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(name), last))
 	n, err := t.find(before, context[:len(context)-1])
+	if blocks := t.matching(context); err != nil && len(blocks) > 0 {
+		return nil, nil, &contextError{fmt.Sprintf("context %q ends in a block, %s: for a parameter a directive's name comes after it, like %q",
+			name, blocks[0].label(), strings.TrimSpace(name)+" "+blocks[0].someDirective())}
+	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("context %q: %w", name, err)
 	}
 	all := in(n)
 	if len(all) == 0 {
