@@ -20,7 +20,8 @@ var newest = nginx.Version{Major: 1, Minor: 1_000_000}
 // checkEdits lays out each variant's configuration in a folder of its own, and adds what cannot be edited. Site files differ with nginx's
 // version: what can be edited in one of them is for Test to judge.
 func (f *File) checkEdits(faults *faults) error {
-	for _, v := range f.Variants {
+	for i := range f.Variants {
+		v := &f.Variants[i]
 		if len(v.Edits) == 0 {
 			continue
 		}
@@ -35,6 +36,7 @@ func (f *File) checkEdits(faults *faults) error {
 				continue
 			}
 		}
+		v.uneditable = len(first) > 0
 		for _, e := range first {
 			spots := v.sets[e.Index]
 			at := spots.what
@@ -122,37 +124,66 @@ func freeAddresses() (http, grpc string, err error) {
 	return first.Addr().String(), second.Addr().String(), second.Close()
 }
 
-// Test lays out each variant's configuration for an nginx, and asks that nginx whether it accepts it. What it refuses is a *Fault at the
-// edit which makes it refuse, with nginx's own lines; all variants' are joined. Any other error is one of this machine, or the end of ctx.
+// Test lays out each variant's configuration for an nginx, and asks that nginx whether it accepts it. What it refuses is a *Fault at each
+// edit which makes it refuse, with nginx's own lines; all variants' are joined. Variants with edits that cannot be made, which Read has told, are
+// left out. Any other error is one of this machine, or the end of ctx.
 func (f *File) Test(ctx context.Context, binary nginx.Binary) error {
 	faults := faults{file: f.Path}
 	for _, v := range f.Variants {
-		said, err := v.refused(ctx, binary, v.Edits)
-		if err != nil {
-			return err
-		}
-		if said == "" {
+		if v.uneditable {
 			continue
 		}
-		// From the last edit back: the one after the longest beginning that nginx accepts is to blame.
-		at, good := spot{1, 1}, len(v.Edits)
-		for said != "" && good > 0 {
-			good--
-			at = v.sets[good].what
-			before, err := v.refused(ctx, binary, v.Edits[:good])
-			if err != nil {
-				return err
-			}
-			if before == "" {
-				break
-			}
-			if good == 0 {
-				at = spot{1, 1} // The shipped files by themselves.
-			}
+		if err := v.test(ctx, binary, &faults); err != nil {
+			return err
 		}
-		faults.add(at, "%s", said)
 	}
 	return faults.join()
+}
+
+// test tells of the edits of one variant. nginx says no more than what it meets first, and may meet it at an edit that is right but for
+// another: so the edits are made one by one, and those that it refused are tried again beside all that it accepts.
+func (v Variant) test(ctx context.Context, binary nginx.Binary, faults *faults) error {
+	said, err := v.refused(ctx, binary, v.Edits)
+	if said == "" || err != nil {
+		return err
+	}
+	if shipped, err := v.refused(ctx, binary, nil); shipped != "" || err != nil {
+		if err == nil {
+			faults.add(spot{1, 1}, "%s", shipped) // The shipped files by themselves.
+		}
+		return err
+	}
+	accepted, refused := make([]bool, len(v.Edits)), []string(nil)
+	for more := true; more; {
+		more, refused = false, make([]string, len(v.Edits))
+		for i := range v.Edits {
+			if accepted[i] {
+				continue
+			}
+			accepted[i] = true
+			if refused[i], err = v.refused(ctx, binary, v.only(accepted)); err != nil {
+				return err
+			}
+			accepted[i] = refused[i] == ""
+			more = more || accepted[i]
+		}
+	}
+	for i, said := range refused {
+		if said != "" {
+			faults.add(v.sets[i].what, "%s", said)
+		}
+	}
+	return nil
+}
+
+// only are some of the variant's edits.
+func (v Variant) only(these []bool) (edits []nginx.Edit) {
+	for i, e := range v.Edits {
+		if these[i] {
+			edits = append(edits, e)
+		}
+	}
+	return edits
 }
 
 // refused is what there is to say against the variant's configuration with some edits, for an nginx; "" if nothing.

@@ -34,7 +34,10 @@ func TestNginxsOwnWordsStandAtTheEdit(t *testing.T) {
   set:
     - {context: upstream whoami_http, directive: least_conn}
     - {context: upstream whoami_http, directive: keepalive banana}
-    - {context: upstream whoami_grpc, directive: keepalive 3}
+    - {context: http, directive: 'map $before $after { default 1; }'} # Wants the next one.
+    - {context: http, directive: 'map $arg_x $before { default 1; }'}
+    - {context: upstream whoami_grpc, directive: keepalive 0x3}
+    - {context: upstream whoami_grpc, directive: least_conn}
 variants:
   shipped: {}
   other: {nginx: {set: [{context: http, directive: banana on}]}}
@@ -50,7 +53,7 @@ load:
 		t.Fatal(err)
 	}
 	faults := unjoin(f.Test(t.Context(), b))
-	if len(faults) != 2 {
+	if len(faults) != 3 {
 		t.Fatalf("%v", faults)
 	}
 	for i, want := range []struct {
@@ -58,7 +61,8 @@ load:
 		words        []string
 	}{
 		{5, 50, []string{"nginx " + b.Version.String() + " refuses: nginx: [emerg] ", `"banana"`, " in conf/upstreams.conf:"}},
-		{9, 52, []string{`unknown directive "banana" in conf/nginx.conf:`}},
+		{8, 50, []string{`"0x3"`, " in conf/upstreams.conf:"}},
+		{12, 52, []string{`unknown directive "banana" in conf/nginx.conf:`}},
 	} {
 		fault, ok := errors.AsType[*Fault](faults[i])
 		if !ok || fault.Line != want.line || fault.Column != want.column {
@@ -70,6 +74,46 @@ load:
 				t.Errorf("%s, want %s", fault.Message, words)
 			}
 		}
+	}
+}
+
+// Faults of the file keep nobody from asking nginx about its edits; but there must be edits that can be made.
+func TestNginxIsAskedBesideOtherFaults(t *testing.T) {
+	t.Parallel()
+	b := labtest.Nginx(t)
+	text := strings.Replace(small, "load:\n", `seed: none
+nginx: {set: [{context: http, directive: banana on}]}
+variants:
+  shipped: {}
+  other: {nginx: {set: [{context: http, directive: cherry on}, {context: server, remove: listen}]}}
+load:
+`, 1)
+	path := filepath.Join(t.TempDir(), "x.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Read(path)
+	if len(unjoin(err)) != 2 || f == nil {
+		t.Fatalf("%v, %v", f, err)
+	}
+	faults := unjoin(f.Test(t.Context(), b))
+	if len(faults) != 1 || !strings.Contains(faults[0].Error(), `x.yaml:3:42: nginx `) || !strings.Contains(faults[0].Error(), "banana") {
+		t.Errorf("%v", faults)
+	}
+}
+
+// A copy in a run folder can be read when nobody could carry it out any more.
+func TestReadCopy(t *testing.T) {
+	t.Setenv("TMPDIR", "/proc")
+	path := filepath.Join("testdata", "good", "everything.yaml")
+	if _, err := Read(path); !errors.Is(err, ErrMachine) {
+		t.Error(err)
+	}
+	if f, err := ReadCopy(path); err != nil || f.Question == "" {
+		t.Error(err)
+	}
+	if _, err := ReadCopy("testdata"); err == nil {
+		t.Error("a folder is read")
 	}
 }
 

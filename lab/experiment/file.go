@@ -48,7 +48,8 @@ type Variant struct {
 	Loads     []Load
 	Phases    []Phase // those of all variants, but that "all" means this one's instances
 
-	sets []setSpots // where Edits stand in the file
+	sets       []setSpots // where Edits stand in the file
+	uneditable bool       // some of Edits cannot be made
 }
 
 // phrase says which variant is meant, where there are several.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +26,7 @@ const (
 // [File.Test].
 //
 // Everything that is wrong with the file is told at once, a *Fault each, joined. Any other error is that the file cannot be read, or
-// ErrMachine.
+// ErrMachine. Beside faults there may be a file, which is for File.Test alone: what nginx says of its edits can be told as well.
 func Read(path string) (*File, error) {
 	source, err := source(path)
 	if err != nil {
@@ -37,13 +38,29 @@ func Read(path string) (*File, error) {
 			return nil, err
 		}
 	}
+	return file, faults.join()
+}
+
+// ReadCopy is Read of an experiment that has been carried out: its edits were checked then, and are not tried, so that it needs neither room
+// for a configuration nor the one that was shipped that day.
+func ReadCopy(path string) (*File, error) {
+	source, err := source(path)
+	if err != nil {
+		return nil, err
+	}
+	file, faults := parse(path, source)
 	if err := faults.join(); err != nil {
 		return nil, err
 	}
 	return file, nil
 }
 
+// source is the text of a file. A FIFO's would never come, and a device's never end; but what the shell calls /dev/stdin or /dev/fd/63
+// may well be a pipe.
 func source(path string) ([]byte, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() && !strings.HasPrefix(path, "/dev/") {
+		return nil, &Fault{path, 1, 1, "is no regular file: want one with an experiment"}
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -51,7 +68,7 @@ func source(path string) ([]byte, error) {
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, largestFile+1))
 	if err == nil && len(text) > largestFile {
-		err = fmt.Errorf("%s is larger than 1 MiB: that is no experiment", path)
+		err = &Fault{path, 1, 1, "the file is larger than 1 MiB: that is no experiment"}
 	}
 	return text, err
 }
@@ -146,6 +163,30 @@ func (d *decoder) sets(all []setKeys) {
 		}
 		if given != 1 {
 			d.add(where(d.given(s)), "set[%d] has %d of directive, parameter and remove: want one", i, given)
+		}
+		d.needed(s)
+	}
+}
+
+var (
+	workersEdit  = regexp.MustCompile(`(^|[\s{};])worker_processes([\s;]|$)`)
+	errorLogEdit = regexp.MustCompile(`(^|[\s{};])error_log([\s;]|$)`)
+	errorLogKept = regexp.MustCompile(`^\s*error_log\s+logs/error\.log\s+(notice|info|debug)\s*;?\s*$`)
+)
+
+// needed refuses edits of what the laboratory itself reads or counts with.
+func (d *decoder) needed(s *setKeys) {
+	for _, what := range []*string{&s.Directive, &s.Parameter, &s.Remove} {
+		n, text := d.given(what), *what
+		if what == &s.Parameter {
+			text = s.Context // Whose last word is the directive.
+		}
+		switch {
+		case n == nil:
+		case workersEdit.MatchString(text):
+			d.add(where(n), "how many workers nginx has, is a setting of the fleet: write fleet: {workers: 4}; the law of fair shares counts with it")
+		case errorLogEdit.MatchString(text) && !(what == &s.Directive && errorLogKept.MatchString(text)):
+			d.add(where(n), `what nginx writes into its error log, the laboratory reads: want at most "error_log logs/error.log debug" (or info, or notice)`)
 		}
 	}
 }

@@ -200,6 +200,25 @@ load:
 		`10:17: context is "": want text`,
 		"10:29: remove is 3: want text; put it in quotes if it is meant so",
 	}},
+	{name: "edits of what the laboratory needs", old: "load:\n", new: `nginx:
+  set:
+    - {context: main, directive: worker_processes 4}
+    - {context: main worker_processes, parameter: "4"}
+    - {context: main, remove: worker_processes}
+    - {context: main, directive: error_log /dev/null}
+    - {context: http, directive: 'map $a $b { default 1; error_log logs/error.log crit; }'}
+    - {context: main, remove: error_log}
+    - {context: main, directive: error_log logs/error.log debug;}
+    - {context: main, directive: worker_priority 1}
+load:
+`, want: []string{
+		"4:34: how many workers nginx has, is a setting of the fleet: write fleet: {workers: 4}; the law of fair shares counts with it",
+		"5:51: how many workers nginx has, is a setting of the fleet: write fleet: {workers: 4}; the law of fair shares counts with it",
+		"6:31: how many workers nginx has, is a setting of the fleet: write fleet: {workers: 4}; the law of fair shares counts with it",
+		`7:34: what nginx writes into its error log, the laboratory reads: want at most "error_log logs/error.log debug" (or info, or notice)`,
+		`8:34: what nginx writes into its error log, the laboratory reads: want at most "error_log logs/error.log debug" (or info, or notice)`,
+		`9:31: what nginx writes into its error log, the laboratory reads: want at most "error_log logs/error.log debug" (or info, or notice)`,
+	}},
 	{name: "a long expectation", old: "during.http.failed == 0", new: strings.Repeat("not ", 200_000) + "true", want: []string{
 		"9:5: " + strings.Repeat("not ", 50) + "…: an expression of 800004 bytes: want at most 1000",
 	}},

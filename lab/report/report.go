@@ -149,7 +149,7 @@ func From(dir string) (*Run, error) {
 
 // experimentFrom reports on one experiment; before is what those before it came to.
 func experimentFrom(dir string, entry trial.Entry, before Verdict) (Experiment, error) {
-	file, err := experiment.Read(entry.Copy(dir))
+	file, err := experiment.ReadCopy(entry.Copy(dir))
 	if err != nil {
 		return Experiment{}, fmt.Errorf("the experiment's copy: %w", err)
 	}
