@@ -9,9 +9,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"trivet/internal/flags"
 	"trivet/lab/experiment"
@@ -80,6 +82,9 @@ func runExperiments(ctx context.Context, in invocation) int {
 	}
 	out := newOutcome(in, call.json)
 	out.starts = true
+	// Who reads along may go, as head does: the run goes on, and what could not be written is told and is an exit code. It would be a death
+	// otherwise.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	if err != nil {
 		return out.misused(err)
 	}
@@ -90,38 +95,59 @@ func runExperiments(ctx context.Context, in invocation) int {
 		fmt.Fprintf(in.stderr, "trivet: stopping (%v); a second Ctrl-C ends at once\n", context.Cause(ctx))
 	})
 	defer stop()
-	files, err := readAll(call.paths)
-	if err != nil {
+	files, err := readAll(ctx, call.paths)
+	if _, wrong := errors.AsType[usageError](err); err != nil && !wrong {
 		return out.refused(ctx, err)
 	}
-	series, err := prepare(ctx, files, call)
-	if err != nil {
+	series, fault := prepare(ctx, files, call)
+	if err != nil && errors.Is(fault, nginx.ErrMissing) && call.nginx == "" {
+		fault = nil // There is enough to do without one.
+	}
+	if err := errors.Join(err, fault); err != nil {
 		return out.refused(ctx, err)
 	}
 	return carryOut(ctx, series, out)
 }
 
-// readAll reads the experiments in files and folders, and returns those in which there is nothing wrong. What is wrong with the others is
-// joined in a usageError; any other error is one of this machine.
-func readAll(paths []string) ([]*experiment.File, error) {
+// readAll reads the experiments in files and folders, and returns those whose edits nginx can be asked about. What is wrong with files is
+// joined in a usageError; any other error is one of this machine, or the end of ctx.
+func readAll(ctx context.Context, paths []string) ([]*experiment.File, error) {
 	var files []*experiment.File
 	all, fault := filesOf(paths)
 	faults := []error{fault}
 	for _, path := range all {
-		file, err := experiment.Read(path)
-		switch {
-		case errors.Is(err, experiment.ErrMachine):
+		file, err := read(ctx, path)
+		if errors.Is(err, experiment.ErrMachine) || ctx.Err() != nil {
 			return nil, err
-		case err != nil:
-			faults = append(faults, err)
-		default:
+		}
+		if file != nil {
 			files = append(files, file)
 		}
+		faults = append(faults, err)
 	}
 	if err := errors.Join(faults...); err != nil {
 		return files, usageError{err}
 	}
 	return files, nil
+}
+
+// read is experiment.Read, which a pipe can keep waiting.
+func read(ctx context.Context, path string) (*experiment.File, error) {
+	type result struct {
+		file *experiment.File
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		file, err := experiment.Read(path)
+		done <- result{file, err}
+	}()
+	select {
+	case r := <-done:
+		return r.file, r.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // filesOf puts the files *.yaml of a folder in its place.
@@ -134,25 +160,19 @@ func filesOf(paths []string) ([]string, error) {
 			all = append(all, path) // What is wrong with it is told when it is read.
 			continue
 		}
-		found, err := filepath.Glob(filepath.Join(escape(path), "*.yaml"))
-		if err == nil && len(found) == 0 {
+		found := len(all)
+		entries, err := os.ReadDir(path)
+		for _, entry := range entries {
+			if filepath.Ext(entry.Name()) == ".yaml" {
+				all = append(all, filepath.Join(path, entry.Name()))
+			}
+		}
+		if err == nil && len(all) == found {
 			err = fmt.Errorf("%s: no file *.yaml is in that folder", path)
 		}
-		all, faults = append(all, found...), append(faults, err)
+		faults = append(faults, err)
 	}
 	return all, errors.Join(faults...)
-}
-
-// escape makes a path a pattern that matches itself alone.
-func escape(path string) string {
-	var pattern []rune
-	for _, c := range path {
-		if slices.Contains([]rune(`*?[\`), c) {
-			pattern = append(pattern, '\\')
-		}
-		pattern = append(pattern, c)
-	}
-	return string(pattern)
 }
 
 // prepare finds the programs, and asks nginx whether it accepts each variant's configuration.

@@ -13,6 +13,7 @@ import (
 
 	"trivet/internal/flags"
 	"trivet/lab/experiment"
+	"trivet/lab/report"
 	"trivet/nginx"
 )
 
@@ -24,7 +25,8 @@ const checkManual = `trivet check tells everything that is wrong with experiment
                    none, it is not asked)
   --json           {"code":0} or {"code":2,"faults":[{"file":…,"line":…,"column":…,"message":…}]} on stdout
 
-Exit codes: 0 nothing is wrong; 2 something is; 4 the nginx that was found could not be asked; 130 interrupted.
+Exit codes: 0 nothing is wrong; 2 something is; 4 the nginx that was found could not be asked, or stdout not be
+written to; 130 interrupted.
 
 Example:
 
@@ -42,7 +44,7 @@ func check(ctx context.Context, in invocation) int {
 	if err != nil {
 		return out.misused(err)
 	}
-	files, faults := readAll(call.paths)
+	files, faults := readAll(ctx, call.paths)
 	if _, wrong := errors.AsType[usageError](faults); faults != nil && !wrong {
 		return out.failed(ctx, faults)
 	}
@@ -59,10 +61,14 @@ func check(ctx context.Context, in invocation) int {
 	}
 	if call.json {
 		out.document(refusal{Code: done})
-		return done
+	} else {
+		for _, f := range files {
+			fmt.Fprintf(out.out, "%s: nothing wrong\n", printable(f.Path))
+		}
 	}
-	for _, f := range files {
-		fmt.Fprintf(in.stdout, "%s: nothing wrong\n", f.Path)
+	if out.out.fault != nil {
+		complain(in.stderr, fmt.Errorf("nothing is wrong, but that could not be written: %w", out.out.fault))
+		return report.Broke.Code()
 	}
 	return done
 }
@@ -112,7 +118,7 @@ type listed struct {
 }
 
 // list is `trivet list`.
-func list(_ context.Context, in invocation) int {
+func list(ctx context.Context, in invocation) int {
 	asJSON := false
 	set := flags.New("trivet list")
 	set.BoolVar(&asJSON, "json", false, "")
@@ -129,28 +135,36 @@ func list(_ context.Context, in invocation) int {
 		complain(in.stderr, err)
 		return misuse
 	}
-	table := tabwriter.NewWriter(in.stdout, 0, 0, 2, ' ', 0)
-	defer table.Flush()
+	out := &careful{Writer: in.stdout}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, path := range all {
-		l, err := look(path)
+		l, err := look(ctx, path)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-			complain(in.stderr, err)
+			complain(in.stderr, errors.Join(table.Flush(), err))
 			return misuse
+		}
+		if ctx.Err() != nil {
+			return report.Interrupted.Code()
 		}
 		switch {
 		case asJSON:
-			_ = json.NewEncoder(in.stdout).Encode(l)
+			_ = json.NewEncoder(out).Encode(l) // out remembers.
 		case !l.Valid:
-			fmt.Fprintf(table, "%s\thas faults: trivet check %s\n", l.File, l.File)
+			fmt.Fprintf(table, "%s\thas faults: trivet check %s\n", printable(l.File), printable(l.File))
 		default:
-			fmt.Fprintf(table, "%s\t%d %s\t%gs\t%s\n", l.File, len(l.Variants), plural(len(l.Variants), "variant"), l.Seconds, l.Question)
+			fmt.Fprintf(table, "%s\t%d %s\t%gs\t%s\n", printable(l.File), len(l.Variants), plural(len(l.Variants), "variant"), l.Seconds, printable(l.Question))
 		}
+	}
+	_ = table.Flush() // out remembers.
+	if out.fault != nil {
+		complain(in.stderr, fmt.Errorf("the list could not be written: %w", out.fault))
+		return failed
 	}
 	return done
 }
 
-func look(path string) (listed, error) {
-	file, err := experiment.Read(path)
+func look(ctx context.Context, path string) (listed, error) {
+	file, err := read(ctx, path)
 	if err != nil {
 		return listed{File: path}, err
 	}

@@ -6,8 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Ctrl-C goes to all of trivet's process group, and whatever trivet asks of nginx at that moment: it is neither nginx's fault nor the file's.
@@ -39,5 +42,53 @@ configure arguments: --with-http_v2_module"
 				}
 			})
 		}
+	}
+}
+
+// A pipe that nobody writes to keeps nobody from Ctrl-C.
+func TestInterruptedWhileAPipeIsRead(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{"check", "list", "run"} {
+		read, write, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer write.Close()
+		o := outsideOf(t, &exec.Cmd{Path: trivet(t), Args: []string{"trivet", command, "/dev/stdin"}, Stdin: read})
+		read.Close()
+		if _, err := write.WriteString("question: Q?\n"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it is read", func() bool {
+			n, err := unix.IoctlGetInt(int(write.Fd()), unix.TIOCINQ)
+			return err == nil && n == 0
+		})
+		o.signal(t, syscall.SIGINT)
+		if _, status := o.end(t); status.ExitStatus() != 130 {
+			t.Errorf("%s ended with %v (exit code %d)", command, status, status.ExitStatus())
+		}
+	}
+}
+
+// A folder that cannot be read is not one without experiments.
+func TestAFolderThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "locked")
+	if err := os.Mkdir(dir, 0o300); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // For good: the thread ends with this function, and what it is with it.
+		if os.Getuid() == 0 {
+			if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o711), os.Chmod(filepath.Dir(filepath.Dir(dir)), 0o711), unix.Setfsuid(65534)); err != nil {
+				t.Error(err)
+			}
+		}
+		_, err := filesOf([]string{dir})
+		done <- err
+	}()
+	if err := <-done; !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("%v", err)
 	}
 }
