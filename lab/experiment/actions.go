@@ -54,12 +54,22 @@ func (d *decoder) phases(v *Variant, keys []phaseKeys) []Phase {
 		for j := range k.Do {
 			p.Do = append(p.Do, fleet.actions(&k.Do[j])...)
 		}
-		if sum := waits(p.Do); sum >= k.For && d.given(&k.For) != nil && sum > 0 {
+		if sum := waits(p.Do); sum >= k.For && sum > 0 && !d.misread(k) {
 			d.add(where(d.given(&k.Do)), "the waits of phase %s are %v together: want less than the phase, %v", k.Name, sum, k.For)
 		}
 		phases = append(phases, p)
 	}
 	return phases
+}
+
+// misread tells whether the phase's time or one of its waits is missing or could not be read.
+func (d *decoder) misread(k *phaseKeys) bool {
+	for i := range k.Do {
+		if wait := &k.Do[i].Wait; d.given(wait) != nil && !d.hasRead(wait) {
+			return true
+		}
+	}
+	return !d.hasRead(&k.For)
 }
 
 // watched is what the actions so far have done to a variant's instances.

@@ -20,8 +20,10 @@ import (
 // A decoder reads YAML into the types of keys.go, and finds all that is wrong on the way.
 type decoder struct {
 	faults
-	nodes map[any]*yaml.Node // what was given for a value, by the pointer to it
-	left  int                // how many more nodes may be read: aliases make many of few
+	lines  []string            // of the file
+	nodes  map[any]*yaml.Node  // what was given for a value, by the pointer to it
+	unread map[*yaml.Node]bool // what could not be read: nobody wrote what stands in its place, so that the rest can be checked
+	left   int                 // how many more nodes may be read: aliases make many of few
 }
 
 // mostNodes is far more than a file of the largest size has without aliases.
@@ -34,48 +36,24 @@ type own interface {
 
 // document reads the one document of a file. It returns false when there is none to go on with.
 func (d *decoder) document(source []byte, into *document) bool {
+	d.lines = strings.Split(string(source), "\n")
 	yamls := yaml.NewDecoder(bytes.NewReader(source))
 	var first, second yaml.Node
 	if err := yamls.Decode(&first); errors.Is(err, io.EOF) || err == nil && len(first.Content) == 0 {
 		d.add(spot{1, 1}, "the file is empty: want an experiment, with question, load, phases and expect")
 		return false
 	} else if err != nil {
-		d.syntax(source, err)
+		d.syntax(err)
 		return false
 	}
 	if err := yamls.Decode(&second); err == nil {
 		d.add(spot{second.Line, max(1, second.Column)}, "a second document begins here: want one experiment a file")
 	} else if !errors.Is(err, io.EOF) {
-		d.syntax(source, err)
+		d.syntax(err)
 	}
 	d.value(reflect.ValueOf(into).Elem(), first.Content[0], "the file", "")
 	return true
 }
-
-var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
-
-// syntax tells where YAML itself is broken. The library has the line alone, and for tabs not always the right one.
-func (d *decoder) syntax(source []byte, err error) {
-	line, text := 1, err.Error()
-	if m := yamlError.FindStringSubmatch(text); m != nil {
-		if n, err := strconv.Atoi(m[1]); err == nil {
-			line = n
-		}
-		text = m[2]
-	}
-	lines := strings.Split(string(source), "\n")
-	for n := max(1, line-1); n <= min(line+1, len(lines)); n++ {
-		indent := lines[n-1][:len(lines[n-1])-len(strings.TrimLeft(lines[n-1], " \t"))]
-		if at := strings.IndexByte(indent, '\t'); at >= 0 {
-			d.add(spot{n, at + 1}, "a tab: YAML wants spaces before a line's text")
-			return
-		}
-	}
-	d.add(spot{line, 1}, "not YAML: %s", text)
-}
-
-// where is the place of a value that was given.
-func where(n *yaml.Node) spot { return spot{max(1, n.Line), max(1, n.Column)} }
 
 // given is the node of what a pointer leads to; nil when the file does not have it.
 func (d *decoder) given(pointer any) *yaml.Node { return d.nodes[pointer] }
@@ -112,8 +90,8 @@ func (d *decoder) value(v reflect.Value, n *yaml.Node, name string, tag reflect.
 		}
 		v.SetBool(strings.EqualFold(n.Value, "true"))
 	case v.Kind() == reflect.Uint64:
-		u, err := strconv.ParseUint(strings.ReplaceAll(n.Value, "_", ""), 10, 64)
-		if n.Tag != "!!int" || err != nil {
+		var u uint64
+		if n.Tag != "!!int" || n.Decode(&u) != nil {
 			d.wrong(n, name, "a whole number, 0 or more")
 			return
 		}
@@ -125,6 +103,7 @@ func (d *decoder) value(v reflect.Value, n *yaml.Node, name string, tag reflect.
 
 // wrong says that a value is not what is wanted.
 func (d *decoder) wrong(n *yaml.Node, name, want string) {
+	d.unread[n] = true
 	d.add(where(n), "%s is %s: want %s", name, describe(n), want)
 }
 
@@ -283,8 +262,8 @@ func limits(tag reflect.StructTag) (least, most int64) {
 
 func (d *decoder) number(n *yaml.Node, name string, tag reflect.StructTag) int {
 	least, most := limits(tag)
-	number, err := strconv.ParseInt(n.Value, 0, 64)
-	if n.Tag != "!!int" || err != nil || number < least || number > most {
+	var number int64
+	if n.Tag != "!!int" || n.Decode(&number) != nil || number < least || number > most {
 		d.wrong(n, name, fmt.Sprintf("a whole number, %d to %d", least, most))
 		return int(max(1, least)) // So that the rest can be checked all the same.
 	}
@@ -294,12 +273,15 @@ func (d *decoder) number(n *yaml.Node, name string, tag reflect.StructTag) int {
 func (d *decoder) duration(n *yaml.Node, name string, tag reflect.StructTag) time.Duration {
 	least, most := limits(tag)
 	duration, err := time.ParseDuration(n.Value)
-	if n.Kind != yaml.ScalarNode || err != nil || int64(duration) < least || int64(duration) > most {
+	if n.Kind != yaml.ScalarNode || err != nil || !durations.MatchString(n.Value) || int64(duration) < least || int64(duration) > most {
 		d.wrong(n, name, fmt.Sprintf("a duration with a unit, %s to %s, like 250ms, 2s or 1m30s", tag.Get("least"), tag.Get("most")))
 		return time.Duration(least)
 	}
 	return duration
 }
+
+// durations are how they are written, here and for the schema.
+var durations = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`)
 
 func (d *decoder) text(n *yaml.Node, name string, tag reflect.StructTag) string {
 	switch {
@@ -348,6 +330,9 @@ func (o *ordered[T]) decode(d *decoder, n *yaml.Node, name string) {
 		e := &(*o)[len(*o)-1]
 		d.nodes[&e.Name] = key
 		d.identifier(key, "variant", key.Value)
+		if key.Value == Only {
+			d.add(where(key), "variant is %q, as that of a file without variants is called: choose another name", Only)
+		}
 		d.value(reflect.ValueOf(&e.Value).Elem(), value, key.Value, "")
 	}
 }

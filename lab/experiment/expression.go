@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
@@ -149,13 +150,13 @@ type lapse struct {
 	message string
 }
 
-// longest is the most bytes of an expression: the language recurses into each level of it, and Go ends a program whose stack is full.
+// longest is the most characters of an expression, also of the tag in keys.go: the language recurses into each level of it, and Go ends a program whose stack is full.
 const longest = 1000
 
 // compile checks an expression against the file, and makes it ready. condition: its value must be true or false.
 func (f *File) compile(text string, condition bool) (expression, []lapse) {
-	if len(text) > longest {
-		return expression{}, []lapse{{0, fmt.Sprintf("an expression of %d bytes: want at most %d", len(text), longest)}}
+	if n := utf8.RuneCountInString(text); n > longest {
+		return expression{}, []lapse{{0, fmt.Sprintf("an expression of %d characters: want at most %d", n, longest)}}
 	}
 	tree, err := parser.Parse(text)
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/expr-lang/expr"
-	"go.yaml.in/yaml/v3"
 
 	"trivet/lab/ledger"
 )
@@ -209,7 +208,7 @@ func (d *decoder) expressions(f *File, doc *document) {
 		at := where(n)
 		e, lapses := f.compile(text, true)
 		for _, l := range lapses {
-			d.add(inText(n, l.at), "%s: %s", clip(text), l.message)
+			d.add(d.inText(n, l.at), "%s: %s", clip(text), l.message)
 		}
 		f.Expect = append(f.Expect, Expectation{text, at.line, at.column, e})
 	}
@@ -228,10 +227,10 @@ func (d *decoder) expressions(f *File, doc *document) {
 			var lapses []lapse
 			p.expression, lapses = f.compile(text, false)
 			for _, l := range lapses {
-				d.add(inText(n, at+1+l.at), "answer: %s: %s", clip(text), l.message)
+				d.add(d.inText(n, at+1+l.at), "answer: %s: %s", clip(text), l.message)
 			}
 			if len(lapses) == 0 && !p.over && len(f.Variants) > 1 {
-				d.add(inText(n, at+1), "answer: %s is asked of %d variants: name one, like %s.%s", text, len(f.Variants), f.Variants[0].Name, text)
+				d.add(d.inText(n, at+1), "answer: %s is asked of %d variants: name one, like %s.%s", text, len(f.Variants), f.Variants[0].Name, text)
 			}
 			at += 2
 		}
@@ -254,18 +253,6 @@ func (d *decoder) sound(f *File) bool {
 	return len(f.Phases) > 0 && !slices.ContainsFunc(f.Variants, func(v Variant) bool {
 		return slices.ContainsFunc(v.Loads, func(l Load) bool { return l.Protocol == "" }) || len(v.Loads) == 0
 	}) && !slices.ContainsFunc(f.Phases, func(p Phase) bool { return p.Name == "" })
-}
-
-// inText is where a character of a text stands in the file: exactly, if it is written on one line without escapes.
-func inText(n *yaml.Node, at int) spot {
-	s := where(n)
-	switch n.Style {
-	case 0:
-		s.column += at
-	case yaml.DoubleQuotedStyle, yaml.SingleQuotedStyle:
-		s.column += at + 1
-	}
-	return s
 }
 
 // braces cuts a text into what is outside of braces (even indexes) and what is in them (odd ones). Braces and quotes may stand in an

@@ -26,7 +26,7 @@ type document struct {
 	// load's name, then a figure. A condition is asked of every variant, unless it begins its names with variants:
 	// plain.during.grpc.failed > with_retry.during.grpc.failed. Durations compare with duration("250ms"). The laws of fair shares are
 	// fair(during.http), fair_without_zone(during.http) and binomial(during.http, "whoami-1", 0.33). One with ": " or " #" in it wants quotes.
-	Expect []string `yaml:"expect" need:"true" least:"1" most:"100"`
+	Expect []string `yaml:"expect" need:"true" least:"1" most:"100" longest:"1000"`
 	// The same under other settings, by name. What a variant says stands in the place of what the file says under that key.
 	Variants ordered[variantKeys] `yaml:"variants" most:"20"`
 }
@@ -87,7 +87,7 @@ type loadKeys struct {
 // A part of the time.
 type phaseKeys struct {
 	// What expectations call it.
-	Name string `yaml:"name" need:"true" identifier:"true"`
+	Name string `yaml:"name" need:"true" identifier:"true" but:"http grpc"`
 	// How long it lasts.
 	For time.Duration `yaml:"for" need:"true" least:"100ms" most:"10m"`
 	// What is done, one after the other, from the phase's beginning on.

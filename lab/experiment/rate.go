@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -56,8 +57,19 @@ func (r Rate) planned(total time.Duration) int {
 	return int(math.Ceil(sum / float64(max(1, len(r.PerSec))) * total.Seconds()))
 }
 
+// How rates are written, here and for the schema; and those of them which are 0.
+const (
+	rateSyntax   = `^[0-9]+(\.[0-9]+)?([eE][0-9]+)? */ *[sm]$`
+	noRateSyntax = `^0+(\.0+)?([eE][0-9]+)? */`
+)
+
+var ratePattern = regexp.MustCompile(rateSyntax)
+
 // parseRate reads "300/s" or "30/m".
 func parseRate(text string) (perSec float64, ok bool) {
+	if !ratePattern.MatchString(text) {
+		return 0, false
+	}
 	number, unit, _ := strings.Cut(text, "/")
 	perSec, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
 	switch strings.TrimSpace(unit) {

@@ -75,7 +75,7 @@ func source(path string) ([]byte, error) {
 
 // parse is Read of a text, without the edits. The file is nil when there is not even a mapping to go on with.
 func parse(path string, source []byte) (*File, *faults) {
-	d := &decoder{faults: faults{file: path}, nodes: map[any]*yaml.Node{}, left: mostNodes}
+	d := &decoder{faults: faults{file: path}, nodes: map[any]*yaml.Node{}, unread: map[*yaml.Node]bool{}, left: mostNodes}
 	var doc document
 	if !d.document(source, &doc) {
 		return nil, &d.faults
@@ -141,8 +141,13 @@ func (d *decoder) variant(name string, keys *variantKeys, doc *document, set *ng
 	}
 	v.Phases = d.phases(&v, doc.Phases)
 	total, planned := length(v.Phases), 0
-	for _, l := range v.Loads {
+	for i, l := range v.Loads {
 		planned += l.Rate.planned(total)
+		rate := &keys.Load[i].Rate
+		if d.hasRead(rate) && len(l.Rate.PerSec) > 0 && slices.Max(l.Rate.PerSec) > 0 && !slices.ContainsFunc(doc.Phases, func(p phaseKeys) bool { return p.For == 0 }) &&
+			(load.Stream{Rate: l.Rate.Points(total)}).Count(total) == 0 {
+			d.add(where(d.given(rate)), "load[%d] plans no request in %v: nothing could be said of it", i, total)
+		}
 	}
 	if n := d.given(&keys.Load); planned > mostRequests {
 		if n == nil {

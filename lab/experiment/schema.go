@@ -8,10 +8,14 @@ import (
 	"go/parser"
 	"go/token"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/expr-lang/expr/builtin"
 	"github.com/google/jsonschema-go/jsonschema"
+
+	"trivet/lab/load"
 )
 
 //go:embed keys.go
@@ -67,17 +71,13 @@ func oneLine(comment *ast.CommentGroup) string {
 // A schemaMaker makes schemas of the types in keys.go.
 type schemaMaker struct{ comments map[string]string }
 
-const (
-	durationPattern = `^([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$`
-	ratePattern     = `^[0-9]+(\.[0-9]*)?([eE][0-9]+)? */ *[sm]$`
-	instancePattern = `^(all|whoami-[1-9][0-9]?)$`
-)
+const instancePattern = `^(all|whoami-[1-9][0-9]?)$`
 
 // of is the schema of a type, whose field has the tag.
 func (m schemaMaker) of(t reflect.Type, tag reflect.StructTag) *jsonschema.Schema {
 	switch t {
 	case reflect.TypeFor[time.Duration]():
-		return &jsonschema.Schema{Type: "string", Pattern: durationPattern}
+		return &jsonschema.Schema{Type: "string", Pattern: durations.String()}
 	case reflect.TypeFor[rateKeys]():
 		return m.rate()
 	case reflect.TypeFor[targets]():
@@ -85,7 +85,7 @@ func (m schemaMaker) of(t reflect.Type, tag reflect.StructTag) *jsonschema.Schem
 		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{one, {Type: "array", Items: one, MinItems: new(1), MaxItems: new(60)}}}
 	case reflect.TypeFor[ordered[variantKeys]]():
 		return &jsonschema.Schema{
-			Type: "object", PropertyNames: &jsonschema.Schema{Pattern: identifiers.String()}, AdditionalProperties: m.of(reflect.TypeFor[variantKeys](), ""),
+			Type: "object", PropertyNames: name(Only, load.HTTP, load.GRPC), AdditionalProperties: m.of(reflect.TypeFor[variantKeys](), ""),
 			MinProperties: new(1), MaxProperties: new(20),
 		}
 	}
@@ -94,13 +94,13 @@ func (m schemaMaker) of(t reflect.Type, tag reflect.StructTag) *jsonschema.Schem
 		return m.structure(t)
 	case reflect.Slice:
 		least, most := limits(tag)
-		return &jsonschema.Schema{Type: "array", Items: m.of(t.Elem(), ""), MinItems: new(int(least)), MaxItems: new(int(most))}
+		return &jsonschema.Schema{Type: "array", Items: m.item(t, tag), MinItems: new(int(least)), MaxItems: new(int(most))}
 	case reflect.Bool:
 		return &jsonschema.Schema{Type: "boolean"}
 	case reflect.String:
 		s := &jsonschema.Schema{Type: "string", Pattern: `\S`}
 		if tag.Get("identifier") != "" {
-			s.Pattern = identifiers.String()
+			s = name(strings.Fields(tag.Get("but"))...)
 		}
 		for word := range strings.FieldsSeq(tag.Get("enum")) {
 			s.Pattern, s.Enum = "", append(s.Enum, word)
@@ -113,6 +113,37 @@ func (m schemaMaker) of(t reflect.Type, tag reflect.StructTag) *jsonschema.Schem
 		s.Maximum = new(float64(most))
 	}
 	return s
+}
+
+// item is the schema of a list's entries.
+func (m schemaMaker) item(list reflect.Type, tag reflect.StructTag) *jsonschema.Schema {
+	s := m.of(list.Elem(), "")
+	if text := tag.Get("longest"); text != "" {
+		s.MaxLength = new(int(quantity(text)))
+	}
+	return s
+}
+
+// name is the schema of names that the file chooses; some more are taken.
+func name(taken ...string) *jsonschema.Schema {
+	var words []any
+	for _, word := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(keywords, builtin.Names, lawNames(), taken)))) {
+		words = append(words, word)
+	}
+	return &jsonschema.Schema{Type: "string", Pattern: identifiers.String(), Not: &jsonschema.Schema{Enum: words}}
+}
+
+// together is what the keys of a load mean for each other.
+func together() []*jsonschema.Schema {
+	never := func() *jsonschema.Schema { return &jsonschema.Schema{Not: &jsonschema.Schema{}} }
+	is := func(key, value string) *jsonschema.Schema {
+		return &jsonschema.Schema{Required: []string{key}, Properties: map[string]*jsonschema.Schema{key: {Enum: []any{value}}}}
+	}
+	return []*jsonschema.Schema{
+		{If: is("protocol", load.HTTP), Then: &jsonschema.Schema{Properties: map[string]*jsonschema.Schema{"channels": never(), "call": {Enum: []any{load.Unary}}}}},
+		{If: is("protocol", load.GRPC), Then: &jsonschema.Schema{Properties: map[string]*jsonschema.Schema{"connections": never()}}},
+		{If: is("call", load.Watch), Then: &jsonschema.Schema{Required: []string{"hold"}}, Else: &jsonschema.Schema{Properties: map[string]*jsonschema.Schema{"hold": never()}}},
+	}
 }
 
 func (m schemaMaker) structure(t reflect.Type) *jsonschema.Schema {
@@ -145,6 +176,8 @@ func (m schemaMaker) structure(t reflect.Type) *jsonschema.Schema {
 	switch t {
 	case reflect.TypeFor[actionKeys]():
 		s.MinProperties, s.MaxProperties = new(1), new(1)
+	case reflect.TypeFor[loadKeys]():
+		s.AllOf = together()
 	case reflect.TypeFor[setKeys]():
 		s.MinProperties, s.MaxProperties = new(2), new(2)
 	}
@@ -152,8 +185,8 @@ func (m schemaMaker) structure(t reflect.Type) *jsonschema.Schema {
 }
 
 func (m schemaMaker) rate() *jsonschema.Schema {
-	one := &jsonschema.Schema{Type: "string", Pattern: ratePattern}
-	s := &jsonschema.Schema{OneOf: []*jsonschema.Schema{one}}
+	one := &jsonschema.Schema{Type: "string", Pattern: rateSyntax}
+	s := &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string", Pattern: rateSyntax, Not: &jsonschema.Schema{Pattern: noRateSyntax}}}}
 	for field := range reflect.TypeFor[rateShapes]().Fields() {
 		least, most := limits(field.Tag)
 		key := field.Tag.Get("yaml")

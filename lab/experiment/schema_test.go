@@ -87,6 +87,29 @@ func TestSchemaRefuses(t *testing.T) {
 		{"rate: 10/s", "rate: {ramp: [1/s, 2/s], step: [1/s, 2/s]}"},
 		{"rate: 10/s", "rate: 10/s, deadline: 2"},
 		{"rate: 10/s", "rate: 10/s, call: wach"},
+		{"rate: 10/s", "rate: .5/s"}, // From here on what Go's own parsers take.
+		{"rate: 10/s", "rate: +5/s"},
+		{"rate: 10/s", "rate: 1_0/s"},
+		{"rate: 10/s", "rate: 0x1p3/s"},
+		{"rate: 10/s", "rate: ' 5/s'"},
+		{"rate: 10/s", "rate: {step: [.5/s, 2/s]}"},
+		{"for: 1s", "for: .5s"},
+		{"for: 1s", "for: +1s"},
+		{"for: 1s", "for: 1.s"},
+		{"rate: 10/s", "rate: 0/s"},
+		{"rate: 10/s", "rate: 0.00e1 / m"},
+		{"rate: 10/s", "rate: 10/s, channels: 2"},
+		{"rate: 10/s", "rate: 10/s, call: silent"},
+		{"protocol: grpc, rate: 10/s", "protocol: grpc, rate: 10/s, connections: 2"},
+		{"protocol: grpc, rate: 10/s", "protocol: grpc, rate: 10/s, call: watch"},
+		{"protocol: grpc, rate: 10/s", "protocol: grpc, rate: 10/s, hold: 1s"},
+		{"rate: 10/s", "rate: 10/s, name: len"},
+		{"name: before", "name: run"},
+		{"name: before", "name: fair"},
+		{"name: before", "name: http"},
+		{"question: Q?", "question: Q?\nvariants: {only: {}}"},
+		{"question: Q?", "question: Q?\nvariants: {grpc: {}}"},
+		{"during.http.failed == 0", "during.http.failed == 0" + strings.Repeat(" ", 1000) + "+ 0"},
 		{"for: 1s", "for: 1"},
 		{"for: 1s", "for: 1s, do: [{kill: nginx}]"},
 		{"for: 1s", "for: 1s, do: [{kill: whoami-1, stop: whoami-2}]"},
@@ -101,6 +124,32 @@ func TestSchemaRefuses(t *testing.T) {
 		}
 		if _, faults := parse("x.yaml", []byte(text)); faults.join() == nil {
 			t.Errorf("the decoder accepts %s", c.new)
+		}
+	}
+}
+
+// Both accept the same, where there are several ways to write it.
+func TestSchemaAccepts(t *testing.T) {
+	t.Parallel()
+	r := schema(t)
+	for _, c := range []struct{ old, new string }{
+		{"rate: 10/s", "rate: 0.5/s"},
+		{"rate: 10/s", "rate: 1e2 / m"},
+		{"rate: 10/s", "rate: 0.05e1/s"},
+		{"rate: 10/s", "rate: {step: [0/s, 2/s]}"},
+		{"for: 1s", "for: 1m0.5s"},
+		{"protocol: grpc, rate: 10/s", "protocol: grpc, name: w, rate: 10/s, call: watch, hold: 100ms, channels: 2"},
+		{"rate: 10/s", "rate: 10/s, call: unary, connections: 2"},
+		{"protocol: http, rate: 10/s", "protocol: http, rate: 10/s, name: http"},
+		{"question: Q?", "question: Q?\nseed: 0x10"},
+		{"during.http.failed == 0", "'\"" + strings.Repeat("é", 900) + "\" == \"\" or during.http.failed == 0'"},
+	} {
+		text := strings.Replace(small, c.old, c.new, 1)
+		if err := validate(t, r, text); err != nil {
+			t.Errorf("the schema refuses %s: %v", c.new, err)
+		}
+		if _, faults := parse("x.yaml", []byte(text)); faults.join() != nil {
+			t.Errorf("the decoder refuses %s: %v", c.new, faults.join())
 		}
 	}
 }

@@ -12,7 +12,7 @@ var wrongs = []struct {
 	{name: "a list", text: "- a\n", want: []string{"1:1: the file is a list: want a mapping, with question, answer, seed, fleet, nginx, load, phases, expect, variants"}},
 	{name: "two documents", text: small + "---\na: 1\n", want: []string{"10:1: a second document begins here: want one experiment a file"}},
 	{name: "a tab", text: "question: Q?\nload:\n\t- {protocol: http}\n", want: []string{"3:1: a tab: YAML wants spaces before a line's text"}},
-	{name: "no YAML", text: "question: [a\nload: {\n", want: []string{"1:1: not YAML: did not find expected ',' or ']'"}},
+	{name: "no YAML", text: "question: [a\nload: {\n", want: []string{"2:1: not YAML: did not find expected ',' or ']'"}},
 	{name: "nothing of what must be", text: "seed: 1\n", want: []string{"1:1: question is missing", "1:1: load is missing", "1:1: phases is missing", "1:1: expect is missing"}},
 	{name: "many at once", text: `quesion: Q?
 seed: -1
@@ -33,6 +33,32 @@ expect:
 		"5:9: phases has 0 entries: want 1 to 20",
 		`7:5: expect[0] is read as a key and its value: put an expectation with ": " or " #" in it in quotes`,
 		"8:5: expect[1] is 3: want text; put it in quotes if it is meant so",
+	}},
+	{name: "an unknown anchor", old: "expect:", new: "seed: 1 # *one\nfleet: {instances: 3, workers: *one}\nexpect:", want: []string{"9:32: not YAML: there is no anchor &one before this"}},
+	{name: "a NUL", old: "question: Q?", new: "question: Q?\nanswer: é\x00", want: []string{`2:10: control character '\x00': YAML wants it as an escape, in double quotes`}},
+	{name: "Latin-1", old: "question: Q?", new: "question: é und \xe4\xdf?", want: []string{"1:17: byte 0xe4 is not UTF-8: YAML wants text in that"}},
+	{name: "no YAML, further down", old: "  - {name: during, for: 1s}", new: "  - {name: during, for: 1s}\n   {name: b: c}", want: []string{"6:3: not YAML: did not find expected '-' indicator"}},
+	{name: "a folded expectation", old: "- during.http.failed == 0", new: `- during.http.failed == 0
+      and before.http.failed == 0
+      and durin.http.failed == 0
+  - "during.http.codes[\"200\"] == 0 and durin.http.failed == 0"
+  - len("é×") == 2 and durin.http.failed == 0`, want: []string{
+		"9:5: during.http.failed == 0 and before.http.failed == 0 and durin.http.failed == 0: unknown name durin: did you mean during?",
+		`12:5: during.http.codes["200"] == 0 and durin.http.failed == 0: unknown name durin: did you mean during?`,
+		`13:24: len("é×") == 2 and durin.http.failed == 0: unknown name durin: did you mean during?`,
+	}},
+	{name: "numbers", old: "question: Q?", new: "question: Q?\nseed: 0x10\nfleet: {instances: 0x3, workers: 0x11}", want: []string{"3:34: workers is 0x11: want a whole number, 1 to 16"}},
+	{name: "a wait that is wrong", old: "- {name: during, for: 1s}", new: "- {name: during, for: 5s, do: [{wait: 5s}, {wait: -1s}]}\n  - {name: after, for: 1, do: [{wait: 2s}]}", want: []string{
+		`7:53: wait is "-1s": want a duration with a unit, 1ms to 10m, like 250ms, 2s or 1m30s`,
+		"8:24: for is 1: want a duration with a unit, 100ms to 10m, like 250ms, 2s or 1m30s",
+	}},
+	{name: "no request", old: "rate: 10/s}\n", new: "rate: 0.01/s}\n  - {name: a, protocol: http, rate: {ramp: [0/s, 0.1/m]}}\n  - {name: b, protocol: http, rate: 0.5/s}\n", want: []string{
+		"3:28: load[0] plans no request in 2s: nothing could be said of it",
+		"4:37: load[1] plans no request in 2s: nothing could be said of it",
+	}},
+	{name: "no rate", old: "rate: 10/s}\n", new: "deadline: 1s}\n", want: []string{"3:5: rate is missing in load[0]"}},
+	{name: "a variant as of a file without", old: "question: Q?", new: "question: Q?\nvariants: {only: {}, other: {}}", want: []string{
+		`2:12: variant is "only", as that of a file without variants is called: choose another name`,
 	}},
 	{name: "a key twice", old: "question: Q?", new: "question: Q?\nseed: 1\nseed: 2", want: []string{`3:1: key "seed" stands here a second time; the first is in line 2`}},
 	{name: "an empty value", old: "question: Q?", new: "question:", want: []string{"1:10: question is empty: want text"}},
@@ -220,7 +246,7 @@ load:
 		`9:31: what nginx writes into its error log, the laboratory reads: want at most "error_log logs/error.log debug" (or info, or notice)`,
 	}},
 	{name: "a long expectation", old: "during.http.failed == 0", new: strings.Repeat("not ", 200_000) + "true", want: []string{
-		"9:5: " + strings.Repeat("not ", 50) + "…: an expression of 800004 bytes: want at most 1000",
+		"9:5: " + strings.Repeat("not ", 50) + "…: an expression of 800004 characters: want at most 1000",
 	}},
 	{name: "a deep expectation", old: "during.http.failed == 0", new: strings.Repeat("(", 1000), want: []string{
 		"9:1004: " + strings.Repeat("(", 200) + "…: it ends too early",
