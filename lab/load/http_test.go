@@ -2,15 +2,19 @@ package load
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -89,6 +93,24 @@ func TestDeadlineOverHTTP(t *testing.T) {
 			if r.Service < s.Deadline.Microseconds() {
 				t.Errorf("%+v: ended before its deadline", r)
 			}
+		}
+	}
+}
+
+// A deadline that passes while the connection is made: no word that package net has for it is a refusal.
+func TestDeadlineWhileConnecting(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{context.DeadlineExceeded, Deadline}, {os.ErrDeadlineExceeded, Deadline},
+		{os.NewSyscallError("connect", syscall.ECONNREFUSED), Refused}, {os.NewSyscallError("connect", syscall.ETIMEDOUT), Refused},
+	} {
+		r := Record{Attempts: 1}
+		(&httpCaller{}).unanswered(t.Context(), &r, &net.OpError{Op: "dial", Net: "tcp", Err: test.err})
+		if r.Outcome != AtClient || r.Reason != test.want || !slices.Equal(r.Own, []string{test.want}) {
+			t.Errorf("%v: %+v, want %s", test.err, r, test.want)
 		}
 	}
 }
