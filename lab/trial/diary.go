@@ -18,6 +18,7 @@ import (
 // diary is what the laboratory itself writes down: ledger.EventsFile. Its methods may be called at the same time.
 type diary struct {
 	mu    sync.Mutex
+	begin time.Time // all times are told by this one's monotonic reading; see from
 	file  *os.File
 	fault error             // the first
 	exits map[string]string // of processes that were stopped and are down: how they ended
@@ -34,7 +35,15 @@ func openDiary(dir string) (*diary, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", fleet.ErrRunFolder, err)
 	}
-	return &diary{file: file, exits: make(map[string]string)}, nil
+	return &diary{begin: time.Now(), file: file, exits: make(map[string]string)}, nil
+}
+
+// from makes the plan's begin the one that the times of all further events are counted from: the wall clock may be set while the run goes on,
+// and the load and the phases would not heed that.
+func (d *diary) from(begin time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.begin = begin
 }
 
 func (d *diary) write(e ledger.Event) {
@@ -44,6 +53,7 @@ func (d *diary) write(e ledger.Event) {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}
+	e.Time = d.begin.Add(e.Time.Sub(d.begin)) // By the monotonic readings, where both have one.
 	line, err := json.Marshal(e)
 	if err == nil {
 		_, err = d.file.Write(append(line, '\n'))

@@ -73,6 +73,7 @@ func environment(dir string) []string {
 func conduct(ctx context.Context, s Setup, f *fleet.Fleet, diary *diary) error {
 	plan := planned(s)
 	plan.HTTP, plan.GRPC, plan.Begin = f.HTTP(), f.GRPC(), time.Now().Add(headStart)
+	diary.from(plan.Begin)
 	scene := set(s, f, plan)
 	if err := scene.Write(s.Dir); err != nil {
 		return fmt.Errorf("%w: %w", fleet.ErrRunFolder, err)
