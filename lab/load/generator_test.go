@@ -323,7 +323,7 @@ func TestTooMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	players, err := recruit(p, file)
+	players, err := recruit(p, file, newHeart())
 	if err != nil {
 		t.Fatal(err)
 	}
