@@ -32,7 +32,7 @@ func stage(n int) Scene {
 	s := Scene{
 		V: SceneVersion, Seed: 11, Begin: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), Workers: 2,
 		Phases: []Phase{{"before", 3500 * time.Millisecond}, {"during", 4 * time.Second}, {"after", 3 * time.Second}},
-		Loads:  []Load{{"web", load.HTTP, n}, {"calls", load.GRPC, n}, {"more", load.HTTP, n}},
+		Loads:  []Load{{"web", load.HTTP, n, time.Second}, {"calls", load.GRPC, n, time.Second}, {"more", load.HTTP, n, time.Second}},
 	}
 	for i := range 3 {
 		s.Instances = append(s.Instances, Instance{fmt.Sprint("whoami-", i+1), fmt.Sprint("127.0.0.1:", 8001+i), fmt.Sprint("127.0.0.1:", 9001+i)})

@@ -53,6 +53,8 @@ type Load struct {
 	Name     string `json:"name"`     // what expectations call it; the protocol's name if it has none of its own
 	Protocol string `json:"protocol"` // load.HTTP or load.GRPC
 	Planned  int    `json:"planned"`  // requests: ids run from 0 to Planned-1, or a client record is lost
+	// Deadline is how long after its start each is over at the latest; 0: not known.
+	Deadline time.Duration `json:"deadline,omitempty"`
 }
 
 // An Instance is where one stands.

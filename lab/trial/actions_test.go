@@ -179,7 +179,7 @@ func lines[T any](t *testing.T, path string, with func(T)) {
 // likeThePlan compares the scene with the experiment.
 func likeThePlan(t *testing.T, s Setup, set ledger.Scene) {
 	t.Helper()
-	wantLoads := []ledger.Load{{Name: "http", Protocol: load.HTTP, Planned: 450}, {Name: "calls", Protocol: load.GRPC, Planned: 450}}
+	wantLoads := []ledger.Load{{Name: "http", Protocol: load.HTTP, Planned: 450, Deadline: 5 * time.Second}, {Name: "calls", Protocol: load.GRPC, Planned: 450, Deadline: 3 * time.Second}}
 	wantPhases := []ledger.Phase{{Name: "before", For: 200 * time.Millisecond}, {Name: "during", For: 4 * time.Second}, {Name: "after", For: 300 * time.Millisecond}}
 	if !slices.Equal(set.Loads, wantLoads) || !slices.Equal(set.Phases, wantPhases) {
 		t.Errorf("loads %+v, phases %+v", set.Loads, set.Phases)

@@ -153,7 +153,7 @@ func set(s Setup, f *fleet.Fleet, plan load.Plan) ledger.Scene {
 		scene.Phases = append(scene.Phases, ledger.Phase{Name: p.Name, For: p.For})
 	}
 	for i, l := range s.Variant.Loads {
-		scene.Loads = append(scene.Loads, ledger.Load{Name: l.Name, Protocol: l.Protocol, Planned: plan.Streams[i].Count(plan.For)})
+		scene.Loads = append(scene.Loads, ledger.Load{Name: l.Name, Protocol: l.Protocol, Planned: plan.Streams[i].Count(plan.For), Deadline: l.Deadline})
 		scene.Settle = max(scene.Settle, l.Deadline+time.Second)
 	}
 	for _, name := range f.Names() {
