@@ -231,6 +231,13 @@ func TestReasons(t *testing.T) {
 			}
 		}
 	}
+	begins := func(phase, verb string) Event {
+		return Event{Event: ActionBegan, Phase: phase, Verb: verb, Target: "whoami-1"}
+	}
+	ends := func(phase, verb string) Event {
+		return Event{Event: ActionDone, Phase: phase, Verb: verb, Target: "whoami-1"}
+	}
+	wait := Event{Event: ActionBegan, Phase: "before", Verb: "wait", Wait: 1_500_000}
 	kill := Event{Event: ActionBegan, Phase: "before", Verb: "kill", Target: "whoami-1"}
 	died := Event{Event: ProcessIs, Kind: "died", Name: "whoami-1", Exit: "signal SIGKILL"}
 	for _, c := range []struct {
@@ -255,6 +262,16 @@ func TestReasons(t *testing.T) {
 		{events(end, at(time.Second, kill), at(3501*time.Millisecond, Event{Event: ActionDone, Phase: "before", Verb: "kill", Target: "whoami-1"})), "phase before: kill whoami-1 was still running when the phase ended, and took 2.501s"},
 		{events(end, at(0, kill), at(1, Event{Event: ActionDone, Phase: "before", Verb: "kill", Target: "whoami-1", Error: "no"})), "phase before: kill whoami-1 failed: no"},
 		{events(end, at(0, kill)), "phase before: kill whoami-1 did not come to an end"},
+		{events(end, at(250*time.Millisecond, kill)), ""},
+		{events(end, at(251*time.Millisecond, kill)), "phase before: kill whoami-1 was begun 251ms after its time: the laboratory was late"},
+		{events(end, at(1750*time.Millisecond, begins("before", "start")), at(1800*time.Millisecond, ends("before", "start")), at(2*time.Second, kill)), "phase before: start whoami-1 was begun 1.75s"},
+		{events(end, at(0, begins("before", "start")), at(3*time.Second, ends("before", "start")), at(3250*time.Millisecond, kill)), ""},
+		{events(end, at(0, begins("before", "start")), at(3*time.Second, ends("before", "start")), at(3251*time.Millisecond, kill)), "phase before: kill whoami-1 was begun 251ms"},
+		{events(end, at(3750*time.Millisecond, begins("during", "kill"))), ""},
+		{events(end, at(5300*time.Millisecond, begins("during", "kill"))), "phase during: kill whoami-1 was begun 1.8s after its time"},
+		{events(end, at(3600*time.Millisecond, Event{Event: PhaseBegan, Phase: "before"})), ""},
+		{events(end, at(0, wait), at(1750*time.Millisecond, Event{Event: ActionDone, Phase: "before", Verb: "wait"})), ""},
+		{events(end, at(0, wait), at(1751*time.Millisecond, Event{Event: ActionDone, Phase: "before", Verb: "wait"})), "phase before: a wait of 1.5s took 251ms longer"},
 	} {
 		s := stage(100)
 		s.Loads = s.Loads[:1]
@@ -331,7 +348,8 @@ func checkReasons(t *testing.T, reasons []string, want string) {
 		return slices.ContainsFunc(reasons, func(r string) bool { return strings.Contains(r, what) })
 	}
 	usual := func(r string) bool {
-		return strings.Contains(r, "does not balance") || strings.Contains(r, "there is no record of any request") || strings.Contains(r, "did not come to an end")
+		return strings.Contains(r, "does not balance") || strings.Contains(r, "there is no record of any request") || strings.Contains(r, "did not come to an end") ||
+			strings.Contains(r, "never began")
 	}
 	if want != "" && !told(want) {
 		t.Errorf("%q, want %q", reasons, want)
@@ -351,6 +369,19 @@ func TestAPhaseInWhichNothingWasSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if reasons := p.Settle().Reasons; !slices.Contains(reasons, "load web, phase b: none of 1 requests was sent") {
+		t.Errorf("%q", reasons)
+	}
+}
+
+// A run of which the diary does not tell that each phase began is none.
+func TestAPhaseThatNeverBegan(t *testing.T) {
+	t.Parallel()
+	p := plannerOf(t, Phase{"a", time.Second}, Phase{"b", time.Second})
+	p.request(0, time.Millisecond, load.OK, 1)
+	p.Event(Event{Event: PhaseBegan, Phase: "a"})
+	p.Event(Event{Event: Ended})
+	want := "phase b never began: records/events.jsonl has no event of it"
+	if reasons := p.Settle().Reasons; !slices.Contains(reasons, want) || strings.Contains(strings.Join(reasons, "\n"), "phase a") {
 		t.Errorf("%q", reasons)
 	}
 }

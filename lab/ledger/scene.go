@@ -67,7 +67,7 @@ type Instance struct {
 // Kinds of events.
 const (
 	PhaseBegan  = "phase"       // Phase
-	ActionBegan = "action"      // Phase, Verb, Target
+	ActionBegan = "action"      // Phase, Verb, Target, Wait
 	ActionDone  = "done"        // Phase, Verb, Target, and Error if it failed
 	ProcessIs   = "process"     // Kind, Name, PID, Exit, as fleet.Event
 	Ended       = "end"         // the load has ended, and all processes are gone
@@ -87,6 +87,7 @@ type Event struct {
 	Name   string    `json:"name,omitempty"`
 	PID    int       `json:"pid,omitempty"`
 	Exit   string    `json:"exit,omitempty"`
+	Wait   int64     `json:"wait_us,omitempty"` // microseconds that a wait is to take
 	Error  string    `json:"error,omitempty"`
 }
 
