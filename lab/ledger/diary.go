@@ -54,6 +54,8 @@ func (d *diary) take(e Event) {
 		d.done(e)
 	case ProcessIs:
 		d.process(e)
+	case NginxDid:
+		d.nginx(e)
 	case Ended:
 		d.ending = e
 	case Broke:
@@ -128,6 +130,21 @@ func (d *diary) process(e Event) {
 		d.kills[e.Name]--
 	case e.Kind == died:
 		d.fault("%s died (%s) %s, and no action killed it; its log is in the run folder", e.Name, e.Exit, d.since(at))
+	}
+}
+
+// nginx takes what nobody asked it for. Its log has whole seconds.
+func (d *diary) nginx(e Event) {
+	at := d.since(e.Time.Sub(d.scene.Begin))
+	switch e.Kind {
+	case WorkerEnded:
+		d.fault("nginx's worker %d ended (%s) %s, to the second, and nobody asked it to: it did not write down what was open then", e.PID, e.Exit, at)
+	case WorkerReplaced:
+		d.fault("nginx started worker %d %s, to the second, in the place of one that ended, and nobody asked for that", e.PID, at)
+	case Reconfigured:
+		d.fault("nginx was reloaded %s, to the second, and no action asked for that", at)
+	default:
+		d.fault("%s: nginx does nothing of the kind %q", EventsFile, e.Kind)
 	}
 }
 

@@ -70,9 +70,17 @@ const (
 	ActionBegan = "action"      // Phase, Verb, Target, Wait
 	ActionDone  = "done"        // Phase, Verb, Target, and Error if it failed
 	ProcessIs   = "process"     // Kind, Name, PID, Exit, as fleet.Event
+	NginxDid    = "nginx"       // Kind, PID, Exit: what nginx's log tells that nobody asked for
 	Ended       = "end"         // the load has ended, and all processes are gone
 	Broke       = "broke"       // Error: the laboratory broke
 	Interrupted = "interrupted" // Error: by which signal
+)
+
+// Kinds of NginxDid.
+const (
+	WorkerEnded    = "ended"        // a worker; PID, Exit
+	WorkerReplaced = "replaced"     // one was started, PID, in the place of one that ended, and all seemed well
+	Reconfigured   = "reconfigured" // it read its configuration again
 )
 
 // An Event is a line of EventsFile.
@@ -83,7 +91,7 @@ type Event struct {
 	Phase  string    `json:"phase,omitempty"`
 	Verb   string    `json:"verb,omitempty"`   // kill, drain, stop, cont, start, restart, reload, wait
 	Target string    `json:"target,omitempty"` // an instance, or nginx
-	Kind   string    `json:"kind,omitempty"`   // started, ready, died, stopped
+	Kind   string    `json:"kind,omitempty"`   // of ProcessIs: started, ready, died, stopped
 	Name   string    `json:"name,omitempty"`
 	PID    int       `json:"pid,omitempty"`
 	Exit   string    `json:"exit,omitempty"`

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"trivet/lab/experiment"
 	"trivet/lab/fleet"
 	"trivet/lab/ledger"
 )
@@ -20,9 +21,14 @@ type diary struct {
 	mu    sync.Mutex
 	begin time.Time // all times are told by this one's monotonic reading; see from
 	file  *os.File
-	fault error             // the first
-	exits map[string]string // of processes that were stopped and are down: how they ended
+	fault error // the first
+	// reloads are those that were asked for.
+	reloads []reload
+	exits   map[string]string // of processes that were stopped and are down: how they ended
 }
+
+// A reload is when one was begun, and when nginx had done it.
+type reload struct{ began, done time.Time }
 
 // openDiary also makes the folder of the records, for all witnesses.
 func openDiary(dir string) (*diary, error) {
@@ -54,6 +60,13 @@ func (d *diary) write(e ledger.Event) {
 		e.Time = time.Now()
 	}
 	e.Time = d.begin.Add(e.Time.Sub(d.begin)) // By the monotonic readings, where both have one.
+	switch {
+	case e.Verb != experiment.Reload:
+	case e.Event == ledger.ActionBegan:
+		d.reloads = append(d.reloads, reload{began: e.Time})
+	default:
+		d.reloads[len(d.reloads)-1].done = e.Time
+	}
 	line, err := json.Marshal(e)
 	if err == nil {
 		_, err = d.file.Write(append(line, '\n'))

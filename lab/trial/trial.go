@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -58,7 +57,7 @@ func Run(ctx context.Context, s Setup) (err error) {
 	err = conduct(ctx, s, f, diary)
 	// Nothing of the load is left, or it does not matter any more: but an instance may still be busy with what its client gave up.
 	err = errors.Join(err, f.Stop(context.WithoutCancel(ctx)))
-	return errors.Join(err, incomplete(f, s.Dir))
+	return errors.Join(err, incomplete(f, s, diary))
 }
 
 // environment makes instances alike, whatever the environment of who runs the experiment says.
@@ -160,22 +159,4 @@ func set(s Setup, f *fleet.Fleet, plan load.Plan) ledger.Scene {
 		scene.Instances = append(scene.Instances, ledger.Instance{Name: name, HTTP: f.Process(name).HTTP(), GRPC: f.Process(name).GRPC()})
 	}
 	return scene
-}
-
-// incomplete tells whether nginx or an instance could not write all of its records: then what is missing in them is no finding.
-func incomplete(f *fleet.Fleet, dir string) error {
-	for _, name := range append(f.Names(), fleet.Nginx) {
-		text, err := os.ReadFile(f.LogFile(name))
-		if err != nil {
-			return err
-		}
-		says := "records are incomplete"
-		if name == fleet.Nginx {
-			says = "while logging request"
-		}
-		if line := lineWith(string(text), says); line != "" {
-			return fmt.Errorf("%w: %s: %s could not write its records: %s", fleet.ErrRunFolder, dir, name, line)
-		}
-	}
-	return nil
 }
