@@ -26,6 +26,7 @@ type diary struct {
 	kills   map[string]int  // by process: how many deaths are asked for
 	resets  []span          // when nginx began its turns anew
 	reasons []string
+	still   bool  // the generator, at the end
 	ending  Event // of Ended, Broke or Interrupted the last
 }
 
@@ -56,6 +57,8 @@ func (d *diary) take(e Event) {
 		d.process(e)
 	case NginxDid:
 		d.nginx(e)
+	case StoodStill:
+		d.still = true
 	case Ended:
 		d.ending = e
 	case Broke:

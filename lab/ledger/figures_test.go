@@ -266,6 +266,7 @@ func TestReasons(t *testing.T) {
 		{events(end, at(2*time.Second, Event{Event: NginxDid, Kind: WorkerReplaced, PID: 71})), "nginx started worker 71 2s after the load began"},
 		{events(end, at(2*time.Second, Event{Event: NginxDid, Kind: Reconfigured})), "nginx was reloaded 2s after the load began"},
 		{events(end, at(2*time.Second, Event{Event: NginxDid, Kind: "painted"})), `nginx does nothing of the kind "painted"`},
+		{events(end, Event{Event: StoodStill}), "the generator stood still, and was killed: 100 of 100 planned requests have no record"},
 		{events(end, at(250*time.Millisecond, kill)), ""},
 		{events(end, at(251*time.Millisecond, kill)), "phase before: kill whoami-1 was begun 251ms after its time: the laboratory was late"},
 		{events(end, at(1750*time.Millisecond, begins("before", "start")), at(1800*time.Millisecond, ends("before", "start")), at(2*time.Second, kill)), "phase before: start whoami-1 was begun 1.75s"},

@@ -10,6 +10,11 @@ import (
 // reasons are all that makes the run invalid, but for what is wrong with the files.
 func (b *Book) reasons(balance Balance) []string {
 	all := []string{}
+	if b.diary.still { // The first: that the books do not balance follows from it.
+		missing, planned := b.missing()
+		all = append(all, fmt.Sprintf("the generator stood still, and was killed: %d of %s have no record; plan fewer a second, or give it more of the machine",
+			missing, count(planned, "planned request")))
+	}
 	if balance.Total > 0 {
 		all = append(all, fmt.Sprintf("the ledger does not balance: the witnesses' words do not fit together in %s", count(balance.Total, "place")))
 	}
@@ -47,6 +52,17 @@ func (b *Book) reasonsOfGenerator() []string {
 		all = append(all, "there is no record of any request")
 	}
 	return all
+}
+
+// missing counts the requests that have no record of the client's, and all.
+func (b *Book) missing() (missing, planned int) {
+	for i, l := range b.scene.Loads {
+		planned += l.Planned
+		for range b.streams[i].recorded.missing(int64(l.Planned)) {
+			missing++
+		}
+	}
+	return missing, planned
 }
 
 // offPlan tells, for one load in one phase, of the first grade that does not hold, and of answers that were read too late to be any.

@@ -71,6 +71,7 @@ const (
 	ActionDone  = "done"        // Phase, Verb, Target, and Error if it failed
 	ProcessIs   = "process"     // Kind, Name, PID, Exit, as fleet.Event
 	NginxDid    = "nginx"       // Kind, PID, Exit: what nginx's log tells that nobody asked for
+	StoodStill  = "still"       // the generator did not end, and was killed
 	Ended       = "end"         // the load has ended, and all processes are gone
 	Broke       = "broke"       // Error: the laboratory broke
 	Interrupted = "interrupted" // Error: by which signal

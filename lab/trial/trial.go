@@ -91,7 +91,11 @@ func conduct(ctx context.Context, s Setup, f *fleet.Fleet, diary *diary) error {
 	acted := make(chan error, 1)
 	go func() { acted <- direct(ctx, s.Variant.Phases, plan.Begin, f, diary) }()
 	err = follow(ctx, s, book, generator, plan.Begin.Add(plan.For+scene.Settle+grace))
-	if err != nil {
+	switch {
+	case errors.Is(err, errStill):
+		diary.write(ledger.Event{Event: ledger.StoodStill})
+		err = generator.Stop()
+	case err != nil:
 		cancel(err) // Nobody needs the rest of the actions.
 		err = errors.Join(err, generator.Stop())
 	}
@@ -101,10 +105,14 @@ func conduct(ctx context.Context, s Setup, f *fleet.Fleet, diary *diary) error {
 	return err
 }
 
-// grace is how long the generator may take beyond the last deadline of all, on a machine however busy.
-const grace = 30 * time.Second
+// grace is how long the generator may take beyond the last deadline of all: it has only to write down what it knows then. One that is further
+// behind than ledger.Lateness convicts itself, so that this could be less: nothing that is valid ends here.
+const grace = 5 * time.Second
 
-// follow returns when the generator has ended. An error of the generator is one of the laboratory, and so is that it does not end.
+// errStill is that a generator does not end, which is no fault of the laboratory: it was stopped, or starved.
+var errStill = errors.New("the load generator does not end, though every request is past its deadline")
+
+// follow returns when the generator has ended. An error of the generator is one of the laboratory; errStill if it does not end.
 func follow(ctx context.Context, s Setup, book *ledger.Ledger, generator *load.Generator, latest time.Time) error {
 	tooLate := time.NewTimer(time.Until(latest))
 	defer tooLate.Stop()
@@ -117,7 +125,7 @@ func follow(ctx context.Context, s Setup, book *ledger.Ledger, generator *load.G
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tooLate.C:
-			return errors.New("the load generator does not end, though every request is past its deadline")
+			return errStill
 		case <-tick.C:
 			if err := errors.Join(book.Advance(), roomy(s.Dir, reserve)); err != nil {
 				return err
