@@ -138,14 +138,18 @@ func (d *diary) process(e Event) {
 
 // nginx takes what nobody asked it for. Its log has whole seconds.
 func (d *diary) nginx(e Event) {
-	at := d.since(e.Time.Sub(d.scene.Begin))
+	about := (e.Time.Sub(d.scene.Begin) + time.Second/2).Round(time.Second)
+	at := d.since(about)
+	if about >= 0 {
+		at = "about " + at
+	}
 	switch e.Kind {
 	case WorkerEnded:
-		d.fault("nginx's worker %d ended (%s) %s, to the second, and nobody asked it to: it did not write down what was open then", e.PID, e.Exit, at)
+		d.fault("nginx's worker %d ended (%s) %s, and nobody asked it to: it did not write down what was open then", e.PID, e.Exit, at)
 	case WorkerReplaced:
-		d.fault("nginx started worker %d %s, to the second, in the place of one that ended, and nobody asked for that", e.PID, at)
+		d.fault("nginx started worker %d %s, in the place of one that ended, and nobody asked for that", e.PID, at)
 	case Reconfigured:
-		d.fault("nginx was reloaded %s, to the second, and no action asked for that", at)
+		d.fault("nginx was reloaded %s, and no action asked for that", at)
 	default:
 		d.fault("%s: nginx does nothing of the kind %q", EventsFile, e.Kind)
 	}

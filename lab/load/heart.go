@@ -61,18 +61,24 @@ func (h *heart) beat(now time.Time) {
 // overdue is the stall in which the process is, if its length is more than 0.
 func (h *heart) overdue(now time.Time) stall { return stall{now, now.Sub(h.last) - beat} }
 
-// stalled is how long the process stood still at most, at one go, between two times of which the second is now.
-func (h *heart) stalled(from, now time.Time) time.Duration {
+// stalled is how long the process stood still at most, at one go, between two times of which the second is now, or has just been.
+func (h *heart) stalled(from, to time.Time) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	longest := min(h.overdue(now).length, now.Sub(from))
+	now := to
+	if h.last.After(now) {
+		now = h.last // A beat has come since.
+	}
+	longest := h.overdue(now).since(from)
 	for _, s := range h.stalls {
-		if after := s.end.Sub(from); after > 0 {
-			longest = max(longest, min(s.length, after))
-			if after >= s.length {
-				break // It lies within, and those after it are shorter.
-			}
+		part := s.since(from)
+		longest = max(longest, part)
+		if part > 0 && part == s.length {
+			break // Those after it are shorter.
 		}
 	}
-	return max(longest, 0)
+	return min(longest, to.Sub(from))
 }
+
+// since is how much of a stall is later than a time.
+func (s stall) since(from time.Time) time.Duration { return max(0, min(s.length, s.end.Sub(from))) }

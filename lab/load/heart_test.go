@@ -26,18 +26,23 @@ func TestStallsThatAreRemembered(t *testing.T) {
 		}
 		now = now.Add(pause)
 		h.beat(now)
-		later := now.Add(time.Duration(rng.IntN(50)) * time.Millisecond)
-		from := begin.Add(time.Duration(rng.Int64N(int64(later.Sub(begin)))))
+		to := now.Add(time.Duration(rng.IntN(50)) * time.Millisecond)
+		from := begin.Add(time.Duration(rng.Int64N(int64(max(1, to.Sub(begin))))))
 		if rng.IntN(2) == 0 {
-			from = later.Add(-time.Duration(rng.IntN(400)) * time.Millisecond)
+			from = to.Add(-time.Duration(rng.IntN(400)) * time.Millisecond)
 		}
-		want := max(0, min(later.Sub(now)-beat, later.Sub(from)))
-		for _, s := range all {
+		want := time.Duration(0)
+		for _, s := range append(all, stall{to, to.Sub(now) - beat}) {
 			want = max(want, min(s.length, s.end.Sub(from)))
 		}
-		if got := h.stalled(from, later); got != want {
-			t.Fatalf("from %v to %v: %v, want %v", from.Sub(begin), later.Sub(begin), got, want)
+		if got := h.stalled(from, to); got != want {
+			t.Fatalf("from %v to %v: %v, want %v", from.Sub(begin), to.Sub(begin), got, want)
 		}
+	}
+	// A beat that came a moment later does not make a stall longer than the request.
+	h.beat(now.Add(time.Second))
+	if got := h.stalled(now, now.Add(990*time.Millisecond)); got != 990*time.Millisecond {
+		t.Errorf("%v", got)
 	}
 	if len(h.stalls) > 100 {
 		t.Errorf("it remembers %d stalls", len(h.stalls))

@@ -134,7 +134,7 @@ func TestWhatNobodyAskedOfNginx(t *testing.T) {
 	}
 	_, balance := read(t, s.Dir)
 	told := strings.Join(balance.Reasons, "\n")
-	for _, part := range []string{" ended (signal SIGKILL) ", "nginx was reloaded "} {
+	for _, part := range []string{" ended (signal SIGKILL) about ", "nginx was reloaded about "} {
 		if strings.Count(told, part) != 1 {
 			t.Errorf("want one %q in the reasons: %s", part, told)
 		}
