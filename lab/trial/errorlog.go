@@ -44,7 +44,7 @@ func eachLine(path string, with func(line []byte)) error {
 // incomplete is for when the fleet has stopped. It tells whether nginx or an instance could not write all of its records: then what is missing
 // in them is no finding. What else nginx's log tells that nobody asked for goes into the diary.
 func incomplete(f *fleet.Fleet, s Setup, diary *diary) error {
-	master := master{workers: s.Variant.Workers, diary: diary}
+	master := master{diary: diary}
 	for _, name := range append(f.Names(), fleet.Nginx) {
 		says, first := "records are incomplete", ""
 		if name == fleet.Nginx {
@@ -71,36 +71,46 @@ func incomplete(f *fleet.Fleet, s Setup, diary *diary) error {
 
 // A master is what the lines of nginx's master in its log come to. Workers are its children: whoever else runs them does not hear of their ends.
 type master struct {
-	diary   *diary
-	workers int
+	diary *diary
+	pid   string // "" until it says that it starts workers
 
-	expected int // workers that are to start: of a start of nginx, or of a reload
-	told     int // ends that are in the diary, each of which has a worker started in the place of the one that ended
+	workers  int  // that it starts at once
+	counts   bool // them: it is starting its first
+	expected int  // workers that are still to start, after a reload
+	told     int  // ends that are in the diary, each of which has a worker started in the place of the one that ended
 	reloads  []time.Time
 }
 
 var (
-	masterSays = regexp.MustCompile(`^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[\w+\] \d+#\d+: (start worker process|worker process|reconfiguring$)(.*)$`)
-	workerEnds = regexp.MustCompile(`^ (\d+) exited (?:on signal (\d+)|with (?:fatal )?code (\d+))`)
+	logLine    = regexp.MustCompile(`^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[\w+\] (\d+)#\d+: (.*)$`)
+	workerEnds = regexp.MustCompile(`^worker process (\d+) exited (?:on signal (\d+)|with (?:fatal )?code (\d+))`)
 )
 
 func (m *master) line(line []byte) {
-	parts := masterSays.FindSubmatch(line)
+	parts := logLine.FindSubmatch(line)
 	if parts == nil {
 		return
 	}
 	at, err := time.ParseInLocation("2006/01/02 15:04:05", string(parts[1]), time.Local)
-	if err != nil {
+	pid, says := string(parts[2]), string(parts[3])
+	if says == "start worker processes" && m.pid == "" {
+		m.pid, m.counts = pid, true
 		return
 	}
-	rest := string(parts[3])
-	switch string(parts[2]) {
-	case "reconfiguring":
+	if err != nil || m.pid != "" && pid != m.pid { // Where notices are not logged, nobody knows which is the master, but it alone speaks of ends.
+		return
+	}
+	worker, starts := strings.CutPrefix(says, "start worker process ")
+	m.counts = m.counts && starts
+	switch {
+	case starts:
+		m.started(at, worker)
+	case says == "start worker processes":
+		m.expected = m.workers
+	case says == "reconfiguring":
 		m.reloads = append(m.reloads, at)
-	case "worker process":
-		m.ended(at, rest)
-	case "start worker process":
-		m.started(at, rest)
+	default:
+		m.ended(at, says)
 	}
 }
 
@@ -118,17 +128,16 @@ func (m *master) ended(at time.Time, what string) {
 	m.tell(at, ledger.WorkerEnded, parts[1], exit)
 }
 
-// started takes "es", the announcement that all are started, or a worker.
-func (m *master) started(at time.Time, what string) {
+func (m *master) started(at time.Time, worker string) {
 	switch {
-	case what == "es":
-		m.expected = m.workers
+	case m.counts:
+		m.workers++
 	case m.expected > 0:
 		m.expected--
 	case m.told > 0:
 		m.told--
 	default:
-		m.tell(at, ledger.WorkerReplaced, strings.TrimSpace(what), "")
+		m.tell(at, ledger.WorkerReplaced, worker, "")
 	}
 }
 

@@ -54,6 +54,7 @@ const masterLog = `
 
 func TestWhatNginxsLogTells(t *testing.T) {
 	t.Parallel()
+	const killed, another = "[alert] 14#14: worker process 69 exited on signal 9\n", "[notice] 14#14: start worker process 71\n"
 	begin := time.Date(2026, 11, 25, 9, 0, 0, 500_000_000, time.Local)
 	own := reload{begin, begin.Add(100 * time.Millisecond)}
 	for _, test := range []struct {
@@ -67,11 +68,12 @@ func TestWhatNginxsLogTells(t *testing.T) {
 		// The clock was set: as many reloads as were asked for are those.
 		{"", []reload{{begin.Add(time.Hour), begin.Add(time.Hour)}}, nil},
 		{"", []reload{{began: begin}}, nil}, // It was interrupted.
-		{"[alert] 14#14: worker process 69 exited on signal 9\n[notice] 14#14: start worker process 71\n", []reload{own}, []string{"ended 69 signal SIGKILL"}},
+		{killed + another, []reload{own}, []string{"ended 69 signal SIGKILL"}},
 		{"[alert] 14#14: worker process 69 exited on signal 11 (core dumped)\n", []reload{own}, []string{"ended 69 signal SIGSEGV"}},
 		{"[notice] 14#14: worker process 69 exited with code 1\n[alert] 14#14: worker process 70 exited with fatal code 2 and cannot be respawned\n",
 			[]reload{own}, []string{"ended 69 exit code 1", "ended 70 exit code 2"}},
 		{"[notice] 14#14: worker process 70 exited with code 0\n[notice] 14#14: start worker process 71\n", []reload{own}, []string{"replaced 71 "}},
+		{killed + "[notice] 14#14: reconfiguring\n[notice] 14#14: start worker processes\n" + another + another + another, []reload{own, own}, []string{"ended 69 signal SIGKILL"}},
 		{"[error] 70#70: *9 connect() failed, request: \"GET /reconfiguring\"\n[error] 70#70: worker process 69 exited on a word\n", []reload{own}, nil},
 	} {
 		dir := t.TempDir()
@@ -80,7 +82,7 @@ func TestWhatNginxsLogTells(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.reloads = test.reloads
-		m := master{diary: d, workers: 2}
+		m := master{diary: d}
 		for line := range strings.Lines(fmt.Sprintf(masterLog, test.log)) {
 			m.line([]byte(strings.TrimSpace("2026/11/25 09:00:00 " + line)))
 		}
@@ -98,6 +100,25 @@ func TestWhatNginxsLogTells(t *testing.T) {
 		if !slices.Equal(got, test.want) {
 			t.Errorf("%q: got %q, want %q", test.log, got, test.want)
 		}
+	}
+}
+
+// Where nginx logs no notices, the end of a worker is told all the same.
+func TestWhatNginxsLogTellsWithoutNotices(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d, err := openDiary(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := master{diary: d}
+	m.line([]byte("2026/11/25 09:00:00 [alert] 14#14: worker process 69 exited on signal 9"))
+	m.end()
+	if err := d.close(); err != nil {
+		t.Fatal(err)
+	}
+	if all := events(t, dir); len(all) != 1 || all[0].Kind != ledger.WorkerEnded || all[0].PID != 69 {
+		t.Errorf("%+v", all)
 	}
 }
 
