@@ -48,7 +48,8 @@ func trivet(t *testing.T) string {
 	return path
 }
 
-// outsideOf starts a trivet in a session of its own. Its descendants never leave that: so whoever is in it outlived trivet.
+// outsideOf starts a trivet in a session of its own, and with a folder of its own for what is temporary. Its descendants stay in the one,
+// or, as the load generator, have heard of the other: so whoever is left of them outlived trivet.
 func outsideOf(t *testing.T, cmd *exec.Cmd) *outside {
 	t.Helper()
 	o := &outside{cmd: cmd, tmp: proctest.Passable(t)}
@@ -135,14 +136,14 @@ func (o *outside) wait(t *testing.T) syscall.WaitStatus {
 	return o.cmd.ProcessState.Sys().(syscall.WaitStatus)
 }
 
-// gone waits until trivet's session is empty. The kernel's signals arrive at once, and what gets them needs a moment to end.
+// gone waits until nobody is left. The kernel's signals arrive at once, and what gets them needs a moment to end.
 func (o *outside) gone(t *testing.T) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(10 * time.Second)
 	for {
-		left := session(o.cmd.Process.Pid)
+		left := o.living()
 		if len(left) == 0 {
 			return
 		}
@@ -155,21 +156,25 @@ func (o *outside) gone(t *testing.T) {
 	}
 }
 
-// session is the stat lines of the processes of a session that have not ended.
-func session(id int) []string {
+// living is the stat lines of trivet and its descendants, of those that have not ended.
+func (o *outside) living() []string {
 	names, _ := filepath.Glob("/proc/[0-9]*/stat")
-	var members []string
+	var living []string
 	for _, name := range names {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			continue
 		}
 		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-		if len(fields) > 3 && fields[3] == strconv.Itoa(id) && fields[0] != "Z" && fields[0] != "X" {
-			members = append(members, strings.TrimSpace(string(text)))
+		if len(fields) <= 3 || fields[0] == "Z" || fields[0] == "X" {
+			continue
+		}
+		environ, _ := os.ReadFile(filepath.Join(filepath.Dir(name), "environ"))
+		if fields[3] == strconv.Itoa(o.cmd.Process.Pid) || slices.Contains(strings.Split(string(environ), "\x00"), "TMPDIR="+o.tmp) {
+			living = append(living, strings.TrimSpace(string(text)))
 		}
 	}
-	return members
+	return living
 }
 
 func TestNothingOutlivesAKilledTrivet(t *testing.T) {
@@ -180,15 +185,11 @@ func TestNothingOutlivesAKilledTrivet(t *testing.T) {
 	}{
 		{"that serves", func(*testing.T, *outside) {}},
 		{"with an instance that is stopped", func(t *testing.T, o *outside) {
-			if err := syscall.Kill(o.pid("whoami-2"), syscall.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
+			send(t, o.pid("whoami-2"), syscall.SIGSTOP)
 		}},
 		{"with an nginx that is stopped", func(t *testing.T, o *outside) {
 			pid := o.pid("nginx")
-			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
+			send(t, pid, syscall.SIGSTOP)
 			// The kernel wakes what has stopped when its parent dies, and not what is about to stop.
 			eventually(t, "nginx has stopped", func() bool {
 				text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

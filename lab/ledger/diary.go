@@ -20,17 +20,22 @@ const (
 type diary struct {
 	scene   Scene
 	phase   string
-	running []Event        // actions
-	kills   map[string]int // by process: how many deaths are asked for
-	resets  []span         // when nginx began its turns anew
+	begun   map[string]bool // phases
+	running []Event         // actions
+	last    time.Duration   // when the last action was done, since the run's begin
+	kills   map[string]int  // by process: how many deaths are asked for
+	resets  []span          // when nginx began its turns anew
 	reasons []string
+	still   bool  // the generator, at the end
 	ending  Event // of Ended, Broke or Interrupted the last
 }
 
 // A span is a time since the run's begin.
 type span struct{ from, to time.Duration }
 
-func newDiary(s Scene) diary { return diary{scene: s, kills: make(map[string]int)} }
+func newDiary(s Scene) diary {
+	return diary{scene: s, begun: make(map[string]bool), kills: make(map[string]int)}
+}
 
 func (d *diary) fault(what string, args ...any) {
 	d.reasons = append(d.reasons, fmt.Sprintf(what, args...))
@@ -39,9 +44,10 @@ func (d *diary) fault(what string, args ...any) {
 func (d *diary) take(e Event) {
 	switch e.Event {
 	case PhaseBegan:
-		d.phase = e.Phase
+		d.phase, d.begun[e.Phase] = e.Phase, true
 	case ActionBegan:
 		d.running = append(d.running, e)
+		d.punctual(e)
 		if e.Verb == verbKill {
 			d.kills[e.Target] = 1
 		}
@@ -49,6 +55,10 @@ func (d *diary) take(e Event) {
 		d.done(e)
 	case ProcessIs:
 		d.process(e)
+	case NginxDid:
+		d.nginx(e)
+	case StoodStill:
+		d.still = true
 	case Ended:
 		d.ending = e
 	case Broke:
@@ -62,19 +72,32 @@ func (d *diary) take(e Event) {
 	}
 }
 
+// punctual holds an action against its plan: it follows on the phase's beginning, or on the action before it. A phase in which nothing is done
+// begins when the load's plan says, whenever the event of it is written.
+func (d *diary) punctual(e Event) {
+	begins, _ := d.boundsOf(e.Phase)
+	if late := e.Time.Sub(d.scene.Begin) - max(begins, d.last); late > Lateness {
+		d.fault("phase %s: %s was begun %v after its time: the laboratory was late; give it more of the machine", e.Phase, action(e), late.Round(time.Millisecond))
+	}
+}
+
 func (d *diary) done(e Event) {
-	began := e.Time
+	began, wait := e.Time, time.Duration(0)
 	for i, r := range d.running {
 		if r.Phase == e.Phase && r.Verb == e.Verb && r.Target == e.Target {
-			began = r.Time
+			began, wait = r.Time, time.Duration(r.Wait)*time.Microsecond
 			d.running = append(d.running[:i:i], d.running[i+1:]...)
 			break
 		}
 	}
-	switch {
+	d.last = e.Time.Sub(d.scene.Begin)
+	_, ends := d.boundsOf(e.Phase)
+	switch over := e.Time.Sub(began) - wait; {
 	case e.Error != "":
 		d.fault("phase %s: %s failed: %s", e.Phase, action(e), e.Error)
-	case e.Time.Sub(d.scene.Begin) > d.endOf(e.Phase):
+	case wait > 0 && over > Lateness:
+		d.fault("phase %s: a wait of %v took %v longer: the laboratory was late; give it more of the machine", e.Phase, wait, over.Round(time.Millisecond))
+	case d.last > ends:
 		d.fault("phase %s: %s was still running when the phase ended, and took %v; make the phase longer", e.Phase, action(e), e.Time.Sub(began).Round(time.Millisecond))
 	}
 	if e.Verb == verbReload {
@@ -84,15 +107,14 @@ func (d *diary) done(e Event) {
 
 func action(e Event) string { return strings.TrimSpace(e.Verb + " " + e.Target) }
 
-// endOf is when a phase ends, since the run's begin.
-func (d *diary) endOf(phase string) time.Duration {
-	var end time.Duration
+// boundsOf are when a phase begins and ends, since the run's begin; of one that there is not, the end of the run.
+func (d *diary) boundsOf(phase string) (from, to time.Duration) {
 	for _, p := range d.scene.Phases {
-		if end += p.For; p.Name == phase {
-			return end
+		if from, to = to, to+p.For; p.Name == phase {
+			return from, to
 		}
 	}
-	return end
+	return to, to
 }
 
 func (d *diary) process(e Event) {
@@ -111,6 +133,25 @@ func (d *diary) process(e Event) {
 		d.kills[e.Name]--
 	case e.Kind == died:
 		d.fault("%s died (%s) %s, and no action killed it; its log is in the run folder", e.Name, e.Exit, d.since(at))
+	}
+}
+
+// nginx takes what nobody asked it for. Its log has whole seconds.
+func (d *diary) nginx(e Event) {
+	about := (e.Time.Sub(d.scene.Begin) + time.Second/2).Round(time.Second)
+	at := d.since(about)
+	if about >= 0 {
+		at = "about " + at
+	}
+	switch e.Kind {
+	case WorkerEnded:
+		d.fault("nginx's worker %d ended (%s) %s, and nobody asked it to: it did not write down what was open then", e.PID, e.Exit, at)
+	case WorkerReplaced:
+		d.fault("nginx started worker %d %s, in the place of one that ended, and nobody asked for that", e.PID, at)
+	case Reconfigured:
+		d.fault("nginx was reloaded %s, and no action asked for that", at)
+	default:
+		d.fault("%s: nginx does nothing of the kind %q", EventsFile, e.Kind)
 	}
 }
 
@@ -135,6 +176,11 @@ func (d *diary) reloads(from, to time.Duration) int {
 // open are the reasons for what was not over when everything was.
 func (d *diary) open() []string {
 	var all []string
+	for _, p := range d.scene.Phases {
+		if d.ending.Event == Ended && !d.begun[p.Name] {
+			all = append(all, fmt.Sprintf("phase %s never began: %s has no event of it", p.Name, EventsFile))
+		}
+	}
 	for _, e := range d.running {
 		all = append(all, fmt.Sprintf("phase %s: %s did not come to an end", e.Phase, action(e)))
 	}

@@ -20,6 +20,7 @@ type planner struct {
 func plannerOf(t *testing.T, phases ...Phase) *planner {
 	s := stage(1000)
 	s.Phases, s.Loads = phases, s.Loads[:1]
+	s.Loads[0].Deadline = time.Second
 	return &planner{NewBook(s), t, 0}
 }
 
@@ -263,7 +264,7 @@ func TestReasons(t *testing.T) {
 		want string // "": nothing of the kind
 	}{
 		{records(250_000, load.OK), ""},
-		{records(250_001, load.OK), "load web: the generator was late: 2 of 100 requests began more than 250ms after their time"},
+		{records(250_001, load.OK), "load web, phase before: the generator was late, or stood still: 2 of 100 requests by more than 250ms, where 1 % may be; plan fewer"},
 		{records(0, load.NotStarted), "load web: the generator did not send 2 of 100 requests (2 because their time had passed, 0 because too many"},
 		{events(end), "there is no record of any request"},
 		{events(), `has no event "end"`},
@@ -289,6 +290,66 @@ func TestReasons(t *testing.T) {
 	}
 }
 
+// The generator is judged in each phase and for each load by itself: how late it was, and for how long it stood still.
+func TestAGeneratorThatWasOff(t *testing.T) {
+	t.Parallel()
+	const short = 900 // µs
+	ms := func(n int64) int64 { return n * 1000 }
+	for _, c := range []struct {
+		name          string
+		late, stalled []int64 // µs; of so many of the phase's 100 requests
+		service       int64   // µs; of all of them, beside what they are late
+		want          string  // "": nothing of the kind
+	}{
+		{"in time", nil, nil, short, ""},
+		{"one is late", []int64{ms(900)}, nil, short, ""},
+		{"two are late", []int64{ms(900), ms(251)}, nil, short, "2 of 100 requests by more than 250ms, where 1 % may be"},
+		{"one is late, and one lived through a stall", []int64{ms(900)}, []int64{0, ms(251)}, short, "2 of 100 requests by more than 250ms"},
+		{"one request is both", []int64{ms(900)}, []int64{ms(900)}, short, ""},
+		{"a fifth is late", slices.Repeat([]int64{ms(101)}, 20), nil, short, ""},
+		{"more than a fifth is late", slices.Repeat([]int64{ms(101)}, 21), nil, short, "21 of 100 requests by more than 100ms, where 20 % may be"},
+		{"stutter", nil, slices.Repeat([]int64{ms(225)}, 80), short, "80 of 100 requests by more than 100ms"},
+		{"half is late", slices.Repeat([]int64{ms(51)}, 50), nil, short, ""},
+		{"most are late", slices.Repeat([]int64{ms(51)}, 51), nil, short, "51 of 100 requests by more than 50ms, where 50 % may be"},
+		{"stutter that long streams live through", nil, slices.Repeat([]int64{ms(100)}, 80), ms(1000), ""},
+		{"and that shorter ones do not", nil, slices.Repeat([]int64{ms(101)}, 80), ms(1000), "80 of 100 requests by more than 100ms"},
+		{"ok at the deadline, on a busy machine", nil, nil, ms(1250), ""},
+		{"ok long after the deadline", nil, nil, ms(1251), "100 of 100 requests were ok long after the deadline of 1s"},
+	} {
+		// What is diluted over the run is told: phase b has a tenth of the requests.
+		p := plannerOf(t, Phase{"a", time.Second}, Phase{"b", time.Second})
+		for n := range 1000 {
+			at := time.Duration(n%900) * time.Millisecond
+			r := okay(fmt.Sprint("11.http.0.", n), p.scene.Begin.Add(at))
+			if n >= 900 {
+				r.Service = c.service
+				r.Planned = r.Planned.Add(time.Second)
+				if i := n - 900; i < len(c.late) {
+					r.Late = c.late[i]
+				}
+				if i := n - 900; i < len(c.stalled) {
+					r.Stalled = c.stalled[i]
+				}
+				r.Latency = r.Late + max(r.Service, r.Stalled)
+			}
+			if err := p.Client(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.Event(Event{Event: Ended})
+		want := c.want
+		if want != "" {
+			want = "load web, phase b: the generator was late, or stood still: " + want
+		}
+		checkReasons(t, p.Settle().Reasons, want)
+		if c.name == "stutter" {
+			if f := p.figures("b").Lateness; f.Count != 100 || f.P50 < 224*time.Millisecond || p.figures("").Lateness.P50 > time.Millisecond {
+				t.Errorf("%+v", f)
+			}
+		}
+	}
+}
+
 // checkReasons wants a reason with the text; if that is "", none but those that every short story here has.
 func checkReasons(t *testing.T, reasons []string, want string) {
 	t.Helper()
@@ -296,7 +357,8 @@ func checkReasons(t *testing.T, reasons []string, want string) {
 		return slices.ContainsFunc(reasons, func(r string) bool { return strings.Contains(r, what) })
 	}
 	usual := func(r string) bool {
-		return strings.Contains(r, "does not balance") || strings.Contains(r, "there is no record of any request") || strings.Contains(r, "did not come to an end")
+		return strings.Contains(r, "does not balance") || strings.Contains(r, "there is no record of any request") || strings.Contains(r, "did not come to an end") ||
+			strings.Contains(r, "never began")
 	}
 	if want != "" && !told(want) {
 		t.Errorf("%q, want %q", reasons, want)
@@ -316,6 +378,19 @@ func TestAPhaseInWhichNothingWasSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if reasons := p.Settle().Reasons; !slices.Contains(reasons, "load web, phase b: none of 1 requests was sent") {
+		t.Errorf("%q", reasons)
+	}
+}
+
+// A run of which the diary does not tell that each phase began is none.
+func TestAPhaseThatNeverBegan(t *testing.T) {
+	t.Parallel()
+	p := plannerOf(t, Phase{"a", time.Second}, Phase{"b", time.Second})
+	p.request(0, time.Millisecond, load.OK, 1)
+	p.Event(Event{Event: PhaseBegan, Phase: "a"})
+	p.Event(Event{Event: Ended})
+	want := "phase b never began: records/events.jsonl has no event of it"
+	if reasons := p.Settle().Reasons; !slices.Contains(reasons, want) || strings.Contains(strings.Join(reasons, "\n"), "phase a") {
 		t.Errorf("%q", reasons)
 	}
 }

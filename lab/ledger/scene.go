@@ -53,7 +53,7 @@ type Load struct {
 	Name     string `json:"name"`     // what expectations call it; the protocol's name if it has none of its own
 	Protocol string `json:"protocol"` // load.HTTP or load.GRPC
 	Planned  int    `json:"planned"`  // requests: ids run from 0 to Planned-1, or a client record is lost
-	// Deadline is that of each request; 0: not known.
+	// Deadline is how long after its start each is over at the latest; 0: not known.
 	Deadline time.Duration `json:"deadline,omitempty"`
 }
 
@@ -67,12 +67,21 @@ type Instance struct {
 // Kinds of events.
 const (
 	PhaseBegan  = "phase"       // Phase
-	ActionBegan = "action"      // Phase, Verb, Target
+	ActionBegan = "action"      // Phase, Verb, Target, Wait
 	ActionDone  = "done"        // Phase, Verb, Target, and Error if it failed
 	ProcessIs   = "process"     // Kind, Name, PID, Exit, as fleet.Event
+	NginxDid    = "nginx"       // Kind, PID, Exit: what nginx's log tells that nobody asked for
+	StoodStill  = "still"       // the generator did not end, and was killed
 	Ended       = "end"         // the load has ended, and all processes are gone
 	Broke       = "broke"       // Error: the laboratory broke
 	Interrupted = "interrupted" // Error: by which signal
+)
+
+// Kinds of NginxDid.
+const (
+	WorkerEnded    = "ended"        // a worker; PID, Exit
+	WorkerReplaced = "replaced"     // one was started, PID, in the place of one that ended, and all seemed well
+	Reconfigured   = "reconfigured" // it read its configuration again
 )
 
 // An Event is a line of EventsFile.
@@ -83,10 +92,11 @@ type Event struct {
 	Phase  string    `json:"phase,omitempty"`
 	Verb   string    `json:"verb,omitempty"`   // kill, drain, stop, cont, start, restart, reload, wait
 	Target string    `json:"target,omitempty"` // an instance, or nginx
-	Kind   string    `json:"kind,omitempty"`   // started, ready, died, stopped
+	Kind   string    `json:"kind,omitempty"`   // of ProcessIs: started, ready, died, stopped
 	Name   string    `json:"name,omitempty"`
 	PID    int       `json:"pid,omitempty"`
 	Exit   string    `json:"exit,omitempty"`
+	Wait   int64     `json:"wait_us,omitempty"` // microseconds that a wait is to take
 	Error  string    `json:"error,omitempty"`
 }
 

@@ -14,6 +14,9 @@ import (
 type tally struct {
 	Figures                                                 // without what is made of the rest at the end: Amplification, the latencies, Recovery, Turn
 	latency, service, failedLatency, failedService *samples // nil: no sample
+	lateness                                       *samples
+	over                                           [len(grades)]int // by how much more than each grade's bound the generator was off
+	expired                                        int              // answers that were OK long after the request's deadline
 	course                                         *course
 	border                                         int
 }
@@ -45,9 +48,7 @@ func (b *Book) countClient(stream int, r load.Record, at moment) {
 		t.Reasons[r.Reason]++
 		return
 	}
-	if time.Duration(r.Late)*time.Microsecond > Lateness {
-		t.Late++
-	}
+	t.countLate(r, b.scene.Loads[stream].Deadline)
 	if r.Code != "" {
 		t.Codes[r.Code]++
 	}
@@ -67,6 +68,24 @@ func (b *Book) countClient(stream int, r load.Record, at moment) {
 	case load.AtClient:
 		t.AtClient++
 		t.Reasons[r.Reason]++
+	}
+}
+
+// countLate counts by how much the generator was off.
+func (t *tally) countLate(r load.Record, deadline time.Duration) {
+	off := r.Late
+	if r.Stalled > r.Latency/noHarm {
+		off = max(off, r.Stalled)
+	}
+	t.lateness = t.lateness.with(off)
+	for i, g := range grades {
+		if time.Duration(off)*time.Microsecond > g.bound {
+			t.over[i]++
+		}
+	}
+	t.Late = t.over[0]
+	if deadline > 0 && r.Outcome == load.OK && time.Duration(r.Service)*time.Microsecond > deadline+Lateness {
+		t.expired++
 	}
 }
 
@@ -127,8 +146,12 @@ func (t *tally) add(other *tally) {
 		{&t.ClientAttempts, other.ClientAttempts}, {&t.NginxAttempts, other.NginxAttempts}, {&t.Executions, other.Executions},
 		{&t.ExecutedTwice, other.ExecutedTwice}, {&t.ReachedNobody, other.ReachedNobody}, {&t.UnknownToNginx, other.UnknownToNginx},
 		{&t.NoLive, other.NoLive}, {&t.FailedAttempts, other.FailedAttempts}, {&t.NginxAnswers, other.NginxAnswers}, {&t.border, other.border},
+		{&t.expired, other.expired},
 	} {
 		*c.sum += c.n
+	}
+	for i, n := range other.over {
+		t.over[i] += n
 	}
 	for _, m := range []struct{ sum, of map[string]int }{
 		{t.Codes, other.Codes}, {t.Reasons, other.Reasons}, {t.FirstAttempts, other.FirstAttempts}, {t.Answers, other.Answers},
@@ -137,7 +160,7 @@ func (t *tally) add(other *tally) {
 			m.sum[name] += n
 		}
 	}
-	t.latency, t.service = t.latency.and(other.latency), t.service.and(other.service)
+	t.latency, t.service, t.lateness = t.latency.and(other.latency), t.service.and(other.service), t.lateness.and(other.lateness)
 	t.failedLatency, t.failedService = t.failedLatency.and(other.failedLatency), t.failedService.and(other.failedService)
 }
 
@@ -169,6 +192,7 @@ func (b *Book) figures(loads []int, phase int) Figures {
 	}
 	f.Latency, f.Service = sum.latency.latency(), sum.service.latency()
 	f.FailedLatency, f.FailedService = sum.failedLatency.latency(), sum.failedService.latency()
+	f.Lateness = sum.lateness.latency()
 	f.Recovery = sum.course.recovery(b.instances())
 	f.Turn = Turn{Spread: b.spread(f.FirstAttempts), Border: sum.border, Workers: b.scene.Workers, Instances: len(b.scene.Instances)}
 	if phase < 0 {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,7 +26,7 @@ type Generator struct {
 	err   error // once done is closed
 }
 
-// Start starts `trivet load` with the plan; path is the file of a trivet. The process leads a group of its own, so that the terminal's
+// Start starts `trivet load` with the plan; path is the file of a trivet. The process leads a session of its own, so that the terminal's
 // Ctrl-C is not for it, and never outlives this one: it is killed when this one dies, and ends by itself when its stdin does.
 func Start(path string, p Plan) (*Generator, error) {
 	line, err := json.Marshal(p)
@@ -34,7 +35,7 @@ func Start(path string, p Plan) (*Generator, error) {
 	}
 	cmd := &exec.Cmd{
 		Path: path, Args: []string{"trivet", "load"},
-		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 	}
 	g := &Generator{cmd: cmd, done: make(chan struct{})}
 	cmd.Stderr = &g.said
@@ -58,15 +59,22 @@ func Start(path string, p Plan) (*Generator, error) {
 // about the balancer. It needs little of the time that it thus gets first.
 const niceness = -10
 
+// first lets a session's leader go before others, where this is allowed (it wants CAP_SYS_NICE). Elsewhere it takes its turn like anybody
+// else.
+func first(pid int) {
+	// Of its group, not of the process: priority is each thread's own.
+	_ = unix.Setpriority(unix.PRIO_PGRP, pid, niceness)
+	// Where the kernel shares the time out among sessions (sched_autogroup_enabled, sched(7)), that counts within the session alone.
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(niceness)), 0)
+}
+
 // live starts the process and lives as long as it does, on a thread of its own: the kernel sends Pdeathsig when the *thread* that forked
 // ends, and the Go runtime ends threads when it likes.
 func (g *Generator) live(started chan<- error) {
 	runtime.LockOSThread() // Never unlocked: the thread ends with the goroutine.
 	err := g.cmd.Start()
 	if err == nil {
-		// Where this is not allowed (it wants CAP_SYS_NICE), the generator takes its turn like anybody else. Of its group, not of the
-		// process: priority is each thread's own.
-		_ = unix.Setpriority(unix.PRIO_PGRP, g.cmd.Process.Pid, niceness)
+		first(g.cmd.Process.Pid)
 	}
 	started <- err
 	if err != nil {

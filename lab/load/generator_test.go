@@ -53,8 +53,14 @@ func TestAProcessCarriesOutItsPlan(t *testing.T) {
 	p.HTTP, _ = quick(t)
 	g := started(t, p)
 	title, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", g.PID()))
-	if group, _ := unix.Getpgid(g.PID()); err != nil || string(title) != "trivet\x00load\x00" || group != g.PID() {
-		t.Errorf("%q, group %d, pid %d, error %v", title, group, g.PID(), err)
+	if session, _ := unix.Getsid(g.PID()); err != nil || string(title) != "trivet\x00load\x00" || session != g.PID() {
+		t.Errorf("%q, session %d, pid %d, error %v", title, session, g.PID(), err)
+	}
+	// Where it may go first, its session does. The system call says 20 less the priority.
+	raw, _ := unix.Getpriority(unix.PRIO_PGRP, g.PID())
+	auto, err := os.ReadFile(fmt.Sprintf("/proc/%d/autogroup", g.PID()))
+	if words := strings.Fields(string(auto)); raw == 20-niceness && err == nil && len(words) == 3 && words[2] != strconv.Itoa(niceness) {
+		t.Errorf("its session's priority: %s", auto)
 	}
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
@@ -323,7 +329,7 @@ func TestTooMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	players, err := recruit(p, file)
+	players, err := recruit(p, file, newHeart())
 	if err != nil {
 		t.Fatal(err)
 	}

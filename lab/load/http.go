@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"os"
 	"strconv"
 )
 
@@ -87,7 +88,7 @@ func (c *httpCaller) unanswered(ctx context.Context, r *Record, err error) {
 	}
 	reason := Reset
 	switch {
-	case ctx.Err() != nil, operation == "dial" && errors.Is(err, context.DeadlineExceeded):
+	case ctx.Err() != nil, operation == "dial" && tookTooLong(err):
 		reason = Deadline
 	case operation == "dial":
 		reason = Refused
@@ -98,4 +99,10 @@ func (c *httpCaller) unanswered(ctx context.Context, r *Record, err error) {
 	if r.Attempts > 0 {
 		r.Own = append(r.Own, reason)
 	}
+}
+
+// tookTooLong tells whether a connection was given up at the request's deadline. Package net has two words for it: its poller's deadline is now and
+// then seen before the context's.
+func tookTooLong(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
 }

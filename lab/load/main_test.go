@@ -108,6 +108,7 @@ func check(t *testing.T, r Record) {
 		"started too early": r.Late < 0,
 		"times":             sent && (r.Latency < r.Service || max(r.Late+r.Service-r.Latency, r.Latency-r.Late-r.Service) > 2),
 		"times of nothing":  !sent && (r.Latency != 0 || r.Service != 0 || r.Attempts != 0),
+		"stalled":           r.Stalled < 0 || r.Stalled > r.Latency,
 		"reason":            (r.Reason != "") != (r.Outcome == AtClient || !sent),
 		"error":             (r.Error != "") != (sent && r.Outcome != OK) || len(r.Error) > mostError,
 		"instance":          r.Outcome == ByInstance && r.Instance == "" || r.Outcome == ByNginx && r.Instance != "",

@@ -3,7 +3,7 @@
 //
 // It runs in a process of its own ([Start] starts it, [Serve] is what it does), so that nothing else of the laboratory takes its
 // time, and so that it can be stopped and starved like anything else. It does not judge itself: every record says how late its request
-// was, and package ledger convicts.
+// was and for how long the generator stood still meanwhile, and package ledger convicts.
 package load
 
 import "time"

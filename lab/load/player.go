@@ -34,6 +34,7 @@ type player struct {
 	method   string
 	caller   caller
 	records  *recorder
+	heart    *heart
 	inFlight *atomic.Int64
 	begin    time.Time // Plan.Begin on the monotonic clock
 	idle     chan job  // to workers that wait for another request: their stacks have grown already
@@ -47,12 +48,12 @@ type job struct {
 }
 
 // recruit makes a player for each stream. Beside an error it returns those that it made.
-func recruit(p Plan, records *recorder) ([]*player, error) {
+func recruit(p Plan, records *recorder, heart *heart) ([]*player, error) {
 	var players []*player
 	inFlight := new(atomic.Int64)
 	for i, s := range p.Streams {
 		made := &player{
-			Stream: s, index: i, planned: p, records: records, inFlight: inFlight, idle: make(chan job),
+			Stream: s, index: i, planned: p, records: records, heart: heart, inFlight: inFlight, idle: make(chan job),
 			prefix: strconv.FormatUint(p.Seed, 10) + "." + s.Protocol + "." + strconv.Itoa(i) + ".",
 			method: method(s),
 		}
@@ -143,6 +144,7 @@ func (p *player) carryOut(ctx context.Context, j job) {
 		return // How it ended is our doing, and says nothing about it.
 	}
 	r.Late, r.Latency, r.Service = start.Sub(due).Microseconds(), end.Sub(due).Microseconds(), end.Sub(start).Microseconds()
+	r.Stalled = p.heart.stalled(due, end).Microseconds()
 	p.records.put(&r)
 }
 

@@ -41,6 +41,9 @@ type Record struct {
 	Late    int64     `json:"late_us"`    // microseconds from the planned start to the start
 	Latency int64     `json:"latency_us"` // microseconds from the planned start to the end
 	Service int64     `json:"service_us"` // microseconds from the start to the end
+	// Stalled is for how many microseconds the generator stood still at one go, at most, from the planned start to the end: so much of
+	// what was measured may be its own.
+	Stalled int64 `json:"stalled_us,omitempty"`
 
 	Outcome  string `json:"outcome"`
 	Code     string `json:"code,omitempty"`     // HTTP status by number; gRPC code by its Go name, like OK or Unavailable; "" over HTTP where no answer came

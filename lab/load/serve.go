@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -60,7 +61,11 @@ func carryOut(ctx context.Context, cancel context.CancelCauseFunc, p Plan) error
 	if err != nil {
 		return err
 	}
-	players, err := recruit(p, records)
+	heart := newHeart()
+	alive, end := context.WithCancel(ctx)
+	var beating sync.WaitGroup
+	beating.Go(func() { heart.live(alive) })
+	players, err := recruit(p, records, heart)
 	if err == nil {
 		// The wall clock may be set while the load runs: from here on time is counted from now.
 		now := time.Now()
@@ -69,6 +74,8 @@ func carryOut(ctx context.Context, cancel context.CancelCauseFunc, p Plan) error
 	for _, player := range players {
 		player.caller.close()
 	}
+	end()
+	beating.Wait()
 	// What could not be written has ended ctx too: close tells it first.
 	return cmp.Or(err, records.close(), context.Cause(ctx))
 }

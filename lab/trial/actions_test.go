@@ -115,6 +115,9 @@ func theyDidIt(t *testing.T, dir string, all []ledger.Event, end time.Time) {
 			t.Errorf("%+v", e)
 		}
 	}
+	if waits := only(all, "action", ""); len(waits) != 1 || waits[0].Wait != 300_000 {
+		t.Errorf("waits: %+v", waits)
+	}
 	stopped, going := only(all, "done", "whoami-3")[0].Time, only(all, "action", "whoami-3")[1].Time
 	if going.Sub(stopped) < 300*time.Millisecond {
 		t.Errorf("the wait took %v", going.Sub(stopped))

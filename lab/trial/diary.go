@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"trivet/lab/experiment"
 	"trivet/lab/fleet"
 	"trivet/lab/ledger"
 )
@@ -18,10 +19,16 @@ import (
 // diary is what the laboratory itself writes down: ledger.EventsFile. Its methods may be called at the same time.
 type diary struct {
 	mu    sync.Mutex
+	begin time.Time // all times are told by this one's monotonic reading; see from
 	file  *os.File
-	fault error             // the first
-	exits map[string]string // of processes that were stopped and are down: how they ended
+	fault error // the first
+	// reloads are those that were asked for.
+	reloads []reload
+	exits   map[string]string // of processes that were stopped and are down: how they ended
 }
+
+// A reload is when one was begun, and when nginx had done it.
+type reload struct{ began, done time.Time }
 
 // openDiary also makes the folder of the records, for all witnesses.
 func openDiary(dir string) (*diary, error) {
@@ -34,7 +41,15 @@ func openDiary(dir string) (*diary, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", fleet.ErrRunFolder, err)
 	}
-	return &diary{file: file, exits: make(map[string]string)}, nil
+	return &diary{begin: time.Now(), file: file, exits: make(map[string]string)}, nil
+}
+
+// from makes the plan's begin the one that the times of all further events are counted from: the wall clock may be set while the run goes on,
+// and the load and the phases would not heed that.
+func (d *diary) from(begin time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.begin = begin
 }
 
 func (d *diary) write(e ledger.Event) {
@@ -43,6 +58,14 @@ func (d *diary) write(e ledger.Event) {
 	e.V = ledger.SceneVersion
 	if e.Time.IsZero() {
 		e.Time = time.Now()
+	}
+	e.Time = d.begin.Add(e.Time.Sub(d.begin)) // By the monotonic readings, where both have one.
+	switch {
+	case e.Verb != experiment.Reload:
+	case e.Event == ledger.ActionBegan:
+		d.reloads = append(d.reloads, reload{began: e.Time})
+	default:
+		d.reloads[len(d.reloads)-1].done = e.Time
 	}
 	line, err := json.Marshal(e)
 	if err == nil {

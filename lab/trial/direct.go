@@ -50,7 +50,7 @@ func act(ctx context.Context, phase string, a experiment.Action, f *fleet.Fleet,
 		targets = []string{""}
 	}
 	for _, name := range targets {
-		diary.write(ledger.Event{Event: ledger.ActionBegan, Phase: phase, Verb: a.Verb, Target: name})
+		diary.write(ledger.Event{Event: ledger.ActionBegan, Phase: phase, Verb: a.Verb, Target: name, Wait: a.Wait.Microseconds()})
 		err := do(ctx, a, name, f, diary)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

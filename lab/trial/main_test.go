@@ -100,7 +100,7 @@ func read(t *testing.T, dir string) (*ledger.Ledger, ledger.Balance) {
 func reasons(balance ledger.Balance) []string {
 	return slices.DeleteFunc(balance.Reasons, func(r string) bool {
 		return strings.Contains(r, "the generator was late") || strings.Contains(r, "the generator did not send") ||
-			strings.Contains(r, "was still running when the phase ended") || strings.Contains(r, "requests was sent")
+			strings.Contains(r, "the laboratory was late") || strings.Contains(r, "was still running when the phase ended") || strings.Contains(r, "requests was sent")
 	})
 }
 

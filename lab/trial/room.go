@@ -2,7 +2,6 @@ package trial
 
 import (
 	"fmt"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -35,14 +34,4 @@ func roomy(dir string, need uint64) error {
 		return fmt.Errorf("%w: %s has %d MB free, and the records want %d; set TMPDIR to a folder with room", fleet.ErrRunFolder, dir, free>>20, (need-1)>>20+1)
 	}
 	return nil
-}
-
-// lineWith is the first line of text that contains what.
-func lineWith(text, what string) string {
-	for line := range strings.Lines(text) {
-		if strings.Contains(line, what) {
-			return strings.TrimSpace(line)
-		}
-	}
-	return ""
 }

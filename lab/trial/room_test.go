@@ -123,17 +123,3 @@ func TestADrainThatEndsInAKill(t *testing.T) {
 		}
 	}
 }
-
-func TestLineWith(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct{ text, want string }{
-		{"", ""},
-		{"one\ntwo\n", ""},
-		{"one\n  a word here \na word there", "a word here"},
-		{"a word", "a word"},
-	} {
-		if got := lineWith(test.text, "word"); got != test.want {
-			t.Errorf("%q: got %q", test.text, got)
-		}
-	}
-}

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -58,7 +57,7 @@ func Run(ctx context.Context, s Setup) (err error) {
 	err = conduct(ctx, s, f, diary)
 	// Nothing of the load is left, or it does not matter any more: but an instance may still be busy with what its client gave up.
 	err = errors.Join(err, f.Stop(context.WithoutCancel(ctx)))
-	return errors.Join(err, incomplete(f, s.Dir))
+	return errors.Join(err, incomplete(f, s, diary))
 }
 
 // environment makes instances alike, whatever the environment of who runs the experiment says.
@@ -73,6 +72,7 @@ func environment(dir string) []string {
 func conduct(ctx context.Context, s Setup, f *fleet.Fleet, diary *diary) error {
 	plan := planned(s)
 	plan.HTTP, plan.GRPC, plan.Begin = f.HTTP(), f.GRPC(), time.Now().Add(headStart)
+	diary.from(plan.Begin)
 	scene := set(s, f, plan)
 	if err := scene.Write(s.Dir); err != nil {
 		return fmt.Errorf("%w: %w", fleet.ErrRunFolder, err)
@@ -91,7 +91,11 @@ func conduct(ctx context.Context, s Setup, f *fleet.Fleet, diary *diary) error {
 	acted := make(chan error, 1)
 	go func() { acted <- direct(ctx, s.Variant.Phases, plan.Begin, f, diary) }()
 	err = follow(ctx, s, book, generator, plan.Begin.Add(plan.For+scene.Settle+grace))
-	if err != nil {
+	switch {
+	case errors.Is(err, errStill):
+		diary.write(ledger.Event{Event: ledger.StoodStill})
+		err = generator.Stop()
+	case err != nil:
 		cancel(err) // Nobody needs the rest of the actions.
 		err = errors.Join(err, generator.Stop())
 	}
@@ -101,10 +105,14 @@ func conduct(ctx context.Context, s Setup, f *fleet.Fleet, diary *diary) error {
 	return err
 }
 
-// grace is how long the generator may take beyond the last deadline of all, on a machine however busy.
-const grace = 30 * time.Second
+// grace is how long the generator may take beyond the last deadline of all: it has only to write down what it knows then. One that is further
+// behind than ledger.Lateness convicts itself, so that this could be less: nothing that is valid ends here.
+const grace = 5 * time.Second
 
-// follow returns when the generator has ended. An error of the generator is one of the laboratory, and so is that it does not end.
+// errStill is that a generator does not end, which is no fault of the laboratory: it was stopped, or starved.
+var errStill = errors.New("the load generator does not end, though every request is past its deadline")
+
+// follow returns when the generator has ended. An error of the generator is one of the laboratory; errStill if it does not end.
 func follow(ctx context.Context, s Setup, book *ledger.Ledger, generator *load.Generator, latest time.Time) error {
 	tooLate := time.NewTimer(time.Until(latest))
 	defer tooLate.Stop()
@@ -117,7 +125,7 @@ func follow(ctx context.Context, s Setup, book *ledger.Ledger, generator *load.G
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tooLate.C:
-			return errors.New("the load generator does not end, though every request is past its deadline")
+			return errStill
 		case <-tick.C:
 			if err := errors.Join(book.Advance(), roomy(s.Dir, reserve)); err != nil {
 				return err
@@ -159,22 +167,4 @@ func set(s Setup, f *fleet.Fleet, plan load.Plan) ledger.Scene {
 		scene.Instances = append(scene.Instances, ledger.Instance{Name: name, HTTP: f.Process(name).HTTP(), GRPC: f.Process(name).GRPC()})
 	}
 	return scene
-}
-
-// incomplete tells whether nginx or an instance could not write all of its records: then what is missing in them is no finding.
-func incomplete(f *fleet.Fleet, dir string) error {
-	for _, name := range append(f.Names(), fleet.Nginx) {
-		text, err := os.ReadFile(f.LogFile(name))
-		if err != nil {
-			return err
-		}
-		says := "records are incomplete"
-		if name == fleet.Nginx {
-			says = "while logging request"
-		}
-		if line := lineWith(string(text), says); line != "" {
-			return fmt.Errorf("%w: %s: %s could not write its records: %s", fleet.ErrRunFolder, dir, name, line)
-		}
-	}
-	return nil
 }

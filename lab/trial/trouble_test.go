@@ -182,6 +182,35 @@ func TestAGeneratorThatIsKilled(t *testing.T) {
 	gone(t, s.Dir)
 }
 
+// A generator that is stopped, and never goes on, stood still: that is no fault of the laboratory, and the run is invalid.
+func TestAGeneratorThatIsStopped(t *testing.T) {
+	t.Parallel()
+	s := setup(t, fmt.Sprintf(quiet, "1s", ""))
+	s.Watch = func(book *ledger.Ledger) {
+		if book.Live().Protocols["http"].OK == 0 {
+			return
+		}
+		for _, pid := range holders(t, s.Dir)[ledger.ClientFile] {
+			if pid != os.Getpid() { // The ledger here reads along.
+				if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil && !errors.Is(err, syscall.ESRCH) {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	if err := inTime(t, t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	gone(t, s.Dir)
+	_, balance := read(t, s.Dir)
+	if first := balance.Reasons[0]; !strings.HasPrefix(first, "the generator stood still, and was killed: ") || !strings.Contains(first, " of 50 planned requests have no record") {
+		t.Errorf("%q", balance.Reasons)
+	}
+	if e := last(t, s.Dir); e.Event != ledger.Ended {
+		t.Errorf("%+v", e)
+	}
+}
+
 // What cannot be started is told with the reason, and breaks the run before there is a scene.
 func TestWhatCannotBeStarted(t *testing.T) {
 	t.Parallel()
