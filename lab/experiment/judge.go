@@ -111,8 +111,9 @@ func (o operand) figures(over bool, read lookup) (ledger.Figures, []string) {
 	return read(variant, path[0], path[1]), path[2:]
 }
 
-// nothing says why an operand has no value: a law that cannot tell, or how long requests took of which there was none. Both would be taken for
-// something, true here and false with a "!" before it: an nginx that fails everything would keep every bound on the latency.
+// nothing says why an operand has no value: a law that cannot tell, how long requests took of which there was none, or since when all was well
+// when it was not. Each would be taken for something, true here and false with a "!" before it: an nginx that fails everything would keep
+// every bound on the latency, and on the time until it is back.
 func (o operand) nothing(over bool, read lookup) string {
 	figures, path := o.figures(over, read)
 	if o.law != "" {
@@ -120,6 +121,16 @@ func (o operand) nothing(over bool, read lookup) string {
 			return o.text + ": " + judged.Why
 		}
 		return ""
+	}
+	switch recovery := figures.Recovery; strings.Join(path, ".") {
+	case "recovery.first_success":
+		if !recovery.Recovered {
+			return o.text + " has no value: no request was OK after a failure"
+		}
+	case "recovery.fair_again":
+		if !recovery.FairAtEnd {
+			return o.text + " has no value: the shares were not even at the end"
+		}
 	}
 	if len(path) == 2 && path[1] != "count" {
 		if l, ok := reflect.ValueOf(figures).Field(slices.Index(figureNames(reflect.TypeFor[ledger.Figures]()), path[0])).Interface().(ledger.Latency); ok && l.Count == 0 {

@@ -151,8 +151,11 @@ func TestJudgeWhatSaysNothing(t *testing.T) {
 		return ledger.Figures{Requests: 300, Failed: 300, FailedAttempts: 300, Turn: ledger.Turn{Upstream: true, Instances: 3}}, true
 	}
 	for expect, want := range map[string]string{
-		`during.http.latency.p99 < duration("250ms")`: "during.http.latency.p99 has no value: there was no such request",
-		`during.http.latency.p99 > duration("250ms")`: "during.http.latency.p99 has no value: there was no such request",
+		`during.http.latency.p99 < duration("250ms")`:         "during.http.latency.p99 has no value: there was no such request",
+		`during.http.latency.p99 > duration("250ms")`:         "during.http.latency.p99 has no value: there was no such request",
+		`during.http.recovery.first_success < duration("1h")`: "during.http.recovery.first_success has no value: no request was OK after a failure",
+		`during.http.recovery.first_success > duration("1h")`: "during.http.recovery.first_success has no value",
+		`during.http.recovery.fair_again < duration("1h")`:    "during.http.recovery.fair_again has no value: the shares were not even at the end",
 		`fair(run.http)`:                         "fair(run.http): cannot tell: 300 attempts failed",
 		`!fair(run.http)`:                        "fair(run.http): cannot tell: 300 attempts failed",
 		`not binomial(run.http, "whoami-1", .5)`: "cannot tell: 300 attempts failed",

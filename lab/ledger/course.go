@@ -92,11 +92,13 @@ func (c *course) recovery(instances []string) Recovery {
 		r.Failed, r.FirstFailure, r.LastFailure = true, c.first, c.last
 		r.FirstSuccess, r.Recovered = c.goodAfter(int(c.last / time.Millisecond))
 	}
-	from := int(c.length / time.Second)
-	for from > 0 && c.fair(from-1, instances) {
-		from--
+	// What is left over after the last whole second belongs to it: it is the end, and has to count, and alone it may be too short to judge.
+	whole := max(1, int(c.length/time.Second))
+	from := whole
+	for end := max(whole, len(c.seconds)); from > 0 && c.fair(from-1, end, instances); from-- {
+		end = from - 1
 	}
-	if r.FairAtEnd = from < int(c.length/time.Second); r.FairAtEnd {
+	if r.FairAtEnd = from < whole; r.FairAtEnd {
 		r.FairAgain = time.Duration(from) * time.Second
 	}
 	return r
@@ -116,20 +118,24 @@ func (c *course) goodAfter(ms int) (time.Duration, bool) {
 	return 0, false
 }
 
-// fair tells whether every instance has given 90 % of an equal share of the answers to what was planned in a second, or they lie no further
-// apart than round robin's law allows: of eleven answers of three instances one has three, which is less than 90 %. A second in which
-// nothing was planned is fair.
-func (c *course) fair(i int, instances []string) bool {
-	if i >= len(c.seconds) || c.seconds[i].requests == 0 {
-		return true
+// fair tells whether every instance has given 90 % of an equal share of the answers to what was planned in some seconds, of which end is none any
+// more, or they lie no further apart than round robin's law allows: of eleven answers of three instances one has three, which is less than
+// 90 %. Seconds in which nothing was planned are fair.
+func (c *course) fair(from, end int, instances []string) bool {
+	requests, all, answers := 0, 0, make(map[string]int)
+	for _, s := range c.seconds[min(from, len(c.seconds)):min(end, len(c.seconds))] {
+		requests += s.requests
+		for name, n := range s.answers {
+			all += n
+			answers[name] += n
+		}
 	}
-	s, all := c.seconds[i], 0
-	for _, n := range s.answers {
-		all += n
+	if requests == 0 {
+		return true
 	}
 	var shares []int
 	for _, name := range instances {
-		shares = append(shares, s.answers[name])
+		shares = append(shares, answers[name])
 	}
 	if all == 0 || len(shares) == 0 {
 		return false

@@ -65,10 +65,10 @@ type Recovery struct {
 	FirstFailure time.Duration `json:"firstFailure" expr:"first_failure"` //
 	LastFailure  time.Duration `json:"lastFailure" expr:"last_failure"`   //
 	Recovered    bool          `json:"recovered" expr:"recovered"`        // whether a request planned after the last failure was OK: in a later millisecond
-	FirstSuccess time.Duration `json:"firstSuccess" expr:"first_success"` // the first of those, to the millisecond; 0 unless Recovered
-	// FairAgain is since when each instance has given at least 90 % of an equal share of the answers in every full second up to the end of
-	// the phase, failures or not; a second with requests and without an answer is not fair. FairAtEnd is false where that is not so even in
-	// the last full second, or there is none; then FairAgain is 0.
+	FirstSuccess time.Duration `json:"firstSuccess" expr:"first_success"` // the first of those, to the millisecond; 0, and no value, unless Recovered
+	// FairAgain is since when each instance has given at least 90 % of an equal share of the answers, or one answer less than another, in every
+	// second up to the end of the phase, failures or not; to the last whole one belongs what is left over. A second with requests and without an
+	// answer is not fair. FairAtEnd is false where that is not so even in the last; then FairAgain is 0, and has no value.
 	FairAtEnd bool          `json:"fairAtEnd" expr:"fair_at_end"`
 	FairAgain time.Duration `json:"fairAgain" expr:"fair_again"`
 }

@@ -125,7 +125,7 @@ func TestRecovery(t *testing.T) {
 	during(1800, load.OK, 1)
 	during(900, load.AtClient, 0)
 	// Second 3 is fair by a hair (3, 4 and 3 of 10: 90 % of a third are 3), second 4 is not by a hair (5, 4 and 3 of 12), from 5 on it is;
-	// the half second at the end, all of one instance, does not count.
+	// the half second at the end belongs to it.
 	for i, instance := range []int{1, 2, 3, 1, 2, 3, 1, 2, 3, 2} {
 		during(3000+i, load.OK, instance)
 	}
@@ -135,8 +135,8 @@ func TestRecovery(t *testing.T) {
 	for i, instance := range []int{1, 2, 3, 1, 2, 3} {
 		during(5000+i, load.OK, instance)
 	}
-	for i := range 9 {
-		during(6000+i, load.OK, 1)
+	for i, instance := range []int{3, 1, 2} {
+		during(6000+i, load.OK, instance)
 	}
 	p.Settle()
 	want := Recovery{Failed: true, FirstFailure: ms(200), LastFailure: ms(1700), Recovered: true, FirstSuccess: ms(1800), FairAtEnd: true, FairAgain: ms(5000)}
@@ -173,6 +173,35 @@ func TestExactTurnsAreFair(t *testing.T) {
 			if r := without.recovery(names); rate > n && r.FairAtEnd {
 				t.Errorf("%d answers a second of %d instances, one of which gives none: %+v", rate, n, r)
 			}
+		}
+	}
+}
+
+// A phase ends when it ends, and not with its last whole second.
+func TestTheLastPartOfASecondCounts(t *testing.T) {
+	t.Parallel()
+	names := []string{"whoami-1", "whoami-2", "whoami-3"}
+	for _, c := range []struct {
+		length, gone time.Duration // when whoami-2 is gone
+		fair         bool
+		again        time.Duration
+	}{
+		{900 * time.Millisecond, time.Hour, true, 0},
+		{900 * time.Millisecond, 0, false, 0},
+		{1900 * time.Millisecond, time.Second, false, 0},
+		{1900 * time.Millisecond, time.Hour, true, 0},
+		{2 * time.Second, time.Second, false, 0},
+	} {
+		course := newCourse(c.length)
+		for i := 0; time.Duration(i)*5*time.Millisecond < c.length; i++ {
+			at, name := time.Duration(i)*5*time.Millisecond, names[i%3]
+			if name == "whoami-2" && at >= c.gone {
+				name = "whoami-1"
+			}
+			course.request(at, load.OK, name)
+		}
+		if r := course.recovery(names); r.FairAtEnd != c.fair || r.FairAgain != c.again {
+			t.Errorf("%v, whoami-2 gone after %v: %+v", c.length, c.gone, r)
 		}
 	}
 }

@@ -236,7 +236,7 @@ func trouble(f ledger.Figures) string {
 	}
 	text += fmt.Sprintf(", planned %s to %s after the phase began", experiment.Say(f.Recovery.FirstFailure), experiment.Say(f.Recovery.LastFailure))
 	if f.Recovery.Recovered {
-		text += "; well from " + experiment.Say(f.Recovery.FirstSuccess)
+		text += "; the next OK at " + experiment.Say(f.Recovery.FirstSuccess)
 	}
 	if f.Recovery.FairAtEnd {
 		text += "; shares even from " + experiment.Say(f.Recovery.FairAgain)

@@ -94,7 +94,7 @@ const golden = `one: Is 1 < 2 & "so" on?
             grpc   50        0       3ms  3ms  3ms  ×1        0      0        -1 17  -2 16  -3 17
     run     http   100       1       3ms  3ms  3ms  ×1        0      0        -1 34  -2 33  -3 33
             grpc   100       0       3ms  3ms  3ms  ×1        0      0        -1 34  -2 33  -3 33
-    during.http: 1 failed, 1 answered by nginx (502 1), planned 10ms to 10ms after the phase began; well from 30ms; shares even from 0s
+    during.http: 1 failed, 1 answered by nginx (502 1), planned 10ms to 10ms after the phase began; the next OK at 30ms; shares even from 0s
 
 `
 
@@ -207,7 +207,7 @@ func TestTrouble(t *testing.T) {
 		// A gRPC call without an answer has both a code and a reason: they are not two failures.
 		{ledger.Figures{Failed: 4, AtClient: 4, Codes: map[string]int{"OK": 9, "DeadlineExceeded": 3, "Unavailable": 1}, Reasons: map[string]int{load.Deadline: 3, load.Reset: 1},
 			Recovery: ledger.Recovery{Recovered: true, FirstSuccess: 7 * ms, FairAtEnd: true}},
-			"4 failed, 4 without an answer: deadline 3, reset 1 (DeadlineExceeded 3, Unavailable 1), planned 0s to 0s after the phase began; well from 7ms; shares even from 0s"},
+			"4 failed, 4 without an answer: deadline 3, reset 1 (DeadlineExceeded 3, Unavailable 1), planned 0s to 0s after the phase began; the next OK at 7ms; shares even from 0s"},
 		// What was never sent has reasons too, and did not fail.
 		{ledger.Figures{Failed: 1, AtClient: 1, NotStarted: 7, Reasons: map[string]int{load.Refused: 1, load.Overdue: 5, load.TooMany: 2}},
 			"1 failed, 1 without an answer: refused 1, planned 0s to 0s after the phase began"},
