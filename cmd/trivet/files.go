@@ -63,7 +63,7 @@ func check(ctx context.Context, in invocation) int {
 		out.document(refusal{Code: done})
 	} else {
 		for _, f := range files {
-			fmt.Fprintf(out.out, "%s: nothing wrong\n", printable(f.Path))
+			fmt.Fprintf(out.out, "%s: nothing wrong\n", report.Printable(f.Path))
 		}
 	}
 	if out.out.fault != nil {
@@ -150,9 +150,9 @@ func list(ctx context.Context, in invocation) int {
 		case asJSON:
 			_ = json.NewEncoder(out).Encode(l) // out remembers.
 		case !l.Valid:
-			fmt.Fprintf(table, "%s\thas faults: trivet check %s\n", printable(l.File), printable(l.File))
+			fmt.Fprintf(table, "%s\thas faults: trivet check %s\n", report.Printable(l.File), report.Printable(l.File))
 		default:
-			fmt.Fprintf(table, "%s\t%d %s\t%gs\t%s\n", printable(l.File), len(l.Variants), plural(len(l.Variants), "variant"), l.Seconds, printable(l.Question))
+			fmt.Fprintf(table, "%s\t%d %s\t%gs\t%s\n", report.Printable(l.File), len(l.Variants), plural(len(l.Variants), "variant"), l.Seconds, report.Printable(l.Question))
 		}
 	}
 	_ = table.Flush() // out remembers.

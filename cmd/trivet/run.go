@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
 
 	"trivet/internal/buildinfo"
 	"trivet/internal/nearest"
+	"trivet/lab/report"
 )
 
 // Exit codes. Being stopped by Ctrl-C or SIGTERM is a success.
@@ -133,16 +133,6 @@ func unwanted(words []string, takes int) error {
 // complain prints each of several joined errors on a line of its own.
 func complain(w io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintln(w, "trivet:", printable(strings.TrimSuffix(line, "\n")))
+		fmt.Fprintln(w, "trivet:", report.Printable(strings.TrimSuffix(line, "\n")))
 	}
-}
-
-// printable is a line of somebody's words, a file's or a program's, without what commands a terminal.
-func printable(line string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, line)
 }

@@ -255,15 +255,19 @@ func listed(counts map[string]int, but ...string) string {
 	return strings.Join(all, ", ")
 }
 
-// line is a text on one line, without what breaks a table or commands a terminal.
-func line(text string) string {
-	return strings.Join(strings.Fields(strings.Map(func(r rune) rune {
+// Printable is somebody's words, a file's or a program's, with a space for each control character: none breaks a table or commands a
+// terminal.
+func Printable(text string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r
-	}, text)), " ")
+	}, text)
 }
+
+// line is that, with single spaces.
+func line(text string) string { return strings.Join(strings.Fields(Printable(text)), " ") }
 
 func plural(n int, noun string) string {
 	if n == 1 {
