@@ -131,9 +131,6 @@ func (c *briefConn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, er
 	t.pool, t.took, t.bytes = nil, nil, nil
 	switch {
 	case err != nil:
-		if took != nil {
-			pool.Put(took)
-		}
 		return nil, 0, err
 	case n == 0:
 		return nil, 0, io.EOF
