@@ -36,7 +36,7 @@ func balance(t *testing.T, servers []Server, edits ...edit) *balancer {
 	// The kernel's ports are free when they are given, and somebody else may take them before nginx does: then once more.
 	for range 5 {
 		b := &balancer{HTTP: free(t), GRPC: free(t), dir: proctest.Passable(t), done: make(chan struct{})}
-		site := Site{HTTP: b.HTTP, GRPC: b.GRPC, Servers: servers, Workers: 1}
+		site := Site{HTTP: b.HTTP, GRPC: b.GRPC, Servers: servers, Workers: 1, Diagnostics: true}
 		if err := site.Lay(b.dir, Conf(), nginx.Version); err != nil {
 			t.Fatal(err)
 		}

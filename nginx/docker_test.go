@@ -23,7 +23,7 @@ func TestTheImageHasTheSameConfiguration(t *testing.T) {
 		}
 	}
 	// What does not depend on where the instances are is the same in both of the image's sites.
-	for _, name := range []string{"process.conf", "logs.conf", "http-listen.conf", "grpc-listen.conf"} {
+	for _, name := range []string{"process.conf", "logs.conf", "http-listen.conf", "grpc-listen.conf", "public.conf"} {
 		if read(t, "docker/site/"+name) != read(t, "docker/host/"+name) {
 			t.Errorf("docker/site/%s and docker/host/%s differ", name, name)
 		}
@@ -54,9 +54,12 @@ func TestTheImageSitesAreAccepted(t *testing.T) {
 		if err := local().Lay(dir, Conf(), b.Version); err != nil {
 			t.Fatal(err)
 		}
+		if err := os.WriteFile(filepath.Join(dir, "environment.conf"), []byte(`map "" $environment { default "prod"; }`), 0o644); err != nil {
+			t.Fatal(err)
+		}
 		for name := range strings.FieldsSeq(names(t, site)) {
-			// A name that everybody knows, for the one that only containers do.
-			text := strings.ReplaceAll(read(t, site+"/"+name), "host.docker.internal", "localhost")
+			// A name that resolves on this machine, and a file that the entry script writes in a container.
+			text := strings.NewReplacer("host.docker.internal", "localhost", "/run/nginx/environment.conf", filepath.Join(dir, "environment.conf")).Replace(read(t, site+"/"+name))
 			if err := os.WriteFile(filepath.Join(dir, "conf", "site", name), []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}

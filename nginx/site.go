@@ -14,7 +14,11 @@ type Site struct {
 	HTTP, GRPC string   // where nginx listens: host:port, IPv6 in brackets; the port is never 0, nginx cannot be asked which it took
 	Servers    []Server // the instances, at least one
 	Workers    int      // worker processes; 0 means one for each CPU
-	User       string   // whom the workers run as when the master is root; "" leaves nginx's own default
+	User       string   // account the workers run as when the master is root; "" leaves nginx's own default
+
+	// Diagnostics lets /healthz, /readyz, /openapi.json, gRPC reflection and gRPC health through the public listeners. Without it they
+	// get the response of an unknown path.
+	Diagnostics bool
 }
 
 // Server is the doors of one instance, as host:port. A name instead of an address is looked up once, when nginx starts.
@@ -80,6 +84,7 @@ func (s Site) files(v Version) map[string]string {
 		"http-servers.conf": servers("HTTP", s.Servers, func(x Server) string { return x.HTTP }),
 		"grpc-servers.conf": servers("gRPC", s.Servers, func(x Server) string { return x.GRPC }),
 		"newer.conf":        newer(v),
+		"public.conf":       s.public(),
 	}
 }
 
@@ -147,4 +152,18 @@ func newer(v Version) string {
 		return text + "keepalive_min_timeout 10s;\n" + resolve
 	}
 	return text + "# keepalive_min_timeout 10s;\n" + resolve
+}
+
+func (s Site) public() string {
+	diagnostics := ""
+	if s.Diagnostics {
+		diagnostics = "1"
+	}
+	return `# Whether the public listeners pass diagnostics on: /healthz, /readyz and /openapi.json over HTTP, reflection and grpc.health.v1 over
+# gRPC. "1" in dev and qa; "" in prod, because they show strangers the API and which instances are down: a request then gets the response
+# of an unknown path (404, UNIMPLEMENTED), and no instance sees it.
+map "" $public_diagnostics {
+	default "` + diagnostics + `";
+}
+`
 }

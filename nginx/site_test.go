@@ -16,7 +16,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 // local is the fleet whose site files are shipped.
 func local() Site {
-	return Site{HTTP: "127.0.0.1:8080", GRPC: "127.0.0.1:9090", Servers: []Server{
+	return Site{HTTP: "127.0.0.1:8080", GRPC: "127.0.0.1:9090", Diagnostics: true, Servers: []Server{
 		{"127.0.0.1:8001", "127.0.0.1:9001"},
 		{"127.0.0.1:8002", "127.0.0.1:9002"},
 		{"127.0.0.1:8003", "127.0.0.1:9003"},

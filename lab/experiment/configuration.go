@@ -94,7 +94,7 @@ func (v Variant) layOut(version nginx.Version, edits []nginx.Edit) (dir string, 
 	if err != nil {
 		return "", err
 	}
-	site := nginx.Site{Workers: v.Workers}
+	site := nginx.Site{Workers: v.Workers, Diagnostics: true} // As in a trial, whose ENVIRONMENT is dev.
 	if os.Getuid() == 0 {
 		site.User = "root" // nginx -t looks up its user; no worker is ever started here.
 	}

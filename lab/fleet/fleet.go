@@ -46,6 +46,8 @@ type Fleet struct {
 	stopErr   error
 	reflects  bool
 	done      chan struct{}
+
+	diagnostics bool // whether nginx lets them through
 }
 
 // Start starts a fleet, and returns when it serves. It takes half a minute at most, and a fifth of a second more for each instance. On an
@@ -199,7 +201,7 @@ func (f *Fleet) hint(p *Process, ctx context.Context) string {
 	return fmt.Sprintf("; it runs, and does not listen on both %s and %s: does its configuration include site/http-listen.conf and site/grpc-listen.conf?", p.http, p.grpc)
 }
 
-// Reflection tells whether the instances answer gRPC reflection, without which clients must know the proto.
+// Reflection reports whether gRPC reflection can be called through nginx, without which clients must know the proto.
 func (f *Fleet) Reflection() bool { return f.reflects }
 
 // HTTP is where nginx takes HTTP requests, as host:port, reachable from this machine.

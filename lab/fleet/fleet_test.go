@@ -401,11 +401,24 @@ func TestALargeBodyGoesThrough(t *testing.T) {
 
 func TestReflectionIsAsTheSettingsSay(t *testing.T) {
 	t.Parallel()
-	for environment, want := range map[string]bool{"dev": true, "prod": false} {
+	for env, want := range map[string]bool{"ENVIRONMENT=dev": true, "ENVIRONMENT=prod": false, "ENVIRONMENT=prod REFLECTION=true": false} {
+		o := testOptions(t, 1)
+		o.Env = strings.Fields(env)
+		if got := begin(t, o).Reflection(); got != want {
+			t.Errorf("%s: %t, want %t", env, got, want)
+		}
+	}
+}
+
+func TestDiagnosticsAreClosedInProd(t *testing.T) {
+	t.Parallel()
+	for environment, want := range map[string]string{"dev": `default "1";`, "qa": `default "1";`, "prod": `default "";`} {
 		o := testOptions(t, 1)
 		o.Env = []string{"ENVIRONMENT=" + environment}
-		if got := begin(t, o).Reflection(); got != want {
-			t.Errorf("%s: %t, want %t", environment, got, want)
+		begin(t, o)
+		text, err := os.ReadFile(filepath.Join(o.Dir, "conf", "site", "public.conf"))
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s: site/public.conf has no %q (%v):\n%s", environment, want, err, text)
 		}
 	}
 }

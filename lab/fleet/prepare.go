@@ -63,7 +63,9 @@ func (f *Fleet) checkSettings(ctx context.Context) error {
 	err := cmd.Run()
 	switch {
 	case err == nil:
-		f.reflects = strings.Contains(settings.String(), "REFLECTION=true")
+		// In prod nginx lets no diagnostics through (nginx/conf/site/public.conf), and reflection is one.
+		f.diagnostics = !setting(settings.String(), "ENVIRONMENT=prod")
+		f.reflects = f.diagnostics && setting(settings.String(), "REFLECTION=true")
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -72,6 +74,16 @@ func (f *Fleet) checkSettings(ctx context.Context) error {
 		return fmt.Errorf("%w:\n%s", ErrSettings, complaints(said.String()))
 	}
 	return fmt.Errorf("%s config: %w\n%s", f.options.Whoami, err, strings.TrimSpace(said.String()))
+}
+
+// setting reports whether a line of `whoami config` says NAME=value; its source follows.
+func setting(config, want string) bool {
+	for line := range strings.Lines(config) {
+		if shown, _, _ := strings.Cut(line, "#"); strings.TrimSpace(shown) == want {
+			return true
+		}
+	}
+	return false
 }
 
 // complaints are whoami's own lines, without its name before them and without its advice, which is for who typed whoami.
@@ -87,7 +99,7 @@ func complaints(said string) string {
 }
 
 func (f *Fleet) layOut() error {
-	site := nginx.Site{Workers: f.options.Workers, User: workersUser()}
+	site := nginx.Site{Workers: f.options.Workers, User: workersUser(), Diagnostics: f.diagnostics}
 	for _, p := range f.ports {
 		if p.owner == Nginx {
 			// nginx listens where it was told to, all of the machine's addresses included.
