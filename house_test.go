@@ -36,7 +36,8 @@ var rules = []rule{
 	{"trivet/services/whoami", []string{"trivet/gen/", "trivet/gateway", "trivet/internal/"}, "an instance knows nothing of the lab"},
 	{"trivet/cmd/whoami", []string{"trivet/services/whoami", "trivet/internal/"}, "a main only translates"},
 	{"trivet/nginx", []string{"trivet/internal/"}, "the balancer's files know nobody's program"},
-	{"trivet/lab/", []string{"trivet/gen/", "trivet/nginx", "trivet/internal/", "trivet/lab/"}, "the lab starts instances as processes, it does not contain them"},
+	{"trivet/nginx/confedit", []string{"trivet/internal/"}, "it edits any nginx configuration, not only the shipped one"},
+	{"trivet/lab/", []string{"trivet/gen/", "trivet/nginx", "trivet/nginx/confedit", "trivet/internal/", "trivet/lab/"}, "the lab starts instances as processes, it does not contain them"},
 	{"trivet/cmd/trivet", []string{"trivet/lab/", "trivet/nginx", "trivet/internal/"}, "a main only translates"},
 }
 

@@ -21,6 +21,7 @@ import (
 	whoamiv1 "trivet/gen/whoami/v1"
 	"trivet/lab/fleet"
 	"trivet/nginx"
+	"trivet/nginx/confedit"
 )
 
 const (
@@ -203,7 +204,7 @@ func (b *bench) bareProgram(s *shipped, env []string) func(http, rpc int) (stage
 }
 
 // balanced puts the shipped files in front of a troupe.
-func (b *bench) balanced(ctx context.Context, t *troupe, edits ...nginx.Edit) (*stage.Balancer, error) {
+func (b *bench) balanced(ctx context.Context, t *troupe, edits ...confedit.Edit) (*stage.Balancer, error) {
 	dir, err := b.part("nginx")
 	if err != nil {
 		return nil, err
@@ -330,8 +331,8 @@ func (b *bench) againstReturn(ctx context.Context) error {
 }
 
 // returning makes nginx answer GET / itself.
-func returning(body []byte) nginx.Edit {
-	return nginx.Edit{Context: "http-door.conf server location /", Directive: "return 200 '" + string(body) + "'"}
+func returning(body []byte) confedit.Edit {
+	return confedit.Edit{Context: "http-door.conf server location /", Directive: "return 200 '" + string(body) + "'"}
 }
 
 // againstDefaults puts nginx's defaults in front of the same instances.

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"trivet/bench/stats"
-	"trivet/nginx"
+	"trivet/nginx/confedit"
 )
 
 // generatorRate is what CPU per request is compared at: far below what any of them can hold, and what the experiments ask for. A smoke,
@@ -77,7 +77,7 @@ func (b *bench) againstGenerator(ctx context.Context, name string, bar float64) 
 		a.run, z.run = b.load(dir, "", t.servers[0].GRPC), b.ghz(path, dir, t.servers[0].GRPC)
 	} else {
 		n, err := b.balanced(ctx, &troupe{servers: ours.servers}, returning(ours.body),
-			nginx.Edit{Context: "main", Directive: "worker_processes 1"})
+			confedit.Edit{Context: "main", Directive: "worker_processes 1"})
 		if err != nil {
 			return err
 		}

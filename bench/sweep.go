@@ -9,13 +9,14 @@ import (
 	"trivet/bench/stage"
 	"trivet/bench/wire"
 	"trivet/nginx"
+	"trivet/nginx/confedit"
 )
 
 // A setting is one of the sweep: what it changes of the shipped files.
 type setting struct {
 	name    string
 	workers int // 0: as shipped, one for each CPU
-	edits   []nginx.Edit
+	edits   []confedit.Edit
 }
 
 // settings are all combinations of idle connections, workers and logging.
@@ -23,11 +24,11 @@ func settings(group string) []setting {
 	var all []setting
 	logs := []struct {
 		name string
-		edit nginx.Edit
+		edit confedit.Edit
 	}{
-		{"log unbuffered", nginx.Edit{}},
-		{"log buffered", nginx.Edit{Context: "http", Directive: "access_log logs/access.log requests buffer=64k flush=1s"}},
-		{"no log", nginx.Edit{Context: "http", Directive: "access_log off"}},
+		{"log unbuffered", confedit.Edit{}},
+		{"log buffered", confedit.Edit{Context: "http", Directive: "access_log logs/access.log requests buffer=64k flush=1s"}},
+		{"no log", confedit.Edit{Context: "http", Directive: "access_log off"}},
 	}
 	for _, idle := range []int{0, 8, 32, 256, 1024} {
 		for _, workers := range []int{1, 0, 4} {
@@ -36,9 +37,9 @@ func settings(group string) []setting {
 				if workers == 0 {
 					s.name = fmt.Sprintf("keepalive %d, a worker a CPU, %s", idle, log.name)
 				}
-				keep := nginx.Edit{Context: "upstream " + group, Directive: fmt.Sprintf("keepalive %d", idle)}
+				keep := confedit.Edit{Context: "upstream " + group, Directive: fmt.Sprintf("keepalive %d", idle)}
 				if idle == 0 {
-					keep = nginx.Edit{Context: "upstream " + group, Remove: "keepalive"}
+					keep = confedit.Edit{Context: "upstream " + group, Remove: "keepalive"}
 				}
 				s.edits = append(s.edits, keep)
 				if log.edit.Context != "" {

@@ -12,6 +12,7 @@ import (
 
 	"trivet/bench/proc"
 	"trivet/nginx"
+	"trivet/nginx/confedit"
 )
 
 // Balancer is an nginx that serves.
@@ -26,7 +27,7 @@ type Balancer struct {
 func (b *Balancer) Stop() { b.crew.Stop() }
 
 // Nginx starts one on the shipped files, with edits, in front of the servers. dir is a new folder, which every user may pass.
-func Nginx(ctx context.Context, binary nginx.Binary, dir string, site nginx.Site, edits []nginx.Edit) (*Balancer, error) {
+func Nginx(ctx context.Context, binary nginx.Binary, dir string, site nginx.Site, edits []confedit.Edit) (*Balancer, error) {
 	ports, err := FreePorts(2)
 	if err != nil {
 		return nil, err
@@ -35,7 +36,7 @@ func Nginx(ctx context.Context, binary nginx.Binary, dir string, site nginx.Site
 	if err := site.Lay(dir, nginx.Conf(), binary.Version); err != nil {
 		return nil, err
 	}
-	if err := nginx.Apply(dir, edits); err != nil {
+	if err := confedit.Apply(filepath.Join(dir, "conf"), edits); err != nil {
 		return nil, err
 	}
 	return run(ctx, binary, dir, site.HTTP, site.GRPC)

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"trivet/nginx"
+	"trivet/nginx/confedit"
 )
 
 // ErrMachine is in every error that is not one of the file: the configuration could not be laid out here, to see what its edits mean.
@@ -49,21 +51,21 @@ func (f *File) checkEdits(faults *faults) error {
 					continue
 				}
 			}
-			faults.add(at, "%s", e.Fault)
+			faults.add(at, "%s", e.Message)
 		}
 	}
 	return nil
 }
 
 // tryEdits makes the edits for an nginx of a version. The error is one of this machine.
-func (v Variant) tryEdits(version nginx.Version) ([]*nginx.EditError, error) {
+func (v Variant) tryEdits(version nginx.Version) ([]*confedit.Error, error) {
 	dir, err := v.layOut(version, v.Edits)
 	if dir != "" {
 		defer os.RemoveAll(dir)
 	}
-	var all []*nginx.EditError
+	var all []*confedit.Error
 	for _, fault := range unjoin(err) {
-		e, ok := errors.AsType[*nginx.EditError](fault)
+		e, ok := errors.AsType[*confedit.Error](fault)
 		if !ok {
 			return nil, err
 		}
@@ -84,9 +86,9 @@ func unjoin(err error) []error {
 
 // layOut makes a folder with the variant's configuration, which the caller removes. The error is ErrMachine, or all edits' that cannot be
 // made.
-func (v Variant) layOut(version nginx.Version, edits []nginx.Edit) (dir string, err error) {
+func (v Variant) layOut(version nginx.Version, edits []confedit.Edit) (dir string, err error) {
 	defer func() {
-		if _, ok := errors.AsType[*nginx.EditError](err); err != nil && !ok {
+		if _, ok := errors.AsType[*confedit.Error](err); err != nil && !ok {
 			err = fmt.Errorf("%w: %w; set TMPDIR to a folder that you may write to and that has room", ErrMachine, err)
 		}
 	}()
@@ -107,7 +109,7 @@ func (v Variant) layOut(version nginx.Version, edits []nginx.Edit) (dir string, 
 	if err := site.Lay(dir, nginx.Conf(), version); err != nil {
 		return dir, err
 	}
-	return dir, nginx.Apply(dir, edits)
+	return dir, confedit.Apply(filepath.Join(dir, "conf"), edits)
 }
 
 // freeAddresses are two of this machine that nobody listens on: nginx -t binds them for a moment.
@@ -177,7 +179,7 @@ func (v Variant) test(ctx context.Context, binary nginx.Binary, faults *faults) 
 }
 
 // only are some of the variant's edits.
-func (v Variant) only(these []bool) (edits []nginx.Edit) {
+func (v Variant) only(these []bool) (edits []confedit.Edit) {
 	for i, e := range v.Edits {
 		if these[i] {
 			edits = append(edits, e)
@@ -187,13 +189,13 @@ func (v Variant) only(these []bool) (edits []nginx.Edit) {
 }
 
 // refused is what there is to say against the variant's configuration with some edits, for an nginx; "" if nothing.
-func (v Variant) refused(ctx context.Context, binary nginx.Binary, edits []nginx.Edit) (string, error) {
+func (v Variant) refused(ctx context.Context, binary nginx.Binary, edits []confedit.Edit) (string, error) {
 	dir, err := v.layOut(binary.Version, edits)
 	if dir != "" {
 		defer os.RemoveAll(dir)
 	}
-	if e, ok := errors.AsType[*nginx.EditError](err); ok {
-		return fmt.Sprintf("for nginx %s: %s", binary.Version, e.Fault), nil
+	if e, ok := errors.AsType[*confedit.Error](err); ok {
+		return fmt.Sprintf("for nginx %s: %s", binary.Version, e.Message), nil
 	}
 	if err != nil {
 		return "", err

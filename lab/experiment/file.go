@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"trivet/lab/load"
-	"trivet/nginx"
+	"trivet/nginx/confedit"
 )
 
 // A File is one experiment, read and checked.
@@ -44,7 +44,7 @@ type Variant struct {
 	About     string // why it is there, in a few words; may be empty
 	Instances int
 	Workers   int
-	Edits     []nginx.Edit // to the shipped files
+	Edits     []confedit.Edit // to the shipped files
 	Loads     []Load
 	Phases    []Phase // those of all variants, but that "all" means this one's instances
 

@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"trivet/lab/load"
-	"trivet/nginx"
+	"trivet/nginx/confedit"
 )
 
 const (
@@ -123,7 +123,7 @@ func (d *decoder) variant(name string, keys *variantKeys, doc *document, set *ng
 	v := Variant{Name: name, About: keys.About, Instances: keys.Fleet.Instances, Workers: keys.Fleet.Workers}
 	for i := range set.Set {
 		s := &set.Set[i]
-		v.Edits = append(v.Edits, nginx.Edit{Context: s.Context, Directive: s.Directive, Parameter: s.Parameter, Remove: s.Remove})
+		v.Edits = append(v.Edits, confedit.Edit{Context: s.Context, Directive: s.Directive, Parameter: s.Parameter, Remove: s.Remove})
 		spots := setSpots{item: where(d.given(s))}
 		spots.context, spots.what = spots.item, spots.item
 		if n := d.given(&s.Context); n != nil {

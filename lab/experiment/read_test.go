@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"trivet/lab/load"
-	"trivet/nginx"
+	"trivet/nginx/confedit"
 )
 
 func TestReadAnExperiment(t *testing.T) {
@@ -32,7 +32,7 @@ func TestReadAnExperiment(t *testing.T) {
 	v.sets = nil
 	want := Variant{
 		Name: Only, Instances: 3, Workers: 2,
-		Edits: []nginx.Edit{{Context: "upstream whoami_http", Directive: "keepalive 4"}, {Context: "upstream whoami_grpc server", Parameter: "max_fails=1"}},
+		Edits: []confedit.Edit{{Context: "upstream whoami_http", Directive: "keepalive 4"}, {Context: "upstream whoami_grpc server", Parameter: "max_fails=1"}},
 		Loads: []Load{
 			{Name: "http", Protocol: "http", Call: load.Unary, Rate: Rate{Constant, []float64{300}}, Deadline: 5 * time.Second},
 			{Name: "grpc", Protocol: "grpc", Call: load.Unary, Rate: Rate{Constant, []float64{300}}, Channels: 4, Deadline: 2 * time.Second, Retry: true},

@@ -7,13 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"trivet/nginx"
+	"trivet/nginx/confedit"
 )
 
 func TestEditsAreMadeBeforeNginxReads(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t, 1)
-	o.Edits = []nginx.Edit{{Context: "upstream whoami_http", Directive: "keepalive 4"}}
+	o.Edits = []confedit.Edit{{Context: "upstream whoami_http", Directive: "keepalive 4"}}
 	f, err := Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -30,13 +30,13 @@ func TestEditsAreMadeBeforeNginxReads(t *testing.T) {
 func TestEditsThatCannotBeStartNothing(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t, 1)
-	o.Edits = []nginx.Edit{{Context: "upstream whoami_http", Directive: "keepalive 4"}, {Context: "banana", Directive: "keepalive 4"}}
+	o.Edits = []confedit.Edit{{Context: "upstream whoami_http", Directive: "keepalive 4"}, {Context: "banana", Directive: "keepalive 4"}}
 	_, err := Start(t.Context(), o)
-	if e, ok := errors.AsType[*nginx.EditError](err); !ok || e.Index != 1 {
+	if e, ok := errors.AsType[*confedit.Error](err); !ok || e.Index != 1 {
 		t.Errorf("got %v", err)
 	}
 	o = testOptions(t, 1)
-	o.Edits = []nginx.Edit{{Context: "upstream whoami_http", Directive: "banana on"}}
+	o.Edits = []confedit.Edit{{Context: "upstream whoami_http", Directive: "banana on"}}
 	if _, err := Start(t.Context(), o); !errors.Is(err, ErrConf) || !strings.Contains(err.Error(), "banana") {
 		t.Errorf("got %v", err)
 	}

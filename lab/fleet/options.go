@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"trivet/nginx"
+	"trivet/nginx/confedit"
 )
 
 const (
@@ -33,10 +34,10 @@ type Options struct {
 	EnvFile string   // the instances' --env-file; "": none
 	Env     []string // NAME=value, added to this process's environment for every instance
 
-	Nginx   nginx.Binary // from nginx.Find
-	Conf    fs.FS        // its configuration; nil: the shipped one
-	Edits   []nginx.Edit // changes to it, in the run folder
-	Workers int          // its worker processes; 0: one for each CPU
+	Nginx   nginx.Binary    // from nginx.Find
+	Conf    fs.FS           // its configuration; nil: the shipped one
+	Edits   []confedit.Edit // changes to it, in the run folder
+	Workers int             // its worker processes; 0: one for each CPU
 
 	// Dir is the run folder: absolute, there already, with nobody else's run in it. When this process is root, every parent of it must
 	// let others through, because nginx's workers then are not root. See NewRun.

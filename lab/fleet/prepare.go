@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"trivet/nginx"
+	"trivet/nginx/confedit"
 )
 
 // prepare does all that can fail without anything having been started: the run folder, the instances' settings, nginx's
@@ -118,7 +119,7 @@ func (f *Fleet) layOut() error {
 	}
 	err := site.Lay(f.options.Dir, f.options.Conf, f.options.Nginx.Version)
 	if err == nil {
-		err = nginx.Apply(f.options.Dir, f.options.Edits)
+		err = confedit.Apply(filepath.Join(f.options.Dir, "conf"), f.options.Edits)
 	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w; set TMPDIR to a folder with room", ErrRunFolder, err)

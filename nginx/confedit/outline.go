@@ -1,4 +1,4 @@
-package nginx
+package confedit
 
 import (
 	"errors"

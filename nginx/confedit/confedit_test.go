@@ -1,4 +1,4 @@
-package nginx
+package confedit
 
 import (
 	"errors"
@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"trivet/nginx"
 )
 
 // Each row's edits are made to the shipped configuration, and want stands in a file afterwards. nginx must accept all of them.
@@ -65,18 +67,18 @@ var applied = []struct {
 
 func TestApply(t *testing.T) {
 	t.Parallel()
-	b := real(t)
+	b := realNginx(t)
 	for _, c := range applied {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			site := local()
 			site.HTTP, site.GRPC = free(t), free(t)
-			if err := site.Lay(dir, Conf(), b.Version); err != nil {
+			if err := site.Lay(dir, nginx.Conf(), b.Version); err != nil {
 				t.Fatal(err)
 			}
 			before := tree(t, dir)
-			if err := Apply(dir, c.edits); err != nil {
+			if err := Apply(filepath.Join(dir, "conf"), c.edits); err != nil {
 				t.Fatal(err)
 			}
 			after := tree(t, dir)
@@ -105,8 +107,8 @@ var lineNumber = regexp.MustCompile(`:\d+`)
 func TestApplyTellsWhatCannotBe(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		edit         Edit
-		field, fault string
+		edit           Edit
+		field, message string
 	}{
 		{Edit{Context: "server", Directive: "x 1"}, "Context",
 			`context "server" means 2 blocks: http-door.conf:N, grpc-door.conf:N: write one of "http-door.conf server", "grpc-door.conf server"`},
@@ -150,21 +152,21 @@ func TestApplyTellsWhatCannotBe(t *testing.T) {
 		t.Run(c.edit.Context+" "+c.edit.Directive+c.edit.Parameter+c.edit.Remove, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			if err := local().Lay(dir, Conf(), Oldest); err != nil {
+			if err := local().Lay(dir, nginx.Conf(), nginx.Oldest); err != nil {
 				t.Fatal(err)
 			}
 			before := tree(t, dir)
 			good := Edit{Context: "upstream whoami_http", Directive: "keepalive 4"}
-			err := Apply(dir, []Edit{good, c.edit})
-			if c.fault == "" {
+			err := Apply(filepath.Join(dir, "conf"), []Edit{good, c.edit})
+			if c.message == "" {
 				if err != nil {
 					t.Error(err)
 				}
 				return
 			}
-			e, ok := errors.AsType[*EditError](err)
-			if !ok || e.Index != 1 || e.Edit != c.edit || e.Field != c.field || !strings.Contains(lineNumber.ReplaceAllString(e.Fault, ":N"), c.fault) {
-				t.Errorf("%+v\n%v\nwant %s: %s", e, err, c.field, c.fault)
+			e, ok := errors.AsType[*Error](err)
+			if !ok || e.Index != 1 || e.Edit != c.edit || e.Field != c.field || !strings.Contains(lineNumber.ReplaceAllString(e.Message, ":N"), c.message) {
+				t.Errorf("%+v\n%v\nwant %s: %s", e, err, c.field, c.message)
 			}
 			if !maps.Equal(before, tree(t, dir)) {
 				t.Error("something was written all the same")
@@ -176,13 +178,13 @@ func TestApplyTellsWhatCannotBe(t *testing.T) {
 func TestApplyTellsAllFaultsAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if err := local().Lay(dir, Conf(), Oldest); err != nil {
+	if err := local().Lay(dir, nginx.Conf(), nginx.Oldest); err != nil {
 		t.Fatal(err)
 	}
-	err := Apply(dir, []Edit{{Context: "sever", Directive: "x"}, {Context: "http", Directive: "server_tokens on"}, {Context: "http", Remove: "y"}})
+	err := Apply(filepath.Join(dir, "conf"), []Edit{{Context: "sever", Directive: "x"}, {Context: "http", Directive: "server_tokens on"}, {Context: "http", Remove: "y"}})
 	var at []int
 	for _, fault := range err.(interface{ Unwrap() []error }).Unwrap() {
-		at = append(at, fault.(*EditError).Index)
+		at = append(at, fault.(*Error).Index)
 	}
 	if !slices.Equal(at, []int{0, 2}) {
 		t.Errorf("faults of %v: %v", at, err)
@@ -195,22 +197,22 @@ func TestApplyStaysInItsFolder(t *testing.T) {
 	dir := t.TempDir()
 	outside := filepath.Join(dir, "outside.conf")
 	const text = "upstream outside { server 127.0.0.1:1; }\n"
-	put(t, outside, text)
+	write(t, outside, text)
 	if err := os.Mkdir(filepath.Join(dir, "conf"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	put(t, filepath.Join(dir, "conf", "nginx.conf"), "include ../outside.conf; include "+outside+"; include link.conf; include li*.conf; include up/outside.conf; include missing.conf;\nevents { }\n")
+	write(t, filepath.Join(dir, "conf", "nginx.conf"), "include ../outside.conf; include "+outside+"; include link.conf; include li*.conf; include up/outside.conf; include missing.conf;\nevents { }\n")
 	for name, to := range map[string]string{"link.conf": outside, "up": dir} {
 		if err := os.Symlink(to, filepath.Join(dir, "conf", name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, context := range []string{"upstream outside", "../outside.conf", outside, "link.conf", "up/outside.conf"} {
-		if err := Apply(dir, []Edit{{Context: context, Directive: "least_conn"}}); err == nil {
+		if err := Apply(filepath.Join(dir, "conf"), []Edit{{Context: context, Directive: "least_conn"}}); err == nil {
 			t.Errorf("%s was edited", context)
 		}
 	}
-	if err := Apply(dir, []Edit{{Context: "events", Directive: "worker_connections 9"}}); err != nil {
+	if err := Apply(filepath.Join(dir, "conf"), []Edit{{Context: "events", Directive: "worker_connections 9"}}); err != nil {
 		t.Error(err)
 	}
 	if got := read(t, outside); got != text {
@@ -223,7 +225,7 @@ func TestApplyStaysInItsFolder(t *testing.T) {
 
 func TestApplyRefusesAConfigurationThatCannotBeRead(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ name, text, fault string }{
+	for _, c := range []struct{ name, text, message string }{
 		{"open block", "http {", "nginx.conf: unexpected end"},
 		{"brace too many", "http { }\n}", `nginx.conf:2: unexpected "}"`},
 		{"no semicolon", "events { a }", `nginx.conf:1: unexpected "}"`},
@@ -236,9 +238,9 @@ func TestApplyRefusesAConfigurationThatCannotBeRead(t *testing.T) {
 			if err := os.Mkdir(filepath.Join(dir, "conf"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			put(t, filepath.Join(dir, "conf", "nginx.conf"), c.text)
-			if err := Apply(dir, []Edit{{Context: "main", Directive: "x"}}); err == nil || !strings.Contains(err.Error(), c.fault) {
-				t.Errorf("%v, want %s", err, c.fault)
+			write(t, filepath.Join(dir, "conf", "nginx.conf"), c.text)
+			if err := Apply(filepath.Join(dir, "conf"), []Edit{{Context: "main", Directive: "x"}}); err == nil || !strings.Contains(err.Error(), c.message) {
+				t.Errorf("%v, want %s", err, c.message)
 			}
 		})
 	}
@@ -283,11 +285,11 @@ func rebuild(text string, from, to int, body []*statement) string {
 }
 
 func FuzzParseConf(f *testing.F) {
-	err := fs.WalkDir(Conf(), ".", func(name string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(nginx.Conf(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		text, err := fs.ReadFile(Conf(), name)
+		text, err := fs.ReadFile(nginx.Conf(), name)
 		f.Add(string(text))
 		return err
 	})

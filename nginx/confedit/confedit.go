@@ -1,79 +1,81 @@
-package nginx
+// Package confedit changes nginx configuration files one directive at a time, and keeps their comments and layout.
+//
+// An [Edit] names a block in the words of the files, "upstream whoami_http", and a directive or parameter to set or remove. A place
+// that does not exist, or is ambiguous, is an error that names the nearest one, with file and line. [Apply] writes nothing unless
+// every edit can be made.
+package confedit
 
 import (
 	"errors"
 	"fmt"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 )
 
-// An Edit is one change to a configuration that has been laid out; see [Apply]. Exactly one of Directive, Parameter and Remove
-// is set.
+// An Edit is one change to a configuration; see [Apply]. Exactly one of Directive, Parameter and Remove is set.
 //
-// Context says where: the names of blocks as the files write them, the innermost last, and as many of those around it before it as it
-// takes to mean one alone: "upstream whoami_http", "grpc-door.conf server", "http-door.conf server location /". The name of an
-// included file counts like a block's, and may be left out like one. "main" is what stands in no block. For Parameter, and for
-// Remove of a parameter, the last word is a directive's name, "upstream whoami_grpc server": all directives of that name in that one
-// block.
+// Context names the place: the blocks as the files write them, the innermost last, with as many of the enclosing blocks before it as
+// make it unambiguous: "upstream whoami_http", "grpc-door.conf server", "http-door.conf server location /". The name of an included
+// file counts like a block's and is optional like one. "main" is the top level. For Parameter, and for Remove of a parameter, the
+// last word is a directive's name, "upstream whoami_grpc server": every directive of that name in that one block.
 type Edit struct {
 	Context string
-	// Directive is one directive, "keepalive 4", or a whole block; the last ";" may be missing. It takes the place of the one directive of
-	// its name in the block. Where several of that name stand, and of directives that are meant to be repeated (proxy_set_header,
-	// error_page), that is the one with the same first argument; of blocks, the one with the same arguments. Where there is none it is
-	// added: after the last of its name, else at the block's beginning, so that a balancing method stands above keepalive.
+	// Directive is one directive, "keepalive 4", or a whole block; the final ";" is optional. It replaces the one directive of its name
+	// in the block. Where several of that name stand, and for directives that may be repeated (proxy_set_header, error_page), it
+	// replaces the one with the same first argument; a block replaces the one with the same arguments. If there is none it is added:
+	// after the last of its name, else at the start of the block, so that a balancing method stands above keepalive.
 	Directive string
-	// Parameter is one argument, "max_fails=1" or "backup". It takes the place of the one with the same name before "=", or is added.
+	// Parameter is one argument, "max_fails=1" or "backup". It replaces the one with the same name before "=", or is added.
 	Parameter string
-	// Remove is a directive, "zone", with as many of its first arguments as it takes to mean one: "error_page 494". Where Context ends in
-	// a directive it is a parameter: "max_fails".
+	// Remove is a directive, "zone", with as many of its first arguments as make it unambiguous: "error_page 494". Where Context ends
+	// in a directive it is a parameter: "max_fails".
 	Remove string
 }
 
-// An EditError is what is wrong with one edit.
-type EditError struct {
-	Index int    // among the edits, from 0
-	Edit  Edit   //
-	Field string // of Edit: Context, Directive, Parameter or Remove; "" if it is all of them
-	Fault string // in words, with files and lines relative to conf/
+// An Error reports one edit that cannot be made.
+type Error struct {
+	Index   int    // of the edit, from 0
+	Edit    Edit   // as given
+	Field   string // of Edit: Context, Directive, Parameter or Remove; "" if it is all of them
+	Message string // names files and lines relative to the configuration directory
 }
 
-func (e *EditError) Error() string { return fmt.Sprintf("edit %d: %s", e.Index+1, e.Fault) }
+func (e *Error) Error() string { return fmt.Sprintf("edit %d: %s", e.Index+1, e.Message) }
 
-// Apply changes the files in dir/conf, which must have been laid out ([Site.Lay]). Later edits see what earlier ones did. Comments and
-// layout stay, and a comment after each change says what was there before: "keepalive 4; # was: keepalive 256;".
+// Apply edits the configuration in dir, the directory that holds nginx.conf. Later edits see what earlier ones did. Comments and layout
+// stay, and a comment after each change shows what it replaced: "keepalive 4; # was: keepalive 256;".
 //
-// Included files are part of the block that includes them, if they are in dir/conf; others are never read, and nothing outside
-// dir/conf is ever written. Whether nginx accepts the result only nginx can tell: [Binary.Test].
+// An included file in dir is part of the block that includes it. Files outside dir are neither read nor written. Apply checks syntax
+// only; whether nginx accepts the result, nginx must say: "nginx -t".
 //
-// All edits that cannot be made are told at once, an *EditError for each, joined; then nothing is written.
+// All edits that cannot be made are reported at once, joined, an *[Error] for each. Then no file is written.
 func Apply(dir string, edits []Edit) error {
 	if len(edits) == 0 {
 		return nil
 	}
-	root, err := os.OpenRoot(filepath.Join(dir, "conf"))
+	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return fmt.Errorf("editing the balancer's configuration: %w", err)
+		return fmt.Errorf("edit nginx configuration: %w", err)
 	}
 	defer root.Close()
 	s := &sources{root: root.FS(), texts: map[string]string{}, changed: map[string]bool{}}
 	if _, err := s.outline(); err != nil {
-		return fmt.Errorf("editing the balancer's configuration: %w", err)
+		return fmt.Errorf("edit nginx configuration: %w", err)
 	}
-	var faults []error
+	var failed []error
 	for i, e := range edits {
-		if fault := s.edit(e); fault != nil {
-			fault.Index, fault.Edit = i, e
-			faults = append(faults, fault)
+		if err := s.edit(e); err != nil {
+			err.Index, err.Edit = i, e
+			failed = append(failed, err)
 		}
 	}
-	if len(faults) > 0 {
-		return errors.Join(faults...)
+	if len(failed) > 0 {
+		return errors.Join(failed...)
 	}
 	for name := range s.changed {
 		if err := replaceIn(root, name, s.texts[name]); err != nil {
-			return fmt.Errorf("editing the balancer's configuration: %w", err)
+			return fmt.Errorf("edit nginx configuration: %w", err)
 		}
 	}
 	return nil
@@ -99,7 +101,7 @@ func replaceIn(root *os.Root, name, text string) (err error) {
 }
 
 // edit makes one change to the texts.
-func (s *sources) edit(e Edit) *EditError {
+func (s *sources) edit(e Edit) *Error {
 	set := 0
 	for _, text := range []string{e.Directive, e.Parameter, e.Remove} {
 		if text != "" {
@@ -107,16 +109,16 @@ func (s *sources) edit(e Edit) *EditError {
 		}
 	}
 	if set != 1 {
-		return &EditError{Fault: "want one of directive, parameter and remove"}
+		return &Error{Message: "want one of directive, parameter and remove"}
 	}
 	context, err := words(e.Context)
 	if err != nil || len(context) == 0 {
-		return &EditError{Field: "Context", Fault: fmt.Sprintf(
+		return &Error{Field: "Context", Message: fmt.Sprintf(
 			`context %q is not a sequence of blocks' names: write it like "upstream whoami_http", "http-door.conf server" or "main"`, e.Context)}
 	}
 	t, err := s.outline()
 	if err != nil {
-		return &EditError{Fault: err.Error()} // An edit before this one has included what cannot be read.
+		return &Error{Message: err.Error()} // An edit before this one has included what cannot be read.
 	}
 	var changes []change
 	var field string
@@ -135,7 +137,7 @@ func (s *sources) edit(e Edit) *EditError {
 		if _, ok := errors.AsType[*contextError](err); ok {
 			field = "Context"
 		}
-		return &EditError{Field: field, Fault: err.Error()}
+		return &Error{Field: field, Message: err.Error()}
 	}
 	s.make(changes)
 	return nil
