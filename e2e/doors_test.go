@@ -158,11 +158,11 @@ func TestAllDownThenBack(t *testing.T) {
 		}
 	}
 	for range 5 {
-		if _, err := get(t.Context(), web, f); err == nil || !strings.HasPrefix(err.Error(), `502 Bad Gateway: {"code":14,"message":"balancer: no instance`) {
+		if _, err := get(t.Context(), web, f); err == nil || !strings.HasPrefix(err.Error(), `502 Bad Gateway: {"code":14,"message":"nginx: no instance`) {
 			t.Errorf("HTTP: %v, want 502 as JSON with UNAVAILABLE", err)
 		}
 		_, err := api.WhoAmI(t.Context(), nil)
-		if s := status.Convert(err); s.Code() != codes.Unavailable || !strings.HasPrefix(s.Message(), "balancer: no instance") {
+		if s := status.Convert(err); s.Code() != codes.Unavailable || !strings.HasPrefix(s.Message(), "nginx: no instance") {
 			t.Errorf("gRPC: %v, want UNAVAILABLE that names the reason", err)
 		}
 	}

@@ -178,7 +178,7 @@ func TestGRPCErrors(t *testing.T) {
 				}
 			}
 			_, header, err := call(t, b.GRPC, "e", "do", c.do)
-			if status.Code(err) != c.code || !strings.Contains(status.Convert(err).Message(), "balancer: ") || !strings.Contains(err.Error(), c.message) {
+			if status.Code(err) != c.code || !strings.Contains(status.Convert(err).Message(), "nginx: ") || !strings.Contains(err.Error(), c.message) {
 				t.Errorf("%v, want %v with %q", err, c.code, c.message)
 			}
 			sameID(t, http.Header{"X-Request-Id": header["x-request-id"]}, "e")

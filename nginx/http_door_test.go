@@ -245,7 +245,12 @@ func TestHTTPAnswersOfTheInstancePassUntouched(t *testing.T) {
 func TestHTTPForgedHeadersDoNotPass(t *testing.T) {
 	b := balance(t, []Server{{web(t), free(t)}})
 	forged := append(slices.Clone(forgeries), "X-Forwarded-Host: evil", "X-Forwarded-For: 6.6.6.6") // twice, too
-	status, _, body, err := raw(t, b.HTTP, get("forger", "/", append(forged, "Traceparent: 00-kept-kept-00")...))
+	for _, name := range []string{"X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups", "X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token"} {
+		forged = append(forged, name+": evil", "Grpc-Metadata-"+name+": evil")
+	}
+	forged = append(forged, "Grpc-Metadata-X-Forwarded-Server: evil", "Grpc-Metadata-X-Forwarded-Prefix: evil", "Grpc-Metadata-Baggage: evil")
+	kept := []string{"Traceparent: 00-kept-kept-00", "Tracestate: kept", "Baggage: kept", "Authorization: kept", "Cookie: kept"}
+	status, _, body, err := raw(t, b.HTTP, get("forger", "/", append(forged, kept...)...))
 	if err != nil || status != 200 {
 		t.Fatalf("%d, %v", status, err)
 	}
@@ -259,7 +264,8 @@ func TestHTTPForgedHeadersDoNotPass(t *testing.T) {
 	_, port, _ := net.SplitHostPort(b.HTTP)
 	for name, want := range map[string]string{
 		"X-Request-Id": "forger", "X-Real-Ip": "127.0.0.1", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http",
-		"X-Forwarded-Host": "lab", "X-Forwarded-Port": port, "Traceparent": "00-kept-kept-00", "Host": "lab",
+		"X-Forwarded-Host": "lab", "X-Forwarded-Port": port, "Host": "lab",
+		"Traceparent": "00-kept-kept-00", "Tracestate": "kept", "Baggage": "kept", "Authorization": "kept", "Cookie": "kept",
 	} {
 		if got := h.Values(name); len(got) != 1 || got[0] != want {
 			t.Errorf("%s: %q arrived, want %q", name, got, want)

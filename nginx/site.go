@@ -85,6 +85,7 @@ func (s Site) files(v Version) map[string]string {
 		"grpc-servers.conf": servers("gRPC", s.Servers, func(x Server) string { return x.GRPC }),
 		"newer.conf":        newer(v),
 		"public.conf":       s.public(),
+		"hosts.conf":        hosts,
 	}
 }
 
@@ -116,6 +117,16 @@ error_log logs/error.log notice;
 const logs = `# Where the access log goes; its format is in access-log.conf. Not buffered: a buffer saves little (nothing that could be measured
 # here), loses its lines when a worker is killed, and shows them late to whoever reads along.
 access_log logs/access.log requests;
+`
+
+const hosts = `# The hosts that clients may name; any other gets 421 (gRPC: UNIMPLEMENTED), and no instance sees the request. Off here: all are served.
+# To turn it on, set default to 421 and name your hosts, among them those that health checks of load balancers in front use.
+map $host $unknown_host {
+	hostnames;
+	default "";
+	# whoami.example.com "";
+	# *.example.com      "";
+}
 `
 
 func (s Site) grpcListen(v Version) string {

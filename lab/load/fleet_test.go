@@ -150,7 +150,7 @@ func TestNginxAnswersItself(t *testing.T) {
 			t.Errorf("%v, want 10 times %s", got, want)
 		}
 	}
-	if words := all[1][0].Error; !strings.Contains(words, "balancer: no instance can be reached") {
+	if words := all[1][0].Error; !strings.Contains(words, "nginx: no instance can be reached") {
 		t.Errorf("error %q", words)
 	}
 }
