@@ -142,6 +142,9 @@ func (t *outline) find(name string, context []string) (*node, error) {
 	found := t.matching(context)
 	switch len(found) {
 	case 1:
+		if at := found[0].at; at != nil && at.hasLua() {
+			return nil, &contextError{fmt.Sprintf("context %q is Lua code (%s), which holds no directives: replace the block as a whole", name, found[0].place())}
+		}
 		return found[0], nil
 	case 0:
 		return nil, &contextError{fmt.Sprintf("context %q means no block%s", name, t.nearest(name))}

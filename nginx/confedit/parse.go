@@ -57,9 +57,14 @@ func parse(file, text string) ([]*statement, error) {
 		case kind == '}':
 			open, in.end = open[:len(open)-1], s.at
 		default:
-			in.body, d.end = append(in.body, d), s.at
-			if kind == '{' {
-				d.block, d.open = true, s.at
+			in.body, d.end, d.open = append(in.body, d), s.at, s.at
+			d.block = kind == '{'
+			if d.hasLua() {
+				if err := s.skipLua(d); err != nil {
+					return nil, err
+				}
+				d.end = s.at
+			} else if d.block {
 				if open = append(open, d); len(open) > deepest {
 					return nil, s.fault("blocks stand more than %d deep in each other", deepest)
 				}
@@ -77,8 +82,16 @@ type scanner struct {
 	began      int // the line of what came last
 }
 
+// fault returns an error with its position. A text of one line that is not a file needs none.
 func (s *scanner) fault(format string, args ...any) error {
-	return fmt.Errorf("%s:%d: %s", s.file, s.line, fmt.Sprintf(format, args...))
+	text := fmt.Sprintf(format, args...)
+	switch {
+	case s.file != "":
+		return fmt.Errorf("%s:%d: %s", s.file, s.line, text)
+	case s.line > 1:
+		return fmt.Errorf("line %d: %s", s.line, text)
+	}
+	return errors.New(text)
 }
 
 // next is what comes next: a word (kind w), one of ; { }, or the end (kind 0).
@@ -186,7 +199,7 @@ func oneDirective(text string) (*statement, error) {
 	}
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("is not one directive: %s", strings.TrimPrefix(err.Error(), ":1: "))
+		return nil, fmt.Errorf("is not one directive: %w", err)
 	case len(body) == 0:
 		return nil, errors.New("is empty")
 	case len(body) > 1:
