@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"strings"
 )
 
@@ -50,6 +49,8 @@ func (e *Error) Error() string { return fmt.Sprintf("edit %d: %s", e.Index+1, e.
 // only; whether nginx accepts the result, nginx must say: "nginx -t".
 //
 // All edits that cannot be made are reported at once, joined, an *[Error] for each. Then no file is written.
+//
+// Each file is replaced at once, so that a reader, or a crash, finds it either old or new. Calls for the same dir wait for each other.
 func Apply(dir string, edits []Edit) error {
 	if len(edits) == 0 {
 		return nil
@@ -59,6 +60,16 @@ func Apply(dir string, edits []Edit) error {
 		return fmt.Errorf("edit nginx configuration: %w", err)
 	}
 	defer root.Close()
+	unlock, err := lock(root)
+	if err != nil {
+		return fmt.Errorf("edit nginx configuration: %w", err)
+	}
+	defer unlock()
+	return apply(root, edits)
+}
+
+// apply is Apply while the directory is locked.
+func apply(root *os.Root, edits []Edit) error {
 	s := &sources{root: root.FS(), texts: map[string]string{}, changed: map[string]bool{}}
 	if _, err := s.outline(); err != nil {
 		return fmt.Errorf("edit nginx configuration: %w", err)
@@ -73,31 +84,17 @@ func Apply(dir string, edits []Edit) error {
 	if len(failed) > 0 {
 		return errors.Join(failed...)
 	}
+	for name := range s.texts {
+		if err := removeStale(root, name); err != nil {
+			return fmt.Errorf("edit nginx configuration: %w", err)
+		}
+	}
 	for name := range s.changed {
-		if err := replaceIn(root, name, s.texts[name]); err != nil {
+		if err := replace(root, name, s.texts[name]); err != nil {
 			return fmt.Errorf("edit nginx configuration: %w", err)
 		}
 	}
 	return nil
-}
-
-// replaceIn is replace for a file that stands in root and cannot lead out of it.
-func replaceIn(root *os.Root, name, text string) (err error) {
-	temporary := path.Join(path.Dir(name), "."+path.Base(name)+".edit")
-	f, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, root.Remove(temporary))
-		}
-	}()
-	_, err = f.WriteString(text)
-	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return err
-	}
-	return root.Rename(temporary, name)
 }
 
 // edit makes one change to the texts.

@@ -1,0 +1,157 @@
+package confedit
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// TestMain makes this program one that edits the configuration at CONFEDIT_DIR for ever, if that is set: a test kills it.
+func TestMain(m *testing.M) {
+	dir := os.Getenv("CONFEDIT_DIR")
+	if dir == "" {
+		os.Exit(m.Run())
+	}
+	for n := 1; ; n++ {
+		if err := Apply(dir, []Edit{{Context: "events", Directive: "worker_connections " + strconv.Itoa(n)}}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(original), 0o644); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+}
+
+// original is so long that writing it takes long enough for a test to see the temporary file.
+var original = "events {\n\tworker_connections 1;\n}\n" + strings.Repeat("# comment\n", 100_000)
+
+// A process that is killed between create and rename leaves its temporary file, and nothing that keeps the next edit from being made.
+func TestEditAfterCrash(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	name := filepath.Join(dir, "nginx.conf")
+	write(t, name, original)
+	for left := false; !left; {
+		left = killBetween(t, dir)
+		write(t, name, original) // The process may have been killed while it wrote the original.
+	}
+	if err := Apply(dir, []Edit{{Context: "events", Directive: "worker_connections 7"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, name); !strings.HasPrefix(got, "events {\n\tworker_connections 7; # was: worker_connections 1;\n}\n") || len(got) < len(original) {
+		t.Errorf("%.100s", got)
+	}
+	tree(t, dir) // Fails on what is left over.
+}
+
+// killBetween starts a process that edits, kills it when its temporary file is there, and reports whether that is still there.
+func killBetween(t *testing.T, dir string) bool {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
+	cmd.Env = append(os.Environ(), "CONFEDIT_DIR="+dir)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	there := func() bool {
+		_, err := os.Lstat(filepath.Join(dir, temporary("nginx.conf")))
+		return err == nil
+	}
+	for !there() { // Without a pause: the file is there for about a millisecond.
+		select {
+		case err := <-ended:
+			t.Fatalf("the process ended by itself: %v", err)
+		default:
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	return there()
+}
+
+// What a crash left for a file that this edit does not change goes as well, if the file is part of the configuration.
+func TestStaleFilesAreRemoved(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "nginx.conf"), "events { }\nhttp { include site/a.conf; }\n")
+	write(t, filepath.Join(dir, "site", "a.conf"), "tcp_nopush on;\n")
+	write(t, filepath.Join(dir, ".nginx.conf.edit"), "half of it")
+	write(t, filepath.Join(dir, "site", ".a.conf.edit"), "half of it")
+	write(t, filepath.Join(dir, "site", "b.conf.edit"), "not ours")
+	if err := Apply(dir, []Edit{{Context: "events", Directive: "worker_connections 7"}}); err != nil {
+		t.Fatal(err)
+	}
+	if after := tree(t, dir); len(after) != 3 || after["site/b.conf.edit"] != "not ours" {
+		t.Errorf("%q", after)
+	}
+}
+
+// A temporary file is never one that a link leads to.
+func TestLinkInPlaceOfTemporaryFileIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "nginx.conf"), "events { }\n")
+	write(t, filepath.Join(dir, "other"), "other\n")
+	if err := os.Symlink("other", filepath.Join(dir, temporary("nginx.conf"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := Apply(dir, []Edit{{Context: "events", Directive: "worker_connections 7"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, filepath.Join(dir, "other")); got != "other\n" {
+		t.Errorf("the other file is now %q", got)
+	}
+	if info, err := os.Lstat(filepath.Join(dir, "nginx.conf")); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("nginx.conf: %v, %v", info.Mode(), err)
+	}
+}
+
+func TestModeIsKept(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []fs.FileMode{0o600, 0o640, 0o644} {
+		dir := t.TempDir()
+		name := filepath.Join(dir, "nginx.conf")
+		write(t, name, "events { }\n")
+		if err := errors.Join(os.Chmod(name, mode), Apply(dir, []Edit{{Context: "events", Directive: "worker_connections 7"}})); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(name); err != nil || info.Mode() != mode {
+			t.Errorf("mode %v, %v, want %v", info.Mode(), err, mode)
+		}
+	}
+}
+
+// No edit is lost when several are made at the same time.
+func TestEditsAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	name := filepath.Join(dir, "nginx.conf")
+	write(t, name, "events { }\n")
+	const editors = 20
+	var all sync.WaitGroup
+	for n := range editors {
+		all.Go(func() {
+			if err := Apply(dir, []Edit{{Context: "main", Directive: fmt.Sprintf("env N%d", n)}}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if got := strings.Count(read(t, name), "env N"); got != editors {
+		t.Errorf("%d of %d edits were made", got, editors)
+	}
+	tree(t, dir)
+}
