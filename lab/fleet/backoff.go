@@ -1,19 +1,29 @@
 package fleet
 
-import "time"
+import (
+	"math/rand/v2"
+	"time"
+)
 
-// How a process that died is started again.
+// Restart pauses.
 const (
 	firstPause = 100 * time.Millisecond
 	mostPause  = 5 * time.Second
-	young      = 5 * time.Second // One that lived shorter than this died young.
+	// A process that was ready this long works: its next death is a new event, not a crash loop.
+	stable = time.Second
 )
 
-// pause is how long to wait before a process that lived so long is started again, when the wait before that life was last
-// (0: there was none). It doubles while the process keeps dying young, and begins anew after a longer life.
-func pause(last, lived time.Duration) time.Duration {
-	if last == 0 || lived >= young {
+// pause returns the longest wait before the next start of a process that died after having been ready for so long (0: it never was),
+// when the last such wait was last (0: there was none). It doubles up to mostPause, and is firstPause again after a stable life.
+func pause(last, ready time.Duration) time.Duration {
+	if last == 0 || ready >= stable {
 		return firstPause
 	}
 	return min(2*last, mostPause)
+}
+
+// jitter returns a random wait from half of pause to all of it. Instances that die together so come back one by one: the first of them
+// sooner than without jitter, and in a crash loop some run while others wait.
+func jitter(pause time.Duration) time.Duration {
+	return pause/2 + rand.N(pause/2+1)
 }

@@ -277,6 +277,7 @@ func (f *Fleet) instancePlan(name string, observe func(Event)) plan {
 		ready:   func(ctx context.Context) error { return awaitReadyz(ctx, name, f.address(name, "HTTP").String()) },
 		stop:    []step{{signal: syscall.SIGTERM, wait: 12 * time.Second}},
 		restart: !f.options.NoRestart,
+		jitter:  jitter,
 		observe: observe,
 	}
 }
@@ -320,6 +321,7 @@ func (f *Fleet) nginxPlan(observe func(Event)) plan {
 			{signal: syscall.SIGTERM, wait: 3 * time.Second},
 		},
 		restart: !f.options.NoRestart,
+		jitter:  jitter,
 		observe: observe,
 	}
 }

@@ -28,6 +28,7 @@ type plan struct {
 	ready   func(context.Context) error // returns when the process serves; polls until the context ends
 	stop    []step
 	restart bool
+	jitter  func(time.Duration) time.Duration // the wait before a restart, for a pause
 	observe func(Event)
 }
 
@@ -162,7 +163,8 @@ type life struct {
 	child   *child // nil while down
 	number  int
 	served  bool
-	pause   time.Duration    // the wait before this life
+	since   time.Time        // when served became true
+	pause   time.Duration    // the longest that the wait before this life could be
 	again   <-chan time.Time // when the next life begins; nil: not waiting
 	ready   chan error       // tells once that this life serves
 	unprobe context.CancelFunc
@@ -201,7 +203,7 @@ func (l *life) isReady(err error) {
 	if err != nil {
 		return // Only the end of its context ends a probe, and then nobody listens here any more.
 	}
-	l.served = true
+	l.served, l.since = true, time.Now()
 	l.tell(Event{Kind: Ready})
 	l.answer(nil)
 }
@@ -215,12 +217,15 @@ func (l *life) answer(err error) {
 }
 
 func (l *life) died(how string) {
-	lived := time.Since(l.child.began)
 	e := Event{Kind: Died, Exit: how}
 	if l.plan.restart {
-		l.pause = pause(l.pause, lived)
-		l.again = time.After(l.pause)
-		e.Again = l.pause
+		var ready time.Duration
+		if l.served {
+			ready = time.Since(l.since)
+		}
+		l.pause = pause(l.pause, ready)
+		e.Again = l.plan.jitter(l.pause)
+		l.again = time.After(e.Again)
 	}
 	l.tell(e)
 	l.clear()

@@ -75,7 +75,8 @@ func (a *actor) play(t *testing.T, restart bool, scene func(*testing.T, *Process
 		a.begin = time.Now()
 		p := newProcess("whoami-1", plan{
 			start: a.start, ready: a.ready, restart: restart, observe: a.observe,
-			stop: []step{{syscall.SIGQUIT, 5 * time.Second, true}, {syscall.SIGTERM, 3 * time.Second, false}},
+			jitter: func(pause time.Duration) time.Duration { return pause },
+			stop:   []step{{syscall.SIGQUIT, 5 * time.Second, true}, {syscall.SIGTERM, 3 * time.Second, false}},
 		})
 		go p.supervise()
 		scene(t, p)
@@ -117,18 +118,33 @@ func TestWhatDiesYoungIsStartedAgainLaterAndLater(t *testing.T) {
 		"12.3s started", "13.3s died again in 5s")
 }
 
-func TestAfterALongLifeThePauseIsShort(t *testing.T) {
+func TestStableSecondResetsPause(t *testing.T) {
 	t.Parallel()
-	a := &actor{lives: 6 * time.Second, readyAfter: time.Second}
+	a := &actor{lives: 3 * time.Second, readyAfter: 2 * time.Second}
 	a.play(t, true, func(t *testing.T, p *Process) {
 		if err := p.Start(t.Context()); err != nil {
 			t.Error(err)
 		}
-		<-time.After(13 * time.Second)
+		<-time.After(5 * time.Second)
 	})
-	a.expect(t, "0s started", "1s ready", "6s died again in 100ms",
-		"6.1s started", "7.1s ready", "12.1s died again in 100ms",
-		"12.2s started", "13.2s ready", "14s stopped")
+	a.expect(t, "0s started", "2s ready", "3s died again in 100ms",
+		"3.1s started", "5.1s ready", "6.1s died again in 100ms",
+		"6.2s started", "7s stopped")
+}
+
+// Time in which a process is not ready yet does not count: what starts slowly and fails at once is a crash loop.
+func TestSlowStartDoesNotResetPause(t *testing.T) {
+	t.Parallel()
+	a := &actor{lives: 3 * time.Second, readyAfter: 2500 * time.Millisecond}
+	a.play(t, true, func(t *testing.T, p *Process) {
+		if err := p.Start(t.Context()); err != nil {
+			t.Error(err)
+		}
+		<-time.After(4 * time.Second)
+	})
+	a.expect(t, "0s started", "2.5s ready", "3s died again in 100ms",
+		"3.1s started", "5.6s ready", "6.1s died again in 200ms",
+		"6.3s started", "6.5s stopped")
 }
 
 func TestWhatCannotBeStartedIsTriedAgain(t *testing.T) {
