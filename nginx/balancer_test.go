@@ -19,11 +19,11 @@ import (
 
 // balancer is a real nginx on the laid-out configuration.
 type balancer struct {
-	HTTP, GRPC string // host:port
-	dir        string
-	cmd        *exec.Cmd
-	stderr     bytes.Buffer
-	done       chan struct{} // closed when nginx is gone
+	HTTP, GRPC, Admin string // host:port
+	dir               string
+	cmd               *exec.Cmd
+	stderr            bytes.Buffer
+	done              chan struct{} // closed when nginx is gone
 }
 
 // edit changes one place of a laid-out file; a place that is not there exactly once fails the test.
@@ -35,8 +35,9 @@ func balance(t *testing.T, servers []Server, edits ...edit) *balancer {
 	nginx := real(t)
 	// The kernel's ports are free when they are given, and somebody else may take them before nginx does: then once more.
 	for range 5 {
-		b := &balancer{HTTP: free(t), GRPC: free(t), dir: proctest.Passable(t), done: make(chan struct{})}
-		site := Site{HTTP: b.HTTP, GRPC: b.GRPC, Servers: servers, Workers: 1, Diagnostics: true}
+		own := frees(t, 3)
+		b := &balancer{HTTP: own[0], GRPC: own[1], Admin: own[2], dir: proctest.Passable(t), done: make(chan struct{})}
+		site := Site{HTTP: b.HTTP, GRPC: b.GRPC, Admin: b.Admin, Servers: servers, Workers: 1, Diagnostics: true}
 		if err := site.Lay(b.dir, Conf(), nginx.Version); err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +96,7 @@ func (b *balancer) start(t *testing.T, nginx Binary) bool {
 		case <-t.Context().Done():
 			t.Fatal("nginx takes no connections")
 		case <-tick.C:
-			conn, err := net.Dial("tcp", b.GRPC) // the last one it listens on
+			conn, err := net.Dial("tcp", b.Admin) // the last one it listens on
 			if err != nil {
 				continue
 			}
@@ -183,15 +184,25 @@ func (b *balancer) only(t *testing.T, id string) line {
 	return found[0]
 }
 
-// free is an address that nobody listens on.
+// free returns an address that nothing listens on.
 func free(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	return frees(t, 1)[0]
+}
+
+// frees returns n addresses that nothing listens on, all different.
+func frees(t *testing.T, n int) []string {
+	t.Helper()
+	var all []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		all = append(all, l.Addr().String())
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return all
 }
 
 // nobody is a fleet of which no instance runs.

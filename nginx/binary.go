@@ -95,8 +95,10 @@ func look(name string) (string, error) {
 // lacks names the modules which the configuration uses and the nginx that printed text (-V) has not.
 func lacks(text string) []string {
 	var l []string
-	if !strings.Contains(text, "--with-http_v2_module") {
-		l = append(l, "http_v2_module")
+	for _, m := range []string{"http_v2_module", "http_stub_status_module"} {
+		if !strings.Contains(text, "--with-"+m) {
+			l = append(l, m)
+		}
 	}
 	for _, m := range []string{
 		"http_access", "http_grpc", "http_limit_conn", "http_limit_req", "http_map", "http_proxy",

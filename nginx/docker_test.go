@@ -23,7 +23,7 @@ func TestTheImageHasTheSameConfiguration(t *testing.T) {
 		}
 	}
 	// What does not depend on where the instances are is the same in both of the image's sites.
-	for _, name := range []string{"process.conf", "logs.conf", "http-listen.conf", "grpc-listen.conf", "public.conf", "hosts.conf"} {
+	for _, name := range []string{"process.conf", "logs.conf", "http-listen.conf", "grpc-listen.conf", "public.conf", "hosts.conf", "admin-listen.conf"} {
 		if read(t, "docker/site/"+name) != read(t, "docker/host/"+name) {
 			t.Errorf("docker/site/%s and docker/host/%s differ", name, name)
 		}

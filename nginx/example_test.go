@@ -20,6 +20,7 @@ func ExampleSite_Lay() {
 	site := nginx.Site{
 		HTTP:    "127.0.0.1:18080",
 		GRPC:    "127.0.0.1:19090",
+		Admin:   "127.0.0.1:17080",
 		Servers: []nginx.Server{{HTTP: "[::1]:8001", GRPC: "[::1]:9001"}},
 	}
 	if err := site.Lay(dir, nginx.Conf(), nginx.Version{Major: 1, Minor: 30, Patch: 6}); err != nil {

@@ -12,6 +12,7 @@ import (
 // Site is what differs from place to place.
 type Site struct {
 	HTTP, GRPC string   // where nginx listens: host:port, IPv6 in brackets; the port is never 0, nginx cannot be asked which it took
+	Admin      string   // host:port of nginx's own health and status; a loopback address, unless others are to see them
 	Servers    []Server // the instances, at least one
 	Workers    int      // worker processes; 0 means one for each CPU
 	User       string   // account the workers run as when the master is root; "" leaves nginx's own default
@@ -27,9 +28,11 @@ type Server struct{ HTTP, GRPC string }
 // Validate reports everything that is wrong with s, each fault by its field and value. Besides being possible, what it lets
 // through cannot be anything but one word in a configuration file.
 func (s Site) Validate() error {
-	faults := []error{address("HTTP", s.HTTP), address("GRPC", s.GRPC)}
-	if s.HTTP == s.GRPC && s.HTTP != "" {
-		faults = append(faults, fmt.Errorf("site: HTTP and GRPC are both %q: want two addresses", s.HTTP))
+	faults := []error{address("HTTP", s.HTTP), address("GRPC", s.GRPC), address("Admin", s.Admin)}
+	for _, pair := range [][4]string{{"HTTP", s.HTTP, "GRPC", s.GRPC}, {"HTTP", s.HTTP, "Admin", s.Admin}, {"GRPC", s.GRPC, "Admin", s.Admin}} {
+		if pair[1] == pair[3] && pair[1] != "" {
+			faults = append(faults, fmt.Errorf("site: %s and %s are both %q: want two addresses", pair[0], pair[2], pair[1]))
+		}
 	}
 	if len(s.Servers) == 0 {
 		faults = append(faults, errors.New("site: Servers is empty: want at least one instance"))
@@ -79,6 +82,7 @@ func (s Site) files(v Version) map[string]string {
 	return map[string]string{
 		"process.conf":      s.process(),
 		"logs.conf":         logs,
+		"admin-listen.conf": "# Where nginx's own health and status are served: on a loopback address, so that no other machine reaches them.\nlisten " + s.Admin + ";\n",
 		"http-listen.conf":  "# Where the HTTP door listens. 127.0.0.1 is for this machine alone.\nlisten " + s.HTTP + ";\n",
 		"grpc-listen.conf":  s.grpcListen(v),
 		"http-servers.conf": servers("HTTP", s.Servers, func(x Server) string { return x.HTTP }),

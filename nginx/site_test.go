@@ -16,7 +16,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 // local is the fleet whose site files are shipped.
 func local() Site {
-	return Site{HTTP: "127.0.0.1:8080", GRPC: "127.0.0.1:9090", Diagnostics: true, Servers: []Server{
+	return Site{HTTP: "127.0.0.1:8080", GRPC: "127.0.0.1:9090", Admin: "127.0.0.1:7080", Diagnostics: true, Servers: []Server{
 		{"127.0.0.1:8001", "127.0.0.1:9001"},
 		{"127.0.0.1:8002", "127.0.0.1:9002"},
 		{"127.0.0.1:8003", "127.0.0.1:9003"},
@@ -38,7 +38,7 @@ func TestShippedSiteFilesAreWhatLayWrites(t *testing.T) {
 }
 
 func TestSiteFilesElsewhere(t *testing.T) {
-	s := Site{HTTP: "0.0.0.0:80", GRPC: "[::1]:9090", Workers: 4, User: "www-data", Servers: []Server{
+	s := Site{HTTP: "0.0.0.0:80", GRPC: "[::1]:9090", Admin: "[::1]:7080", Workers: 4, User: "www-data", Servers: []Server{
 		{"[2001:db8::1]:8001", "[2001:db8::1]:9001"},
 		{"whoami-2:8000", "whoami-2:9000"},
 	}}
@@ -64,7 +64,7 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestValidateReportsEveryFault(t *testing.T) {
-	s := Site{HTTP: "8080", GRPC: "127.0.0.1:0", Workers: -1, User: "nobody; daemon on", Servers: []Server{
+	s := Site{HTTP: "8080", GRPC: "127.0.0.1:0", Admin: "localhost", Workers: -1, User: "nobody; daemon on", Servers: []Server{
 		{"127.0.0.1:70000", "::1:9001"},
 		{":8002", "[fe80::1%eth0]:9002"},
 		{"a b:8003", "x;y:9003"},
@@ -74,7 +74,7 @@ func TestValidateReportsEveryFault(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		`HTTP is "8080"`, `GRPC is "127.0.0.1:0"`, "Workers is -1", `User is "nobody; daemon on"`,
+		`HTTP is "8080"`, `GRPC is "127.0.0.1:0"`, `Admin is "localhost"`, "Workers is -1", `User is "nobody; daemon on"`,
 		`Servers[0].HTTP is "127.0.0.1:70000"`, `Servers[0].GRPC is "::1:9001"`,
 		`Servers[1].HTTP is ":8002"`, `Servers[1].GRPC is "[fe80::1%eth0]:9002"`,
 		`Servers[2].HTTP is "a b:8003"`, `Servers[2].GRPC is "x;y:9003"`,
@@ -83,8 +83,8 @@ func TestValidateReportsEveryFault(t *testing.T) {
 			t.Errorf("nothing about %s in:\n%v", want, err)
 		}
 	}
-	if n := len(strings.Split(err.Error(), "\n")); n != 10 {
-		t.Errorf("%d lines, want 10:\n%v", n, err)
+	if n := len(strings.Split(err.Error(), "\n")); n != 11 {
+		t.Errorf("%d lines, want 11:\n%v", n, err)
 	}
 }
 
@@ -100,6 +100,7 @@ func TestValidate(t *testing.T) {
 		{"a name", edit(func(s *Site) { s.Servers = []Server{{"whoami-1:8000", "localhost:9000"}} }), ""},
 		{"nothing at all", Site{}, "Servers is empty"},
 		{"one address for both doors", edit(func(s *Site) { s.GRPC = s.HTTP }), "want two addresses"},
+		{"one address for two listeners", edit(func(s *Site) { s.Admin = s.HTTP }), `HTTP and Admin are both "127.0.0.1:8080"`},
 		{"a named port, which SplitHostPort lets through", edit(func(s *Site) { s.HTTP = "127.0.0.1:http" }), "1 to 65535"},
 		{"a signed port", edit(func(s *Site) { s.HTTP = "127.0.0.1:+80" }), "1 to 65535"},
 		{"a line break", edit(func(s *Site) { s.HTTP = "127.0.0.1\n:80" }), "want a host"},

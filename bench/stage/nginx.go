@@ -28,11 +28,11 @@ func (b *Balancer) Stop() { b.crew.Stop() }
 
 // Nginx starts one on the shipped files, with edits, in front of the servers. dir is a new folder, which every user may pass.
 func Nginx(ctx context.Context, binary nginx.Binary, dir string, site nginx.Site, edits []confedit.Edit) (*Balancer, error) {
-	ports, err := FreePorts(2)
+	ports, err := FreePorts(3)
 	if err != nil {
 		return nil, err
 	}
-	site.HTTP, site.GRPC, site.User = local(ports[0]), local(ports[1]), WorkersUser()
+	site.HTTP, site.GRPC, site.Admin, site.User = local(ports[0]), local(ports[1]), local(ports[2]), WorkersUser()
 	if err := site.Lay(dir, nginx.Conf(), binary.Version); err != nil {
 		return nil, err
 	}
@@ -46,13 +46,13 @@ func Nginx(ctx context.Context, binary nginx.Binary, dir string, site nginx.Site
 // exceptions are in favour of the defaults: a worker for each CPU, as packages ship it, where nginx itself would start one; and the
 // folders, which an nginx that is not installed has elsewhere.
 func Default(ctx context.Context, binary nginx.Binary, dir string, servers []nginx.Server) (*Balancer, error) {
-	ports, err := FreePorts(2)
+	ports, err := FreePorts(3)
 	if err != nil {
 		return nil, err
 	}
 	b := &Balancer{HTTP: local(ports[0]), GRPC: local(ports[1])}
 	// The layout gives the folders and who may pass them; its nginx.conf is replaced.
-	layout := nginx.Site{HTTP: b.HTTP, GRPC: b.GRPC, Servers: servers}
+	layout := nginx.Site{HTTP: b.HTTP, GRPC: b.GRPC, Admin: local(ports[2]), Servers: servers}
 	if err := layout.Lay(dir, nginx.Conf(), binary.Version); err != nil {
 		return nil, err
 	}

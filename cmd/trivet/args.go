@@ -22,6 +22,8 @@ protocols, says what to try, and follows them: a process that dies is reported a
   -n N                 how many instances: 1 to 1000 (default 3)
   --http PORT          nginx's port for HTTP (default 8080; 0: any)
   --grpc PORT          nginx's port for gRPC (default 9090; 0: any)
+  --admin PORT         nginx's port for its own health and status, on a loopback address (default 7080; 0: any; any too with
+                       --http 0 --grpc 0)
   --bind ADDRESS       IP address that nginx listens on (default 127.0.0.1); 0.0.0.0 lets the network in, :: only by IPv6.
                        Instances listen there too if it is a loopback address, else on 127.0.0.1 only
   --env-file FILE      the instances' settings, like .env.qa; whoami --help lists them
@@ -45,13 +47,16 @@ Examples:
 In another terminal: trivet logs whoami-1; kill -9 a pid that trivet up printed, and watch it come back.
 `
 
+// adminPort is nginx's admin port unless --admin names another.
+const adminPort = 7080
+
 // upCall is the command line of `trivet up`; doctor, which tells whether that would work, takes the same.
 type upCall struct {
-	n, http, grpc string // as written
-	fleet.Options        // from the flags; programs and folders still missing
-	nginx         string // "": look for it
-	confFolder    string // "": the shipped configuration
-	json          bool
+	n, http, grpc, admin string // as written
+	fleet.Options               // from the flags; programs and folders still missing
+	nginx                string // "": look for it
+	confFolder           string // "": the shipped configuration
+	json                 bool
 }
 
 // parseUp reads the flags of up. The error tells all that is wrong with them. json is set also beside an error.
@@ -62,6 +67,7 @@ func parseUp(args []string) (upCall, error) {
 	set.StringVar(&c.n, "n", c.n, "")
 	set.StringVar(&c.http, "http", c.http, "")
 	set.StringVar(&c.grpc, "grpc", c.grpc, "")
+	set.StringVar(&c.admin, "admin", c.admin, "")
 	set.StringVar(&c.Bind, "bind", c.Bind, "")
 	set.StringVar(&c.EnvFile, "env-file", "", "")
 	set.StringVar(&c.nginx, "nginx", "", "")
@@ -75,7 +81,7 @@ func parseUp(args []string) (upCall, error) {
 }
 
 // fieldFlags are the flags that people gave for fields of fleet.Options.
-var fieldFlags = map[string]string{"Instances": "-n", "HTTP": "--http", "GRPC": "--grpc", "Bind": "--bind"}
+var fieldFlags = map[string]string{"Instances": "-n", "HTTP": "--http", "GRPC": "--grpc", "Admin": "--admin", "Bind": "--bind"}
 
 // numbers fills in and checks what the fleet has rules for.
 func (c *upCall) numbers() error {
@@ -90,8 +96,14 @@ func (c *upCall) numbers() error {
 	number("-n", c.n, &c.Instances, 1)
 	number("--http", c.http, &c.HTTP, 0)
 	number("--grpc", c.grpc, &c.GRPC, 0)
-	// Who lets the kernel choose nginx's ports has a fleet beside this one, and that has 8001 as well.
-	c.Numbered = c.Instances <= fleet.MostNumbered && (c.HTTP != 0 || c.GRPC != 0)
+	// If the kernel chooses nginx's ports, another fleet has the usual ones, and that has 8001 and 7080 as well.
+	beside := c.HTTP == 0 && c.GRPC == 0
+	c.Numbered = c.Instances <= fleet.MostNumbered && !beside
+	if c.admin == "" && !beside {
+		c.Admin = adminPort
+	} else if c.admin != "" {
+		number("--admin", c.admin, &c.Admin, 0)
+	}
 	for _, fault := range unjoin(c.Options.Validate()) {
 		f, _ := errors.AsType[*fleet.FieldError](fault)
 		if f != nil && fieldFlags[f.Field] != "" {

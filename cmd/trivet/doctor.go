@@ -110,13 +110,13 @@ func checkWhoami(p place) finding {
 func checkPorts(ctx context.Context, call upCall) []finding {
 	faults := unjoin(fleet.CheckPorts(ctx, call.Options))
 	if len(faults) == 0 {
-		return []finding{{"ports", fine, fmt.Sprintf("nginx's %d and %d, and those of %d instances are free", call.HTTP, call.GRPC, call.Instances), ""}}
+		return []finding{{"ports", fine, fmt.Sprintf("nginx's %d, %d and %d, and those of %d instances are free", call.HTTP, call.GRPC, call.Admin, call.Instances), ""}}
 	}
 	var all []finding
 	for _, fault := range faults {
 		remedy := ""
 		if _, busy := errors.AsType[*fleet.BusyError](fault); busy {
-			remedy = "stop what holds it, or choose another (--http, --grpc; 0 is any)"
+			remedy = "stop what holds it, or choose another (--http, --grpc, --admin; 0 is any)"
 		}
 		all = append(all, finding{"ports", trouble, fault.Error(), remedy})
 	}

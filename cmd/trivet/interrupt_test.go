@@ -24,7 +24,7 @@ func TestInterruptedWhileNginxIsAsked(t *testing.T) {
 				script := `#!/bin/sh
 [ "$1" = ` + when + ` ] && >asked && exec sleep 1000
 echo "nginx version: nginx/1.22.1
-configure arguments: --with-http_v2_module"
+configure arguments: --with-http_v2_module --with-http_stub_status_module"
 `
 				for name, text := range map[string]string{"asked.yaml": asked, "nginx": script} {
 					if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {

@@ -158,10 +158,11 @@ Try, in another terminal:
   %s -plaintext %s%s whoami.v1.WhoAmIService/WhoAmI
   %s logs -f whoami-1
   kill -9 %d                    # and watch it come back here
+  curl %s/nginx_status  # nginx's own: /healthz, /nginx_status
 
 Run folder: %s
 Ctrl-C stops everything.
-`, handy(f.HTTP()), p.grpcurl(), p.contract(f.Reflection()), handy(f.GRPC()), p.self(), f.Process("whoami-1").PID(), f.Dir())
+`, handy(f.HTTP()), p.grpcurl(), p.contract(f.Reflection()), handy(f.GRPC()), p.self(), f.Process("whoami-1").PID(), handy(f.Admin()), f.Dir())
 }
 
 // handy is an address as people type it.
@@ -223,6 +224,7 @@ type line struct {
 	Name    string    `json:"name,omitempty"`
 	HTTP    string    `json:"http,omitempty"`
 	GRPC    string    `json:"grpc,omitempty"`
+	Admin   string    `json:"admin,omitempty"`
 	PID     int       `json:"pid,omitempty"`
 	Life    int       `json:"life,omitempty"`
 	SinceMS float64   `json:"sinceMs,omitempty"`
@@ -271,7 +273,7 @@ func (r *jsonReporter) stillStopping() { r.progress("stopping") }
 func (r *jsonReporter) note(s string)  { r.write(line{Event: "note", Message: s}) }
 
 func (r *jsonReporter) up(f *fleet.Fleet, _ upCall, _ place) {
-	r.write(line{Event: "up", HTTP: f.HTTP(), GRPC: f.GRPC(), Folder: f.Dir()})
+	r.write(line{Event: "up", HTTP: f.HTTP(), GRPC: f.GRPC(), Admin: f.Admin(), Folder: f.Dir()})
 }
 
 func (r *jsonReporter) stopping(why error) {

@@ -100,7 +100,7 @@ func (v Variant) layOut(version nginx.Version, edits []confedit.Edit) (dir strin
 	if os.Getuid() == 0 {
 		site.User = "root" // nginx -t looks up its user; no worker is ever started here.
 	}
-	if site.HTTP, site.GRPC, err = freeAddresses(); err != nil {
+	if site.HTTP, site.GRPC, site.Admin, err = freeAddresses(); err != nil {
 		return dir, err
 	}
 	for n := range v.Instances {
@@ -112,18 +112,18 @@ func (v Variant) layOut(version nginx.Version, edits []confedit.Edit) (dir strin
 	return dir, confedit.Apply(filepath.Join(dir, "conf"), edits)
 }
 
-// freeAddresses are two of this machine that nobody listens on: nginx -t binds them for a moment.
-func freeAddresses() (http, grpc string, err error) {
-	first, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", err
+// freeAddresses returns three addresses of this machine on which nothing listens: nginx -t binds them for a moment.
+func freeAddresses() (http, grpc, admin string, err error) {
+	var free [3]string
+	for i := range free {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", "", "", err
+		}
+		defer l.Close() // Held until all are found: otherwise two might be the same.
+		free[i] = l.Addr().String()
 	}
-	defer first.Close()
-	second, err := net.Listen("tcp", "127.0.0.1:0") // While the first is held: else it might be the same.
-	if err != nil {
-		return "", "", err
-	}
-	return first.Addr().String(), second.Addr().String(), second.Close()
+	return free[0], free[1], free[2], nil
 }
 
 // Test lays out each variant's configuration for an nginx, and asks that nginx whether it accepts it. What it refuses is a *Fault at each

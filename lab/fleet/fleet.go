@@ -204,6 +204,9 @@ func (f *Fleet) hint(p *Process, ctx context.Context) string {
 // Reflection reports whether gRPC reflection can be called through nginx, without which clients must know the proto.
 func (f *Fleet) Reflection() bool { return f.reflects }
 
+// Admin is where nginx serves its own health (/healthz) and status (/nginx_status), as host:port, reachable from this machine.
+func (f *Fleet) Admin() string { return f.address(Nginx, admin).String() }
+
 // HTTP is where nginx takes HTTP requests, as host:port, reachable from this machine.
 func (f *Fleet) HTTP() string { return f.byName[Nginx].http }
 

@@ -242,8 +242,8 @@ func TestManyInstances(t *testing.T) {
 
 func TestEveryFaultOfTheOptionsAtOnce(t *testing.T) {
 	t.Parallel()
-	err := Options{Instances: 1001, Bind: "localhost", HTTP: 8001, GRPC: 70000, Workers: -1}.Validate()
-	for _, want := range []string{"Instances is 1001", "Bind is localhost", "GRPC is 70000", "Workers is -1", "Whoami", "Nginx", "Dir"} {
+	err := Options{Instances: 1001, Bind: "localhost", HTTP: 8001, GRPC: 70000, Admin: -7, Workers: -1}.Validate()
+	for _, want := range []string{"Instances is 1001", "Bind is localhost", "GRPC is 70000", "Admin is -7", "Workers is -1", "Whoami", "Nginx", "Dir"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in %v", want, err)
 		}
@@ -251,6 +251,7 @@ func TestEveryFaultOfTheOptionsAtOnce(t *testing.T) {
 	for want, o := range map[string]Options{
 		"HTTP is 8002: that is a port of whoami-2":  {Instances: 3, Numbered: true, HTTP: 8002},
 		"GRPC is 9090: HTTP has that port already":  {Instances: 3, HTTP: 9090, GRPC: 9090},
+		"Admin is 9090: HTTP or GRPC has that port": {Instances: 3, GRPC: 9090, Admin: 9090},
 		"Instances is 61: want at most 60":          {Instances: 61, Numbered: true},
 		"HTTP is -1: want a port":                   {Instances: 1, HTTP: -1},
 		"Bind is fe80::1%eth0: want an IP address,": {Instances: 1, Bind: "fe80::1%eth0"},
@@ -285,6 +286,7 @@ func TestWhatCannotStartStartsNothing(t *testing.T) {
 		want   []string
 	}{
 		{"a busy port", func(o *Options) { o.HTTP = busy.Addr().(*net.TCPAddr).Port }, nil, []string{"nginx (HTTP)", "taken"}},
+		{"a busy admin port", func(o *Options) { o.Admin = busy.Addr().(*net.TCPAddr).Port }, nil, []string{"nginx (admin)", "taken"}},
 		{"settings that whoami refuses", func(o *Options) { o.EnvFile = envFile }, ErrSettings, []string{"LOG_LEVEL", "NOBODY"}},
 		{"no whoami", func(o *Options) { o.Whoami = "/nowhere/whoami" }, fs.ErrNotExist, []string{"/nowhere/whoami"}},
 		{"a configuration that nginx refuses", func(o *Options) {

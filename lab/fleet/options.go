@@ -20,6 +20,8 @@ const (
 	MostNumbered = 60
 	// Nginx is the balancer's name among the processes.
 	Nginx = "nginx"
+
+	admin = "admin" // what a door speaks that is for operators
 )
 
 // Options say what a fleet is. What has no default must be given.
@@ -28,6 +30,7 @@ type Options struct {
 	Bind      string // IP address that nginx listens on; default 127.0.0.1. Instances: the same if it is a loopback address, else 127.0.0.1
 	HTTP      int    // nginx's port for HTTP; 0: the kernel's choice
 	GRPC      int    // nginx's port for gRPC; 0: the kernel's choice
+	Admin     int    // nginx's port for its own health and status, on a loopback address; 0: the kernel's choice
 	Numbered  bool   // whoami-N on 8000+N and 9000+N, with up to MostNumbered instances; else on ports of the kernel's choice
 
 	Whoami  string   // path of the instances' program
@@ -92,7 +95,7 @@ func (o Options) validateShape() []error {
 	for _, p := range []struct {
 		field string
 		port  int
-	}{{"HTTP", o.HTTP}, {"GRPC", o.GRPC}} {
+	}{{"HTTP", o.HTTP}, {"GRPC", o.GRPC}, {"Admin", o.Admin}} {
 		if p.port < 0 || p.port > 65535 {
 			fault(p.field, p.port, "want a port, 1 to 65535, or 0 for any")
 		}
@@ -104,6 +107,9 @@ func (o Options) validateShape() []error {
 	}
 	if o.HTTP == o.GRPC && o.HTTP != 0 {
 		fault("GRPC", o.GRPC, "HTTP has that port already")
+	}
+	if o.Admin != 0 && (o.Admin == o.HTTP || o.Admin == o.GRPC) {
+		fault("Admin", o.Admin, "HTTP or GRPC has that port already")
 	}
 	return faults
 }
@@ -121,7 +127,7 @@ func (o Options) address() (netip.Addr, error) {
 	return a.Unmap(), err
 }
 
-// doors are all that the fleet listens on: nginx's two, then each instance's two.
+// doors are all that the fleet listens on: nginx's three, then each instance's two.
 func (o Options) doors() []door {
 	outer, err := o.address()
 	if err != nil {
@@ -132,7 +138,7 @@ func (o Options) doors() []door {
 		inner = outer
 	}
 	at := func(a netip.Addr, port int) netip.AddrPort { return netip.AddrPortFrom(a, uint16(port)) }
-	doors := []door{{Nginx, "HTTP", at(outer, o.HTTP)}, {Nginx, "gRPC", at(outer, o.GRPC)}}
+	doors := []door{{Nginx, "HTTP", at(outer, o.HTTP)}, {Nginx, "gRPC", at(outer, o.GRPC)}, {Nginx, admin, at(inner, o.Admin)}}
 	for n := 1; n <= o.Instances; n++ {
 		name, http, grpc := instance(n), 0, 0
 		if o.Numbered {

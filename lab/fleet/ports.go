@@ -17,7 +17,7 @@ import (
 // door is an address that one of a fleet's processes will listen on.
 type door struct {
 	owner   string         // nginx, whoami-1 …
-	speaks  string         // HTTP or gRPC
+	speaks  string         // HTTP, gRPC or admin
 	address netip.AddrPort // port 0: the kernel's choice
 }
 

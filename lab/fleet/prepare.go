@@ -104,10 +104,13 @@ func (f *Fleet) layOut() error {
 	for _, p := range f.ports {
 		if p.owner == Nginx {
 			// nginx listens where it was told to, all of the machine's addresses included.
-			if p.speaks == "HTTP" {
+			switch p.speaks {
+			case "HTTP":
 				site.HTTP = p.address.String()
-			} else {
+			case "gRPC":
 				site.GRPC = p.address.String()
+			default:
+				site.Admin = p.address.String()
 			}
 		}
 	}

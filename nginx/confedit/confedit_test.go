@@ -111,7 +111,7 @@ func TestApplyTellsWhatCannotBe(t *testing.T) {
 		field, message string
 	}{
 		{Edit{Context: "server", Directive: "x 1"}, "Context",
-			`context "server" means 2 blocks: http-door.conf:N, grpc-door.conf:N: write one of "http-door.conf server", "grpc-door.conf server"`},
+			`context "server" means 3 blocks: http-door.conf:N, grpc-door.conf:N, admin-listener.conf:N: write one of "http-door.conf server", "grpc-door.conf server", "admin-listener.conf server"`},
 		{Edit{Context: "upstream whoami", Directive: "x"}, "Context", `context "upstream whoami" means no block; the nearest is "upstream whoami_http" (upstreams.conf:N)`},
 		{Edit{Context: "upstream whoami_htp server", Parameter: "backup"}, "Context", `context "upstream whoami_htp server": context "upstream whoami_htp" means no block; the nearest is "upstream whoami_http" (upstreams.conf:N)`},
 		{Edit{Context: "upstream whoami_http", Parameter: "max_fails=1"}, "Context",

@@ -29,7 +29,7 @@ func realNginx(t *testing.T) nginx.Binary {
 
 // local is the site whose files are shipped.
 func local() nginx.Site {
-	return nginx.Site{HTTP: "127.0.0.1:8080", GRPC: "127.0.0.1:9090", Servers: []nginx.Server{
+	return nginx.Site{HTTP: "127.0.0.1:8080", GRPC: "127.0.0.1:9090", Admin: "127.0.0.1:7080", Servers: []nginx.Server{
 		{HTTP: "127.0.0.1:8001", GRPC: "127.0.0.1:9001"},
 		{HTTP: "127.0.0.1:8002", GRPC: "127.0.0.1:9002"},
 		{HTTP: "127.0.0.1:8003", GRPC: "127.0.0.1:9003"},
