@@ -61,6 +61,7 @@ nginx: ## get Debian's nginx into .cache/nginx, unless this machine has one that
 test: nginx ## run every test, also those through a real nginx
 	$(if $(RACE),,@echo "no C compiler here: the tests run without -race (apt-get install gcc)")
 	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test $(TEST_FLAGS) ./...
+	$(if $(RACE),go test -shuffle=on -count=1 ./internal/rawconn) # With -race it makes other system calls.
 
 test-docker: ## run the stack in containers, on a Docker engine that is there or one of its own (root, Debian)
 	@e2e/docker/run

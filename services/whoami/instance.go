@@ -23,6 +23,7 @@ import (
 
 	whoamiv1 "trivet/gen/whoami/v1"
 	"trivet/internal/buildinfo"
+	"trivet/internal/rawconn"
 )
 
 // afterCut is how long handlers have to notice that their context ended before connections are closed on them.
@@ -56,7 +57,7 @@ func listen(ctx context.Context, c Config) (rest, rpc net.Listener, err error) {
 	rest, restErr := lc.Listen(ctx, "tcp", c.HTTPAddr())
 	rpc, rpcErr := lc.Listen(ctx, "tcp", c.GRPCAddr())
 	if restErr == nil && rpcErr == nil {
-		return briefly(rest), briefly(rpc), nil
+		return rawconn.Listen(rest), rawconn.Listen(rpc), nil
 	}
 	for _, l := range []net.Listener{rest, rpc} {
 		if l != nil {

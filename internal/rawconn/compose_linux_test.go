@@ -1,0 +1,262 @@
+package rawconn
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/netutil"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+)
+
+// await waits for a condition that other goroutines bring about.
+func await(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+// waits counts the goroutines that wait in a call of all of these functions.
+func waits(functions ...string) int {
+	stacks := make([]byte, 1<<20)
+	for n := runtime.Stack(stacks, true); n == len(stacks); n = runtime.Stack(stacks, true) {
+		stacks = make([]byte, 2*n)
+	}
+	count := 0
+goroutines:
+	for stack := range strings.SplitSeq(string(bytes.TrimRight(stacks, "\x00")), "\n\n") {
+		for _, f := range append(functions, "[IO wait") {
+			if !strings.Contains(stack, f) {
+				continue goroutines
+			}
+		}
+		count++
+	}
+	return count
+}
+
+// limited is a listener that adds to Close, as an [Unwrapper] does.
+type limited struct {
+	net.Listener
+	places chan struct{}
+}
+
+func (l limited) Accept() (net.Conn, error) {
+	l.places <- struct{}{}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.places
+		return nil, err
+	}
+	tcp := c.(*net.TCPConn)
+	return &place{TCPConn: tcp, free: sync.OnceFunc(func() { <-l.places })}, nil
+}
+
+type place struct {
+	*net.TCPConn
+	free func()
+}
+
+func (p *place) UnwrapTCP() *net.TCPConn { return p.TCPConn }
+func (p *place) Close() error            { defer p.free(); return p.TCPConn.Close() }
+
+// certificate returns a server's configuration and the pool that trusts it, from a server that net/http has for tests.
+func certificate(t *testing.T) (*tls.Config, *x509.CertPool) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(nil)
+	server.StartTLS()
+	defer server.Close()
+	pool := x509.NewCertPool()
+	pool.AddCert(server.Certificate())
+	return &tls.Config{Certificates: server.TLS.Certificates}, pool
+}
+
+// serveGRPC serves health on l, and returns a client that has made a call.
+func serveGRPC(t *testing.T, l net.Listener, server, client credentials.TransportCredentials) healthv1.HealthClient {
+	t.Helper()
+	s := grpc.NewServer(grpc.Creds(server))
+	healthv1.RegisterHealthServer(s, health.NewServer())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	t.Cleanup(func() {
+		s.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	channel, err := grpc.NewClient("passthrough:///"+l.Addr().String(), grpc.WithTransportCredentials(client))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { channel.Close() })
+	h := healthv1.NewHealthClient(channel)
+	check(t, h)
+	return h
+}
+
+func check(t *testing.T, h healthv1.HealthClient) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if got, err := h.Check(ctx, &healthv1.HealthCheckRequest{}); err != nil || got.Status != healthv1.HealthCheckResponse_SERVING {
+		t.Fatalf("%v, %v", got, err)
+	}
+}
+
+// How grpc-go reads a connection is its own business: these tests tell when an upgrade changes it. Not parallel: they count goroutines.
+func TestHowGRPCReads(t *testing.T) {
+	config, trusted := certificate(t)
+	config.NextProtos = []string{"h2"}
+	const onReady, byRead, byNet = "rawconn.(*Conn).ReadOnReady(", "rawconn.(*Conn).Read(", "net.(*conn).Read("
+	for _, test := range []struct {
+		name           string
+		listener       net.Listener
+		server, client credentials.TransportCredentials
+		reads          string
+	}{
+		{"plain: an idle connection holds no buffer", Listen(tcp(t)), nil, nil, onReady},
+		{"TLS: ciphertext is read by raw calls", Listen(tcp(t)), credentials.NewTLS(config), credentials.NewClientTLSFromCert(trusted, "example.com"), byRead},
+		{"over an Unwrapper", Listen(limited{tcp(t), make(chan struct{}, 9)}), nil, nil, onReady},
+		{"below LimitListener: raw calls, but ReadOnReady is hidden", netutil.LimitListener(Listen(tcp(t)), 1), nil, nil, byRead},
+		{"over LimitListener: nothing is changed", Listen(netutil.LimitListener(tcp(t), 1)), nil, nil, byNet},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.server == nil {
+				test.server, test.client = insecure.NewCredentials(), insecure.NewCredentials()
+			}
+			h := serveGRPC(t, test.listener, test.server, test.client)
+			await(t, "the server's transport reads by "+test.reads, func() bool {
+				return waits(test.reads, "transport.(*http2Server).HandleStreams(") == 1
+			})
+			check(t, h)
+		})
+	}
+}
+
+// More than a socket's buffers hold, to and fro, with TLS over raw calls.
+func TestTLSCarriesHTTP(t *testing.T) {
+	t.Parallel()
+	config, trusted := certificate(t)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		_, _ = w.Write(body)
+	})}
+	l := Listen(tcp(t))
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(tls.NewListener(l, config)) }()
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, ServerName: "example.com"}}, Timeout: 20 * time.Second}
+	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<18)
+	response, err := client.Post("https://"+l.Addr().String(), "text/plain", bytes.NewReader(sent))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(response.Body)
+	if err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("%d bytes of %d, or others; %v", len(got), len(sent), err)
+	}
+	response.Body.Close()
+	client.CloseIdleConnections()
+	if err := server.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; err != http.ErrServerClosed {
+		t.Error(err)
+	}
+}
+
+// What is closed is what was accepted, so that a limit gets its place back.
+func TestCloseReachesTheWrapper(t *testing.T) {
+	t.Parallel()
+	inner := limited{tcp(t), make(chan struct{}, 9)}
+	l := Listen(inner)
+	for range 3 {
+		c, _ := connect(t, l)
+		if _, ok := c.(*Conn); !ok {
+			t.Fatalf("%T, want *Conn", c)
+		}
+		if len(inner.places) != 1 {
+			t.Errorf("%d places are taken", len(inner.places))
+		}
+		c.Close()
+		c.Close()
+		if len(inner.places) != 0 {
+			t.Errorf("%d places are taken after Close", len(inner.places))
+		}
+	}
+}
+
+// hiding is a connection that reads and writes otherwise, and has SyscallConn all the same, as grpc-go's over TLS have.
+type hiding struct{ net.Listener }
+
+func (h hiding) Accept() (net.Conn, error) {
+	c, err := h.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return shouting{c.(*net.TCPConn)}, nil
+}
+
+type shouting struct{ *net.TCPConn }
+
+func (s shouting) Write(b []byte) (int, error) { return s.TCPConn.Write(bytes.ToUpper(b)) }
+
+func TestOtherConnectionsStayAsTheyAre(t *testing.T) {
+	t.Parallel()
+	c, client := connect(t, Listen(hiding{tcp(t)}))
+	if _, err := c.Write([]byte("a")); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 1)
+	if _, err := client.Read(b); err != nil || string(b) != "A" {
+		t.Errorf("%q, %v: its own Write was passed over", b, err)
+	}
+	if c, _ := connect(t, Listen(Listen(tcp(t)))); c.(*Conn).outer != net.Conn(c.(*Conn).TCPConn) {
+		t.Error("twice raw")
+	}
+
+	unix, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close()
+	dialed, err := net.Dial("unix", unix.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dialed.Close()
+	accepted, err := Listen(unix).Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
+	if _, ok := accepted.(*net.UnixConn); !ok {
+		t.Errorf("%T, want *net.UnixConn", accepted)
+	}
+}

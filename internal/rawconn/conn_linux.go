@@ -1,0 +1,202 @@
+package rawconn
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"google.golang.org/grpc/mem"
+)
+
+// Listen returns a listener whose connections make raw system calls, if l accepts TCP connections (*net.TCPConn) or an [Unwrapper] of
+// one. Other connections are returned as l accepted them.
+//
+// The order of several listeners matters:
+//
+//	tls.NewListener(rawconn.Listen(tcp), config)      // right: TLS reads and writes ciphertext by raw calls
+//	rawconn.Listen(limit)                             // right if limit's connections are Unwrappers: nothing is lost
+//	netutil.LimitListener(rawconn.Listen(tcp), n)     // raw calls, but it hides ReadOnReady: under gRPC each idle connection holds 32 KB,
+//	                                                  // as it does with LimitListener over package net
+//	rawconn.Listen(netutil.LimitListener(tcp, n))     // wrong: no connection is a *net.TCPConn, so none is changed
+func Listen(l net.Listener) net.Listener { return listener{l} }
+
+type listener struct{ net.Listener }
+
+// Accept implements [net.Listener].
+func (l listener) Accept() (net.Conn, error) {
+	accepted, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	var tcp *net.TCPConn
+	switch a := accepted.(type) {
+	case *net.TCPConn:
+		tcp = a
+	case Unwrapper:
+		tcp = a.UnwrapTCP()
+	}
+	if tcp == nil {
+		return accepted, nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		accepted.Close()
+		return nil, err
+	}
+	c := &Conn{TCPConn: tcp, outer: accepted, raw: raw}
+	c.in.try, c.out.try = c.in.read, c.out.write
+	return c, nil
+}
+
+// Conn is a TCP connection whose Read, ReadOnReady and Write make raw system calls. Waiting, deadlines, half-closing and all else,
+// ReadFrom (sendfile) and WriteTo among it, are package net's.
+type Conn struct {
+	*net.TCPConn
+	outer   net.Conn // what was accepted, and is to be closed
+	raw     syscall.RawConn
+	in, out transfer
+}
+
+// most is how many bytes one system call may move, because it holds a processor meanwhile.
+const most = 64 << 10
+
+// transfer is one direction of a connection. Its state is here, and not in a closure per call, so that nothing is allocated.
+type transfer struct {
+	mutex sync.Mutex            // held for as long as one call lasts
+	try   func(fd uintptr) bool // read or write
+	bytes []byte                // to read into, or left to write
+	n     int                   // how many bytes the last system call moved
+	errno syscall.Errno         // why it moved none
+	// For ReadOnReady: where to get bytes once there is something to read.
+	pool mem.BufferPool
+	size int
+	took *[]byte
+}
+
+// begin forgets the last transfer.
+func (t *transfer) begin(b []byte) { t.bytes, t.n, t.errno = b, 0, 0 }
+
+// end returns why a transfer failed: err is what package net, which waits, says.
+func (t *transfer) end(err error) error {
+	t.bytes = nil
+	if err == nil && t.errno != 0 {
+		err = t.errno
+	}
+	return err
+}
+
+func (t *transfer) read(fd uintptr) bool {
+	if t.pool != nil {
+		t.took = t.pool.Get(t.size)
+		t.bytes = *t.took
+	}
+	done := t.call(syscall.SYS_READ, fd)
+	if t.pool != nil && t.n == 0 {
+		t.pool.Put(t.took)
+		t.took, t.bytes = nil, nil
+	}
+	return done
+}
+
+func (t *transfer) write(fd uintptr) bool {
+	for len(t.bytes) > 0 {
+		if done := t.call(syscall.SYS_WRITE, fd); !done || t.errno != 0 {
+			return done
+		}
+		t.bytes = t.bytes[t.n:]
+	}
+	return true
+}
+
+// call makes one system call, and reports whether it did not have to wait.
+func (t *transfer) call(number, fd uintptr) bool {
+	b := t.bytes[:min(len(t.bytes), most)]
+	for t.errno = syscall.EINTR; t.errno == syscall.EINTR; {
+		t.n, t.errno = system(number, fd, b)
+	}
+	if t.errno != 0 {
+		t.n = 0
+	}
+	return t.errno != syscall.EAGAIN
+}
+
+func system(number, fd uintptr, b []byte) (int, syscall.Errno) {
+	if announced {
+		do := syscall.Read
+		if number == syscall.SYS_WRITE {
+			do = syscall.Write
+		}
+		n, err := do(int(fd), b)
+		errno, _ := err.(syscall.Errno) // Package syscall has no other errors here.
+		return n, errno
+	}
+	n, _, errno := syscall.RawSyscall(number, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	return int(n), errno
+}
+
+// Read implements [net.Conn].
+func (c *Conn) Read(b []byte) (int, error) {
+	t := &c.in
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	t.begin(b)
+	err := t.end(c.raw.Read(t.try))
+	switch {
+	case err != nil:
+		return 0, c.failed("read", err)
+	case t.n == 0 && len(b) > 0:
+		return 0, io.EOF
+	}
+	return t.n, nil
+}
+
+// ReadOnReady reads into a buffer of pool's, of size bytes, which is taken only once there is something to read: so an idle connection
+// holds none. grpc-go looks for this method.
+func (c *Conn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) {
+	t := &c.in
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	t.begin(nil)
+	t.pool, t.size, t.took = pool, size, nil
+	err := t.end(c.raw.Read(t.try))
+	took, n := t.took, t.n
+	t.pool, t.took = nil, nil
+	switch {
+	case err != nil:
+		return nil, 0, c.failed("read", err)
+	case n == 0:
+		return nil, 0, io.EOF
+	}
+	return took, n, nil
+}
+
+// Write implements [net.Conn].
+func (c *Conn) Write(b []byte) (int, error) {
+	t := &c.out
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	t.begin(b)
+	err := c.raw.Write(t.try)
+	n := len(b) - len(t.bytes)
+	if err = t.end(err); err != nil {
+		return n, c.failed("write", err)
+	}
+	return n, nil
+}
+
+// Close implements [net.Conn].
+func (c *Conn) Close() error { return c.outer.Close() }
+
+// failed is the error of a read or a write as package net gives it: net/http tells by its type and Op whether a connection broke.
+func (c *Conn) failed(op string, err error) error {
+	switch e := err.(type) {
+	case *net.OpError: // closed, or a deadline has passed
+		err = e.Err
+	case syscall.Errno:
+		err = os.NewSyscallError(op, e)
+	}
+	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
+}
