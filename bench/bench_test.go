@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -199,5 +200,26 @@ func TestASideThatIsGone(t *testing.T) {
 	cancel()
 	if err := (&bench{options: options{slice: time.Second}}).failed(ctx, "", side{}, side{}, nil, nil); err == nil {
 		t.Error("an interruption counts as a failure of the sides")
+	}
+}
+
+// A setting that the instance does not have leaves a row unmeasured, instead of comparing a program with itself.
+func TestTuningThatTheInstanceDoesNotHave(t *testing.T) {
+	t.Parallel()
+	tree := t.TempDir()
+	if err := os.Mkdir(filepath.Join(tree, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	says := "#!/bin/sh\necho \"GOGC=$GOGC  # environment\"\necho 'STREAM_WORKERS=0  # default'\n"
+	if err := os.WriteFile(filepath.Join(tree, "bin", "whoami"), []byte(says), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{tree: tree}
+	if err := b.knows(t.Context(), []string{"GOGC=400"}); err != nil {
+		t.Error(err)
+	}
+	var why *unavailable
+	if err := b.knows(t.Context(), []string{"GOGC=400", "STREAM_WORKERS=64"}); !errors.As(err, &why) || !strings.Contains(why.Error(), "STREAM_WORKERS=64") {
+		t.Errorf("%v, want that it has no STREAM_WORKERS", err)
 	}
 }

@@ -177,7 +177,7 @@ func (b *bench) jobs() []job {
 	if b.sweep {
 		return []job{{"sweep http", b.sweepOf(false)}, {"sweep grpc", b.sweepOf(true)}}
 	}
-	return slices.Concat(b.doorJobs(), b.singleJobs(), b.upJobs(), b.generatorJobs())
+	return slices.Concat(b.doorJobs(), b.tuningJobs(), b.singleJobs(), b.upJobs(), b.generatorJobs())
 }
 
 // measure carries out the jobs that are wanted. The first thing that breaks ends it; what merely cannot be had on this machine is a row.
