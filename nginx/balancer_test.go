@@ -129,6 +129,8 @@ type line struct {
 	Time                  time.Time
 	Protocol, Port        string
 	Method, URI, Status   string
+	Host, Traceparent     string
+	UserAgent             string `json:"user_agent"`
 	Error                 string
 	HeaderStatus          string `json:"grpc_status_header"`
 	TrailerStatus         string `json:"grpc_status_trailer"`

@@ -119,8 +119,16 @@ error_log logs/error.log notice;
 }
 
 const logs = `# Where the access log goes; its format is in access-log.conf. Not buffered: a buffer saves little (nothing that could be measured
-# here), loses its lines when a worker is killed, and shows them late to whoever reads along.
+# here), loses its lines when a worker is killed, and delays them for programs that follow the log.
 access_log logs/access.log requests;
+` + logQuery
+
+const logQuery = `
+# Whether the log has query strings: "1", or "" where they may hold secrets or personal data. The error log has them in any case: it
+# quotes the request line of what fails.
+map "" $log_query {
+	default "1";
+}
 `
 
 const hosts = `# The hosts that clients may name; any other gets 421 (gRPC: UNIMPLEMENTED), and no instance sees the request. Off here: all are served.
