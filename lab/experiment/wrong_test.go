@@ -233,7 +233,7 @@ load:
     - {context: main, remove: worker_processes}
     - {context: main, directive: error_log /dev/null}
     - {context: http, directive: 'map $a $b { default 1; error_log logs/error.log crit; }'}
-    - {context: main, remove: error_log}
+    - {context: main, remove: error_log logs/error.log}
     - {context: main, directive: error_log logs/error.log debug;}
     - {context: main, directive: worker_priority 1}
 load:

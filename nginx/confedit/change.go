@@ -25,14 +25,7 @@ func (s *sources) make(changes []change) {
 	}
 }
 
-// repeated are directives that a block has several of, each for what its first argument names: one for something else takes nobody's
-// place, even where it meets only one.
-var repeated = []string{
-	"add_header", "add_trailer", "allow", "deny", "env", "error_page", "grpc_hide_header", "grpc_pass_header", "grpc_set_header", "include", "listen",
-	"load_module", "log_format", "proxy_hide_header", "proxy_pass_header", "proxy_set_header", "server", "set", "set_real_ip_from",
-}
-
-// like are the directives in n whose place d takes, and the last one of its name.
+// like returns the directives in n that d replaces, and the last one of its name.
 func (n *node) like(d *statement) (same []*statement, last *statement) {
 	var named []*statement
 	for _, other := range n.parts {
@@ -40,15 +33,19 @@ func (n *node) like(d *statement) (same []*statement, last *statement) {
 			named, last = append(named, other), other
 		}
 	}
-	if !d.block && len(named) == 1 && !slices.Contains(repeated, d.words[0].text) {
+	key := repeated[d.words[0].text]
+	switch {
+	case d.block:
+		key = nil
+	case key == nil && len(named) == 1:
+		return named, last
+	case key == nil:
+		key = firstArgument
+	case d.off() || len(named) == 1 && named[0].off():
 		return named, last
 	}
-	key := d.words[:min(2, len(d.words))]
-	if d.block {
-		key = d.words
-	}
 	for _, other := range named {
-		if (!d.block || len(other.words) == len(key)) && other.begins(texts(key)) {
+		if d.block && slices.Equal(texts(other.words), texts(d.words)) || !d.block && key(other) == key(d) {
 			same = append(same, other)
 		}
 	}

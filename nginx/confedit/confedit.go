@@ -21,9 +21,10 @@ import (
 type Edit struct {
 	Context string
 	// Directive is one directive, "keepalive 4", or a whole block; the final ";" is optional. It replaces the one directive of its name
-	// in the block. Where several of that name stand, and for directives that may be repeated (proxy_set_header, error_page), it
-	// replaces the one with the same first argument; a block replaces the one with the same arguments. If there is none it is added:
-	// after the last of its name, else at the start of the block, so that a balancing method stands above keepalive.
+	// in the block; a block replaces the one with the same arguments. Of directives that a block can have several of (add_header,
+	// limit_req, access_log, ssl_certificate) it replaces only the one for the same thing: the same first argument or zone; "off"
+	// replaces the only one. If there is none it is added: after the last of its name, else at the start of the block, so that a
+	// balancing method stands above keepalive.
 	Directive string
 	// Parameter is one argument, "max_fails=1" or "backup". It replaces the one with the same name before "=", or is added.
 	Parameter string
@@ -157,7 +158,14 @@ func (t *outline) setDirective(name string, context []string, text string) ([]ch
 	same, last := n.like(d)
 	switch {
 	case len(same) > 1:
-		return nil, fmt.Errorf("directive %q could take the place of %d in %s: %s: the first argument must tell which", text, len(same), n.label(), spots(same))
+		remedy := "remove all but one first"
+		switch {
+		case d.off():
+			remedy = "remove those first"
+		case repeated[d.words[0].text] == nil:
+			remedy = "the first argument must tell which"
+		}
+		return nil, fmt.Errorf("directive %q could take the place of %d in %s: %s: %s", text, len(same), n.label(), spots(same), remedy)
 	case len(same) == 1:
 		if err := t.alone(n, same[0]); err != nil {
 			return nil, err
@@ -166,6 +174,10 @@ func (t *outline) setDirective(name string, context []string, text string) ([]ch
 	case last != nil:
 		if err := t.alone(n, last); err != nil {
 			return nil, err
+		}
+		if code, earlier := n.hides(d); earlier != nil {
+			return nil, fmt.Errorf("directive %q would have no effect for %s: %s comes before it; set or remove that one, error_page %s",
+				text, code, spots([]*statement{earlier}), firstArgument(earlier))
 		}
 		return []change{t.after(last, text)}, nil
 	}
