@@ -83,7 +83,7 @@ func (s Site) files(v Version) map[string]string {
 		"process.conf":      s.process(),
 		"logs.conf":         logs,
 		"admin-listen.conf": "# Where nginx's own health and status are served: on a loopback address, so that no other machine reaches them.\nlisten " + s.Admin + ";\n",
-		"http-listen.conf":  "# Where the HTTP door listens. 127.0.0.1 is for this machine alone.\nlisten " + s.HTTP + ";\n",
+		"http-listen.conf":  "# Where the HTTP listener accepts. 127.0.0.1 is for this machine alone.\n" + keepalive + "listen " + s.HTTP + " so_keepalive=60s:10s:3;\n",
 		"grpc-listen.conf":  s.grpcListen(v),
 		"http-servers.conf": servers("HTTP", s.Servers, func(x Server) string { return x.HTTP }),
 		"grpc-servers.conf": servers("gRPC", s.Servers, func(x Server) string { return x.GRPC }),
@@ -141,10 +141,12 @@ map $host $unknown_host {
 }
 `
 
-func (s Site) grpcListen(v Version) string {
-	const text = `# Where the gRPC door listens. so_keepalive finds callers whose machine is gone while a stream is silent: it probes after 60 s of
-# silence, every 10 s, three times. With so_keepalive=on the kernel's times would hold, and Linux waits two hours.
+const keepalive = `# so_keepalive finds clients whose machine is gone while a stream is silent: it probes after 60 s of silence, every 10 s, three times.
+# With so_keepalive=on the kernel's times would hold, and Linux waits two hours.
 `
+
+func (s Site) grpcListen(v Version) string {
+	const text = "# Where the gRPC listener accepts.\n" + keepalive
 	if v.atLeast(http2Directive) {
 		return text + "listen " + s.GRPC + " so_keepalive=60s:10s:3;\nhttp2 on;\n"
 	}

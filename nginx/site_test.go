@@ -170,7 +170,7 @@ func TestLayAgainReplacesFilesAndOpensThePathForWorkers(t *testing.T) {
 		t.Fatal(err)
 	}
 	laid := tree(t, filepath.Join(dir, "conf"))
-	if got := laid["site/http-listen.conf"]; !strings.Contains(got, "listen [::1]:8081;") {
+	if got := laid["site/http-listen.conf"]; !strings.Contains(got, "listen [::1]:8081 ") {
 		t.Errorf("the second Lay left %q", got)
 	}
 	if got := laid["site/newer.conf"]; !strings.Contains(got, "\nkeepalive_min_timeout 10s;") {
@@ -196,7 +196,7 @@ func TestLayCopiesWhatElseAConfigurationHas(t *testing.T) {
 	if laid["nginx.conf"] != "events {}" || laid["site/tls.conf"] != "# mine" || laid["certs/a/key.pem"] != "k" {
 		t.Errorf("laid out: %q", laid)
 	}
-	if !strings.Contains(laid["site/http-listen.conf"], "listen 127.0.0.1:8080;") {
+	if !strings.Contains(laid["site/http-listen.conf"], "listen 127.0.0.1:8080 ") {
 		t.Errorf("site/ is not ours: %q", laid["site/http-listen.conf"])
 	}
 }
