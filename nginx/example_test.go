@@ -30,7 +30,7 @@ func ExampleSite_Lay() {
 	text, err := os.ReadFile(filepath.Join(dir, "conf", "site", "grpc-servers.conf"))
 	fmt.Printf("%s%v", text, err)
 	// Output:
-	// # The instances' gRPC doors. Why max_fails=0 is in upstreams.conf.
+	// # The instances' gRPC endpoints. upstreams.conf says why max_fails=0.
 	// server [::1]:9001 max_fails=0;
 	// <nil>
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Site is what differs from place to place.
+// Site is everything that differs from place to place.
 type Site struct {
 	HTTP, GRPC string   // where nginx listens: host:port, IPv6 in brackets; the port is never 0, nginx cannot be asked which it took
 	Admin      string   // host:port of nginx's own health and status; a loopback address, unless others are to see them
@@ -22,11 +22,11 @@ type Site struct {
 	Diagnostics bool
 }
 
-// Server is the doors of one instance, as host:port. A name instead of an address is looked up once, when nginx starts.
+// Server is the endpoints of one instance, as host:port. A name instead of an address is resolved once, when nginx starts.
 type Server struct{ HTTP, GRPC string }
 
-// Validate reports everything that is wrong with s, each fault by its field and value. Besides being possible, what it lets
-// through cannot be anything but one word in a configuration file.
+// Validate reports everything that is wrong with s, each error with its field and value. A value that it accepts is one word in a
+// configuration file and cannot be anything else.
 func (s Site) Validate() error {
 	faults := []error{address("HTTP", s.HTTP), address("GRPC", s.GRPC), address("Admin", s.Admin)}
 	for _, pair := range [][4]string{{"HTTP", s.HTTP, "GRPC", s.GRPC}, {"HTTP", s.HTTP, "Admin", s.Admin}, {"GRPC", s.GRPC, "Admin", s.Admin}} {
@@ -95,7 +95,7 @@ func (s Site) files(v Version) map[string]string {
 
 func (s Site) process() string {
 	var b strings.Builder
-	b.WriteString(`# Worker processes: one for each CPU that nginx may use. Under a CPU quota (containers) auto counts the host's CPUs: write the number.
+	b.WriteString(`# Worker processes: one per CPU that nginx may use. Under a CPU quota (containers) auto counts the host's CPUs: write the number.
 `)
 	if s.Workers == 0 {
 		b.WriteString("worker_processes auto;\n")
@@ -103,8 +103,8 @@ func (s Site) process() string {
 		fmt.Fprintf(&b, "worker_processes %d;\n", s.Workers)
 	}
 	b.WriteString(`
-# Whom the workers run as when nginx is started by root. Without a line that is nginx's own default (nobody, www-data, nginx), never
-# root. An ordinary user cannot change it, and a line here would only be warned about.
+# The workers' account when root starts nginx. Without a line it is nginx's own default (nobody, www-data, nginx), never root. An
+# ordinary user cannot change it; nginx then warns about a line here.
 `)
 	if s.User == "" {
 		b.WriteString("# user nobody;\n")
@@ -112,7 +112,7 @@ func (s Site) process() string {
 		fmt.Fprintf(&b, "user %s;\n", s.User)
 	}
 	b.WriteString(`
-# notice also tells when workers come and go; the default level tells only of failures.
+# notice also logs when workers start and end; the default level logs failures only.
 error_log logs/error.log notice;
 `)
 	return b.String()
@@ -150,13 +150,13 @@ func (s Site) grpcListen(v Version) string {
 	if v.atLeast(http2Directive) {
 		return text + "listen " + s.GRPC + " so_keepalive=60s:10s:3;\nhttp2 on;\n"
 	}
-	return text + "# From 1.25.1 on http2 is a directive of its own (http2 on;); as a parameter it still works, with a warning.\n" +
+	return text + "# Since 1.25.1 http2 is a directive of its own (http2 on;); as a parameter it still works, with a warning.\n" +
 		"listen " + s.GRPC + " http2 so_keepalive=60s:10s:3;\n"
 }
 
 func servers(door string, all []Server, of func(Server) string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# The instances' %s doors. Why max_fails=0 is in upstreams.conf.\n", door)
+	fmt.Fprintf(&b, "# The instances' %s endpoints. upstreams.conf says why max_fails=0.\n", door)
 	for _, server := range all {
 		fmt.Fprintf(&b, "server %s max_fails=0;\n", of(server))
 	}
@@ -166,12 +166,12 @@ func servers(door string, all []Server, of func(Server) string) string {
 func newer(v Version) string {
 	const text = `# What needs a newer nginx than the rest, included in http { }.
 
-# 1.27.4: an idle HTTP/1.1 connection is kept this long after its last request even while its worker is being replaced. Without it a
-# reload closes it at once, and a POST that its caller is just sending is lost (0.06 to 0.5 % of them while nginx reloads).
+# 1.27.4: an idle HTTP/1.1 connection stays open this long after its last request even while its worker is being replaced. Without it a
+# reload closes it at once, and a POST that the client is just sending is lost (0.06 to 0.5 % of them while nginx reloads).
 `
 	const resolve = `
-# 1.27.3: instances by name, looked up again and again (before, once at start): resolver 127.0.0.11 valid=5s; here, and in
-# site/*-servers.conf server NAME:PORT resolve max_fails=0; (the zone which that needs is there).
+# 1.27.3: instances by name, resolved again and again (before: once, at start): resolver 127.0.0.11 valid=5s; here, and in
+# site/*-servers.conf server NAME:PORT resolve max_fails=0; (upstreams.conf has the zone that this needs).
 `
 	if v.atLeast(keepaliveMinTimeout) {
 		return text + "keepalive_min_timeout 10s;\n" + resolve
