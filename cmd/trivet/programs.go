@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"trivet/nginx"
 )
@@ -103,7 +104,11 @@ func (p place) whoami() (string, error) {
 
 // ours tells our whoami from the one of every Unix, which tells the user's name.
 func ours(path string) bool {
-	cmd := exec.Command(path, "--version")
+	// A program that waits for something must not stop trivet from starting.
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, "--version")
+	cmd.WaitDelay = time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Else Ctrl-C ends it, and it would be none of ours.
 	said, err := cmd.Output()
 	return err == nil && strings.HasPrefix(string(said), "whoami ") && !strings.Contains(string(said), "coreutils)")

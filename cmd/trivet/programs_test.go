@@ -139,3 +139,15 @@ func TestGrpcurlIsToldTheContractWhereInstancesDoNot(t *testing.T) {
 		}
 	}
 }
+
+// A program named whoami may wait for something: it is not ours, and stops nothing.
+func TestWhoamiThatDoesNotReturnIsNotOurs(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "whoami")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\nsleep 20\necho whoami v1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if ours(path) {
+		t.Error("a program that does not return is taken for ours")
+	}
+}
