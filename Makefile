@@ -11,10 +11,10 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build experiments balance bench bench-sweep bench-smoke bench-doors bench-programs test test-docker check fmt lint generate breaking fuzz nginx tools dist clean
+.PHONY: help up build experiments balance bench bench-sweep bench-smoke bench-doors bench-programs test test-docker check fmt lint scripts house generate generated breaking fuzz nginx dist clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 up: build nginx ## start three instances and nginx; Ctrl-C stops everything (ARGS="-n 5" adds flags)
 	@exec bin/trivet up $(ARGS)
@@ -46,7 +46,7 @@ bench-doors: ## time, bytes and allocations of a request at both doors, by go te
 	@bench/doors $(BASE)
 
 # A module of its own: what whoami is compared with must not get into go.mod.
-bench-programs: build nginx
+bench-programs: build nginx ## build what bench runs, and what it compares with
 	@bench/fetch
 	CGO_ENABLED=0 go -C bench build $(BUILD_FLAGS) -o ../.cache/bench/bin/ . ./bare
 
@@ -66,29 +66,32 @@ test: nginx ## run every test, also those through a real nginx
 test-docker: ## run the stack in containers, on a Docker engine that is there or one of its own (root, Debian)
 	@e2e/docker/run
 
-check: fmt lint house generated breaking fuzz ## check format, lint, import lines, generated code, compatibility; fuzz the parsers
+check: fmt lint scripts house generated breaking fuzz ## all checks but the tests: fmt, lint, scripts, house, generated, breaking, fuzz
 
-fmt:
+fmt: ## check gofmt and go.mod
 	@wrong=$$(git ls-files '*.go' | grep -v ^gen/ | xargs gofmt -l); [ -z "$$wrong" ] || { echo "gofmt wants: $$wrong"; exit 1; }
 	go mod tidy -diff
 
-lint:
+lint: ## go vet, go fix, staticcheck, govulncheck
 	go vet ./...
 	go vet -tags docker ./e2e/docker
 	go fix -diff ./...
 	$(TOOL) staticcheck ./...
 	@.ci/govulncheck
 
-.PHONY: house
-house:
+# actionlint's own use of shellcheck is off, so that it finds the same on each machine; the workflow runs one script, checked here.
+scripts: ## shellcheck over the shell scripts, actionlint over the workflow
+	@.ci/shellcheck
+	$(TOOL) actionlint -shellcheck= -pyflakes=
+
+house: ## the repository's own rules: import lines, sizes, what tests may not do
 	go test -count=1 -run 'Imports|Budgets|Neither|Replaces|Text' .
 
 generate: ## write gen/ and gateway/openapi/ again from proto/, and experiments/schema.json from the code
 	$(TOOL) buf generate
 	go run ./cmd/trivet schema > experiments/schema.json.new && mv experiments/schema.json.new experiments/schema.json
 
-.PHONY: generated
-generated:
+generated: ## lint the contract; is the generated code fresh?
 	$(TOOL) buf lint
 	$(TOOL) buf format --diff --exit-code
 	@.ci/fresh
