@@ -89,6 +89,7 @@ house: ## the repository's own rules: import lines, sizes, what tests may not do
 
 generate: ## write gen/ and gateway/openapi/ again from proto/, and experiments/schema.json from the code
 	$(TOOL) buf generate
+	$(TOOL) buf generate internal/notes --template internal/notes/buf.gen.yaml
 	go run ./cmd/trivet schema > experiments/schema.json.new && mv experiments/schema.json.new experiments/schema.json
 
 generated: ## lint the contract; is the generated code fresh?

@@ -56,6 +56,9 @@ var masks = []struct{ pattern, mask string }{
 	{`"requestId": ?"[^"]+"|X-Request-Id: \S+`, "ID"},
 	{`"hostname": ?"[^"]+"`, "HOST"},
 	{`whoami-\d+`, "whoami-N"},
+	// On the ports of this test an instance is named after the host, and has no admin listener.
+	{`(instance=|"instance":")[A-Za-z0-9._-]+`, "${1}whoami-N"},
+	{`(admin=|"admin":")(off|ADDRESS)`, "${1}ADDRESS"},
 	{`nginx \d+\.\d+\.\d+`, "nginx V"},
 	{`Run folder: \S+`, "RUN FOLDER"},
 	{` {2,}`, "  "},

@@ -1,85 +1,141 @@
-// Package gateway puts REST in front of an implementation of the WhoAmI service, by grpc-gateway, in process.
+// Package gateway puts REST in front of gRPC services, by grpc-gateway, in process.
 //
-// The implementation is called directly, without a gRPC connection: that costs a third of a loopback dial. The price is
-// that no gRPC interceptor runs and that the library leaves some things out which a gRPC server gives; this package
-// puts them back, so that an implementation reads the same from its context whichever way a call came:
+// The services are registered on a [Conn], which runs the interceptors of the gRPC server. [New] makes a handler of
+// their REST mappings. Routing, errors with details, headers, trailers and streams are grpc-gateway's; added are HEAD,
+// OPTIONS, 405 with Allow, errors as JSON for every path, and server-sent events.
 //
-//   - the peer, with the local address;
-//   - the metadata: X-Request-Id, traceparent and X-Forwarded-* as they arrived, and nothing else of the caller's.
-//
-// Server streams have no REST mapping: the in-process way cannot stream.
+// A service sees a call as if it had come over gRPC: the peer with both addresses and its TLS state, and as metadata
+// the headers that [Passes] lets in.
 package gateway
 
 import (
 	"context"
-	"fmt"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
-
-	whoamiv1 "trivet/gen/whoami/v1"
 )
 
-// New is the REST mapping of impl: `GET /` is WhoAmI. Requests that the mapping does not know get an error as JSON; use
-// Routes to put other paths beside it and to answer HEAD, OPTIONS and wrong methods.
+// A Mapping adds routes to mux: the REST mapping of a service, called through conn, or a path of its own by
+// [runtime.ServeMux.HandlePath].
+type Mapping func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error
+
+// Options says what a gateway does beyond the mappings. The zero value is usable.
+type Options struct {
+	// SetByHandler names response headers, in lower case, that a handler around the gateway sets itself: metadata of
+	// these names is not added to the response, where it would stand twice.
+	SetByHandler []string
+}
+
+// New returns the handler that serves the mappings through conn. An error is a mapping's own.
 //
-// Answers are JSON in protobuf's mapping, unset fields shown, with a newline at the end.
-func New(impl whoamiv1.WhoAmIServiceServer) (http.Handler, error) {
+// Responses are JSON in protobuf's mapping, unset fields shown, with a newline at the end. A server stream is one
+// JSON object per line ({"result":…} or, at the end, {"error":…}) or, where Accept prefers text/event-stream, one event
+// per message. Every other error is {"code":…,"message":"…","details":[…]}. A request's body may have [MaxBody] bytes.
+func New(ctx context.Context, conn grpc.ClientConnInterface, options Options, mappings ...Mapping) (http.Handler, error) {
 	mux := runtime.NewServeMux(
-		runtime.WithMarshalerOption(runtime.MIMEWildcard, lines{newJSON()}),
-		runtime.WithIncomingHeaderMatcher(func(name string) (string, bool) { return strings.ToLower(name), passes(name) }),
-		// What an implementation sets by grpc.SetHeader leaves under its own name, as it does over gRPC: the
-		// library would put Grpc-Metadata- before it.
-		runtime.WithOutgoingHeaderMatcher(func(name string) (string, bool) { return name, true }),
-		runtime.WithErrorHandler(writeStatus),
+		runtime.WithMarshalerOption(runtime.MIMEWildcard, jsonLines{newJSON()}),
+		runtime.WithMarshalerOption(eventStream, serverSentEvents{jsonLines{newJSON()}}),
+		runtime.WithIncomingHeaderMatcher(metadataKey),
+		runtime.WithOutgoingHeaderMatcher(headerName(options.SetByHandler)),
+		runtime.WithErrorHandler(writeError),
+		runtime.WithRoutingErrorHandler(writeRoutingError),
+		runtime.WithMiddlewares(answerProbe),
 		runtime.WithWriteContentLength(),
-		// A POST that says it is a GET would get past the method check that a balancer makes.
+		// Both let a POST pass for a GET, and so pass a check of the method that a load balancer makes.
 		runtime.WithDisableHTTPMethodOverride(),
+		runtime.WithDisablePathLengthFallback(),
 	)
-	if err := whoamiv1.RegisterWhoAmIServiceHandlerServer(context.Background(), mux, impl); err != nil {
-		return nil, fmt.Errorf("registering the REST mapping: %w", err)
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { mux.ServeHTTP(w, inward(r)) }), nil
-}
-
-// passes tells whether a header of the caller goes inwards. The library's own matcher would let every Grpc-Metadata-*
-// header in under the name behind the prefix, X-Instance among them.
-func passes(name string) bool {
-	return strings.EqualFold(name, "X-Request-Id") || strings.EqualFold(name, "Traceparent") ||
-		len(name) >= 12 && strings.EqualFold(name[:12], "X-Forwarded-")
-}
-
-// inward is the request as the library should see it.
-//
-// The library acts on headers that the matcher never sees: it passes Authorization on, takes a deadline from
-// Grpc-Timeout and sends trailers to who says TE. It also appends the connection's address to X-Forwarded-For, which
-// would make a direct call look like a forwarded one; without a RemoteAddr it leaves the header as it arrived.
-func inward(r *http.Request) *http.Request {
-	in := r.WithContext(withPeer(r))
-	in.Header = make(http.Header, 4)
-	for name, values := range r.Header {
-		if passes(name) {
-			in.Header[name] = values
+	for _, add := range mappings {
+		if err := add(ctx, mux, conn); err != nil {
+			return nil, err
 		}
 	}
+	return handler{mux}, nil
+}
+
+// handler is a mux with what HTTP expects of every resource.
+type handler struct{ mux *runtime.ServeMux }
+
+// ServeHTTP implements [http.Handler].
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body := newRequest(w, r)
+	defer body.finish()
+	ctx := context.WithValue(withPeer(r), requestKey{}, body)
+	in := r.WithContext(ctx)
+	in.Body = body
+	// grpc-gateway would append the connection's address to X-Forwarded-For, and so make a direct call look forwarded.
 	in.RemoteAddr = ""
-	if in.Method == http.MethodHead {
-		in.Method = http.MethodGet // The library knows no HEAD; net/http drops the body.
+	if in.Header.Get("Grpc-Timeout") != "" || len(in.Header["Accept"]) > 0 {
+		in.Header = in.Header.Clone()
+		in.Header.Del("Grpc-Timeout") // A deadline of the client's, which grpc-gateway would take beside the matcher.
+		preferEvents(in.Header)
 	}
-	return in
+	switch r.Method {
+	case http.MethodOptions:
+		h.options(w, in)
+	case http.MethodHead:
+		h.head(w, in)
+	default:
+		h.mux.ServeHTTP(w, in)
+	}
+}
+
+// Passes reports whether a request's header becomes metadata of the call: X-Request-Id, the trace context
+// (traceparent, tracestate, baggage), Authorization, and the four X-Forwarded-* that nginx sets. Other X-Forwarded-*,
+// like X-Forwarded-User, would let any client claim what only an authenticating proxy may say; Grpc-Metadata-* would
+// be a second way in for every name.
+func Passes(name string) bool {
+	switch strings.ToLower(name) {
+	case "x-request-id", "traceparent", "tracestate", "baggage", "authorization",
+		"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port":
+		return true
+	}
+	return false
+}
+
+// metadataKey is the key under which a header goes to the service. Authorization goes there without being asked for:
+// grpc-gateway always passes it.
+func metadataKey(name string) (string, bool) {
+	name = strings.ToLower(name)
+	return name, Passes(name) && name != "authorization"
+}
+
+// headerName is the name under which a service's metadata leaves: its own, as over gRPC. grpc-gateway's default puts
+// Grpc-Metadata- before it.
+func headerName(leaveOut []string) runtime.HeaderMatcherFunc {
+	return func(key string) (string, bool) {
+		for _, name := range leaveOut {
+			if key == name {
+				return "", false
+			}
+		}
+		return key, true
+	}
 }
 
 // withPeer is r's context with the peer that a gRPC server would put there.
 func withPeer(r *http.Request) context.Context {
-	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	return peer.NewContext(r.Context(), &peer.Peer{Addr: remote(r.RemoteAddr), LocalAddr: local})
+	p := &peer.Peer{Addr: address(r.RemoteAddr)}
+	p.LocalAddr, _ = r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if r.TLS != nil {
+		p.AuthInfo = authInfo(*r.TLS)
+	}
+	return peer.NewContext(r.Context(), p)
 }
 
-// remote is an address as net/http gives it, text.
-type remote string
+// authInfo is what the gRPC server's TLS credentials would say of a connection.
+func authInfo(state tls.ConnectionState) credentials.AuthInfo {
+	return credentials.TLSInfo{State: state, CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}
+}
 
-func (remote) Network() string  { return "tcp" }
-func (a remote) String() string { return string(a) }
+// address is an address as net/http gives it, text.
+type address string
+
+func (address) Network() string  { return "tcp" }
+func (a address) String() string { return string(a) }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -33,13 +34,31 @@ func (i implementation) WhoAmI(ctx context.Context, _ *whoamiv1.WhoAmIRequest) (
 
 func serve(t *testing.T, answer func(context.Context) (*whoamiv1.WhoAmIResponse, error)) *httptest.Server {
 	t.Helper()
-	rest, err := gateway.New(implementation{answer: answer})
+	conn := gateway.NewConn(nil, nil)
+	whoamiv1.RegisterWhoAmIServiceServer(conn, implementation{answer: answer})
+	return serveConn(t, conn, whoAmI, openAPI)
+}
+
+// serveConn serves the mappings through conn until the test ends.
+func serveConn(t *testing.T, conn grpc.ClientConnInterface, mappings ...gateway.Mapping) *httptest.Server {
+	t.Helper()
+	rest, err := gateway.New(t.Context(), conn, gateway.Options{}, mappings...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(gateway.Routes(map[string]http.Handler{"/": rest, "/openapi.json": gateway.OpenAPI()}))
+	server := httptest.NewServer(rest)
 	t.Cleanup(server.Close)
 	return server
+}
+
+func whoAmI(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
+	return whoamiv1.RegisterWhoAmIServiceHandlerClient(ctx, mux, whoamiv1.NewWhoAmIServiceClient(conn))
+}
+
+func openAPI(_ context.Context, mux *runtime.ServeMux, _ grpc.ClientConnInterface) error {
+	return mux.HandlePath("GET", "/openapi.json", func(w http.ResponseWriter, r *http.Request, _ map[string]string) {
+		gateway.OpenAPI().ServeHTTP(w, r)
+	})
 }
 
 func ok(context.Context) (*whoamiv1.WhoAmIResponse, error) {
@@ -68,7 +87,7 @@ func ask(t *testing.T, server *httptest.Server, method, path string, headers ...
 	return answer, string(body)
 }
 
-func TestTheImplementationSeesThePeerAsOverGRPC(t *testing.T) {
+func TestServiceSeesPeerAsOverGRPC(t *testing.T) {
 	t.Parallel()
 	var seen *peer.Peer
 	server := serve(t, func(ctx context.Context) (*whoamiv1.WhoAmIResponse, error) {
@@ -87,7 +106,7 @@ func TestTheImplementationSeesThePeerAsOverGRPC(t *testing.T) {
 	}
 }
 
-func TestOnlySomeHeadersGoInwards(t *testing.T) {
+func TestRequestHeadersThatBecomeMetadata(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name    string
@@ -101,7 +120,13 @@ func TestOnlySomeHeadersGoInwards(t *testing.T) {
 		{"X-Forwarded-Proto passes", []string{"X-Forwarded-Proto", "https"}, "x-forwarded-proto", []string{"https"}},
 		{"X-Request-Id passes", []string{"X-Request-Id", "abc"}, "x-request-id", []string{"abc"}},
 		{"traceparent passes", []string{"Traceparent", "00-1-2-01"}, "traceparent", []string{"00-1-2-01"}},
-		{"Authorization stays out", []string{"Authorization", "Bearer x"}, "authorization", nil},
+		{"tracestate passes", []string{"Tracestate", "a=1"}, "tracestate", []string{"a=1"}},
+		{"baggage passes", []string{"Baggage", "a=1"}, "baggage", []string{"a=1"}},
+		{"Authorization passes, once", []string{"Authorization", "Bearer x"}, "authorization", []string{"Bearer x"}},
+		{"X-Forwarded-User stays out", []string{"X-Forwarded-User", "root"}, "x-forwarded-user", nil},
+		{"X-Forwarded-Email stays out", []string{"X-Forwarded-Email", "root@example.com"}, "x-forwarded-email", nil},
+		{"X-Forwarded-Groups stays out", []string{"X-Forwarded-Groups", "admin"}, "x-forwarded-groups", nil},
+		{"Grpc-Metadata-Authorization stays out", []string{"Grpc-Metadata-Authorization", "Bearer x"}, "authorization", nil},
 		{"Cookie stays out", []string{"Cookie", "a=b"}, "cookie", nil},
 		{"Grpc-Metadata-* stays out", []string{"Grpc-Metadata-X-Instance", "forged"}, "x-instance", nil},
 		{"X-Instance stays out", []string{"X-Instance", "forged"}, "x-instance", nil},
@@ -122,7 +147,7 @@ func TestOnlySomeHeadersGoInwards(t *testing.T) {
 	}
 }
 
-func TestGrpcTimeoutOfACallerSetsNoDeadline(t *testing.T) {
+func TestGrpcTimeoutHeaderSetsNoDeadline(t *testing.T) {
 	t.Parallel()
 	server := serve(t, func(ctx context.Context) (*whoamiv1.WhoAmIResponse, error) {
 		if _, has := ctx.Deadline(); has {
@@ -135,7 +160,7 @@ func TestGrpcTimeoutOfACallerSetsNoDeadline(t *testing.T) {
 	}
 }
 
-func TestHeadersOfTheImplementationGoOutUnderTheirOwnName(t *testing.T) {
+func TestResponseMetadataKeepsItsName(t *testing.T) {
 	t.Parallel()
 	server := serve(t, func(ctx context.Context) (*whoamiv1.WhoAmIResponse, error) {
 		if err := grpc.SetHeader(ctx, metadata.Pairs("x-teapot", "yes")); err != nil {
@@ -219,7 +244,7 @@ func wantJSON(t *testing.T, answer *http.Response, body string, code float64) {
 	}
 }
 
-func TestHEADTellsTheLengthOfGET(t *testing.T) {
+func TestHEADHasTheLengthOfGET(t *testing.T) {
 	t.Parallel()
 	server := serve(t, ok)
 	head, _ := ask(t, server, "HEAD", "/")
@@ -229,7 +254,7 @@ func TestHEADTellsTheLengthOfGET(t *testing.T) {
 	}
 }
 
-func TestMethodOverrideIsRefused(t *testing.T) {
+func TestMethodOverrideIsRejected(t *testing.T) {
 	t.Parallel()
 	server := serve(t, ok)
 	answer, _ := ask(t, server, "POST", "/", "X-HTTP-Method-Override", "GET", "Content-Type", "application/x-www-form-urlencoded")
@@ -238,7 +263,7 @@ func TestMethodOverrideIsRefused(t *testing.T) {
 	}
 }
 
-func TestErrorsOfTheImplementationAreJSONWithTheirCode(t *testing.T) {
+func TestServiceErrorsAreJSONWithTheirCode(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		err    error
@@ -283,7 +308,7 @@ func TestOpenAPIIsSwagger2(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &file); err != nil {
 		t.Fatal(err)
 	}
-	if file.Swagger != "2.0" || file.Paths["/"]["get"] == nil || len(file.Paths) != 1 {
+	if file.Swagger != "2.0" || file.Paths["/"]["get"] == nil || file.Paths["/watch"]["get"] == nil || len(file.Paths) != 2 {
 		t.Errorf("swagger %q, paths %v", file.Swagger, file.Paths)
 	}
 }

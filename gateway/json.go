@@ -11,21 +11,22 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 )
 
 func newJSON() *runtime.JSONPb {
 	return &runtime.JSONPb{MarshalOptions: protojson.MarshalOptions{
-		// A field that is empty is an answer too: a reader sees that it is there, and that it is empty.
+		// An empty field is information too: the reader sees that it exists and that it is empty.
 		EmitUnpopulated: true,
 	}}
 }
 
-// lines ends each message with a newline, so that a terminal's prompt does not stick to it. It also takes out the white
-// space that protojson puts in at random, differently in each build, to keep people from comparing bytes: here what a
-// person reads, what nginx writes for its own errors and what the docs show look the same.
-type lines struct{ *runtime.JSONPb }
+// jsonLines marshals each message to one line of JSON. It removes the white space that protojson adds at random,
+// differently in each build, so that responses, nginx's local replies and the docs look the same.
+type jsonLines struct{ *runtime.JSONPb }
 
-func (l lines) Marshal(v any) ([]byte, error) {
+// Marshal implements [runtime.Marshaler].
+func (l jsonLines) Marshal(v any) ([]byte, error) {
 	b, err := l.JSONPb.Marshal(v)
 	if err != nil {
 		return nil, err
@@ -38,22 +39,91 @@ func (l lines) Marshal(v any) ([]byte, error) {
 	return compact.Bytes(), nil
 }
 
-// WriteError answers with httpStatus and the error as JSON: {"code":5,"message":"…","details":[]}, where code is the
-// gRPC code by number. Every error of the REST door looks like this.
+// Delimiter implements [runtime.Delimited]: each line has its newline already.
+func (jsonLines) Delimiter() []byte { return nil }
+
+// StreamContentType implements [runtime.StreamContentType].
+func (jsonLines) StreamContentType(any) string { return "application/x-ndjson" }
+
+// WriteError writes an error as JSON: {"code":5,"message":"…","details":[]}, where code is the gRPC code by number.
+// httpStatus is the HTTP status.
 func WriteError(w http.ResponseWriter, httpStatus int, code codes.Code, message string) {
-	// A message may repeat bytes of the caller's, and protobuf's strings are UTF-8.
-	body, err := lines{newJSON()}.Marshal(status.New(code, strings.ToValidUTF8(message, "\ufffd")).Proto())
+	body, err := jsonLines{newJSON()}.Marshal(valid(status.New(code, message)).Proto())
 	if err != nil {
-		panic(err) // A status holds a number and a valid string: there is nothing left that could fail.
+		panic(err) // A status without details is a number and a valid string.
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(httpStatus)
-	w.Write(body)
+	_, _ = w.Write(body) // The client is gone: the server notices.
 }
 
-// writeStatus answers with an error of the implementation or of the mapping, under the HTTP status that grpc-gateway
-// gives its code.
-func writeStatus(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, _ *http.Request, err error) {
-	s := status.Convert(err)
-	WriteError(w, runtime.HTTPStatusFromCode(s.Code()), s.Code(), s.Message())
+// valid is s with a message that protobuf can hold: one may repeat bytes that a client sent.
+func valid(s *status.Status) *status.Status {
+	p := s.Proto()
+	p.Message = strings.ToValidUTF8(p.GetMessage(), "\ufffd")
+	return status.FromProto(p)
+}
+
+// writeError writes a service's error, with its details, and with the headers that were set before it.
+func writeError(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
+	if body := requestFrom(r.Context()); body != nil && body.tooLarge() {
+		WriteError(w, http.StatusRequestEntityTooLarge, codes.ResourceExhausted, "the body is larger than 4 MiB")
+		return
+	}
+	if sse, ok := m.(serverSentEvents); ok {
+		m = sse.jsonLines
+	}
+	s := valid(status.Convert(err))
+	if _, err := m.Marshal(s.Proto()); err != nil { // A detail of a type that this program does not know.
+		s = status.New(s.Code(), s.Message())
+	}
+	runtime.DefaultHTTPErrorHandler(ctx, mux, m, w, r, s.Err())
+}
+
+// eventStream is the media type of server-sent events.
+const eventStream = "text/event-stream"
+
+// serverSentEvents marshals the messages of a stream to events (https://html.spec.whatwg.org/multipage/server-sent-events.html),
+// an error to an event of the type "error". What is not of a stream stays JSON.
+type serverSentEvents struct{ jsonLines }
+
+// Marshal implements [runtime.Marshaler].
+func (e serverSentEvents) Marshal(v any) ([]byte, error) {
+	line, err := e.jsonLines.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	switch v.(type) {
+	case map[string]any: // A message, as grpc-gateway wraps it.
+		return append(append([]byte("data: "), line...), '\n'), nil
+	case map[string]proto.Message: // The error that ends a stream.
+		return append(append([]byte("event: error\ndata: "), line...), '\n'), nil
+	}
+	return line, nil
+}
+
+// ContentType implements [runtime.Marshaler].
+func (e serverSentEvents) ContentType(v any) string {
+	if _, ok := v.(map[string]proto.Message); ok {
+		return eventStream
+	}
+	return e.jsonLines.ContentType(v)
+}
+
+// StreamContentType implements [runtime.StreamContentType].
+func (serverSentEvents) StreamContentType(any) string { return eventStream }
+
+// preferEvents reduces Accept to text/event-stream if it stands there, for grpc-gateway, which compares Accept as a
+// whole. A client that names it anywhere is an EventSource: other clients have no use for it.
+func preferEvents(header http.Header) {
+	for _, value := range header.Values("Accept") {
+		for one := range strings.SplitSeq(value, ",") {
+			media, _, _ := strings.Cut(one, ";")
+			if strings.EqualFold(strings.TrimSpace(media), eventStream) {
+				header.Set("Accept", eventStream)
+				return
+			}
+		}
+	}
+	header.Del("Accept")
 }

@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime/debug"
+	"os/signal"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -25,11 +26,6 @@ const (
 	failed = 1
 	misuse = 2
 )
-
-// gcPercent is how much garbage may gather before it is collected, in percent of what is in use, unless the environment's GOGC says
-// otherwise. An instance has some two megabytes in use, so that with Go's 100 a busy one collects every few hundred calls, each time
-// looking through every goroutine; this much makes it a quarter as often, and some ten megabytes more.
-const gcPercent = 400
 
 // run is the whole command; it returns the exit code. Data goes to stdout, words to stderr.
 func run(ctx context.Context, args []string, environ envconfig.Lookuper, stdout, stderr io.Writer) int {
@@ -58,10 +54,12 @@ func run(ctx context.Context, args []string, environ envconfig.Lookuper, stdout,
 	case "health":
 		return health(ctx, config, stdout, stderr)
 	}
-	if _, given := environ.Lookup("GOGC"); !given {
-		debug.SetGCPercent(gcPercent)
-	}
-	if err := whoami.Run(ctx, config, logger(config, stderr)); err != nil {
+	// The reader of the log may go away (whoami 2>&1 | head -1). The next line would raise SIGPIPE and end the process,
+	// calls included; ignored, the line is lost.
+	signal.Ignore(syscall.SIGPIPE)
+	log := logger(config, stderr)
+	limitMemory(config, log)
+	if err := whoami.Run(ctx, config, log); err != nil {
 		complain(stderr, err)
 		return failed
 	}
@@ -93,13 +91,13 @@ func show(w io.Writer, values []whoami.Value) error {
 	return table.Flush()
 }
 
-// healthTimeout bounds `whoami health`: an instance that takes longer to say that it is well is not.
+// healthTimeout bounds `whoami health`: an instance that takes longer to respond is not healthy.
 const healthTimeout = 2 * time.Second
 
 func health(ctx context.Context, c whoami.Config, stdout, stderr io.Writer) int {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	state, err := whoami.AskHealth(ctx, c)
+	state, err := whoami.CheckHealth(ctx, c)
 	if err != nil {
 		complain(stderr, err)
 		return failed

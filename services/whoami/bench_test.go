@@ -18,10 +18,10 @@ import (
 	whoamiv1 "trivet/gen/whoami/v1"
 )
 
-// What a request costs an instance: time, allocations and bytes. The caller is a few written-down bytes over a real connection, as nginx
+// What a request costs an instance: time, allocations and bytes. The client is a few prepared bytes over a real connection, as nginx
 // sends them, one at a time, and allocates nothing: so all that is counted is the instance's. `make bench-doors` compares two revisions.
 
-func BenchmarkHTTPDoor(b *testing.B) {
+func BenchmarkHTTPListener(b *testing.B) {
 	conn, in := dialBench(b, runBench(b).HTTPAddr())
 	request := fmt.Appendf(nil, "GET / HTTP/1.1\r\nHost: whoami\r\n%s\r\n", "X-Request-Id: 0123456789abcdef0123456789abcdef\r\n"+
 		"X-Real-IP: 127.0.0.1\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: localhost:8080\r\nX-Forwarded-Port: 8080\r\n")
@@ -63,7 +63,7 @@ func readHTTP(in *bufio.Reader) error {
 	return err
 }
 
-func BenchmarkGRPCDoor(b *testing.B) {
+func BenchmarkGRPCListener(b *testing.B) {
 	conn, in := dialBench(b, runBench(b).GRPCAddr())
 	greeting := append([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), benchFrame(4, 0, 0, nil)...)
 	// The connection's window, as wide as it goes: no answer ever waits.
@@ -143,7 +143,7 @@ func readGRPC(in *bufio.Reader, reply []byte) ([]byte, error) {
 	}
 }
 
-// runBench runs an instance until the benchmark ends, and tells where its doors are.
+// runBench runs an instance until the benchmark ends, and tells where it listens.
 func runBench(b *testing.B) Config {
 	b.Helper()
 	c, _, err := Load(b.Context(), Sources{
@@ -175,7 +175,7 @@ func freePort(b *testing.B) string {
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
-// dialBench connects to a door, once it is open.
+// dialBench connects to a listener, once it is open.
 func dialBench(b *testing.B, address string) (net.Conn, *bufio.Reader) {
 	b.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {

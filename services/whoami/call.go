@@ -3,9 +3,11 @@ package whoami
 import (
 	"context"
 	"crypto/rand"
+	"log/slog"
+	"time"
 )
 
-// A protocol is a door's name, as answers, logs and records tell it.
+// protocol names a listener in responses, logs and records.
 type protocol string
 
 const (
@@ -13,7 +15,7 @@ const (
 	protocolGRPC protocol = "grpc"
 )
 
-// Headers that every answer carries, as HTTP writes them, and the same as metadata of gRPC.
+// Headers of every response, as HTTP writes them and as gRPC metadata.
 const (
 	instanceHeader  = "X-Instance"
 	instanceKey     = "x-instance"
@@ -21,34 +23,58 @@ const (
 	requestIDKey    = "x-request-id"
 )
 
-// A call is what a door knows of a request, whichever door it is.
+// call is one request, on either listener, from its arrival to its end.
 type call struct {
 	id       string // [A-Za-z0-9._-]{1,64}
 	protocol protocol
+	method   string // "GET /" or "/whoami.v1.WhoAmIService/WhoAmI"
+	began    time.Time
+	record   *record // nil without a recorder
 }
 
 type callKey struct{}
 
-func withCall(ctx context.Context, c call) context.Context {
-	return context.WithValue(ctx, callKey{}, c)
-}
-
-// callFrom is the call that a door put into ctx; the zero call outside a door.
-func callFrom(ctx context.Context) call {
-	c, _ := ctx.Value(callKey{}).(call)
+// callFrom is the call that ctx belongs to; nil outside one.
+func callFrom(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
 	return c
 }
 
-// requestID is the caller's id if it is one, else a new one: an id goes into logs, records and headers, so nobody may
-// choose freely what it holds.
-func requestID(callers string) string {
-	if isID(callers) {
-		return callers
+// calls watches every call of an instance: it gives each its request ID, and writes its records and log line.
+type calls struct {
+	instance string
+	log      *slog.Logger
+	level    slog.Level // of a call's log line
+	records  *recorder
+}
+
+// begin returns ctx with a new call. id and attempts are what the client sent as x-request-id and
+// grpc-previous-rpc-attempts; "" is nothing.
+func (w *calls) begin(ctx context.Context, p protocol, method, id, attempts string) (context.Context, *call) {
+	c := &call{id: requestID(id), protocol: p, method: method, began: time.Now()}
+	c.record = w.records.arrive(c, attempts)
+	return context.WithValue(ctx, callKey{}, c), c
+}
+
+// end ends c. code is gRPC's by name, or the HTTP status by number.
+func (w *calls) end(ctx context.Context, c *call, code string) {
+	w.records.complete(c.record, code)
+	if w.log.Enabled(ctx, w.level) { // Otherwise the arguments would be allocated for nothing.
+		w.log.LogAttrs(ctx, w.level, "request", slog.String("protocol", string(c.protocol)), slog.String("method", c.method),
+			slog.String("code", code), slog.String("id", c.id), slog.Int64("took_us", time.Since(c.began).Microseconds()))
+	}
+}
+
+// requestID is the client's ID if it is valid, otherwise a new one. An ID goes into logs, records and headers, so
+// clients may not choose freely what it holds.
+func requestID(clients string) string {
+	if isID(clients) {
+		return clients
 	}
 	return rand.Text()
 }
 
-// isID tells whether s matches [A-Za-z0-9._-]{1,64}.
+// isID reports whether s matches [A-Za-z0-9._-]{1,64}.
 func isID(s string) bool {
 	if len(s) == 0 || len(s) > 64 {
 		return false

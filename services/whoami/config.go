@@ -14,113 +14,187 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Config is what one instance runs by. Load makes it; the zero value is not usable.
+// Config is the configuration of one instance. [Load] makes it; the zero value is not usable.
 type Config struct {
-	Environment  string // dev, qa or prod
-	Instance     string // [A-Za-z0-9._-]{1,64}
-	Bind         netip.Addr
-	HTTPPort     uint16
-	GRPCPort     uint16
-	DrainDelay   time.Duration
-	DrainTimeout time.Duration
-	LogLevel     slog.Level
-	LogFormat    string // text or json
-	Records      string // path; "" is off
-	Reflection   bool
+	Environment    string // dev, qa or prod
+	Instance       string // [A-Za-z0-9._-]{1,64}
+	Bind           netip.Addr
+	HTTPPort       uint16
+	GRPCPort       uint16
+	AdminBind      netip.Addr
+	AdminPort      uint16 // 0 is off
+	PProf          bool
+	DrainDelay     time.Duration
+	DrainTimeout   time.Duration
+	ReadTimeout    time.Duration
+	CallTimeout    time.Duration
+	MaxConnections int // per listener
+	MaxCalls       int // unary calls, and as many streams
+	LogLevel       slog.Level
+	LogFormat      string // text or json
+	RequestLog     bool
+	Records        string // path; "" is off
+	Reflection     bool
+	// Tuning that is not for everybody: docs/performance.md.
+	GOGC          int // percent
+	RawSyscalls   bool
+	StreamWorkers uint32
+	FixedWindows  bool
 }
 
-// HTTPAddr is where the REST door listens, host:port.
+// HTTPAddr is the address of the HTTP listener, host:port.
 func (c Config) HTTPAddr() string { return netip.AddrPortFrom(c.Bind, c.HTTPPort).String() }
 
-// GRPCAddr is where the gRPC door listens, host:port.
+// GRPCAddr is the address of the gRPC listener, host:port.
 func (c Config) GRPCAddr() string { return netip.AddrPortFrom(c.Bind, c.GRPCPort).String() }
 
-// derived is the value of a setting that nobody gave one and that has no fixed default.
+// AdminAddr is the address of the admin listener, host:port; "" where it is off.
+func (c Config) AdminAddr() string {
+	if c.AdminPort == 0 {
+		return ""
+	}
+	return netip.AddrPortFrom(c.AdminBind, c.AdminPort).String()
+}
+
+// derived is the value of a setting that is not set and has no fixed default.
 func (c Config) derived(name string) string {
 	switch name {
 	case "INSTANCE":
 		return c.Instance
 	case "GRPC_PORT":
 		return strconv.Itoa(int(c.GRPCPort))
+	case "ADMIN_BIND":
+		return c.AdminBind.String()
+	case "ADMIN_PORT":
+		if c.AdminPort == 0 {
+			return "off"
+		}
+		return strconv.Itoa(int(c.AdminPort))
 	case "REFLECTION":
 		return strconv.FormatBool(c.Reflection)
 	}
 	return ""
 }
 
-// A Fault is a setting whose value is not allowed.
-type Fault struct {
+// A SettingError is a setting whose value is not allowed.
+type SettingError struct {
 	Name, Value, Source string
 	Want                string // what is allowed, in words
 }
 
 // Error is like "HTTP_PORT=banana (.env.qa:3): want a port, 1 to 65535".
-func (f Fault) Error() string {
-	return fmt.Sprintf("%s=%s (%s): want %s", f.Name, f.Value, f.Source, f.Want)
+func (e SettingError) Error() string {
+	return fmt.Sprintf("%s=%s (%s): want %s", e.Name, e.Value, e.Source, e.Want)
 }
 
-// checker collects the faults of one configuration.
+// checker collects the errors of one configuration.
 type checker struct {
 	source map[string]string // by name; missing means default
-	faults []error
+	errs   []error
 }
 
-// want reports name's value as a fault unless ok.
+// want adds an error about name's value unless ok.
 func (c *checker) want(ok bool, name, value string) {
 	if ok {
 		return
 	}
 	for _, s := range Settings() {
 		if s.Name == name {
-			c.fault(name, value, s.Want)
+			c.wrong(name, value, s.Want)
 		}
 	}
 }
 
-func (c *checker) fault(name, value, want string) {
+func (c *checker) wrong(name, value, want string) {
 	source := c.source[name]
 	if source == "" {
 		source = "default"
 	}
-	c.faults = append(c.faults, Fault{name, value, source, want})
+	c.errs = append(c.errs, SettingError{name, value, source, want})
 }
 
-// validate turns text into values, and tells every fault at once.
+// validate turns text into values, and reports every error at once.
 func (t text) validate(source map[string]string) (Config, error) {
 	check := &checker{source: source}
 	c := Config{
-		Environment:  t.Environment,
-		DrainDelay:   check.duration("DRAIN_DELAY", t.DrainDelay),
-		DrainTimeout: check.duration("DRAIN_TIMEOUT", t.DrainTimeout),
-		LogFormat:    t.LogFormat,
-		Records:      t.Records,
+		Environment: t.Environment,
+		LogFormat:   t.LogFormat,
+		Records:     t.Records,
 	}
 	check.want(t.Environment == "dev" || t.Environment == "qa" || t.Environment == "prod", "ENVIRONMENT", t.Environment)
 	check.want(t.LogFormat == "text" || t.LogFormat == "json", "LOG_FORMAT", t.LogFormat)
-	var err error
-	c.Bind, err = netip.ParseAddr(t.Bind)
-	check.want(err == nil, "BIND", t.Bind)
 	c.LogLevel = check.level(t.LogLevel)
+	c.RequestLog = check.boolean("REQUEST_LOG", t.RequestLog)
+	t.listeners(check, &c)
+	t.bounds(check, &c)
+	t.tuning(check, &c)
+	c.Reflection = t.Environment != "prod"
+	if t.Reflection != "" {
+		c.Reflection = check.boolean("REFLECTION", t.Reflection)
+	}
+	check.want(c.Records == "" || appendable(c.Records), "RECORDS", c.Records)
+	return c, errors.Join(check.errs...)
+}
+
+// listeners validates where the instance listens, and its name, which may follow from that.
+func (t text) listeners(check *checker, c *Config) {
+	c.Bind = check.address("BIND", t.Bind)
 	c.HTTPPort = check.port("HTTP_PORT", t.HTTPPort)
 	c.GRPCPort = check.grpcPort(t.GRPCPort, c.HTTPPort)
+	if c.AdminBind = c.Bind; t.AdminBind != "" {
+		c.AdminBind = check.address("ADMIN_BIND", t.AdminBind)
+	} else if !c.Bind.IsLoopback() {
+		c.AdminBind = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	c.AdminPort = check.adminPort(t.AdminPort, *c)
+	c.PProf = check.boolean("PPROF", t.PProf)
+	if c.PProf && c.AdminPort == 0 {
+		check.wrong("PPROF", t.PProf, "ADMIN_PORT to be set: the admin listener, which would serve the profiles, is off")
+	}
 	c.Instance = t.Instance
 	if c.Instance == "" {
 		c.Instance = defaultInstance(c.HTTPPort)
 	}
 	check.want(isID(c.Instance), "INSTANCE", c.Instance)
-	c.Reflection = check.reflection(t.Reflection, c.Environment)
-	check.want(c.Records == "" || appendable(c.Records), "RECORDS", c.Records)
-	return c, errors.Join(check.faults...)
 }
 
-// appendable tells whether a file can be appended to, or made, without making it.
+// bounds validates times and numbers that bound what clients can do.
+func (t text) bounds(check *checker, c *Config) {
+	const least, most = 100 * time.Millisecond, 10 * time.Minute
+	c.DrainDelay = check.duration("DRAIN_DELAY", t.DrainDelay, 0, most)
+	c.DrainTimeout = check.duration("DRAIN_TIMEOUT", t.DrainTimeout, 0, most)
+	c.ReadTimeout = check.duration("READ_TIMEOUT", t.ReadTimeout, least, most)
+	c.CallTimeout = check.duration("CALL_TIMEOUT", t.CallTimeout, least, most)
+	c.MaxConnections = check.number("MAX_CONNECTIONS", t.MaxConnections, 1, 1_000_000)
+	c.MaxCalls = check.number("MAX_CALLS", t.MaxCalls, 1, 1_000_000)
+}
+
+// tuning validates what trades memory, generality or latency for CPU time.
+func (t text) tuning(check *checker, c *Config) {
+	c.GOGC = check.number("GOGC", t.GOGC, 10, 10_000)
+	c.RawSyscalls = check.boolean("RAW_SYSCALLS", t.RawSyscalls)
+	c.StreamWorkers = uint32(check.number("STREAM_WORKERS", t.StreamWorkers, 0, 1024))
+	c.FixedWindows = check.boolean("FIXED_WINDOWS", t.FixedWindows)
+}
+
+// appendable reports whether a file can be appended to, or created, without creating it. A FIFO is left alone: its
+// reader would see the end of the file.
 func appendable(path string) bool {
+	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+		return unix.Access(path, unix.W_OK) == nil
+	}
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 	if err == nil {
 		f.Close()
 		return true
 	}
 	return errors.Is(err, fs.ErrNotExist) && unix.Access(filepath.Dir(path), unix.W_OK|unix.X_OK) == nil
+}
+
+func (c *checker) address(name, value string) netip.Addr {
+	address, err := netip.ParseAddr(value)
+	c.want(err == nil, name, value)
+	return address
 }
 
 // port is 0 for a value that is no port.
@@ -136,22 +210,51 @@ func (c *checker) port(name, value string) uint16 {
 func (c *checker) grpcPort(value string, http uint16) uint16 {
 	if value == "" {
 		if http > 65535-1000 {
-			c.fault("GRPC_PORT", fmt.Sprintf("%d", int(http)+1000), "a port, 1 to 65535: HTTP_PORT + 1000 is none, so set it too")
+			c.wrong("GRPC_PORT", fmt.Sprintf("%d", int(http)+1000), "a port, 1 to 65535: HTTP_PORT + 1000 is none, so set it too")
 			return 0
 		}
 		return http + 1000
 	}
 	port := c.port("GRPC_PORT", value)
 	if port != 0 && port == http {
-		c.fault("GRPC_PORT", value, "a port other than HTTP_PORT, which is the same: each door has its own")
+		c.wrong("GRPC_PORT", value, "a port other than HTTP_PORT, which is the same: each listener has its own")
 	}
 	return port
 }
 
-func (c *checker) duration(name, value string) time.Duration {
+// adminPort is 0 where the admin listener is off. Only ports of the 8xxx range have one by default: in other ranges
+// nothing says that the port 1000 below is free.
+func (c *checker) adminPort(value string, others Config) uint16 {
+	switch {
+	case value == "off":
+		return 0
+	case value == "" && others.HTTPPort >= 8000 && others.HTTPPort < 9000 && others.HTTPPort-1000 != others.GRPCPort:
+		return others.HTTPPort - 1000
+	case value == "":
+		return 0
+	}
+	port := c.port("ADMIN_PORT", value)
+	if port != 0 && (port == others.HTTPPort || port == others.GRPCPort) {
+		c.want(false, "ADMIN_PORT", value)
+	}
+	return port
+}
+
+func (c *checker) duration(name, value string, least, most time.Duration) time.Duration {
 	d, err := time.ParseDuration(value)
-	c.want(err == nil && d >= 0 && d <= 10*time.Minute, name, value)
+	c.want(err == nil && d >= least && d <= most, name, value)
 	return d
+}
+
+func (c *checker) number(name, value string, least, most int) int {
+	n, err := strconv.Atoi(value)
+	c.want(err == nil && n >= least && n <= most, name, value)
+	return n
+}
+
+func (c *checker) boolean(name, value string) bool {
+	c.want(value == "true" || value == "false", name, value)
+	return value == "true"
 }
 
 func (c *checker) level(value string) slog.Level {
@@ -161,18 +264,14 @@ func (c *checker) level(value string) slog.Level {
 	return level
 }
 
-func (c *checker) reflection(value, environment string) bool {
-	if value == "" {
-		return environment != "prod"
-	}
-	c.want(value == "true" || value == "false", "REFLECTION", value)
-	return value == "true"
-}
-
-// defaultInstance follows the fleet's numbers: port 8001 is whoami-1, to 8060. Others are named by their port.
+// defaultInstance follows the fleet's numbers: port 8001 is whoami-1, to 8060. Another port says nothing, as in a
+// cluster where every instance has the same: there the hostname is the name.
 func defaultInstance(port uint16) string {
 	if port > 8000 && port <= 8060 {
-		port -= 8000
+		return "whoami-" + strconv.Itoa(int(port-8000))
+	}
+	if hostname, err := os.Hostname(); err == nil && isID(hostname) {
+		return hostname
 	}
 	return "whoami-" + strconv.Itoa(int(port))
 }

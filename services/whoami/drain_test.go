@@ -43,7 +43,7 @@ func (s slow) WhoAmI(ctx context.Context, req *whoamiv1.WhoAmIRequest) (*whoamiv
 	}
 }
 
-// A bubble is an instance under fake time, with in-memory connections and clients of both doors.
+// A bubble is an instance under fake time, with in-memory connections and clients of both listeners.
 type bubble struct {
 	*instance
 	connection *grpc.ClientConn
@@ -64,13 +64,13 @@ func newBubble(t *testing.T, environ map[string]string, d time.Duration, deaf bo
 		t.Fatal(err)
 	}
 	b := &bubble{log: &bytes.Buffer{}, over: make(chan error, 1)}
-	if b.instance, err = newInstance(c, slow{real, d, deaf}, nil, slog.New(slog.NewTextHandler(b.log, nil))); err != nil {
+	if b.instance, err = newInstance(c, appOf(slow{real, d, deaf}), nil, slog.New(slog.NewTextHandler(b.log, nil))); err != nil {
 		t.Fatal(err)
 	}
 	rest, rpc := bufconn.Listen(1<<16), bufconn.Listen(1<<16)
 	ctx, signal := context.WithCancel(t.Context())
 	b.signal = signal
-	go func() { b.over <- b.serve(ctx, rest, rpc) }()
+	go func() { b.over <- b.serve(ctx, listeners{http: rest, grpc: rpc}) }()
 	b.connection, err = grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return rpc.DialContext(ctx) }))
 	if err != nil {
@@ -296,7 +296,7 @@ func TestWatchKeepsItsInterval(t *testing.T) {
 	})
 }
 
-func TestTheDoorsCloseWhenOneFails(t *testing.T) {
+func TestListenersCloseWhenOneFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, err := load(t, nil)
@@ -307,13 +307,13 @@ func TestTheDoorsCloseWhenOneFails(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		i, err := newInstance(c, real, nil, slog.New(slog.DiscardHandler))
+		i, err := newInstance(c, appOf(real), nil, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
 		rest, rpc := bufconn.Listen(1), bufconn.Listen(1)
 		rest.Close()
-		if err := i.serve(t.Context(), rest, rpc); err == nil || !strings.Contains(err.Error(), "a door failed") {
+		if err := i.serve(t.Context(), listeners{http: rest, grpc: rpc}); err == nil || !strings.Contains(err.Error(), "a listener failed") {
 			t.Errorf("%v", err)
 		}
 	})

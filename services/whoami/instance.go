@@ -1,9 +1,10 @@
-// Package whoami is one instance: configuration, the WhoAmI RPC, its two doors (REST and gRPC), and its life from start
-// to drained.
+// Package whoami is one instance: settings, the WhoAmI RPC, its HTTP and gRPC listeners, and its life from start to
+// drained.
 //
-// Both doors serve one implementation: gRPC through its own listener on grpc-go's transport, REST by calling it in
-// process. What belongs to a call wraps the implementation, once; what belongs to a door (the x-instance header, the
-// request id, records, panics) is said at each door.
+// Both listeners serve one implementation: gRPC through grpc-go's server, REST through an in-process connection that
+// runs the same interceptors. What belongs to every call (panics, timeouts, limits, the end of a drain) is an
+// interceptor, in interceptors.go and drain.go. What must see requests that reach no interceptor (request ID, headers,
+// records, request log) is a registrar around every unary method, and over HTTP a middleware.
 package whoami
 
 import (
@@ -21,99 +22,188 @@ import (
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
+	"trivet/gateway"
 	whoamiv1 "trivet/gen/whoami/v1"
 	"trivet/internal/buildinfo"
 	"trivet/internal/rawconn"
 )
 
-// afterCut is how long handlers have to notice that their context ended before connections are closed on them.
+// afterCut is how long handlers have to notice that their context ended before their connections are closed.
 const afterCut = time.Second
 
 // Run serves until ctx ends, then drains, and returns when everything is over. An error means that it could not serve:
-// a port is taken (both are told at once), or the records file cannot be written.
-func Run(ctx context.Context, c Config, log *slog.Logger) error {
+// a port is taken (all are reported at once), or the records file cannot be written.
+func Run(ctx context.Context, c Config, log *slog.Logger) (err error) {
 	records, err := openRecorder(c.Records, c.Instance, log)
 	if err != nil {
 		return err
 	}
-	httpListener, grpcListener, err := listen(ctx, c)
-	if err != nil {
-		return errors.Join(err, records.close())
-	}
-	service, err := newService(c)
+	defer func() { err = errors.Join(err, records.close()) }()
+	app, err := newApp(c)
 	if err != nil {
 		return err
 	}
-	i, err := newInstance(c, service, records, log)
+	i, err := newInstance(c, app, records, log)
 	if err != nil {
 		return err
 	}
-	return errors.Join(i.serve(ctx, httpListener, grpcListener), records.close())
+	l, err := listen(ctx, c)
+	if err != nil {
+		return err
+	}
+	return i.serve(ctx, l)
 }
 
-// listen opens both doors, so that a taken port is an error now and not a line in a log later.
-func listen(ctx context.Context, c Config) (rest, rpc net.Listener, err error) {
-	var lc net.ListenConfig
-	rest, restErr := lc.Listen(ctx, "tcp", c.HTTPAddr())
-	rpc, rpcErr := lc.Listen(ctx, "tcp", c.GRPCAddr())
-	if restErr == nil && rpcErr == nil {
-		return rawconn.Listen(rest), rawconn.Listen(rpc), nil
+// app is what an instance serves. To add a service, add it to register and its REST mapping to mappings; to add an
+// interceptor, which then runs for both listeners, add it to unary and stream.
+type app struct {
+	register func(grpc.ServiceRegistrar)
+	mappings []gateway.Mapping
+	unary    []grpc.UnaryServerInterceptor
+	stream   []grpc.StreamServerInterceptor
+}
+
+func newApp(c Config) (app, error) {
+	service, err := newService(c)
+	if err != nil {
+		return app{}, err
 	}
-	for _, l := range []net.Listener{rest, rpc} {
-		if l != nil {
-			l.Close()
+	return appOf(service), nil
+}
+
+// appOf is the app whose only service is service.
+func appOf(service whoamiv1.WhoAmIServiceServer) app {
+	return app{
+		register: func(r grpc.ServiceRegistrar) { whoamiv1.RegisterWhoAmIServiceServer(r, service) },
+		mappings: []gateway.Mapping{mapping},
+	}
+}
+
+// listeners are the sockets of an instance; admin is nil where it is off.
+type listeners struct{ http, grpc, admin net.Listener }
+
+// all lists those that are open.
+func (l listeners) all() []net.Listener {
+	var all []net.Listener
+	for _, one := range []net.Listener{l.http, l.grpc, l.admin} {
+		if one != nil {
+			all = append(all, one)
 		}
 	}
-	return nil, nil, errors.Join(explain("HTTP_PORT", "--port", c.HTTPPort, restErr), explain("GRPC_PORT", "--grpc-port", c.GRPCPort, rpcErr))
+	return all
+}
+
+// listen opens all listeners or none, so that a taken port is an error now and not a line in a log later.
+func listen(ctx context.Context, c Config) (listeners, error) {
+	var (
+		l    listeners
+		errs []error
+	)
+	open := func(to *net.Listener, address, setting, flag string, port uint16) {
+		var lc net.ListenConfig
+		socket, err := lc.Listen(ctx, "tcp", address)
+		if err != nil {
+			errs = append(errs, explain(setting, flag, port, err))
+			return
+		}
+		*to = socket
+	}
+	open(&l.http, c.HTTPAddr(), "HTTP_PORT", "--port", c.HTTPPort)
+	open(&l.grpc, c.GRPCAddr(), "GRPC_PORT", "--grpc-port", c.GRPCPort)
+	if c.AdminPort != 0 {
+		open(&l.admin, c.AdminAddr(), "ADMIN_PORT", "--admin-port", c.AdminPort)
+	}
+	if len(errs) > 0 {
+		for _, one := range l.all() {
+			one.Close()
+		}
+		return listeners{}, errors.Join(errs...)
+	}
+	l.http, l.grpc = c.bound(l.http), c.bound(l.grpc)
+	return l, nil
+}
+
+// bound limits how many connections of l are open at once, and makes them as the settings say.
+func (c Config) bound(l net.Listener) net.Listener {
+	if tcp, ok := l.(*net.TCPListener); ok {
+		l = limitConnections(tcp, c.MaxConnections)
+	}
+	if c.RawSyscalls {
+		l = rawconn.Listen(l)
+	}
+	return l
 }
 
 // explain names the setting behind a listener's failure, and what to do.
 func explain(name, flag string, port uint16, err error) error {
 	hint := "choose another with " + flag
 	switch {
-	case err == nil:
-		return nil
 	case errors.Is(err, syscall.EADDRINUSE):
-		hint = "stop what listens there (ss -ltnp tells), or " + hint
+		hint = "stop the process that listens there (ss -ltnp shows it), or " + hint
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		hint = "no interface here has this address: set another with --bind"
+		if name == "ADMIN_PORT" {
+			hint = "no interface here has this address: set another with --admin-bind"
+		}
 	}
 	return fmt.Errorf("%s=%d: %w: %s", name, port, err, hint)
 }
 
 // instance is one running instance.
 type instance struct {
-	config Config
-	log    *slog.Logger
-	life   *life
-	health *health.Server
-	ready  atomic.Bool
-	http   *http.Server
-	grpc   *grpc.Server
+	config       Config
+	app          app
+	log          *slog.Logger
+	calls        *calls
+	panics       *panics
+	drain        *drainState
+	unaryCalls   limit
+	streams      limit
+	unaryMethods map[string]bool // by full name
+	health       *health.Server
+	ready        atomic.Bool
+	http         *http.Server
+	grpc         *grpc.Server
+	admin        *http.Server
 }
 
-func newInstance(c Config, service whoamiv1.WhoAmIServiceServer, records *recorder, log *slog.Logger) (*instance, error) {
-	i := &instance{config: c, log: log, life: newLife(), health: health.NewServer()}
-	i.setReady(false)
-	d := &door{instance: c.Instance, log: log, records: records, life: i.life}
-	service = cuttable{service, i.life}
-	handler, err := d.httpHandler(service, i.ready.Load)
+func newInstance(c Config, a app, records *recorder, log *slog.Logger) (*instance, error) {
+	level := slog.LevelDebug
+	if c.RequestLog {
+		level = slog.LevelInfo
+	}
+	i := &instance{
+		config: c, app: a, log: log, health: health.NewServer(), unaryMethods: make(map[string]bool),
+		calls:      &calls{instance: c.Instance, log: log, level: level, records: records},
+		panics:     &panics{log: log},
+		drain:      newDrainState(c.ReadTimeout),
+		unaryCalls: limit{most: int64(c.MaxCalls), name: "unary calls"},
+		streams:    limit{most: int64(c.MaxCalls), name: "streams"},
+	}
+	handler, err := i.httpHandler()
 	if err != nil {
 		return nil, err
 	}
-	i.grpc = d.grpcServer(service, i.health, c.Reflection)
-	i.http = &http.Server{
-		Handler: handler,
-		// Else net/http answers OPTIONS * itself, in no instance's name.
-		DisableGeneralOptionsHandler: true,
-		ReadHeaderTimeout:            10 * time.Second,  // Else a client that sends a byte now and then holds a connection forever.
-		IdleTimeout:                  120 * time.Second, // Longer than nginx keeps its idle ones, or they would close under its requests.
-		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}
+	i.grpc = i.grpcServer()
+	i.setReady(false)
+	i.http = i.httpServer(handler)
+	i.admin = i.httpServer(i.adminHandler())
 	return i, nil
 }
 
-// setReady tells gRPC health and /readyz at once.
+func (i *instance) httpServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler: handler,
+		// Otherwise net/http answers OPTIONS * itself, without the instance's headers.
+		DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout:            i.config.ReadTimeout, // Without it a client that sends a byte now and then holds a connection for ever. Bodies: drain.go.
+		IdleTimeout:                  120 * time.Second,    // Longer than nginx keeps idle connections: it would send requests into closing ones.
+		MaxHeaderBytes:               maxHeaderBytes,
+		ErrorLog:                     slog.NewLogLogger(i.log.Handler(), slog.LevelWarn),
+	}
+}
+
+// setReady sets gRPC health and /readyz at once.
 func (i *instance) setReady(ready bool) {
 	i.ready.Store(ready)
 	state := healthv1.HealthCheckResponse_NOT_SERVING
@@ -121,16 +211,23 @@ func (i *instance) setReady(ready bool) {
 		state = healthv1.HealthCheckResponse_SERVING
 	}
 	i.health.SetServingStatus("", state)
-	i.health.SetServingStatus(whoamiv1.WhoAmIService_ServiceDesc.ServiceName, state)
+	for service := range i.grpc.GetServiceInfo() {
+		i.health.SetServingStatus(service, state)
+	}
 }
 
-// serve serves both doors until ctx ends or one of them fails, and drains.
-func (i *instance) serve(ctx context.Context, rest, rpc net.Listener) error {
-	failed := make(chan error, 2)
-	go func() { failed <- i.http.Serve(rest) }()
-	go func() { failed <- i.grpc.Serve(rpc) }()
+// serve serves all listeners until ctx ends or one of them fails, and drains.
+func (i *instance) serve(ctx context.Context, l listeners) error {
+	failed := make(chan error, 3)
+	go func() { failed <- i.http.Serve(l.http) }()
+	go func() { failed <- i.grpc.Serve(l.grpc) }()
+	admin := "off"
+	if l.admin != nil {
+		admin = l.admin.Addr().String()
+		go func() { failed <- i.admin.Serve(l.admin) }()
+	}
 	i.setReady(true)
-	i.log.Info("serving", "http", rest.Addr().String(), "grpc", rpc.Addr().String(),
+	i.log.Info("serving", "http", l.http.Addr().String(), "grpc", l.grpc.Addr().String(), "admin", admin,
 		"environment", i.config.Environment, "version", buildinfo.String())
 
 	var err error
@@ -138,30 +235,30 @@ func (i *instance) serve(ctx context.Context, rest, rpc net.Listener) error {
 	case <-ctx.Done():
 		i.log.Info("draining", "why", context.Cause(ctx).Error(), "delay", i.config.DrainDelay.String(), "timeout", i.config.DrainTimeout.String())
 	case err = <-failed:
-		err = fmt.Errorf("a door failed: %w", err)
+		err = fmt.Errorf("a listener failed: %w", err)
 	}
-	i.drain()
+	i.shutDown()
 	return err
 }
 
-// drain ends the instance's life: unready at once, the delay, then doors closed and streams ended, then calls cut.
-func (i *instance) drain() {
+// shutDown ends the instance: not ready at once, the delay, then listeners closed and streams ended, then calls cut.
+func (i *instance) shutDown() {
 	began := time.Now()
 	i.health.Shutdown()
 	i.ready.Store(false)
-	time.Sleep(i.config.DrainDelay) // Doors stay open, so that whoever looks at readiness stops sending first.
+	time.Sleep(i.config.DrainDelay) // Listeners stay open so that load balancers that check readiness stop sending first.
 
-	i.life.close()
+	i.drain.close()
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
 		grpcOver := make(chan struct{})
 		go func() { i.grpc.GracefulStop(); close(grpcOver) }() // GOAWAY
-		i.http.Shutdown(context.Background())                  // "Connection: close"; ends with Close at the latest
+		_ = i.http.Shutdown(context.Background())              // "Connection: close"; ends with Close at the latest
 		<-grpcOver
 	}()
 	if !within(i.config.DrainTimeout, over) {
-		i.life.cutAll()
+		i.drain.cutAll()
 		if !within(afterCut, over) {
 			i.log.Warn("handlers ignored the end of their context: closing their connections")
 		}
@@ -169,10 +266,12 @@ func (i *instance) drain() {
 		i.http.Close()
 		<-over
 	}
-	i.log.Info("drained", "took", time.Since(began).String(), "streams_ended", i.life.streamsEnded.Load(), "calls_cut", i.life.callsCut.Load())
+	i.admin.Close() // Last: /readyz says NOT_SERVING as long as anything runs.
+	i.log.Info("drained", "took", time.Since(began).String(), "streams_ended", i.drain.streamsEnded.Load(),
+		"calls_cut", i.drain.callsCut.Load(), "panics", i.panics.count.Load())
 }
 
-// within waits at most d for done, and tells whether it came.
+// within waits at most d for done, and reports whether it came.
 func within(d time.Duration, done <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

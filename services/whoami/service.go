@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -25,12 +26,17 @@ const (
 	defaultInterval = time.Second
 )
 
-// service is the one implementation, which both doors serve. What it tells of a call it reads from the context: the
-// peer, the metadata, and the call that the door put there.
+// service is the one implementation, which both listeners serve. What it says of a call it reads from the context: the
+// peer, the metadata, and the call.
 type service struct {
 	whoamiv1.UnimplementedWhoAmIServiceServer
 	instance, environment, hostname, version string
 	start                                    *timestamppb.Timestamp
+}
+
+// mapping is the REST mapping of the service.
+func mapping(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
+	return whoamiv1.RegisterWhoAmIServiceHandlerClient(ctx, mux, whoamiv1.NewWhoAmIServiceClient(conn))
 }
 
 func newService(c Config) (*service, error) {
@@ -47,27 +53,27 @@ func newService(c Config) (*service, error) {
 // WhoAmI implements the RPC of that name.
 func (s *service) WhoAmI(ctx context.Context, _ *whoamiv1.WhoAmIRequest) (*whoamiv1.WhoAmIResponse, error) {
 	call := callFrom(ctx)
-	answer := &whoamiv1.WhoAmIResponse{
+	response := &whoamiv1.WhoAmIResponse{
 		Instance: s.instance, Environment: s.environment, Hostname: s.hostname, Version: s.version, StartTime: s.start,
 		Protocol: string(call.protocol),
 		Caller:   &whoamiv1.Caller{RequestId: call.id, ForwardedFor: forwardedFor(ctx)},
 	}
 	if p, ok := peer.FromContext(ctx); ok {
-		answer.Caller.PeerAddress = p.Addr.String()
+		response.Caller.PeerAddress = p.Addr.String()
 		if local, ok := p.LocalAddr.(*net.TCPAddr); ok {
-			answer.Port = uint32(local.Port)
+			response.Port = uint32(local.Port)
 		}
 	}
-	return answer, nil
+	return response, nil
 }
 
-// forwardedFor is X-Forwarded-For as it arrived, several joined as one header would have them.
+// forwardedFor is X-Forwarded-For as it arrived, several values joined as one header would have them.
 func forwardedFor(ctx context.Context) string {
 	return strings.Join(metadata.ValueFromIncomingContext(ctx, "x-forwarded-for"), ", ")
 }
 
-// WatchWhoAmI implements the RPC of that name. It ends when its context does: the caller went away, or the door ended
-// the stream because the instance drains.
+// WatchWhoAmI implements the RPC of that name. It ends when its context does: the client has gone, or the instance
+// drains.
 func (s *service) WatchWhoAmI(req *whoamiv1.WatchWhoAmIRequest, stream grpc.ServerStreamingServer[whoamiv1.WatchWhoAmIResponse]) error {
 	interval := defaultInterval
 	if asked := req.GetInterval(); asked != nil {
@@ -79,11 +85,11 @@ func (s *service) WatchWhoAmI(req *whoamiv1.WatchWhoAmIRequest, stream grpc.Serv
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for sequence := uint64(1); ; sequence++ {
-		answer, err := s.WhoAmI(stream.Context(), nil)
+		response, err := s.WhoAmI(stream.Context(), nil)
 		if err != nil {
 			return err
 		}
-		if err := stream.Send(&whoamiv1.WatchWhoAmIResponse{Sequence: sequence, Answer: answer}); err != nil {
+		if err := stream.Send(&whoamiv1.WatchWhoAmIResponse{Sequence: sequence, Answer: response}); err != nil {
 			return err
 		}
 		select {

@@ -18,13 +18,22 @@ func load(t *testing.T, environ map[string]string) (Config, error) {
 	return c, err
 }
 
+func hostname(t *testing.T) string {
+	t.Helper()
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
 func TestDefaults(t *testing.T) {
 	t.Parallel()
 	c, err := load(t, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.HTTPAddr() != "127.0.0.1:8000" || c.GRPCAddr() != "127.0.0.1:9000" || c.Instance != "whoami-8000" ||
+	if c.HTTPAddr() != "127.0.0.1:8000" || c.GRPCAddr() != "127.0.0.1:9000" || c.Instance != hostname(t) || c.AdminAddr() != "127.0.0.1:7000" ||
 		c.Environment != "dev" || !c.Reflection || c.DrainTimeout.Seconds() != 10 || c.DrainDelay != 0 || c.LogFormat != "text" {
 		t.Errorf("%+v", c)
 	}
@@ -41,7 +50,13 @@ func TestWhatIsDerived(t *testing.T) {
 		{"unless set", map[string]string{"HTTP_PORT": "8002", "GRPC_PORT": "7"}, func(c Config) bool { return c.GRPCPort == 7 }},
 		{"8001 is whoami-1", map[string]string{"HTTP_PORT": "8001"}, func(c Config) bool { return c.Instance == "whoami-1" }},
 		{"8060 is whoami-60", map[string]string{"HTTP_PORT": "8060"}, func(c Config) bool { return c.Instance == "whoami-60" }},
-		{"8061 is its port", map[string]string{"HTTP_PORT": "8061"}, func(c Config) bool { return c.Instance == "whoami-8061" }},
+		{"8061 is the hostname", map[string]string{"HTTP_PORT": "8061"}, func(c Config) bool { return c.Instance == hostname(t) }},
+		{"admin is HTTP - 1000", map[string]string{"HTTP_PORT": "8002"}, func(c Config) bool { return c.AdminPort == 7002 }},
+		{"for 8xxx alone", map[string]string{"HTTP_PORT": "9000"}, func(c Config) bool { return c.AdminPort == 0 && c.AdminAddr() == "" }},
+		{"unless set", map[string]string{"HTTP_PORT": "9000", "ADMIN_PORT": "9"}, func(c Config) bool { return c.AdminPort == 9 }},
+		{"unless off", map[string]string{"ADMIN_PORT": "off"}, func(c Config) bool { return c.AdminPort == 0 }},
+		{"admin stays on loopback", map[string]string{"BIND": "0.0.0.0"}, func(c Config) bool { return c.AdminAddr() == "127.0.0.1:7000" }},
+		{"tuning is off", nil, func(c Config) bool { return c.GOGC == 100 && !c.RawSyscalls && c.StreamWorkers == 0 && !c.FixedWindows }},
 		{"reflection is off in prod", map[string]string{"ENVIRONMENT": "prod"}, func(c Config) bool { return !c.Reflection }},
 		{"on in qa", map[string]string{"ENVIRONMENT": "qa"}, func(c Config) bool { return c.Reflection }},
 		{"on in prod if set", map[string]string{"ENVIRONMENT": "prod", "REFLECTION": "true"}, func(c Config) bool { return c.Reflection }},
@@ -58,7 +73,7 @@ func TestWhatIsDerived(t *testing.T) {
 	}
 }
 
-func TestEachFault(t *testing.T) {
+func TestEachSettingError(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		environ map[string]string
@@ -69,7 +84,20 @@ func TestEachFault(t *testing.T) {
 		{map[string]string{"HTTP_PORT": "-1"}, "HTTP_PORT=-1 (environment): want a port, 1 to 65535"},
 		{map[string]string{"HTTP_PORT": "banana"}, "HTTP_PORT=banana (environment): want a port, 1 to 65535"},
 		{map[string]string{"GRPC_PORT": "x"}, "GRPC_PORT=x (environment): want a port, 1 to 65535, other than HTTP_PORT"},
-		{map[string]string{"HTTP_PORT": "1", "GRPC_PORT": "1"}, "GRPC_PORT=1 (environment): want a port other than HTTP_PORT, which is the same: each door has its own"},
+		{map[string]string{"HTTP_PORT": "1", "GRPC_PORT": "1"}, "GRPC_PORT=1 (environment): want a port other than HTTP_PORT, which is the same: each listener has its own"},
+		{map[string]string{"ADMIN_PORT": "8000"}, "ADMIN_PORT=8000 (environment): want a port, 1 to 65535, other than HTTP_PORT and GRPC_PORT, or off"},
+		{map[string]string{"ADMIN_PORT": "x"}, "ADMIN_PORT=x (environment): want a port, 1 to 65535, other than HTTP_PORT and GRPC_PORT, or off"},
+		{map[string]string{"ADMIN_BIND": "localhost"}, "ADMIN_BIND=localhost (environment): want an IP address"},
+		{map[string]string{"ADMIN_PORT": "off", "PPROF": "true"}, "PPROF=true (environment): want ADMIN_PORT to be set: the admin listener, which would serve the profiles, is off"},
+		{map[string]string{"READ_TIMEOUT": "0s"}, "READ_TIMEOUT=0s (environment): want a duration, 100ms to 10m, like 500ms or 5s"},
+		{map[string]string{"CALL_TIMEOUT": "1h"}, "CALL_TIMEOUT=1h (environment): want a duration, 100ms to 10m, like 500ms or 5s"},
+		{map[string]string{"MAX_CONNECTIONS": "0"}, "MAX_CONNECTIONS=0 (environment): want a number, 1 to 1000000"},
+		{map[string]string{"MAX_CALLS": "-1"}, "MAX_CALLS=-1 (environment): want a number, 1 to 1000000"},
+		{map[string]string{"GOGC": "off"}, "GOGC=off (environment): want a number, 10 to 10000"},
+		{map[string]string{"STREAM_WORKERS": "9999"}, "STREAM_WORKERS=9999 (environment): want a number, 0 to 1024"},
+		{map[string]string{"RAW_SYSCALLS": "1"}, "RAW_SYSCALLS=1 (environment): want true or false"},
+		{map[string]string{"FIXED_WINDOWS": "" + "on"}, "FIXED_WINDOWS=on (environment): want true or false"},
+		{map[string]string{"REQUEST_LOG": "yes"}, "REQUEST_LOG=yes (environment): want true or false"},
 		{map[string]string{"HTTP_PORT": "65000"}, "GRPC_PORT=66000 (default): want a port, 1 to 65535: HTTP_PORT + 1000 is none, so set it too"},
 		{map[string]string{"ENVIRONMENT": "mars"}, "ENVIRONMENT=mars (environment): want dev, qa or prod"},
 		{map[string]string{"BIND": "localhost"}, "BIND=localhost (environment): want an IP address"},
@@ -91,7 +119,7 @@ func TestEachFault(t *testing.T) {
 	}
 }
 
-func TestEveryFaultAtOnceWithItsSource(t *testing.T) {
+func TestAllSettingErrorsAtOnceWithSource(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "qa.env")
 	if err := os.WriteFile(file, []byte("ENVIRONMENT=mars\nHTTP_PROT=1\nlog level\nLOG_FORMAT=xml\n"), 0o600); err != nil {
@@ -116,14 +144,14 @@ func TestEveryFaultAtOnceWithItsSource(t *testing.T) {
 		}
 	}
 	if n := strings.Count(err.Error(), "\n") + 1; n != 6 {
-		t.Errorf("%d faults, want 6:\n%v", n, err)
+		t.Errorf("%d errors, want 6:\n%v", n, err)
 	}
-	if fault, ok := errors.AsType[Fault](err); !ok || fault.Name == "" {
-		t.Errorf("no Fault in the chain of %v", err)
+	if wrong, ok := errors.AsType[SettingError](err); !ok || wrong.Name == "" {
+		t.Errorf("no SettingError in the chain of %v", err)
 	}
 }
 
-func TestAuthority(t *testing.T) {
+func TestPrecedence(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "a.env")
 	if err := os.WriteFile(file, []byte("INSTANCE=file\nHTTP_PORT=1\nBIND=127.0.0.2\n"), 0o600); err != nil {
@@ -148,7 +176,7 @@ func TestAuthority(t *testing.T) {
 	}
 }
 
-func TestTheShippedEnvFilesAreValid(t *testing.T) {
+func TestShippedEnvFilesAreValid(t *testing.T) {
 	t.Parallel()
 	for _, environment := range []string{"dev", "qa", "prod"} {
 		c, _, err := Load(t.Context(), Sources{Environ: envconfig.MapLookuper(nil), EnvFile: "../../.env." + environment})
@@ -159,7 +187,7 @@ func TestTheShippedEnvFilesAreValid(t *testing.T) {
 }
 
 // The example shows every setting, commented out; taking the comments away must give a file that loads.
-func TestTheExampleShowsEverySetting(t *testing.T) {
+func TestExampleEnvFileHasEverySetting(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../.env.example")
 	if err != nil {

@@ -1,4 +1,5 @@
-// Package whoami.v1 is the contract of a Trivet instance: who answered, through which door, and who asked.
+// Package whoami.v1 is the contract of a Trivet instance: which instance responded, on which listener, and to which
+// client.
 //
 // The REST mapping is in whoami.rest.yaml beside this file.
 
@@ -27,7 +28,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// WhoAmIRequest asks who answers. It is empty.
+// WhoAmIRequest is empty.
 type WhoAmIRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -64,14 +65,14 @@ func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
 	return file_whoami_v1_whoami_proto_rawDescGZIP(), []int{0}
 }
 
-// WhoAmIResponse tells who answered, and what it saw of the caller.
+// WhoAmIResponse says which instance responded, and what it saw of the client.
 type WhoAmIResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The instance's name, for example `whoami-1`.
 	Instance string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
-	// The port of the door that answered: the instance's own, not the balancer's.
+	// The port of the listener that responded: the instance's own, not the load balancer's.
 	Port uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
-	// The door that answered: `http` or `grpc`. Behind a REST gateway this is `http`, though the call is the same.
+	// The listener that responded: `http` or `grpc`. REST is `http`, though the call is the same.
 	Protocol string `protobuf:"bytes,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	// The environment that the instance was configured for: `dev`, `qa` or `prod`.
 	Environment string `protobuf:"bytes,4,opt,name=environment,proto3" json:"environment,omitempty"`
@@ -81,7 +82,7 @@ type WhoAmIResponse struct {
 	Version string `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
 	// When the instance started.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// Who asked, as this instance saw it.
+	// The client, as this instance saw it.
 	Caller        *Caller `protobuf:"bytes,8,opt,name=caller,proto3" json:"caller,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -173,16 +174,16 @@ func (x *WhoAmIResponse) GetCaller() *Caller {
 	return nil
 }
 
-// Caller is what the instance saw of the one who called. Behind a balancer the connection is the balancer's: only
-// what the balancer passes on tells of the client.
+// Caller is what the instance saw of the client. Behind a load balancer the connection is the load balancer's: of the
+// client there is only what the load balancer passes on.
 type Caller struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Address and port of the other end of the connection.
 	PeerAddress string `protobuf:"bytes,1,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
-	// The X-Forwarded-For header as it arrived, several joined by ", "; empty if there was none. Anybody who reaches
-	// the instance directly can write what they like here.
+	// The X-Forwarded-For header as it arrived, several joined by ", "; empty if there was none. A client
+	// that reaches the instance directly can send anything here.
 	ForwardedFor string `protobuf:"bytes,2,opt,name=forwarded_for,json=forwardedFor,proto3" json:"forwarded_for,omitempty"`
-	// The request id: the one that arrived if it matched [A-Za-z0-9._-]{1,64}, else one made here.
+	// The request ID: the one that arrived if it matched [A-Za-z0-9._-]{1,64}, otherwise one made here.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -239,7 +240,7 @@ func (x *Caller) GetRequestId() string {
 	return ""
 }
 
-// WatchWhoAmIRequest asks for the answer again and again.
+// WatchWhoAmIRequest asks for the response again and again.
 type WatchWhoAmIRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Time between two messages, 10 ms to 1 h. Unset means one second.
@@ -290,7 +291,7 @@ type WatchWhoAmIResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Counts the messages of this stream from 1, without gaps.
 	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// The same answer that WhoAmI gives.
+	// The same response that WhoAmI gives.
 	Answer        *WhoAmIResponse `protobuf:"bytes,2,opt,name=answer,proto3" json:"answer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -56,6 +56,34 @@ func local_request_WhoAmIService_WhoAmI_0(ctx context.Context, marshaler runtime
 	return msg, metadata, err
 }
 
+var filter_WhoAmIService_WatchWhoAmI_0 = &utilities.DoubleArray{Encoding: map[string]int{}, Base: []int(nil), Check: []int(nil)}
+
+func request_WhoAmIService_WatchWhoAmI_0(ctx context.Context, marshaler runtime.Marshaler, client WhoAmIServiceClient, req *http.Request, pathParams map[string]string) (WhoAmIService_WatchWhoAmIClient, runtime.ServerMetadata, error) {
+	var (
+		protoReq WatchWhoAmIRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := req.ParseForm(); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if err := runtime.PopulateQueryParameters(&protoReq, req.Form, filter_WhoAmIService_WatchWhoAmI_0); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	stream, err := client.WatchWhoAmI(ctx, &protoReq)
+	if err != nil {
+		return nil, metadata, err
+	}
+	header, err := stream.Header()
+	if err != nil {
+		return nil, metadata, err
+	}
+	metadata.HeaderMD = header
+	return stream, metadata, nil
+}
+
 // RegisterWhoAmIServiceHandlerServer registers the http handlers for service WhoAmIService to "mux".
 // UnaryRPC     :call WhoAmIServiceServer directly.
 // StreamingRPC :currently unsupported pending https://github.com/grpc/grpc-go/issues/906.
@@ -81,6 +109,13 @@ func RegisterWhoAmIServiceHandlerServer(ctx context.Context, mux *runtime.ServeM
 			return
 		}
 		forward_WhoAmIService_WhoAmI_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
+
+	mux.Handle(http.MethodGet, pattern_WhoAmIService_WatchWhoAmI_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		err := status.Error(codes.Unimplemented, "streaming calls are not yet supported in the in-process transport")
+		_, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+		return
 	})
 
 	return nil
@@ -139,13 +174,32 @@ func RegisterWhoAmIServiceHandlerClient(ctx context.Context, mux *runtime.ServeM
 		}
 		forward_WhoAmIService_WhoAmI_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodGet, pattern_WhoAmIService_WatchWhoAmI_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/whoami.v1.WhoAmIService/WatchWhoAmI", runtime.WithHTTPPathPattern("/watch"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_WhoAmIService_WatchWhoAmI_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_WhoAmIService_WatchWhoAmI_0(annotatedContext, mux, outboundMarshaler, w, req, func() (proto.Message, error) { return resp.Recv() }, mux.GetForwardResponseOptions()...)
+	})
 	return nil
 }
 
 var (
-	pattern_WhoAmIService_WhoAmI_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0}, []string{""}, ""))
+	pattern_WhoAmIService_WhoAmI_0      = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0}, []string{""}, ""))
+	pattern_WhoAmIService_WatchWhoAmI_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0}, []string{"watch"}, ""))
 )
 
 var (
-	forward_WhoAmIService_WhoAmI_0 = runtime.ForwardResponseMessage
+	forward_WhoAmIService_WhoAmI_0      = runtime.ForwardResponseMessage
+	forward_WhoAmIService_WatchWhoAmI_0 = runtime.ForwardResponseStream
 )

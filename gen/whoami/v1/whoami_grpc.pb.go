@@ -1,4 +1,5 @@
-// Package whoami.v1 is the contract of a Trivet instance: who answered, through which door, and who asked.
+// Package whoami.v1 is the contract of a Trivet instance: which instance responded, on which listener, and to which
+// client.
 //
 // The REST mapping is in whoami.rest.yaml beside this file.
 
@@ -31,26 +32,28 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// WhoAmIService tells which of several identical instances answered a call.
+// WhoAmIService says which of several identical instances responded to a call.
 //
-// Every answer, also an error, carries two headers (metadata in gRPC): `x-instance`, the name of the instance, and
-// `x-request-id`, the request's id: the caller's if it matched [A-Za-z0-9._-]{1,64}, else a new one. Only what is no
+// Every response, errors too, carries two headers (metadata in gRPC): `x-instance`, the name of the instance, and
+// `x-request-id`, the request ID: the client's if it matched [A-Za-z0-9._-]{1,64}, otherwise a new one. Only what is no
 // request of HTTP or gRPC at all (a broken header, an unknown compression, a deadline that has passed on arrival) is
-// refused before anything of the instance's runs, and carries neither.
+// rejected before any code of the instance runs, and carries neither.
 //
-// An instance that is about to stop ends what it cannot finish with UNAVAILABLE.
+// Errors of every method: DEADLINE_EXCEEDED if the request does not arrive in time (READ_TIMEOUT, CALL_TIMEOUT);
+// RESOURCE_EXHAUSTED if the instance runs as many calls as it may (MAX_CALLS). An instance that is about to stop ends
+// what it cannot finish with UNAVAILABLE.
 type WhoAmIServiceClient interface {
-	// WhoAmI tells who answered. It has no side effects, so a client may retry it on any failure.
+	// WhoAmI says which instance responded. It has no side effects, so a client may retry it on any failure.
 	// REST: `GET /`.
 	WhoAmI(ctx context.Context, in *WhoAmIRequest, opts ...grpc.CallOption) (*WhoAmIResponse, error)
-	// WatchWhoAmI gives the same answer again every interval, until the caller goes away, so that long streams can be
+	// WatchWhoAmI sends the same response again every interval, until the client goes away, so that long streams can be
 	// studied: which instance holds them, and what a restart, a reload or a timeout does to them. The first message
 	// comes at once.
 	//
 	// Errors: INVALID_ARGUMENT if the interval is outside 10 ms to 1 h; UNAVAILABLE "draining: reconnect", always after
 	// a whole message, if the instance is about to stop.
 	//
-	// It has no REST mapping: REST is served in process, and that transport cannot stream.
+	// REST: `GET /watch?interval=1s`: newline-delimited JSON, or server-sent events if Accept has text/event-stream.
 	WatchWhoAmI(ctx context.Context, in *WatchWhoAmIRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchWhoAmIResponse], error)
 }
 
@@ -95,26 +98,28 @@ type WhoAmIService_WatchWhoAmIClient = grpc.ServerStreamingClient[WatchWhoAmIRes
 // All implementations must embed UnimplementedWhoAmIServiceServer
 // for forward compatibility.
 //
-// WhoAmIService tells which of several identical instances answered a call.
+// WhoAmIService says which of several identical instances responded to a call.
 //
-// Every answer, also an error, carries two headers (metadata in gRPC): `x-instance`, the name of the instance, and
-// `x-request-id`, the request's id: the caller's if it matched [A-Za-z0-9._-]{1,64}, else a new one. Only what is no
+// Every response, errors too, carries two headers (metadata in gRPC): `x-instance`, the name of the instance, and
+// `x-request-id`, the request ID: the client's if it matched [A-Za-z0-9._-]{1,64}, otherwise a new one. Only what is no
 // request of HTTP or gRPC at all (a broken header, an unknown compression, a deadline that has passed on arrival) is
-// refused before anything of the instance's runs, and carries neither.
+// rejected before any code of the instance runs, and carries neither.
 //
-// An instance that is about to stop ends what it cannot finish with UNAVAILABLE.
+// Errors of every method: DEADLINE_EXCEEDED if the request does not arrive in time (READ_TIMEOUT, CALL_TIMEOUT);
+// RESOURCE_EXHAUSTED if the instance runs as many calls as it may (MAX_CALLS). An instance that is about to stop ends
+// what it cannot finish with UNAVAILABLE.
 type WhoAmIServiceServer interface {
-	// WhoAmI tells who answered. It has no side effects, so a client may retry it on any failure.
+	// WhoAmI says which instance responded. It has no side effects, so a client may retry it on any failure.
 	// REST: `GET /`.
 	WhoAmI(context.Context, *WhoAmIRequest) (*WhoAmIResponse, error)
-	// WatchWhoAmI gives the same answer again every interval, until the caller goes away, so that long streams can be
+	// WatchWhoAmI sends the same response again every interval, until the client goes away, so that long streams can be
 	// studied: which instance holds them, and what a restart, a reload or a timeout does to them. The first message
 	// comes at once.
 	//
 	// Errors: INVALID_ARGUMENT if the interval is outside 10 ms to 1 h; UNAVAILABLE "draining: reconnect", always after
 	// a whole message, if the instance is about to stop.
 	//
-	// It has no REST mapping: REST is served in process, and that transport cannot stream.
+	// REST: `GET /watch?interval=1s`: newline-delimited JSON, or server-sent events if Accept has text/event-stream.
 	WatchWhoAmI(*WatchWhoAmIRequest, grpc.ServerStreamingServer[WatchWhoAmIResponse]) error
 	mustEmbedUnimplementedWhoAmIServiceServer()
 }

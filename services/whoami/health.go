@@ -13,11 +13,11 @@ import (
 	whoamiv1 "trivet/gen/whoami/v1"
 )
 
-// AskHealth asks the instance that runs by c, on this machine, for its own gRPC health, and returns the state, like
-// SERVING. It errs if no answer came before ctx ended.
+// CheckHealth checks the gRPC health of the instance that runs with c on this machine, and returns the state, like
+// SERVING. An error means that no response came before ctx ended.
 //
-// It asks once: a retry would hide what it is there to tell.
-func AskHealth(ctx context.Context, c Config) (healthv1.HealthCheckResponse_ServingStatus, error) {
+// It sends one request: a retry would hide what it is there to report.
+func CheckHealth(ctx context.Context, c Config) (healthv1.HealthCheckResponse_ServingStatus, error) {
 	target := c.target(c.GRPCPort)
 	connection, err := grpc.NewClient("passthrough:///"+target,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry())
@@ -25,16 +25,15 @@ func AskHealth(ctx context.Context, c Config) (healthv1.HealthCheckResponse_Serv
 		return 0, err
 	}
 	defer connection.Close()
-	answer, err := healthv1.NewHealthClient(connection).Check(ctx,
+	response, err := healthv1.NewHealthClient(connection).Check(ctx,
 		&healthv1.HealthCheckRequest{Service: whoamiv1.WhoAmIService_ServiceDesc.ServiceName})
 	if err != nil {
-		return 0, fmt.Errorf("asking %s: %w", target, err)
+		return 0, fmt.Errorf("check the health of %s: %w", target, err)
 	}
-	return answer.GetStatus(), nil
+	return response.GetStatus(), nil
 }
 
-// target is the address under which this machine reaches a door of its own: loopback where the door listens on every
-// address.
+// target is the address at which this machine reaches a listener of its own: loopback where it binds every address.
 func (c Config) target(port uint16) string {
 	host := c.Bind.String()
 	if c.Bind.IsUnspecified() {

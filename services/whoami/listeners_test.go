@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -31,24 +32,41 @@ import (
 	whoamiv1 "trivet/gen/whoami/v1"
 )
 
-// running is an instance on ports of the kernel's, and a client of each door.
+// running is an instance on ports of the kernel's, and a client of each listener.
 type running struct {
-	base       string // of the REST door, http://host:port
+	base       string // of the HTTP listener, http://host:port
 	connection *grpc.ClientConn
-	records    string // path
+	records    string       // path
+	admin      string       // of the admin listener, http://host:port
+	signal     func()       // what SIGTERM does
+	over       <-chan error // what serve returned
 }
 
 // start runs an instance of service, or of the real one if that is nil, until the test ends.
 func start(t *testing.T, service whoamiv1.WhoAmIServiceServer) running {
 	t.Helper()
+	if service != nil {
+		return startApp(t, appOf(service), nil)
+	}
 	c, err := load(t, map[string]string{"INSTANCE": "whoami-7", "ENVIRONMENT": "qa"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if service == nil {
-		if service, err = newService(c); err != nil {
-			t.Fatal(err)
-		}
+	a, err := newApp(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startApp(t, a, nil)
+}
+
+// startApp runs an instance of a, with settings, until the test ends.
+func startApp(t *testing.T, a app, environ map[string]string) running {
+	t.Helper()
+	all := map[string]string{"INSTANCE": "whoami-7", "ENVIRONMENT": "qa"}
+	maps.Copy(all, environ)
+	c, err := load(t, all)
+	if err != nil {
+		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "records")
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -56,14 +74,15 @@ func start(t *testing.T, service whoamiv1.WhoAmIServiceServer) running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i, err := newInstance(c, service, records, log)
+	i, err := newInstance(c, a, records, log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rest, rpc := listener(t), listener(t)
+	l := listeners{http: listener(t), grpc: listener(t), admin: listener(t)}
+	rest, rpc := l.http, l.grpc
 	ctx, stop := context.WithCancel(t.Context())
 	over := make(chan error, 1)
-	go func() { over <- i.serve(ctx, rest, rpc) }()
+	go func() { over <- i.serve(ctx, l); close(over) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-over; err != nil {
@@ -75,7 +94,7 @@ func start(t *testing.T, service whoamiv1.WhoAmIServiceServer) running {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { connection.Close() })
-	return running{"http://" + rest.Addr().String(), connection, path}
+	return running{"http://" + rest.Addr().String(), connection, path, "http://" + l.admin.Addr().String(), stop, over}
 }
 
 func listener(t *testing.T) net.Listener {
@@ -87,7 +106,7 @@ func listener(t *testing.T) net.Listener {
 	return l
 }
 
-// An answer of either door, as far as the doors promise the same.
+// answer is a response of either listener, as far as both promise the same.
 type answer struct {
 	headers map[string][]string // lower-case names
 	code    codes.Code          // of gRPC; over HTTP as the body tells it
@@ -151,24 +170,24 @@ func (r running) grpc(t *testing.T, method string, headers ...string) answer {
 
 const whoAmI = "/whoami.v1.WhoAmIService/WhoAmI"
 
-// panics is a service whose every call panics.
-type panics struct {
+// panicking is a service whose every call panics.
+type panicking struct {
 	whoamiv1.UnimplementedWhoAmIServiceServer
 }
 
-func (panics) WhoAmI(context.Context, *whoamiv1.WhoAmIRequest) (*whoamiv1.WhoAmIResponse, error) {
+func (panicking) WhoAmI(context.Context, *whoamiv1.WhoAmIRequest) (*whoamiv1.WhoAmIResponse, error) {
 	panic("on purpose")
 }
 
-// The same questions to both doors.
-func TestBothDoorsNameTheInstanceAndTheRequest(t *testing.T) {
+// The same requests to both listeners.
+func TestBothListenersSendInstanceAndRequestID(t *testing.T) {
 	t.Parallel()
-	real, broken := start(t, nil), start(t, panics{})
+	real, broken := start(t, nil), start(t, panicking{})
 	long := strings.Repeat("a", 64)
 	for _, test := range []struct {
 		name         string
 		on           running
-		path, method string // the same question over HTTP and gRPC
+		path, method string // the same request over HTTP and gRPC
 		rest, rpc    codes.Code
 	}{
 		{"a call", real, "/", whoAmI, codes.OK, codes.OK},
@@ -202,14 +221,14 @@ func TestBothDoorsNameTheInstanceAndTheRequest(t *testing.T) {
 }
 
 // wantNamed checks the two headers: there once each, with the instance, and with the id sent or a valid new one.
-func wantNamed(t *testing.T, door string, a answer, sent string, kept bool) {
+func wantNamed(t *testing.T, listener string, a answer, sent string, kept bool) {
 	t.Helper()
 	if got := a.headers["x-instance"]; !slices.Equal(got, []string{"whoami-7"}) {
-		t.Errorf("%s: x-instance %q, want whoami-7 once", door, got)
+		t.Errorf("%s: x-instance %q, want whoami-7 once", listener, got)
 	}
 	ids := a.headers["x-request-id"]
 	if len(ids) != 1 || !isID(ids[0]) || (ids[0] == sent) != kept {
-		t.Errorf("%s: x-request-id %q after %q was sent; kept: want %t", door, ids, sent, kept)
+		t.Errorf("%s: x-request-id %q after %q was sent; kept: want %t", listener, ids, sent, kept)
 	}
 }
 
@@ -261,26 +280,26 @@ func TestWhatTheLibrariesWouldAnswerThemselves(t *testing.T) {
 	}
 }
 
-func TestBothDoorsGiveTheSameFields(t *testing.T) {
+func TestBothListenersGiveTheSameFields(t *testing.T) {
 	t.Parallel()
 	r := start(t, nil)
 	headers := []string{"x-request-id", "same", "x-forwarded-for", "192.0.2.1, 192.0.2.2", "grpc-metadata-x-instance", "forged", "x-instance", "forged"}
 	rest, rpc := r.http(t, "/", headers...).message, r.grpc(t, whoAmI, headers...).message
-	for door, m := range map[string]*whoamiv1.WhoAmIResponse{"http": rest, "grpc": rpc} {
+	for listener, m := range map[string]*whoamiv1.WhoAmIResponse{"http": rest, "grpc": rpc} {
 		host, port, err := net.SplitHostPort(m.GetCaller().GetPeerAddress())
 		if err != nil || host != "127.0.0.1" || port == "0" {
-			t.Errorf("%s: peer address %q", door, m.GetCaller().GetPeerAddress())
+			t.Errorf("%s: peer address %q", listener, m.GetCaller().GetPeerAddress())
 		}
-		if m.GetProtocol() != door {
-			t.Errorf("protocol %q, want %q", m.GetProtocol(), door)
+		if m.GetProtocol() != listener {
+			t.Errorf("protocol %q, want %q", m.GetProtocol(), listener)
 		}
 		m.Caller.PeerAddress, m.Protocol = "", ""
 	}
 	if want := r.base[strings.LastIndex(r.base, ":")+1:]; strconv.Itoa(int(rest.GetPort())) != want {
-		t.Errorf("port %d, want the REST door's, %s", rest.GetPort(), want)
+		t.Errorf("port %d, want the HTTP listener's, %s", rest.GetPort(), want)
 	}
 	if _, want, _ := net.SplitHostPort(strings.TrimPrefix(r.connection.Target(), "passthrough:///")); strconv.Itoa(int(rpc.GetPort())) != want {
-		t.Errorf("port %d, want the gRPC door's, %s", rpc.GetPort(), want)
+		t.Errorf("port %d, want the gRPC listener's, %s", rpc.GetPort(), want)
 	}
 	rest.Port, rpc.Port = 0, 0
 	if !proto.Equal(rest, rpc) {
@@ -364,7 +383,7 @@ func TestWatchRefusesIntervalsOutOfBounds(t *testing.T) {
 	}
 }
 
-// Each request of either door is two lines, which agree on everything but the event.
+// Each request of either listener is two lines, which agree on everything but the event.
 func TestRecords(t *testing.T) {
 	t.Parallel()
 	r := start(t, nil)
@@ -400,7 +419,7 @@ func TestRecords(t *testing.T) {
 
 func TestOnePanicDoesNotEndTheInstance(t *testing.T) {
 	t.Parallel()
-	r := start(t, panics{})
+	r := start(t, panicking{})
 	for range 3 {
 		if a := r.http(t, "/"); a.code != codes.Internal {
 			t.Errorf("http: %v", a.code)

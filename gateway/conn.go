@@ -1,0 +1,189 @@
+package gateway
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// Conn is an in-process connection between a gRPC client and the services registered on it: a
+// [grpc.ServiceRegistrar] for the services, and a [grpc.ClientConnInterface] for the generated clients. A call runs
+// the interceptors that a gRPC server would run, so one that checks credentials protects REST too.
+//
+// Messages are copied, so neither side sees what the other changes later. A unary call runs on its caller's
+// goroutine: a handler that ignores the end of its context delays the caller. Of the call options, Header and
+// Trailer are honored; nothing else of a connection exists here.
+//
+// Register every service before the first call. Calls may be concurrent.
+type Conn struct {
+	unary   grpc.UnaryServerInterceptor
+	stream  grpc.StreamServerInterceptor
+	methods map[string]method // by full name, like /whoami.v1.WhoAmIService/WhoAmI
+}
+
+// A method has either unary or stream.
+type method struct {
+	service any
+	unary   *grpc.MethodDesc
+	stream  *grpc.StreamDesc
+}
+
+// NewConn returns a connection without services. The interceptors run in the order given, as those of
+// [grpc.ChainUnaryInterceptor] and [grpc.ChainStreamInterceptor] do.
+func NewConn(unary []grpc.UnaryServerInterceptor, stream []grpc.StreamServerInterceptor) *Conn {
+	return &Conn{unary: chainUnary(unary), stream: chainStream(stream), methods: make(map[string]method)}
+}
+
+func chainUnary(all []grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
+	all = slices.Clone(all)
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		for _, interceptor := range slices.Backward(all) {
+			next := handler
+			handler = func(ctx context.Context, req any) (any, error) { return interceptor(ctx, req, info, next) }
+		}
+		return handler(ctx, req)
+	}
+}
+
+func chainStream(all []grpc.StreamServerInterceptor) grpc.StreamServerInterceptor {
+	all = slices.Clone(all)
+	return func(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		for _, interceptor := range slices.Backward(all) {
+			next := handler
+			handler = func(service any, stream grpc.ServerStream) error { return interceptor(service, stream, info, next) }
+		}
+		return handler(service, stream)
+	}
+}
+
+// RegisterService implements [grpc.ServiceRegistrar].
+func (c *Conn) RegisterService(desc *grpc.ServiceDesc, service any) {
+	for i := range desc.Methods {
+		c.methods["/"+desc.ServiceName+"/"+desc.Methods[i].MethodName] = method{service: service, unary: &desc.Methods[i]}
+	}
+	for i := range desc.Streams {
+		c.methods["/"+desc.ServiceName+"/"+desc.Streams[i].StreamName] = method{service: service, stream: &desc.Streams[i]}
+	}
+}
+
+// Invoke implements [grpc.ClientConnInterface]: it calls a unary method.
+func (c *Conn) Invoke(ctx context.Context, name string, req, resp any, opts ...grpc.CallOption) error {
+	m := c.methods[name]
+	if m.unary == nil {
+		return status.Errorf(codes.Unimplemented, "no such unary method: %s", name)
+	}
+	call := &serverCall{method: name}
+	answer, err := m.unary.Handler(m.service, serverContext(ctx, call), func(in any) error { return copyMessage(in, req) }, c.unary)
+	call.tell(opts)
+	if err != nil {
+		return statusError(err)
+	}
+	return copyMessage(resp, answer)
+}
+
+// serverContext is the context in which a service handles a client's call: what the client sends is what arrives, and
+// the service's own calls carry none of it.
+func serverContext(ctx context.Context, call grpc.ServerTransportStream) context.Context {
+	sent, _ := metadata.FromOutgoingContext(ctx)
+	ctx = metadata.NewOutgoingContext(metadata.NewIncomingContext(ctx, sent), nil)
+	return grpc.NewContextWithServerTransportStream(ctx, call)
+}
+
+// statusError is the error that a client receives for a handler's error; the rules are those of grpc-go's server.
+func statusError(err error) error {
+	s, ok := status.FromError(err)
+	if !ok {
+		s = status.FromContextError(err)
+	}
+	return s.Err()
+}
+
+func copyMessage(to, from any) error {
+	target, ok := to.(proto.Message)
+	source, ok2 := from.(proto.Message)
+	if !ok || !ok2 {
+		return status.Errorf(codes.Internal, "in-process call: copy %T to %T: want protobuf messages", from, to)
+	}
+	proto.Reset(target)
+	proto.Merge(target, source)
+	return nil
+}
+
+// serverCall holds the headers and trailers of a call. It implements [grpc.ServerTransportStream].
+type serverCall struct {
+	method          string
+	mutex           sync.Mutex
+	header, trailer metadata.MD
+	sent            bool          // the headers have left and cannot change
+	onSend          chan struct{} // closed when they do; nil for unary calls
+}
+
+// Method implements [grpc.ServerTransportStream].
+func (c *serverCall) Method() string { return c.method }
+
+// SetHeader implements [grpc.ServerTransportStream].
+func (c *serverCall) SetHeader(md metadata.MD) error {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if c.sent {
+		return status.Error(codes.Internal, "set header: the headers are sent already")
+	}
+	c.header = metadata.Join(c.header, md)
+	return nil
+}
+
+// SendHeader implements [grpc.ServerTransportStream].
+func (c *serverCall) SendHeader(md metadata.MD) error {
+	if err := c.SetHeader(md); err != nil {
+		return err
+	}
+	c.send()
+	return nil
+}
+
+// send makes the headers final. Later calls do nothing.
+func (c *serverCall) send() {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if c.sent {
+		return
+	}
+	c.sent = true
+	if c.onSend != nil {
+		close(c.onSend)
+	}
+}
+
+// SetTrailer implements [grpc.ServerTransportStream].
+func (c *serverCall) SetTrailer(md metadata.MD) error {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.trailer = metadata.Join(c.trailer, md)
+	return nil
+}
+
+// headers returns the headers and trailers as they are now.
+func (c *serverCall) headers() (header, trailer metadata.MD) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return c.header, c.trailer
+}
+
+// tell writes headers and trailers to where the client wants them.
+func (c *serverCall) tell(opts []grpc.CallOption) {
+	header, trailer := c.headers()
+	for _, opt := range opts {
+		switch o := opt.(type) {
+		case grpc.HeaderCallOption:
+			*o.HeaderAddr = header
+		case grpc.TrailerCallOption:
+			*o.TrailerAddr = trailer
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc/codes"
+)
+
+// probeMethods are the methods that a mapping may have, in the order in which Allow names them.
+var probeMethods = []string{
+	http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+}
+
+// A probe finds out whether the mux has a route for a request, without serving it.
+type probe struct{ matched bool }
+
+type probeKey struct{}
+
+// answerProbe is a middleware of the mux: on a probe it stops before the route's handler.
+func answerProbe(next runtime.HandlerFunc) runtime.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request, pathParams map[string]string) {
+		if p, ok := r.Context().Value(probeKey{}).(*probe); ok {
+			p.matched = true
+			return
+		}
+		next(w, r, pathParams)
+	}
+}
+
+// allowed lists the methods that r's path has, as Allow names them; "" if the path is unknown.
+func allowed(mux *runtime.ServeMux, r *http.Request) string {
+	var all []string
+	for _, method := range probeMethods {
+		p := &probe{}
+		trial := r.WithContext(context.WithValue(r.Context(), probeKey{}, p))
+		trial.Method = method
+		if mux.ServeHTTP(discard{}, trial); !p.matched {
+			continue
+		}
+		all = append(all, method)
+		if method == http.MethodGet {
+			all = append(all, http.MethodHead)
+		}
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return strings.Join(append(all, http.MethodOptions), ", ")
+}
+
+// discard takes what the mux says to a probe that no route matches.
+type discard struct{}
+
+func (discard) Header() http.Header         { return make(http.Header) }
+func (discard) Write(b []byte) (int, error) { return len(b), nil }
+func (discard) WriteHeader(int)             {}
+
+// options answers OPTIONS with the methods that the path has; "*" is the server as a whole (RFC 9110, 9.3.7).
+func (h handler) options(w http.ResponseWriter, r *http.Request) {
+	allow := "GET, HEAD, OPTIONS"
+	if r.URL.Path != "*" {
+		allow = allowed(h.mux, r)
+	}
+	if allow == "" {
+		WriteError(w, http.StatusNotFound, codes.NotFound, "no such path: "+r.URL.Path)
+		return
+	}
+	w.Header().Set("Allow", allow)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// head answers HEAD as GET; net/http drops the body. grpc-gateway has no HEAD. A stream ends at its first message.
+func (h handler) head(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	r = r.WithContext(ctx)
+	r.Method = http.MethodGet
+	h.mux.ServeHTTP(headWriter{w, cancel}, r)
+}
+
+// headWriter ends the call once there is a body to drop.
+type headWriter struct {
+	http.ResponseWriter
+	end context.CancelFunc
+}
+
+func (w headWriter) Write(b []byte) (int, error) {
+	defer w.end()
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets [http.ResponseController] find what the writer can do.
+func (w headWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// writeRoutingError answers a request that no route matches: 404, or 405 with the methods that its path has.
+func writeRoutingError(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler, w http.ResponseWriter, r *http.Request, httpStatus int) {
+	if ctx.Value(probeKey{}) != nil {
+		return
+	}
+	if httpStatus == http.StatusMethodNotAllowed {
+		if allow := allowed(mux, r); allow != "" {
+			w.Header().Set("Allow", allow)
+			WriteError(w, httpStatus, codes.Unimplemented, r.Method+" is not allowed here: use "+allow)
+			return
+		}
+		httpStatus = http.StatusNotFound
+	}
+	if httpStatus == http.StatusNotFound {
+		WriteError(w, httpStatus, codes.NotFound, "no such path: "+r.URL.Path)
+		return
+	}
+	runtime.DefaultRoutingErrorHandler(ctx, mux, m, w, r, httpStatus)
+}

@@ -1,0 +1,170 @@
+package gateway
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// NewStream implements [grpc.ClientConnInterface]: it calls a streaming method, whose handler runs on a goroutine of
+// its own until it returns. A panic there ends the process, as it does in a gRPC server, unless an interceptor
+// recovers.
+func (c *Conn) NewStream(ctx context.Context, _ *grpc.StreamDesc, name string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+	m := c.methods[name]
+	if m.stream == nil {
+		return nil, status.Errorf(codes.Unimplemented, "no such streaming method: %s", name)
+	}
+	from := requestFrom(ctx)
+	from.startStream()
+	ctx, cancel := context.WithCancel(ctx)
+	s := &stream{
+		serverCall: serverCall{method: name, onSend: make(chan struct{})},
+		desc:       m.stream,
+		client:     ctx,
+		requests:   make(chan proto.Message),
+		responses:  make(chan proto.Message),
+		done:       make(chan struct{}),
+	}
+	s.server = serverContext(ctx, s)
+	go func() {
+		defer cancel()
+		info := &grpc.StreamServerInfo{FullMethod: name, IsClientStream: m.stream.ClientStreams, IsServerStream: m.stream.ServerStreams}
+		err := c.stream(m.service, serverStream{s}, info, m.stream.Handler)
+		if s.err = io.EOF; err != nil {
+			s.err = statusError(err)
+		}
+		s.send()
+		close(s.done)
+		from.endStream()
+	}()
+	return clientStream{s}, nil
+}
+
+// stream is one streaming call. Its channels hold nothing: a message is sent when the other side takes it.
+type stream struct {
+	serverCall
+	desc                *grpc.StreamDesc
+	client, server      context.Context // of each side; both end with the client's, or when the handler returns
+	requests, responses chan proto.Message
+	closeRequests       sync.Once
+	done                chan struct{} // closed when the handler has returned
+	err                 error         // what the client receives after the last response; set before done
+}
+
+// take receives a message into m. The caller keeps from as it was.
+func take(m any, from proto.Message) error { return copyMessage(m, from) }
+
+func message(m any) (proto.Message, error) {
+	p, ok := m.(proto.Message)
+	if !ok {
+		return nil, status.Errorf(codes.Internal, "in-process call: send %T: want a protobuf message", m)
+	}
+	return proto.Clone(p), nil
+}
+
+// serverStream is the service's side.
+type serverStream struct{ *stream }
+
+func (s serverStream) Context() context.Context       { return s.server }
+func (s serverStream) SetTrailer(md metadata.MD)      { _ = s.serverCall.SetTrailer(md) }
+func (s serverStream) SetHeader(md metadata.MD) error { return s.serverCall.SetHeader(md) }
+
+// SendMsg implements [grpc.ServerStream]: it returns once the client has the message.
+func (s serverStream) SendMsg(m any) error {
+	response, err := message(m)
+	if err != nil {
+		return err
+	}
+	s.send()
+	select {
+	case s.responses <- response:
+		return nil
+	case <-s.server.Done():
+		return status.FromContextError(s.server.Err()).Err()
+	}
+}
+
+// RecvMsg implements [grpc.ServerStream]: it returns io.EOF after the client's last message.
+func (s serverStream) RecvMsg(m any) error {
+	select {
+	case request, ok := <-s.requests:
+		if !ok {
+			return io.EOF
+		}
+		return take(m, request)
+	case <-s.server.Done():
+		return status.FromContextError(s.server.Err()).Err()
+	}
+}
+
+// clientStream is the client's side.
+type clientStream struct{ *stream }
+
+func (s clientStream) Context() context.Context { return s.client }
+
+// Header implements [grpc.ClientStream]: it waits until the headers are final.
+func (s clientStream) Header() (metadata.MD, error) {
+	select {
+	case <-s.onSend:
+		header, _ := s.headers()
+		return header, nil
+	case <-s.client.Done():
+		return nil, s.ended()
+	}
+}
+
+// Trailer implements [grpc.ClientStream].
+func (s clientStream) Trailer() metadata.MD {
+	_, trailer := s.headers()
+	return trailer
+}
+
+// SendMsg implements [grpc.ClientStream]. Once the handler has returned it gives io.EOF, and RecvMsg the reason;
+// where the client sends a single message it gives nil instead, as grpc-go does and generated code expects.
+func (s clientStream) SendMsg(m any) error {
+	request, err := message(m)
+	if err != nil {
+		return err
+	}
+	select {
+	case s.requests <- request:
+		return nil
+	case <-s.client.Done():
+	}
+	if !s.desc.ClientStreams {
+		return nil
+	}
+	return io.EOF
+}
+
+// CloseSend implements [grpc.ClientStream].
+func (s clientStream) CloseSend() error {
+	s.closeRequests.Do(func() { close(s.requests) })
+	return nil
+}
+
+// RecvMsg implements [grpc.ClientStream]: it returns io.EOF, or the status, after the last response.
+func (s clientStream) RecvMsg(m any) error {
+	select {
+	case response := <-s.responses:
+		return take(m, response)
+	case <-s.client.Done():
+		return s.ended()
+	}
+}
+
+// ended returns how the call ended: as its handler says if it has returned, else as the client's context does.
+func (s clientStream) ended() error {
+	select {
+	case <-s.done:
+		return s.err
+	default:
+		return status.FromContextError(s.client.Err()).Err()
+	}
+}

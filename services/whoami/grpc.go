@@ -1,0 +1,73 @@
+package whoami
+
+import (
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	_ "google.golang.org/grpc/encoding/gzip" // Without it the server refuses compressed requests before any handler.
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
+)
+
+// Bounds of a connection of the gRPC listener. Each is there because a client chooses the amount.
+const (
+	// A client that resets its streams at once can have this many begin before the first is noticed (CVE-2023-44487).
+	maxStreamsPerConnection = 250
+	maxHeaderBytes          = 64 << 10 // of a request's metadata, here and of a request's headers over HTTP; grpc-go's default is 16 MB
+	handshakeTimeout        = 10 * time.Second
+	// Pings closer together than this end the connection. Clients ping to notice a dead connection; the default of
+	// five minutes is too long for that.
+	minPingInterval = 10 * time.Second
+)
+
+// grpcServer returns the server of the gRPC listener: the services, their health and, if configured, reflection.
+func (i *instance) grpcServer() *grpc.Server {
+	server := grpc.NewServer(append(tuning(i.config),
+		grpc.InTapHandle(i.tapTimeout),
+		grpc.ChainUnaryInterceptor(i.unaryInterceptors()...),
+		grpc.ChainStreamInterceptor(i.streamInterceptors()...),
+		grpc.UnknownServiceHandler(unknownMethod),
+		grpc.MaxConcurrentStreams(maxStreamsPerConnection),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval, PermitWithoutStream: true}),
+	)...)
+	i.app.register(early{server, i.calls, &i.unaryCalls})
+	// Health is answered whatever the load: a busy instance is not a broken one.
+	healthv1.RegisterHealthServer(early{server, i.calls, nil}, i.health)
+	if i.config.Reflection {
+		reflection.Register(server)
+	}
+	for service, info := range server.GetServiceInfo() {
+		for _, m := range info.Methods {
+			i.unaryMethods["/"+service+"/"+m.Name] = !m.IsClientStream && !m.IsServerStream
+		}
+	}
+	return server
+}
+
+// unknownMethod answers calls of methods that do not exist. Without it grpc-go would, before any interceptor.
+func unknownMethod(_ any, stream grpc.ServerStream) error {
+	method, _ := grpc.MethodFromServerStream(stream)
+	return status.Errorf(codes.Unimplemented, "no such method: %s", method)
+}
+
+// fixedWindow is the flow-control window of FIXED_WINDOWS, in bytes: the least that grpc-go takes, and what HTTP/2
+// begins with, so that no frame has to announce it.
+const fixedWindow = 65535
+
+// tuning returns the server options that settings switch on. None is for everybody: docs/performance.md has what each
+// gives and costs.
+func tuning(c Config) []grpc.ServerOption {
+	var options []grpc.ServerOption
+	if c.FixedWindows {
+		options = append(options, grpc.StaticStreamWindowSize(fixedWindow), grpc.StaticConnWindowSize(fixedWindow))
+	}
+	if c.StreamWorkers > 0 {
+		options = append(options, grpc.NumStreamWorkers(c.StreamWorkers))
+	}
+	return options
+}

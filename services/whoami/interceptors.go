@@ -1,0 +1,177 @@
+package whoami
+
+import (
+	"context"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
+)
+
+// unaryInterceptors run for every unary call, over gRPC and over REST, outermost first. One of your own, like a check
+// of credentials, goes last.
+func (i *instance) unaryInterceptors() []grpc.UnaryServerInterceptor {
+	return append([]grpc.UnaryServerInterceptor{i.panics.unary, i.unaryTimeout, i.drain.unary}, i.app.unary...)
+}
+
+// streamInterceptors do the same for streams.
+func (i *instance) streamInterceptors() []grpc.StreamServerInterceptor {
+	return append([]grpc.StreamServerInterceptor{i.calls.stream, i.panics.stream, i.admitStream, i.drain.stream}, i.app.stream...)
+}
+
+// early is a registrar whose unary methods begin before their request is decoded. An interceptor runs only after that:
+// a request that cannot be decoded would be answered without the headers and without a record, and one that never
+// arrives would not count. It does for unary calls what calls.stream and admitStream do for streams, which reach
+// their interceptors at once.
+type early struct {
+	grpc.ServiceRegistrar
+	calls *calls
+	limit *limit // nil is none
+}
+
+// RegisterService implements [grpc.ServiceRegistrar].
+func (e early) RegisterService(desc *grpc.ServiceDesc, service any) {
+	wrapped := *desc
+	wrapped.Methods = slices.Clone(desc.Methods)
+	for i := range wrapped.Methods {
+		m := &wrapped.Methods[i]
+		m.Handler = e.handler("/"+desc.ServiceName+"/"+m.MethodName, m.Handler)
+	}
+	e.ServiceRegistrar.RegisterService(&wrapped, service)
+}
+
+func (e early) handler(method string, next grpc.MethodHandler) grpc.MethodHandler {
+	return func(service any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (resp any, err error) {
+		ctx, end := e.calls.arrive(ctx, method)
+		defer func() { end(err) }() // Before the response leaves: a client that has it can rely on the record.
+		if err := grpc.SetHeader(ctx, e.calls.headers(ctx)); err != nil {
+			return nil, err
+		}
+		if e.limit != nil {
+			if err := e.limit.admit(); err != nil {
+				return nil, err
+			}
+			defer e.limit.done()
+		}
+		return next(service, ctx, decode, interceptor)
+	}
+}
+
+// stream does the same for streams, and for calls of unknown methods, which grpc-go handles as streams.
+func (w *calls) stream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+	ctx, end := w.arrive(stream.Context(), info.FullMethod)
+	defer func() { end(err) }()
+	if err := stream.SetHeader(w.headers(ctx)); err != nil {
+		return err
+	}
+	return handler(service, callStream{stream, ctx})
+}
+
+// callStream is a stream with the call in its context.
+type callStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s callStream) Context() context.Context { return s.ctx }
+
+// arrive begins the call of method, and returns what ends it. A REST call has begun already: the HTTP middleware ends
+// it, with the HTTP status.
+func (w *calls) arrive(ctx context.Context, method string) (context.Context, func(error)) {
+	if callFrom(ctx) != nil {
+		return ctx, func(error) {}
+	}
+	attempts := ""
+	if w.records != nil { // Mostly there is none, and to find that out takes a look at all metadata.
+		attempts = first(ctx, "grpc-previous-rpc-attempts")
+	}
+	ctx, c := w.begin(ctx, protocolGRPC, method, first(ctx, requestIDKey), attempts)
+	return ctx, func(err error) { w.end(ctx, c, status.Code(err).String()) }
+}
+
+func (w *calls) headers(ctx context.Context) metadata.MD {
+	return metadata.MD{instanceKey: {w.instance}, requestIDKey: {callFrom(ctx).id}}
+}
+
+// first is the first value of the client's metadata under key, or "".
+func first(ctx context.Context, key string) string {
+	if values := metadata.ValueFromIncomingContext(ctx, key); len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+// panics turns a panic of a handler into INTERNAL, and counts it. Without it one panic would end the instance, and
+// with it every other call.
+type panics struct {
+	log   *slog.Logger
+	count atomic.Int64
+}
+
+// failed is the message of a call whose handler panicked.
+const failed = "the instance failed on this call: its log has the cause under the request ID"
+
+func (p *panics) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			resp, err = nil, p.report(ctx, v)
+		}
+	}()
+	return handler(ctx, req)
+}
+
+func (p *panics) stream(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = p.report(stream.Context(), v)
+		}
+	}()
+	return handler(service, stream)
+}
+
+// report must be called by the function that recovered v: it logs the stack.
+func (p *panics) report(ctx context.Context, v any) error {
+	c := callFrom(ctx)
+	p.log.Error("panic", "panic", v, "panics", p.count.Add(1), "protocol", c.protocol, "method", c.method, "id", c.id, "stack", string(debug.Stack()))
+	return status.Error(codes.Internal, failed)
+}
+
+// admitStream bounds how many streams run at once.
+func (i *instance) admitStream(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if err := i.streams.admit(); err != nil {
+		return err
+	}
+	defer i.streams.done()
+	return handler(service, stream)
+}
+
+// unaryTimeout gives a call without a deadline one of CALL_TIMEOUT. Over gRPC tapTimeout was first.
+func (i *instance) unaryTimeout(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if _, has := ctx.Deadline(); has {
+		return handler(ctx, req)
+	}
+	ctx, cancel := context.WithTimeout(ctx, i.config.CallTimeout)
+	defer cancel()
+	return handler(ctx, req)
+}
+
+type cancelKey struct{}
+
+// tapTimeout is a [tap.ServerInHandle] with which CALL_TIMEOUT includes the arrival of the request: one whose message
+// never comes would otherwise hold its stream for ever. grpc-go cancels the context when the stream ends.
+func (i *instance) tapTimeout(ctx context.Context, info *tap.Info) (context.Context, error) {
+	if _, has := ctx.Deadline(); has || !i.unaryMethods[info.FullMethodName] {
+		return ctx, nil
+	}
+	deadline, cancel := context.WithDeadlineCause(ctx, time.Now().Add(i.config.CallTimeout), errCallTimeout)
+	return context.WithValue(deadline, cancelKey{}, cancel), nil
+}
+
+var errCallTimeout = status.Error(codes.DeadlineExceeded, "the call outlived CALL_TIMEOUT")
