@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +21,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"trivet/internal/connlimit"
 )
 
 // await waits for a condition that other goroutines bring about.
@@ -58,31 +59,6 @@ goroutines:
 	}
 	return count
 }
-
-// limited is a listener that adds to Close, as an [Unwrapper] does.
-type limited struct {
-	net.Listener
-	places chan struct{}
-}
-
-func (l limited) Accept() (net.Conn, error) {
-	l.places <- struct{}{}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.places
-		return nil, err
-	}
-	tcp := c.(*net.TCPConn)
-	return &place{TCPConn: tcp, free: sync.OnceFunc(func() { <-l.places })}, nil
-}
-
-type place struct {
-	*net.TCPConn
-	free func()
-}
-
-func (p *place) UnwrapTCP() *net.TCPConn { return p.TCPConn }
-func (p *place) Close() error            { defer p.free(); return p.TCPConn.Close() }
 
 // certificate returns a server's configuration and the pool that trusts it, from a server that net/http has for tests.
 func certificate(t *testing.T) (*tls.Config, *x509.CertPool) {
@@ -140,7 +116,8 @@ func TestHowGRPCReads(t *testing.T) {
 	}{
 		{"plain: an idle connection holds no buffer", Listen(tcp(t)), nil, nil, onReady},
 		{"TLS: ciphertext is read by raw calls", Listen(tcp(t)), credentials.NewTLS(config), credentials.NewClientTLSFromCert(trusted, "example.com"), byRead},
-		{"over an Unwrapper", Listen(limited{tcp(t), make(chan struct{}, 9)}), nil, nil, onReady},
+		{"over a limit", Listen(connlimit.Listen(tcp(t), 1)), nil, nil, onReady},
+		{"a limit alone holds no buffer either", connlimit.Listen(tcp(t), 1), nil, nil, "connlimit.(*TCPConn).ReadOnReady("},
 		{"below LimitListener: raw calls, but ReadOnReady is hidden", netutil.LimitListener(Listen(tcp(t)), 1), nil, nil, byRead},
 		{"over LimitListener: nothing is changed", Listen(netutil.LimitListener(tcp(t), 1)), nil, nil, byNet},
 	} {
@@ -194,23 +171,38 @@ func TestTLSCarriesHTTP(t *testing.T) {
 // What is closed is what was accepted, so that a limit gets its place back.
 func TestCloseReachesTheWrapper(t *testing.T) {
 	t.Parallel()
-	inner := limited{tcp(t), make(chan struct{}, 9)}
-	l := Listen(inner)
-	for range 3 {
-		c, _ := connect(t, l)
-		if _, ok := c.(*Conn); !ok {
-			t.Fatalf("%T, want *Conn", c)
-		}
-		if len(inner.places) != 1 {
-			t.Errorf("%d places are taken", len(inner.places))
-		}
-		c.Close()
-		c.Close()
-		if len(inner.places) != 0 {
-			t.Errorf("%d places are taken after Close", len(inner.places))
-		}
+	inner := tcp(t)
+	wrapped := &wrapping{Listener: inner}
+	c, _ := connect(t, Listen(wrapped))
+	if _, ok := c.(*Conn); !ok {
+		t.Fatalf("%T, want *Conn", c)
+	}
+	if err := c.Close(); err != nil || !wrapped.conn.closed {
+		t.Errorf("the wrapper was not closed; %v", err)
 	}
 }
+
+// wrapping accepts one connection that is an [Unwrapper].
+type wrapping struct {
+	net.Listener
+	conn wrapper
+}
+
+type wrapper struct {
+	*net.TCPConn
+	closed bool
+}
+
+func (w *wrapping) Accept() (net.Conn, error) {
+	c, err := w.Listener.Accept()
+	if err == nil {
+		w.conn.TCPConn = c.(*net.TCPConn)
+	}
+	return &w.conn, err
+}
+
+func (w *wrapper) UnwrapTCP() *net.TCPConn { return w.TCPConn }
+func (w *wrapper) Close() error            { w.closed = true; return w.TCPConn.Close() }
 
 // hiding is a connection that reads and writes otherwise, and has SyscallConn all the same, as grpc-go's over TLS have.
 type hiding struct{ net.Listener }

@@ -17,7 +17,7 @@ import (
 // The order of several listeners matters:
 //
 //	tls.NewListener(rawconn.Listen(tcp), config)      // right: TLS reads and writes ciphertext by raw calls
-//	rawconn.Listen(limit)                             // right if limit's connections are Unwrappers: nothing is lost
+//	rawconn.Listen(connlimit.Listen(tcp, n))          // right: the limit's connections are Unwrappers
 //	netutil.LimitListener(rawconn.Listen(tcp), n)     // raw calls, but it hides ReadOnReady: under gRPC each idle connection holds 32 KB,
 //	                                                  // as it does with LimitListener over package net
 //	rawconn.Listen(netutil.LimitListener(tcp, n))     // wrong: no connection is a *net.TCPConn, so none is changed
