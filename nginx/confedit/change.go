@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// A change puts text in the place of what stands from start to end.
+// A change replaces the text of a file from start to end.
 type change struct {
 	file       string
 	start, end int
 	text       string
 }
 
-// make makes changes, which do not overlap.
+// make applies changes, which must not overlap.
 func (s *sources) make(changes []change) {
-	// From behind, so that the offsets of the others stay true.
+	// The last first, so that the offsets of the others stay valid.
 	slices.SortStableFunc(changes, func(a, b change) int { return cmp.Compare(b.start, a.start) })
 	for _, c := range changes {
 		text := s.texts[c.file]
@@ -60,12 +60,12 @@ func texts(all []word) []string {
 	return t
 }
 
-// begins tells whether first are the first words of d.
+// begins reports whether d begins with the words first.
 func (d *statement) begins(first []string) bool {
 	return len(first) <= len(d.words) && slices.Equal(texts(d.words[:len(first)]), first)
 }
 
-// parameter is the argument of d that has the same name before "=" as text; nil if there is none.
+// parameter returns the argument of d with the same name before "=" as text, nil if there is none.
 func (d *statement) parameter(text string) *word {
 	name, _, _ := strings.Cut(text, "=")
 	for i := range d.words[1:] {
@@ -77,7 +77,7 @@ func (d *statement) parameter(text string) *word {
 	return nil
 }
 
-// replacement puts text in the place of d, or nothing but a comment.
+// replacement replaces d by text and a comment, or by the comment alone if text is empty.
 func (t *outline) replacement(d *statement, text string) change {
 	comment := t.was(d)
 	if text != "" {
@@ -86,7 +86,7 @@ func (t *outline) replacement(d *statement, text string) change {
 	return change{d.file, d.start, d.end, comment + t.breakAfter(d)}
 }
 
-// mark says behind d, which was changed, what it was.
+// mark adds a comment behind d, a parameter of which is changed, with what d was.
 func (t *outline) mark(d *statement) change {
 	return change{d.file, d.end, d.end, " " + t.was(d) + t.breakAfter(d)}
 }
@@ -105,7 +105,7 @@ func (t *outline) was(d *statement) string {
 	return "# was: " + text
 }
 
-// header is the words of d as its file writes them, on one line.
+// header returns the words of d as its file writes them, on one line.
 func (t *outline) header(d *statement) string {
 	var all []string
 	for _, w := range d.words {
@@ -119,7 +119,7 @@ func (t *outline) header(d *statement) string {
 	return strings.Join(all, " ")
 }
 
-// breakAfter is the line break that a comment behind d needs: none where nothing but a comment follows on the line anyway.
+// breakAfter returns the line break that a comment behind d needs: none if nothing but a comment follows on the line.
 func (t *outline) breakAfter(d *statement) string {
 	if _, free := lineEnd(t.texts[d.file], d.end); free {
 		return ""
@@ -127,14 +127,14 @@ func (t *outline) breakAfter(d *statement) string {
 	return "\n" + t.indent(d)
 }
 
-// lineEnd is the end of the line of text at an offset, and whether nothing but a comment is on the line from there on.
+// lineEnd returns the end of the line of text at an offset, and reports whether nothing but a comment is on the line from there on.
 func lineEnd(text string, at int) (int, bool) {
 	line, _, _ := strings.Cut(text[at:], "\n")
 	rest := strings.TrimSpace(line)
 	return at + len(strings.TrimSuffix(line, "\r")), rest == "" || rest[0] == '#'
 }
 
-// indent is the white space before d on its line.
+// indent returns the white space before d on its line.
 func (t *outline) indent(d *statement) string {
 	text := t.texts[d.file]
 	line := text[strings.LastIndexByte(text[:d.start], '\n')+1 : d.start]
@@ -143,12 +143,12 @@ func (t *outline) indent(d *statement) string {
 
 const added = " # added"
 
-// after adds text on a line of its own behind the line of d.
+// after adds text on a line of its own after the line of d.
 func (t *outline) after(d *statement, text string) change {
 	return t.line(d.file, d.end, t.indent(d)+text+added)
 }
 
-// within adds text on a line of its own at the beginning of n.
+// within adds text on a line of its own at the start of n.
 func (t *outline) within(n *node, text string) change {
 	if n.at == nil {
 		return change{n.file, 0, 0, text + added + "\n"}
@@ -168,8 +168,8 @@ func (t *outline) line(file string, at int, text string) change {
 	return change{file, end, end, "\n" + text}
 }
 
-// spots are where statements stand.
-func spots(all []*statement) string {
+// positions lists where statements stand, as file:line.
+func positions(all []*statement) string {
 	var s []string
 	for _, d := range all {
 		s = append(s, fmt.Sprintf("%s:%d", d.file, d.line))

@@ -98,7 +98,7 @@ func apply(root *os.Root, edits []Edit) error {
 	return nil
 }
 
-// edit makes one change to the texts.
+// edit applies one edit to the texts.
 func (s *sources) edit(e Edit) *Error {
 	set := 0
 	for _, text := range []string{e.Directive, e.Parameter, e.Remove} {
@@ -141,7 +141,7 @@ func (s *sources) edit(e Edit) *Error {
 	return nil
 }
 
-// setDirective puts text in the place of the directive that it names, or adds it.
+// setDirective replaces the directive that text names, or adds text.
 func (t *outline) setDirective(name string, context []string, text string) ([]change, error) {
 	n, err := t.find(name, context)
 	if err != nil {
@@ -165,7 +165,7 @@ func (t *outline) setDirective(name string, context []string, text string) ([]ch
 		case repeated[d.words[0].text] == nil:
 			remedy = "the first argument must tell which"
 		}
-		return nil, fmt.Errorf("directive %q could take the place of %d in %s: %s: %s", text, len(same), n.label(), spots(same), remedy)
+		return nil, fmt.Errorf("directive %q could replace any of %d in %s: %s: %s", text, len(same), n.label(), positions(same), remedy)
 	case len(same) == 1:
 		if err := t.alone(n, same[0]); err != nil {
 			return nil, err
@@ -177,14 +177,14 @@ func (t *outline) setDirective(name string, context []string, text string) ([]ch
 		}
 		if code, earlier := n.hides(d); earlier != nil {
 			return nil, fmt.Errorf("directive %q would have no effect for %s: %s comes before it; set or remove that one, error_page %s",
-				text, code, spots([]*statement{earlier}), firstArgument(earlier))
+				text, code, positions([]*statement{earlier}), firstArgument(earlier))
 		}
 		return []change{t.after(last, text)}, nil
 	}
 	return []change{t.within(n, text)}, nil
 }
 
-// setParameter gives a parameter to all directives which the last word of context names.
+// setParameter sets a parameter of all directives that the last word of context names.
 func (t *outline) setParameter(name string, context []string, text string) ([]change, error) {
 	all, n, err := t.directives(name, context)
 	if err != nil {
@@ -209,7 +209,7 @@ func (t *outline) setParameter(name string, context []string, text string) ([]ch
 	return changes, nil
 }
 
-// remove takes a directive away, or a parameter of all directives which the last word of context names.
+// remove removes a directive, or a parameter of all directives that the last word of context names.
 func (t *outline) remove(name string, context []string, text string) ([]change, error) {
 	what, err := words(text)
 	if err != nil || len(what) == 0 {
@@ -237,7 +237,7 @@ func (t *outline) remove(name string, context []string, text string) ([]change, 
 		}
 		return []change{t.replacement(found[0], "")}, nil
 	}
-	return nil, fmt.Errorf("remove %q means %d directives of %s: %s: write its first arguments too", text, len(found), n.label(), spots(found))
+	return nil, fmt.Errorf("remove %q means %d directives of %s: %s: write its first arguments too", text, len(found), n.label(), positions(found))
 }
 
 func (t *outline) removeParameter(n *node, all []*statement, text string, what []string) ([]change, error) {
@@ -262,7 +262,7 @@ func (t *outline) removeParameter(n *node, all []*statement, text string, what [
 		changes = append(changes, change{d.file, before, w.end, ""}, t.mark(d))
 	}
 	if len(changes) == 0 {
-		return nil, fmt.Errorf("remove %q: no %s in %s has such a parameter: %s", text, all[0].words[0].text, n.label(), spots(all))
+		return nil, fmt.Errorf("remove %q: no %s in %s has such a parameter: %s", text, all[0].words[0].text, n.label(), positions(all))
 	}
 	return changes, nil
 }

@@ -104,7 +104,7 @@ func TestApply(t *testing.T) {
 // lineNumber is what the shipped files may change; FuzzParseConf looks at the numbers themselves.
 var lineNumber = regexp.MustCompile(`:\d+`)
 
-func TestApplyTellsWhatCannotBe(t *testing.T) {
+func TestApplyNamesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		edit           Edit
@@ -175,7 +175,7 @@ func TestApplyTellsWhatCannotBe(t *testing.T) {
 	}
 }
 
-func TestApplyTellsAllFaultsAtOnce(t *testing.T) {
+func TestApplyReportsAllErrorsAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := local().Lay(dir, nginx.Conf(), nginx.Oldest); err != nil {
@@ -191,8 +191,8 @@ func TestApplyTellsAllFaultsAtOnce(t *testing.T) {
 	}
 }
 
-// What is outside of the folder is neither read nor written, however a configuration names it.
-func TestApplyStaysInItsFolder(t *testing.T) {
+// Files outside the configuration directory are neither read nor written, however a configuration names them.
+func TestApplyStaysInItsDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	outside := filepath.Join(dir, "outside.conf")
@@ -223,14 +223,14 @@ func TestApplyStaysInItsFolder(t *testing.T) {
 	}
 }
 
-func TestApplyRefusesAConfigurationThatCannotBeRead(t *testing.T) {
+func TestApplyRefusesUnreadableConfiguration(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, text, message string }{
 		{"open block", "http {", "nginx.conf: unexpected end"},
 		{"brace too many", "http { }\n}", `nginx.conf:2: unexpected "}"`},
 		{"no semicolon", "events { a }", `nginx.conf:1: unexpected "}"`},
 		{"itself", "a;\ninclude nginx.conf;", "nginx.conf:2: nginx.conf includes itself"},
-		{"deep", strings.Repeat("a { ", deepest+1), "blocks stand more than 20 deep"},
+		{"deep", strings.Repeat("a { ", deepest+1), "blocks are nested more than 20 deep"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -297,6 +297,7 @@ func FuzzParseConf(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add("a ${b}c { d \"e\\\"\" 'f'; } # g")
+	f.Add("http { content_by_lua_block { local n = #t --[=[ } ]=] x = '}' -- }\n } y 1; }")
 	f.Fuzz(func(t *testing.T, text string) {
 		body, err := parse("", text)
 		if err != nil {

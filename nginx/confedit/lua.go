@@ -11,7 +11,7 @@ func (d *statement) hasLua() bool {
 	return d.block && strings.HasSuffix(d.words[0].text, "_by_lua_block")
 }
 
-// skipLua goes behind the "}" that closes the Lua block of d, as the Lua module finds it: braces in strings, long brackets and
+// skipLua moves behind the "}" that closes the Lua block of d, as the Lua module finds it: braces in strings, long brackets and
 // comments do not count. What the Lua module and Lua itself read differently is refused, because an edit could then cut it apart.
 func (s *scanner) skipLua(d *statement) error {
 	line := s.line // of the "{"
@@ -45,7 +45,7 @@ func (s *scanner) skipLua(d *statement) error {
 func (s *scanner) luaError(d *statement, line int, why string) error {
 	name := d.words[0].text
 	s.line = line
-	return s.fault("the Lua code of %s cannot be read: %s; close it, or put the code into a file and use %s",
+	return s.errorf("the Lua code of %s cannot be read: %s; close it, or put the code into a file and use %s",
 		name, why, strings.TrimSuffix(name, "block")+"file")
 }
 

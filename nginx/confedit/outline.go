@@ -11,7 +11,7 @@ import (
 	"trivet/internal/nearest"
 )
 
-// sources are the files of a configuration while it is edited.
+// sources holds the files of a configuration while it is edited.
 type sources struct {
 	root    fs.FS
 	texts   map[string]string // as they are now, by name
@@ -27,7 +27,7 @@ type outline struct {
 	included map[string][]string // by file: where it is included
 }
 
-// A node is what a context can name: a block or an included file.
+// A node is a block or an included file: what a context can name.
 type node struct {
 	names  [][]string // in words
 	title  string
@@ -37,10 +37,10 @@ type node struct {
 	parts  []*statement // directives and blocks that stand in it, those of included files among them
 }
 
-// mostIncludes bounds what files can do that include each other.
+// mostIncludes bounds the nodes of files that include others many times.
 const mostIncludes = 1000
 
-// outline reads the configuration as it is now.
+// outline parses the configuration as it is now.
 func (s *sources) outline() (*outline, error) {
 	t := &outline{sources: s, parsed: map[string][]*statement{}, included: map[string][]string{}}
 	body, err := t.parse("nginx.conf")
@@ -71,13 +71,13 @@ func (t *outline) parse(name string) ([]*statement, error) {
 	return body, err
 }
 
-// fill puts what stands in n there, and makes its blocks and included files nodes.
+// fill adds body to the parts of n, and makes nodes of its blocks and included files.
 func (t *outline) fill(n *node, body []*statement) error {
 	for _, d := range body {
 		for up := n; up != nil; up = up.parent {
 			up.parts = append(up.parts, d)
 			if up.at != nil {
-				break // What stands in a block stands in it alone; a file is a part of what includes it.
+				break // A directive belongs to its own block only; a file is part of the block that includes it.
 			}
 		}
 		var err error
@@ -100,7 +100,7 @@ func (t *outline) fill(n *node, body []*statement) error {
 	return nil
 }
 
-// include follows d to the files that it names in the configuration's folder. What it does not find there is nginx's affair.
+// include adds the files that d names, if they are in the configuration directory. Others are left to nginx.
 func (t *outline) include(n *node, d *statement) error {
 	pattern := path.Clean(d.words[1].text)
 	found := []string{pattern}
@@ -114,7 +114,7 @@ func (t *outline) include(n *node, d *statement) error {
 			}
 		}
 		if info, err := fs.Stat(t.root, name); err != nil || !info.Mode().IsRegular() {
-			continue // Missing, or not in this folder.
+			continue // Missing, or outside the configuration directory.
 		}
 		body, err := t.parse(name)
 		if err != nil {
@@ -132,12 +132,12 @@ func (t *outline) include(n *node, d *statement) error {
 	return nil
 }
 
-// A contextError says that a context does not mean one block.
+// A contextError reports a context that does not name exactly one block.
 type contextError struct{ text string }
 
 func (e *contextError) Error() string { return e.text }
 
-// find is the one node which context means.
+// find returns the one node that context names.
 func (t *outline) find(name string, context []string) (*node, error) {
 	found := t.matching(context)
 	switch len(found) {
@@ -152,7 +152,7 @@ func (t *outline) find(name string, context []string) (*node, error) {
 	return nil, &contextError{t.several(name, found)}
 }
 
-// matching are the nodes which context can mean. A file that is included twice has its nodes twice: the first stands for both.
+// matching returns the nodes that context can name. A file included twice has each node twice; only the first is returned.
 func (t *outline) matching(context []string) []*node {
 	var found []*node
 	for _, n := range t.nodes {
@@ -163,7 +163,7 @@ func (t *outline) matching(context []string) []*node {
 	return found
 }
 
-// matches tells whether context ends in the name of n, and what is before it in it names nodes around n, in order.
+// matches reports whether context ends in the name of n, and names enclosing nodes of n before it, in order.
 func (n *node) matches(context []string) bool {
 	return slices.ContainsFunc(n.names, func(name []string) bool {
 		rest := len(context) - len(name)
@@ -193,7 +193,7 @@ func (t *outline) several(name string, found []*node) string {
 	return text + ": write one of " + strings.Join(unique, ", ")
 }
 
-// unique is a short context that means n alone; "" if there is none.
+// unique returns a short context that names n alone, "" if there is none.
 func (t *outline) unique(n *node) string {
 	for _, context := range n.contexts() {
 		if w, err := words(context); err == nil && len(t.matching(w)) == 1 {
@@ -203,7 +203,7 @@ func (t *outline) unique(n *node) string {
 	return ""
 }
 
-// contexts are the ways to name n by itself and at most two of those around it, the shortest first.
+// contexts returns the names of n, alone and with one or two of its enclosing nodes, the shortest first.
 func (n *node) contexts() []string {
 	one, two, three := []string{n.title}, []string(nil), []string(nil)
 	for up := n.parent; up != nil; up = up.parent {
@@ -229,7 +229,7 @@ func (n *node) label() string {
 	return fmt.Sprintf("%s (%s)", n.title, n.place())
 }
 
-// nearest proposes the node that was meant.
+// nearest suggests a node for a context that names none.
 func (t *outline) nearest(name string) string {
 	var known []string
 	of := map[string]*node{}
@@ -241,7 +241,7 @@ func (t *outline) nearest(name string) string {
 			}
 		}
 	}
-	// Who writes "upstream", means one: better a long way from its name than a block of another kind with a name like it.
+	// A context that begins with "upstream" gets an upstream suggested, however different its name, not another kind of block.
 	for word := range strings.FieldsSeq(name) {
 		same := slices.DeleteFunc(slices.Clone(known), func(context string) bool { return !strings.HasPrefix(context+" ", word+" ") })
 		if len(same) > 0 {
@@ -261,7 +261,7 @@ func (t *outline) nearest(name string) string {
 	return fmt.Sprintf("; the nearest is %q (%s)", context, place)
 }
 
-// nearest proposes the directive of n that was meant.
+// nearest suggests a directive of n for a name that n does not have.
 func (n *node) nearest(name string) string {
 	var known []string
 	for _, d := range n.parts {
@@ -275,7 +275,7 @@ func (n *node) nearest(name string) string {
 	return fmt.Sprintf("; the nearest is %s (%s:%d)", near, d.file, d.line)
 }
 
-// someDirective is the name of one in n: server, of a group of servers.
+// someDirective returns the name of a directive in n, of an upstream "server".
 func (n *node) someDirective() string {
 	name := "directive"
 	for _, d := range n.parts {
@@ -286,7 +286,7 @@ func (n *node) someDirective() string {
 	return name
 }
 
-// directives are those which the last word of context names, in the one block which the rest of it means.
+// directives returns the directives that the last word of context names, in the one block that the words before it name.
 func (t *outline) directives(name string, context []string) ([]*statement, *node, error) {
 	last := context[len(context)-1]
 	in := func(n *node) (all []*statement) {
@@ -328,7 +328,7 @@ func (t *outline) directives(name string, context []string) ([]*statement, *node
 	return all, n, nil
 }
 
-// alone tells why d, which stands in n, cannot be changed for n alone: it is in a file which others include as well.
+// alone returns an error if d, a part of n, cannot be changed for n alone because its file is included elsewhere too.
 func (t *outline) alone(n *node, d *statement) error {
 	if at := t.included[d.file]; d.file != n.file && len(at) > 1 {
 		return &contextError{fmt.Sprintf("it stands at %s:%d, in a file that is included %d times (%s): to change it for all of them write the context %q",

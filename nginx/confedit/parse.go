@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// A statement is one directive of a configuration file, with where it stands there. Offsets are in bytes.
+// A statement is one directive of a configuration file, with its position. Offsets are in bytes.
 type statement struct {
 	file       string // relative to conf/
 	line       int    // of the first word, from 1
@@ -17,20 +17,19 @@ type statement struct {
 	body       []*statement
 }
 
-// A word is one of a directive's, as nginx reads it: without its quotes. Offsets include them.
+// A word is the name or an argument of a directive, as nginx reads it, without quotes. Offsets include the quotes.
 type word struct {
 	text       string
 	start, end int
 }
 
-// deepest is how deep blocks may stand in each other; nginx itself needs five.
+// deepest is how deep blocks may be nested; nginx itself needs five levels.
 const deepest = 20
 
-// errUnfinished is at the end of a text that ends too early.
+// errUnfinished reports a text that ends inside a directive, a block or quotes.
 var errUnfinished = errors.New(`unexpected end, expecting ";" or "}"`)
 
-// parse reads the text of one file as nginx's ngx_conf_read_token does. What a directive means plays no part, and nothing is
-// included.
+// parse parses the text of one file by the rules of nginx's ngx_conf_read_token. It does not know directives, and includes nothing.
 func parse(file, text string) ([]*statement, error) {
 	s := scanner{file: file, text: text, line: 1}
 	top := &statement{}
@@ -53,7 +52,7 @@ func parse(file, text string) ([]*statement, error) {
 		case kind == 0:
 			return nil, errUnfinished
 		case (kind == '}') != (d == nil) || kind == '}' && in == top:
-			return nil, s.fault("unexpected %q", string(kind))
+			return nil, s.errorf("unexpected %q", string(kind))
 		case kind == '}':
 			open, in.end = open[:len(open)-1], s.at
 		default:
@@ -66,7 +65,7 @@ func parse(file, text string) ([]*statement, error) {
 				d.end = s.at
 			} else if d.block {
 				if open = append(open, d); len(open) > deepest {
-					return nil, s.fault("blocks stand more than %d deep in each other", deepest)
+					return nil, s.errorf("blocks are nested more than %d deep", deepest)
 				}
 			}
 			d = nil
@@ -74,7 +73,7 @@ func parse(file, text string) ([]*statement, error) {
 	}
 }
 
-// A scanner takes a text apart.
+// A scanner splits a text into words and punctuation.
 type scanner struct {
 	file, text string
 	at         int // offset of what comes next
@@ -82,8 +81,8 @@ type scanner struct {
 	began      int // the line of what came last
 }
 
-// fault returns an error with its position. A text of one line that is not a file needs none.
-func (s *scanner) fault(format string, args ...any) error {
+// errorf returns an error with its position, except in the first line of a text that is no file.
+func (s *scanner) errorf(format string, args ...any) error {
 	text := fmt.Sprintf(format, args...)
 	switch {
 	case s.file != "":
@@ -94,7 +93,7 @@ func (s *scanner) fault(format string, args ...any) error {
 	return errors.New(text)
 }
 
-// next is what comes next: a word (kind w), one of ; { }, or the end (kind 0).
+// next returns the next token: a word (kind w), one of ; { }, or the end (kind 0).
 func (s *scanner) next() (w word, kind byte, err error) {
 	s.pass()
 	s.began = s.line
@@ -114,7 +113,7 @@ func (s *scanner) next() (w word, kind byte, err error) {
 	return w, 'w', err
 }
 
-// pass goes over white space and comments.
+// pass skips white space and comments.
 func (s *scanner) pass() {
 	for ; s.at < len(s.text); s.at++ {
 		switch s.text[s.at] {
@@ -147,7 +146,7 @@ func (s *scanner) quoted(quote byte) (word, error) {
 	}
 	s.at++
 	if s.at < len(s.text) && !strings.ContainsRune(" \t\r\n;{)", rune(s.text[s.at])) {
-		return word{start: start}, s.fault("unexpected %q after a closing quote", s.text[s.at:s.at+1])
+		return word{start: start}, s.errorf("unexpected %q after a closing quote", s.text[s.at:s.at+1])
 	}
 	return word{plain(s.text[start+1 : s.at-1]), start, s.at}, nil
 }
@@ -170,10 +169,10 @@ func (s *scanner) bare() word {
 	return word{plain(s.text[start:s.at]), start, s.at}
 }
 
-// plain undoes the escapes that nginx undoes; others stay, for who reads the word.
+// plain replaces the escapes that nginx replaces. Others stay: they belong to the directive, as in a regular expression.
 var plain = strings.NewReplacer(`\"`, `"`, `\'`, `'`, `\\`, `\`, `\t`, "\t", `\r`, "\r", `\n`, "\n").Replace
 
-// words takes a text apart that is nothing but words.
+// words splits a text that is nothing but words.
 func words(text string) ([]string, error) {
 	s := scanner{text: text, line: 1}
 	var all []string
@@ -183,13 +182,14 @@ func words(text string) ([]string, error) {
 			return all, err
 		}
 		if kind != 'w' {
-			return nil, s.fault("unexpected %q", string(kind))
+			return nil, s.errorf("unexpected %q", string(kind))
 		}
 		all = append(all, w.text)
 	}
 }
 
-// oneDirective reads a text that must be exactly one directive. The last ";" may be missing: then its end is behind the text's.
+// oneDirective parses a text that must be exactly one directive. The final ";" is optional; without it, end is one more than the length
+// of text.
 func oneDirective(text string) (*statement, error) {
 	body, err := parse("", text)
 	if errors.Is(err, errUnfinished) {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// repeated holds the directives of which a block can have several, each for something else, with what tells them apart. One of these
+// repeated holds the directives of which a block can have several, each for something else, and how to identify what for. One of these
 // replaces only one for the same thing, even where it meets a single other one. Every other directive replaces the one of its name: nginx
 // refuses a second one, or lets it override the first, or it holds a whole list itself (server_name, ssl_protocols, gzip_types).
 // TestRepeated compares both with nginx.
@@ -91,7 +91,7 @@ var repeated = map[string]func(*statement) string{
 	"xslt_stylesheet":        firstArgument,
 }
 
-// firstArgument tells most directives apart: the header, path or address that they are for.
+// firstArgument identifies most directives: it is the header, path or address that they are for.
 func firstArgument(d *statement) string {
 	if len(d.words) < 2 {
 		return ""
@@ -99,13 +99,13 @@ func firstArgument(d *statement) string {
 	return d.words[1].text
 }
 
-// variableName is NAME of "env NAME=value".
+// variableName returns NAME of "env NAME=value".
 func variableName(d *statement) string {
 	name, _, _ := strings.Cut(firstArgument(d), "=")
 	return name
 }
 
-// zoneName is NAME of "zone=NAME:size", which may stand anywhere among the arguments.
+// zoneName returns NAME of "zone=NAME:size", which may stand anywhere among the arguments.
 func zoneName(d *statement) string {
 	for _, w := range d.words[1:] {
 		if zone, ok := strings.CutPrefix(w.text, "zone="); ok {
