@@ -33,29 +33,21 @@ type edit struct{ file, old, new string }
 func balance(t *testing.T, servers []Server, edits ...edit) *balancer {
 	t.Helper()
 	nginx := real(t)
-	// The kernel's ports are free when they are given, and somebody else may take them before nginx does: then once more.
-	for range 5 {
-		own := frees(t, 3)
-		b := &balancer{HTTP: own[0], GRPC: own[1], Admin: own[2], dir: proctest.Passable(t), done: make(chan struct{})}
-		site := Site{HTTP: b.HTTP, GRPC: b.GRPC, Admin: b.Admin, Servers: servers, Workers: 1, Diagnostics: true}
-		if err := site.Lay(b.dir, Conf(), nginx.Version); err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range edits {
-			e.apply(t, b.dir)
-		}
-		if err := nginx.Test(t.Context(), b.dir); err != nil {
-			t.Fatal(err)
-		}
-		if b.start(t, nginx) {
-			return b
-		}
-		if !strings.Contains(b.stderr.String(), "Address already in use") {
-			t.Fatalf("nginx does not start: %s", b.stderr.String())
-		}
+	b := &balancer{HTTP: free(t), GRPC: free(t), Admin: free(t), dir: proctest.Passable(t), done: make(chan struct{})}
+	site := Site{HTTP: b.HTTP, GRPC: b.GRPC, Admin: b.Admin, Servers: servers, Workers: 1, Diagnostics: true}
+	if err := site.Lay(b.dir, Conf(), nginx.Version); err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("five times, somebody took the ports first")
-	return nil
+	for _, e := range edits {
+		e.apply(t, b.dir)
+	}
+	if err := nginx.Test(t.Context(), b.dir); err != nil {
+		t.Fatal(err)
+	}
+	if !b.start(t, nginx) {
+		t.Fatalf("nginx does not start: %s", b.stderr.String())
+	}
+	return b
 }
 
 func (e edit) apply(t *testing.T, dir string) {
@@ -186,25 +178,10 @@ func (b *balancer) only(t *testing.T, id string) line {
 	return found[0]
 }
 
-// free returns an address that nothing listens on.
+// free returns an address that nothing listens on, and that nothing else gets while the test runs.
 func free(t *testing.T) string {
 	t.Helper()
-	return frees(t, 1)[0]
-}
-
-// frees returns n addresses that nothing listens on, all different.
-func frees(t *testing.T, n int) []string {
-	t.Helper()
-	var all []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		all = append(all, l.Addr().String())
-	}
-	return all
+	return "127.0.0.1:" + proctest.Reserve(t)
 }
 
 // nobody is a fleet of which no instance runs.
