@@ -25,6 +25,7 @@ import (
 	"trivet/gateway"
 	whoamiv1 "trivet/gen/whoami/v1"
 	"trivet/internal/buildinfo"
+	"trivet/internal/connlimit"
 	"trivet/internal/rawconn"
 )
 
@@ -125,9 +126,7 @@ func listen(ctx context.Context, c Config) (listeners, error) {
 
 // bound limits how many connections of l are open at once, and makes them as the settings say.
 func (c Config) bound(l net.Listener) net.Listener {
-	if tcp, ok := l.(*net.TCPListener); ok {
-		l = limitConnections(tcp, c.MaxConnections)
-	}
+	l = connlimit.Listen(l, c.MaxConnections)
 	if c.RawSyscalls {
 		l = rawconn.Listen(l)
 	}
