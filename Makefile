@@ -11,7 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build experiments balance bench bench-sweep bench-smoke bench-doors bench-programs test test-docker check fmt lint scripts house generate generated breaking fuzz nginx dist clean
+.PHONY: help up build experiments balance bench bench-sweep bench-smoke bench-doors bench-programs test test-docker check fmt lint scripts house generate generated breaking fuzz nginx dist release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -54,6 +54,9 @@ dist: ## build static binaries for amd64 and arm64 into bin/
 	for arch in amd64 arm64; do \
 	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build $(BUILD_FLAGS) -o bin/linux-$$arch/ ./cmd/... || exit 1; \
 	done
+
+release: ## write archives, the image as OCI layouts, bills of materials and checksums to dist/; publishes nothing
+	@.ci/release
 
 nginx: ## get Debian's nginx into .cache/nginx, unless this machine has one that will do
 	@nginx/fetch
@@ -104,4 +107,4 @@ fuzz: ## fuzz each parser of ours
 	@.ci/fuzz $(FUZZ_TIME)
 
 clean: ## remove what was built and fetched
-	rm -rf bin .cache
+	rm -rf bin dist .cache

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// Config is what the last stage of a Dockerfile says about the image. It knows the few instructions that ours has; any other is an
+// error, so that the released image never lacks one silently. Files are copied by Image, and checked here.
+func Config(dockerfile string) (v1.Config, error) {
+	c := v1.Config{ExposedPorts: map[string]struct{}{}, WorkingDir: "/", Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}}
+	empty, stage, final := c, "", false
+	for line := range strings.Lines(strings.ReplaceAll(dockerfile, "\\\n", " ")) {
+		line = strings.TrimSpace(line)
+		word, rest, _ := strings.Cut(line, " ")
+		rest = strings.TrimSpace(rest)
+		if word == "FROM" {
+			c, stage, final = empty, rest, rest == "scratch"
+			c.ExposedPorts = map[string]struct{}{}
+			continue
+		}
+		if !final || line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		switch word {
+		case "COPY":
+			if rest != "--from=build "+authorities+" /etc/ssl/certs/" && rest != "--from=build /whoami /whoami" {
+				return c, fmt.Errorf("%s: the release program copies the program and the certificates only", line)
+			}
+		case "USER":
+			c.User = rest
+		case "ENV":
+			c.Env = append(c.Env, strings.Fields(rest)...)
+		case "EXPOSE":
+			for port := range strings.FieldsSeq(rest) {
+				c.ExposedPorts[port+"/tcp"] = struct{}{}
+			}
+		case "STOPSIGNAL":
+			c.StopSignal = rest
+		case "ENTRYPOINT":
+			if err := json.Unmarshal([]byte(rest), &c.Entrypoint); err != nil {
+				return c, fmt.Errorf("%s: %w", line, err)
+			}
+		default:
+			return c, fmt.Errorf("%s: the release program does not know this instruction; teach it", line)
+		}
+	}
+	if !final || c.User == "" || len(c.Entrypoint) == 0 {
+		return c, fmt.Errorf("the last stage is FROM %s, with user %q and entry point %q; want scratch, and both", stage, c.User, c.Entrypoint)
+	}
+	return c, nil
+}
