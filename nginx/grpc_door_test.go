@@ -33,6 +33,9 @@ type instance struct {
 func (i *instance) WhoAmI(ctx context.Context, _ *whoamiv1.WhoAmIRequest) (*whoamiv1.WhoAmIResponse, error) {
 	i.calls.Add(1)
 	in, _ := metadata.FromIncomingContext(ctx)
+	if strings.Join(in["do"], "") == "fail without headers" { // only then clients may retry
+		return nil, status.Error(codes.Unavailable, "instance's own trouble")
+	}
 	out := metadata.Pairs("x-instance", "whoami-1", "x-request-id", strings.Join(in["x-request-id"], ","))
 	if err := grpc.SetHeader(ctx, out); err != nil {
 		return nil, err

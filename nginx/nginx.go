@@ -30,9 +30,9 @@ func Conf() fs.FS {
 // died is out of the way by then, since nginx asks another one. Both methods have no side effects, so repeating them is safe. A
 // stream is retried only until the first header of its answer; after that the program must open it anew.
 //
-// Retries are throttled for each channel: every failed attempt takes one of 1000 tokens, every success gives one back, and
-// below 500 nothing is retried. So up to 500 calls that were running on a killed instance are all retried, while a fleet that is
-// down gets one attempt a call and not four.
+// Retries are throttled for each channel: a failed attempt takes one of 1000 tokens, a success gives a tenth of one back, and with 500
+// or fewer nothing is retried. So up to 500 calls that were running on a killed instance are all retried, a fleet that is down gets one
+// attempt per call and not four, and retries stop once more than one attempt in eleven keeps failing.
 //
 //go:embed service_config.json
 var ServiceConfig string
