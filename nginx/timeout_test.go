@@ -1,0 +1,67 @@
+package nginx
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// unaccepting is the address of a socket whose queue is full: the kernel drops each SYN, as a machine that is gone would.
+func unaccepting(t *testing.T) string {
+	t.Helper()
+	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(socket) })
+	if err := syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Listen(socket, 0); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, ok := name.(*syscall.SockaddrInet4)
+	if !ok {
+		t.Fatalf("%T", name)
+	}
+	// One more than the queue takes, so that it is full when the first connection is in it.
+	for range 2 {
+		filler, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = syscall.Close(filler) })
+		if err := syscall.Connect(filler, to); err != nil && err != syscall.EINPROGRESS {
+			t.Fatal(err)
+		}
+	}
+	return fmt.Sprint("127.0.0.1:", to.Port)
+}
+
+// Where no instance accepted a connection, nothing was sent, and clients may send the request again, whatever it does.
+func TestConnectTimeoutsSayThatNothingWasHandled(t *testing.T) {
+	full := unaccepting(t)
+	b := balance(t, []Server{{full, full}})
+	_, _, err := call(t, b.GRPC, "g")
+	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "no instance accepted a connection in time; the request was not handled") {
+		t.Errorf("gRPC: %v", err)
+	}
+	code, _, body, err := raw(t, b.HTTP, get("h", "/"))
+	if err != nil || code != http.StatusGatewayTimeout || !strings.Contains(string(body), "no instance accepted a connection in time; the request was not handled") {
+		t.Errorf("HTTP: %d, %s, %v", code, body, err)
+	}
+	for _, l := range b.log(t) {
+		if l.Error != "504" || l.UpstreamBytesSent != "0" {
+			t.Errorf("the access log: %+v", l)
+		}
+	}
+}
