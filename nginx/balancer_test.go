@@ -32,9 +32,15 @@ type edit struct{ file, old, new string }
 // balance starts nginx, with one worker, in front of servers, and stops it with the test.
 func balance(t *testing.T, servers []Server, edits ...edit) *balancer {
 	t.Helper()
+	return balanceWith(t, Site{Servers: servers, Workers: 1, Diagnostics: true}, edits...)
+}
+
+// balanceWith starts nginx for site, on addresses of its own.
+func balanceWith(t testing.TB, site Site, edits ...edit) *balancer {
+	t.Helper()
 	nginx := real(t)
 	b := &balancer{HTTP: free(t), GRPC: free(t), Admin: free(t), dir: proctest.Passable(t), done: make(chan struct{})}
-	site := Site{HTTP: b.HTTP, GRPC: b.GRPC, Admin: b.Admin, Servers: servers, Workers: 1, Diagnostics: true}
+	site.HTTP, site.GRPC, site.Admin = b.HTTP, b.GRPC, b.Admin
 	if err := site.Lay(b.dir, Conf(), nginx.Version); err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +56,7 @@ func balance(t *testing.T, servers []Server, edits ...edit) *balancer {
 	return b
 }
 
-func (e edit) apply(t *testing.T, dir string) {
+func (e edit) apply(t testing.TB, dir string) {
 	t.Helper()
 	name := filepath.Join(dir, "conf", e.file)
 	text, err := os.ReadFile(name)
@@ -66,7 +72,7 @@ func (e edit) apply(t *testing.T, dir string) {
 }
 
 // start reports whether nginx takes connections; not so when it ended instead.
-func (b *balancer) start(t *testing.T, nginx Binary) bool {
+func (b *balancer) start(t testing.TB, nginx Binary) bool {
 	t.Helper()
 	b.cmd = exec.Command(nginx.Path, nginx.Args(b.dir)...)
 	b.cmd.Stderr = &b.stderr
@@ -101,7 +107,7 @@ func (b *balancer) start(t *testing.T, nginx Binary) bool {
 }
 
 // signal ends nginx and waits until it is gone.
-func (b *balancer) signal(t *testing.T, s syscall.Signal) {
+func (b *balancer) signal(t testing.TB, s syscall.Signal) {
 	t.Helper()
 	if err := b.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Error(err)
@@ -179,7 +185,7 @@ func (b *balancer) only(t *testing.T, id string) line {
 }
 
 // free returns an address that nothing listens on, and that nothing else gets while the test runs.
-func free(t *testing.T) string {
+func free(t testing.TB) string {
 	t.Helper()
 	return "127.0.0.1:" + proctest.Reserve(t)
 }

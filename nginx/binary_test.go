@@ -11,7 +11,7 @@ import (
 )
 
 // real is the nginx that the tests use: $TRIVET_NGINX, else the one on PATH, else the one that nginx/fetch got.
-func real(t *testing.T) Binary {
+func real(t testing.TB) Binary {
 	t.Helper()
 	name := os.Getenv("TRIVET_NGINX")
 	if name != "" {

@@ -27,7 +27,8 @@ import (
 // instance is an instance's gRPC door for the tests: it returns the metadata that arrived as its hostname, and misbehaves where asked to.
 type instance struct {
 	whoamiv1.UnimplementedWhoAmIServiceServer
-	calls atomic.Int32
+	calls   atomic.Int32
+	release chan struct{} // if set, streams wait for it between their first message and the others
 }
 
 func (i *instance) WhoAmI(ctx context.Context, _ *whoamiv1.WhoAmIRequest) (*whoamiv1.WhoAmIResponse, error) {
@@ -51,22 +52,35 @@ func (i *instance) WhoAmI(ctx context.Context, _ *whoamiv1.WhoAmIRequest) (*whoa
 }
 
 func (i *instance) WatchWhoAmI(_ *whoamiv1.WatchWhoAmIRequest, s grpc.ServerStreamingServer[whoamiv1.WatchWhoAmIResponse]) error {
+	if in, _ := metadata.FromIncomingContext(s.Context()); strings.Join(in["do"], "") == "hang" {
+		<-s.Context().Done()
+		return s.Context().Err()
+	}
 	for n := range uint64(3) {
 		if err := s.Send(&whoamiv1.WatchWhoAmIResponse{Sequence: n}); err != nil {
 			return err
+		}
+		if n == 0 && i.release != nil {
+			select {
+			case <-i.release:
+			case <-s.Context().Done():
+				return s.Context().Err()
+			}
 		}
 	}
 	return nil
 }
 
 // serve starts an instance and returns its address.
-func (i *instance) serve(t *testing.T) string {
+func (i *instance) serve(t *testing.T) string { return serve(t, i) }
+
+func serve(t testing.TB, i *instance, options ...grpc.ServerOption) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer()
+	server := grpc.NewServer(options...)
 	whoamiv1.RegisterWhoAmIServiceServer(server, i)
 	done := make(chan error)
 	go func() { done <- server.Serve(l) }()
@@ -106,7 +120,7 @@ func broken(t *testing.T, count *atomic.Int32) string {
 	return l.Addr().String()
 }
 
-func client(t *testing.T, addr string, options ...grpc.DialOption) whoamiv1.WhoAmIServiceClient {
+func client(t testing.TB, addr string, options ...grpc.DialOption) whoamiv1.WhoAmIServiceClient {
 	t.Helper()
 	options = append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	conn, err := grpc.NewClient("passthrough:"+addr, options...)
@@ -123,6 +137,11 @@ func call(t *testing.T, addr, id string, pairs ...string) (*whoamiv1.WhoAmIRespo
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
+	return callContext(ctx, t, addr, id, pairs...)
+}
+
+func callContext(ctx context.Context, t testing.TB, addr, id string, pairs ...string) (*whoamiv1.WhoAmIResponse, metadata.MD, error) {
+	t.Helper()
 	ctx = metadata.AppendToOutgoingContext(ctx, append([]string{"x-request-id", id}, pairs...)...)
 	var header, trailer metadata.MD
 	resp, err := client(t, addr, grpc.WithDisableRetry()).WhoAmI(ctx, &whoamiv1.WhoAmIRequest{}, grpc.Header(&header), grpc.Trailer(&trailer))
@@ -130,7 +149,7 @@ func call(t *testing.T, addr, id string, pairs ...string) (*whoamiv1.WhoAmIRespo
 }
 
 // unary is the place in grpc-door.conf where a test makes nginx do something else with a WhoAmI.
-const unary = "grpc_read_timeout 10s;"
+const unary = "location / {"
 
 // TestGRPCErrors provokes the errors that reach a gRPC client. Where nothing a caller does can provoke one, the configuration returns it.
 func TestGRPCErrors(t *testing.T) {
@@ -169,7 +188,7 @@ func TestGRPCErrors(t *testing.T) {
 		{"502, the instance breaks off", func(t *testing.T) []Server { return []Server{{free(t), broken(t, &connections)}} },
 			nil, "", false, "502", codes.Unavailable, "may have been handled"},
 		{"503", up, returns(503), "", false, "503", codes.Unavailable, "out of service"},
-		{"504, the instance hangs", up, []edit{{"grpc-door.conf", unary, "grpc_read_timeout 100ms;"}}, "hang", false, "504", codes.Unavailable, "in time"},
+		{"504, the instance hangs", up, []edit{{"grpc-door.conf", unary, unary + "\ngrpc_read_timeout 100ms;"}}, "hang", false, "504", codes.Unavailable, "may have been handled"},
 		{"505", up, returns(505), "", false, "505", codes.Internal, "version of HTTP"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -366,7 +385,7 @@ func knows(t *testing.T, directive string) bool {
 // What errors.conf says about 408: the stream is reset, and only the log says why.
 func TestGRPC408IsOnlyInTheLog(t *testing.T) {
 	b := balance(t, []Server{{free(t), new(instance).serve(t)}},
-		edit{"grpc-door.conf", "client_body_timeout 65m;", "client_body_timeout 100ms;"})
+		edit{"grpc-door.conf", "client_body_timeout  10s;", "client_body_timeout 100ms;"})
 	own := ofStream(http2(t, b.GRPC, request, open))
 	if len(own) != 1 || own[0].Type != resetFrame {
 		t.Errorf("frames: %+v", own)
@@ -391,13 +410,22 @@ func TestGRPCAnswersOfTheInstancePassUntouched(t *testing.T) {
 	}
 }
 
+// identities are header lines that only an authenticating proxy may set.
+var identities = []string{
+	"X-Forwarded-User: evil", "X-Forwarded-Email: evil@example.com", "X-Forwarded-Groups: evil",
+	"X-Forwarded-Preferred-Username: evil", "X-Forwarded-Access-Token: evil",
+}
+
 func TestGRPCForgedHeadersDoNotPass(t *testing.T) {
 	b := balance(t, []Server{{free(t), new(instance).serve(t)}})
 	var pairs []string
-	for _, f := range forgeries {
-		name, value, _ := strings.Cut(f, ": ")
-		pairs = append(pairs, name, value)
+	for _, f := range append(identities, forgeries...) {
+		// Grpc-Metadata-* is the REST gateway's word: over gRPC it is metadata like any other.
+		if name, value, _ := strings.Cut(f, ": "); !strings.HasPrefix(strings.ToLower(name), "grpc-metadata-") {
+			pairs = append(pairs, name, value)
+		}
 	}
+	pairs = append(pairs, "authorization", "Bearer kept", "tracestate", "a=kept", "baggage", "b=kept")
 	resp, _, err := call(t, b.GRPC, "forger", append(pairs, "x-forwarded-host", "evil", "traceparent", "00-kept", "x_forwarded_for", "evil")...)
 	if err != nil {
 		t.Fatal(err)
@@ -409,6 +437,7 @@ func TestGRPCForgedHeadersDoNotPass(t *testing.T) {
 	for _, want := range []string{
 		"x-request-id:[forger]", "x-real-ip:[127.0.0.1]", "x-forwarded-for:[127.0.0.1]", "x-forwarded-proto:[http]",
 		"x-forwarded-host:[127.0.0.1]", "traceparent:[00-kept]", ":authority:[127.0.0.1]",
+		"authorization:[Bearer kept]", "tracestate:[a=kept]", "baggage:[b=kept]",
 	} {
 		if !strings.Contains(arrived, want) {
 			t.Errorf("no %s in %s", want, arrived)

@@ -188,3 +188,36 @@ func TestDiagnosticsOverHTTP(t *testing.T) {
 		})
 	}
 }
+
+func TestDiagnosticsOverGRPC(t *testing.T) {
+	paths := []string{
+		"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", "/grpc.health.v1.Health/List",
+		"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+		"//grpc.health.v1.Health/Check", "/x/../grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Chec%6b", "/grpc%2ehealth.v1.Health/Check",
+	}
+	for _, c := range []struct {
+		name  string
+		edits []edit
+		error string
+	}{
+		{"open", nil, ""},
+		{"closed", []edit{{"site/public.conf", `default "1";`, `default "";`}}, "404"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var i instance
+			b := balance(t, []Server{{free(t), i.serve(t)}}, c.edits...)
+			for _, path := range append(paths, "/grpc.healthy.v1.X/Y") {
+				// No instance of the tests has these services: whoever says so, the client sees the same.
+				if resp, _ := ask(t, "POST", b.GRPC, path, "application/grpc"); resp.StatusCode != 200 || resp.Header.Get("Grpc-Status") != "12" {
+					t.Errorf("%s: %s, %v; want UNIMPLEMENTED", path, resp.Status, resp.Header)
+				}
+			}
+			for _, l := range b.log(t) {
+				if other := l.URI == "/grpc.healthy.v1.X/Y"; !other && l.Error != c.error || other && l.Error != "" || (l.UpstreamAddr == "") != (l.Error != "") {
+					t.Errorf("%s: error %q, upstream %q", l.URI, l.Error, l.UpstreamAddr)
+				}
+			}
+		})
+	}
+}

@@ -20,7 +20,7 @@ import (
 )
 
 // web is an instance's HTTP door for the tests: it answers with the request's headers as JSON, and misbehaves where asked to.
-func web(t *testing.T) string {
+func web(t testing.TB) string {
 	t.Helper()
 	gone := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

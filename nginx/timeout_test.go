@@ -1,11 +1,14 @@
 package nginx
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -63,5 +66,56 @@ func TestConnectTimeoutsSayThatNothingWasHandled(t *testing.T) {
 		if l.Error != "504" || l.UpstreamBytesSent != "0" {
 			t.Errorf("the access log: %+v", l)
 		}
+	}
+}
+
+// Methods that the configuration does not list are taken for unary: neither a call whose message never comes nor an instance that says
+// nothing holds connections for an hour. Streams that it lists may be silent.
+func TestOnlyListedStreamsMayBeSilent(t *testing.T) {
+	short := []edit{
+		{"grpc-door.conf", "client_body_timeout  10s;", "client_body_timeout 200ms;"},
+		{"grpc-door.conf", "grpc_read_timeout    10s;", "grpc_read_timeout 200ms;"},
+	}
+	for _, c := range []struct {
+		path   string
+		silent bool
+	}{
+		{"/whoami.v1.WhoAmIService/WhoAmI", false},
+		{"/whoami.v1.WhoAmIService/WatchWhoAmI", true},
+		{"/whoami.v1.WhoAmIService/AddedLater", false},
+		{"/other.v1.Service/Watch", false},
+		{"/grpc.health.v1.Health/Check", false},
+		{"/grpc.health.v1.Health/Watch", true},
+		{"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", true},
+		{"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", true},
+	} {
+		t.Run(c.path, func(t *testing.T) {
+			t.Parallel()
+			var connections atomic.Int32
+			b := balance(t, []Server{{free(t), mute(t, &connections)}}, short...)
+			for _, then := range []body{nothing, whole} {
+				a, err := attack(t.Context(), b.GRPC)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer a.conn.Close()
+				if err := a.open(c.path, then); err != nil {
+					t.Fatal(err)
+				}
+				if err := a.flush(); err != nil {
+					t.Fatal(err)
+				}
+				// Those that must not end are given four times the timeouts; the others far more than they take.
+				wait := 20 * time.Second
+				if c.silent {
+					wait = 800 * time.Millisecond
+				}
+				ctx, stop := context.WithTimeout(t.Context(), wait)
+				defer stop()
+				if ended := a.oneRefused(ctx); ended == c.silent {
+					t.Errorf("the call (%d) ended: %v", then, ended)
+				}
+			}
+		})
 	}
 }

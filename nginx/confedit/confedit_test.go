@@ -35,8 +35,8 @@ var applied = []struct {
 		map[string][]string{"upstreams.conf": {"\t# was: zone whoami_http 1m;\n\n\tinclude"}}},
 	{"one of several goes", []Edit{{Context: "http-door.conf server", Remove: "error_page 494"}},
 		map[string][]string{"http-door.conf": {"\t# was: error_page 494 =431 /.nginx-error;\n"}}},
-	{"a block goes", []Edit{{Context: "grpc-door.conf server", Remove: "location = /whoami.v1.WhoAmIService/WhoAmI"}},
-		map[string][]string{"grpc-door.conf": {"\t# was: location = /whoami.v1.WhoAmIService/WhoAmI { … }\n"}}},
+	{"a block goes", []Edit{{Context: "grpc-door.conf server", Remove: "location = /whoami.v1.WhoAmIService/WatchWhoAmI"}},
+		map[string][]string{"grpc-door.conf": {"\t# was: location = /whoami.v1.WhoAmIService/WatchWhoAmI { … }\n"}}},
 	{"the header of that name", []Edit{{Context: "location /", Directive: "x 1"}, {Context: "http-headers.conf", Directive: `proxy_set_header X-Real-IP "a b"`}}[1:],
 		map[string][]string{"http-headers.conf": {`proxy_set_header X-Real-IP "a b"; # was: proxy_set_header X-Real-IP $remote_addr;`}}},
 	{"a header more", []Edit{{Context: "http-headers.conf", Directive: `add_header X-Extra 1 always`}},
@@ -50,7 +50,7 @@ var applied = []struct {
 	{"a map more", []Edit{{Context: "http", Directive: "map $uri $more { default 1; }"}},
 		map[string][]string{"grpc-door.conf": {"\tdefault \"\";\n}\nmap $uri $more { default 1; } # added\n\nserver"}}},
 	{"at the top", []Edit{{Context: "main", Directive: "worker_processes 3"}, {Context: "main", Directive: "timer_resolution 100ms"}},
-		map[string][]string{"site/process.conf": {"\nworker_processes 3; # was: worker_processes auto;\n"}, "nginx.conf": {"timer_resolution 100ms; # added\n# The way in"}}},
+		map[string][]string{"site/process.conf": {"\nworker_processes 3; # was: worker_processes auto;\n"}, "nginx.conf": {"timer_resolution 100ms; # added\n# nginx in front"}}},
 	{"a later edit sees what an earlier one added", []Edit{
 		{Context: "http-door.conf server", Directive: "location /slow { proxy_pass http://whoami_http; }"},
 		{Context: "location /slow", Directive: "proxy_read_timeout 1s"},
@@ -147,7 +147,7 @@ func TestApplyNamesWhatIsWrong(t *testing.T) {
 			`remove "backup": no server in upstream whoami_http (upstreams.conf:N) has such a parameter: site/http-servers.conf:N, site/http-servers.conf:N, site/http-servers.conf:N`},
 		{Edit{Context: "upstream whoami_http server", Remove: "max_fails=1"}, "Remove", `has such a parameter`},
 		{Edit{Context: "grpc-door.conf location /", Remove: `if ($is_grpc = "")`}, "Context",
-			`it stands at grpc-only.conf:N, in a file that is included 2 times (grpc-door.conf:N, grpc-door.conf:N): to change it for all of them write the context "grpc-only.conf"`},
+			`it stands at grpc-only.conf:N, in a file that is included 5 times (grpc-door.conf:N, grpc-stream.conf:N, grpc-stream.conf:N, grpc-stream.conf:N, grpc-door.conf:N): to change it for all of them write the context "grpc-only.conf"`},
 	} {
 		t.Run(c.edit.Context+" "+c.edit.Directive+c.edit.Parameter+c.edit.Remove, func(t *testing.T) {
 			t.Parallel()
