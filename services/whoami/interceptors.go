@@ -6,7 +6,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -49,9 +48,9 @@ func (e early) RegisterService(desc *grpc.ServiceDesc, service any) {
 
 func (e early) handler(method string, next grpc.MethodHandler) grpc.MethodHandler {
 	return func(service any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (resp any, err error) {
-		ctx, end := e.calls.arrive(ctx, method)
+		ctx, end, err := e.calls.arrive(ctx, method)
 		defer func() { end(err) }() // Before the response leaves: a client that has it can rely on the record.
-		if err := grpc.SetHeader(ctx, e.calls.headers(ctx)); err != nil {
+		if err != nil {
 			return nil, err
 		}
 		if e.limit != nil {
@@ -66,9 +65,9 @@ func (e early) handler(method string, next grpc.MethodHandler) grpc.MethodHandle
 
 // stream does the same for streams, and for calls of unknown methods, which grpc-go handles as streams.
 func (w *calls) stream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
-	ctx, end := w.arrive(stream.Context(), info.FullMethod)
+	ctx, end, err := w.arrive(stream.Context(), info.FullMethod)
 	defer func() { end(err) }()
-	if err := stream.SetHeader(w.headers(ctx)); err != nil {
+	if err != nil {
 		return err
 	}
 	return handler(service, callStream{stream, ctx})
@@ -82,22 +81,19 @@ type callStream struct {
 
 func (s callStream) Context() context.Context { return s.ctx }
 
-// arrive begins the call of method, and returns what ends it. A REST call has begun already: the HTTP middleware ends
-// it, with the HTTP status.
-func (w *calls) arrive(ctx context.Context, method string) (context.Context, func(error)) {
+// arrive begins the call of method, sets its headers, and returns what ends it. A REST call has begun already: the HTTP
+// middleware has set the headers, and ends it with the HTTP status.
+func (w *calls) arrive(ctx context.Context, method string) (context.Context, func(error), error) {
 	if callFrom(ctx) != nil {
-		return ctx, func(error) {}
+		return ctx, func(error) {}, nil
 	}
 	attempts := ""
 	if w.records != nil { // Mostly there is none, and to find that out takes a look at all metadata.
 		attempts = first(ctx, "grpc-previous-rpc-attempts")
 	}
 	ctx, c := w.begin(ctx, protocolGRPC, method, first(ctx, requestIDKey), attempts)
-	return ctx, func(err error) { w.end(ctx, c, status.Code(err).String()) }
-}
-
-func (w *calls) headers(ctx context.Context) metadata.MD {
-	return metadata.MD{instanceKey: {w.instance}, requestIDKey: {callFrom(ctx).id}}
+	end := func(err error) { w.end(ctx, c, status.Code(err).String()) }
+	return ctx, end, grpc.SetHeader(ctx, metadata.MD{instanceKey: {w.instance}, requestIDKey: {c.id}})
 }
 
 // first is the first value of the client's metadata under key, or "".
@@ -162,16 +158,15 @@ func (i *instance) unaryTimeout(ctx context.Context, req any, _ *grpc.UnaryServe
 	return handler(ctx, req)
 }
 
-type cancelKey struct{}
-
 // tapTimeout is a [tap.ServerInHandle] with which CALL_TIMEOUT includes the arrival of the request: one whose message
-// never comes would otherwise hold its stream for ever. grpc-go cancels the context when the stream ends.
+// never comes would otherwise hold its stream for ever. grpc-go cancels ctx when the stream ends, and with it what is made here.
 func (i *instance) tapTimeout(ctx context.Context, info *tap.Info) (context.Context, error) {
 	if _, has := ctx.Deadline(); has || !i.unaryMethods[info.FullMethodName] {
 		return ctx, nil
 	}
-	deadline, cancel := context.WithDeadlineCause(ctx, time.Now().Add(i.config.CallTimeout), errCallTimeout)
-	return context.WithValue(deadline, cancelKey{}, cancel), nil
+	ctx, cancel := context.WithTimeoutCause(ctx, i.config.CallTimeout, errCallTimeout)
+	_ = cancel
+	return ctx, nil
 }
 
 var errCallTimeout = status.Error(codes.DeadlineExceeded, "the call outlived CALL_TIMEOUT")
