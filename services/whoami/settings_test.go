@@ -56,7 +56,7 @@ func TestWhatIsDerived(t *testing.T) {
 		{"unless set", map[string]string{"HTTP_PORT": "9000", "ADMIN_PORT": "9"}, func(c Config) bool { return c.AdminPort == 9 }},
 		{"unless off", map[string]string{"ADMIN_PORT": "off"}, func(c Config) bool { return c.AdminPort == 0 }},
 		{"admin stays on loopback", map[string]string{"BIND": "0.0.0.0"}, func(c Config) bool { return c.AdminAddr() == "127.0.0.1:7000" }},
-		{"tuning is off", nil, func(c Config) bool { return c.GOGC == 100 && !c.RawSyscalls && c.StreamWorkers == 0 && !c.FixedWindows }},
+		{"tuning is off", nil, func(c Config) bool { return c.GOGC == 100 && !c.RawSyscalls && c.StreamWorkers == 0 && c.FixedWindows }},
 		{"reflection is off in prod", map[string]string{"ENVIRONMENT": "prod"}, func(c Config) bool { return !c.Reflection }},
 		{"on in qa", map[string]string{"ENVIRONMENT": "qa"}, func(c Config) bool { return c.Reflection }},
 		{"on in prod if set", map[string]string{"ENVIRONMENT": "prod", "REFLECTION": "true"}, func(c Config) bool { return c.Reflection }},
