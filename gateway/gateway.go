@@ -25,24 +25,17 @@ import (
 // [runtime.ServeMux.HandlePath].
 type Mapping func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error
 
-// Options says what a gateway does beyond the mappings. The zero value is usable.
-type Options struct {
-	// SetByHandler names response headers, in lower case, that a handler around the gateway sets itself: metadata of
-	// these names is not added to the response, where it would stand twice.
-	SetByHandler []string
-}
-
 // New returns the handler that serves the mappings through conn. An error is a mapping's own.
 //
 // Responses are JSON in protobuf's mapping, unset fields shown, with a newline at the end. A server stream is one
 // JSON object per line ({"result":…} or, at the end, {"error":…}) or, where Accept prefers text/event-stream, one event
 // per message. Every other error is {"code":…,"message":"…","details":[…]}. A request's body may have [MaxBody] bytes.
-func New(ctx context.Context, conn grpc.ClientConnInterface, options Options, mappings ...Mapping) (http.Handler, error) {
+func New(ctx context.Context, conn grpc.ClientConnInterface, mappings ...Mapping) (http.Handler, error) {
 	mux := runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, jsonLines{newJSON()}),
 		runtime.WithMarshalerOption(eventStream, serverSentEvents{jsonLines{newJSON()}}),
 		runtime.WithIncomingHeaderMatcher(metadataKey),
-		runtime.WithOutgoingHeaderMatcher(headerName(options.SetByHandler)),
+		runtime.WithOutgoingHeaderMatcher(headerName),
 		runtime.WithErrorHandler(writeError),
 		runtime.WithRoutingErrorHandler(writeRoutingError),
 		runtime.WithMiddlewares(answerProbe),
@@ -108,16 +101,7 @@ func metadataKey(name string) (string, bool) {
 
 // headerName is the name under which a service's metadata leaves: its own, as over gRPC. grpc-gateway's default puts
 // Grpc-Metadata- before it.
-func headerName(leaveOut []string) runtime.HeaderMatcherFunc {
-	return func(key string) (string, bool) {
-		for _, name := range leaveOut {
-			if key == name {
-				return "", false
-			}
-		}
-		return key, true
-	}
-}
+func headerName(key string) (string, bool) { return key, true }
 
 // withPeer is r's context with the peer that a gRPC server would put there.
 func withPeer(r *http.Request) context.Context {

@@ -12,8 +12,8 @@ import (
 // default. A client stream is a sequence of messages and has no limit as a whole.
 const MaxBody = 4 << 20
 
-// request is an HTTP request that is being served. A streaming call reaches for it through the context: a stream
-// outlives the server's ReadTimeout, and ends the reading of a body that nothing handles any longer.
+// request is an HTTP request that is being served. A streaming call reaches it through the context: a client stream
+// outlasts the server's ReadTimeout, and ends the reading of a body that nothing handles any longer.
 //
 // It is also the request's body, which it limits. A nil request does nothing.
 type request struct {
@@ -76,8 +76,7 @@ func (r *request) tooLarge() bool {
 	return !r.streamed && r.left <= 0
 }
 
-// startStream lifts the limits of a single message: the server's ReadTimeout, which would end the context of a
-// response that lasts longer, and MaxBody.
+// startStream lifts the limits of a single message: the server's ReadTimeout, and MaxBody.
 func (r *request) startStream() {
 	if r == nil {
 		return

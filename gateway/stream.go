@@ -108,15 +108,15 @@ type clientStream struct{ *stream }
 
 func (s clientStream) Context() context.Context { return s.client }
 
-// Header implements [grpc.ClientStream]: it waits until the headers are final.
+// Header implements [grpc.ClientStream]: it waits until the headers are final. As in grpc-go the error of a call that
+// failed is RecvMsg's.
 func (s clientStream) Header() (metadata.MD, error) {
 	select {
 	case <-s.onSend:
-		header, _ := s.headers()
-		return header, nil
 	case <-s.client.Done():
-		return nil, s.ended()
 	}
+	header, _ := s.headers()
+	return header, nil
 }
 
 // Trailer implements [grpc.ClientStream].

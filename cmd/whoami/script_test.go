@@ -148,3 +148,48 @@ func TestBothSignalsDrainAndExit0(t *testing.T) {
 		})
 	}
 }
+
+// The log's reader may go away (whoami 2>&1 | head -1). The line "draining" must not end the process: streams drain.
+func TestClosedLogDoesNotEndTheInstance(t *testing.T) {
+	t.Parallel()
+	rest, rpc := proctest.Reserve(t), proctest.Reserve(t)
+	path, err := exec.LookPath("whoami")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, "--port", rest, "--grpc-port", rpc, "--log-level", "debug")
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = writer, writer // Both the same pipe, as of 2>&1: Go raises SIGPIPE for 1 and 2 alone.
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	writer.Close()
+	readTo(t, bufio.NewReader(reader), "msg=serving")
+	reader.Close()
+
+	request, err := http.NewRequestWithContext(t.Context(), "GET", "http://127.0.0.1:"+rest+"/watch?interval=3600s", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	stream := bufio.NewReader(response.Body)
+	if _, err := stream.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if last, err := stream.ReadString('\n'); err != nil || !strings.Contains(last, "draining: reconnect") {
+		t.Errorf("the stream ended with %q, %v", last, err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("whoami ended with %v, want exit code 0", err)
+	}
+}

@@ -116,9 +116,9 @@ func (s *drainingStream) RecvMsg(m any) error {
 
 var errNoRequest = status.Error(codes.DeadlineExceeded, "the request did not arrive within READ_TIMEOUT")
 
-// bodies is a middleware that bounds how long the body of a request may take: READ_TIMEOUT, and bodyGrace once the
-// instance drains. It is not the server's ReadTimeout, which also ends the context of a handler that runs longer. What
-// the handler leaves of a body, at most 256 KiB, is read here: net/http would do so later, outside these bounds.
+// bodies is a middleware that bounds the wait for the rest of a request's body once the instance drains; until then the
+// server's ReadTimeout does. What the handler leaves of a body, at most 256 KiB, is read here: net/http would do so
+// later, when a drain can no longer shorten it.
 func (d *drainState) bodies(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body == nil || r.Body == http.NoBody {
@@ -126,28 +126,24 @@ func (d *drainState) bodies(next http.Handler) http.Handler {
 			return
 		}
 		control := http.NewResponseController(w)
-		_ = control.SetReadDeadline(time.Now().Add(d.readTimeout))
 		stop := context.AfterFunc(d.closing, func() { _ = control.SetReadDeadline(time.Now().Add(bodyGrace)) })
 		defer stop()
-		body := &timedBody{ReadCloser: r.Body, whole: func() {
-			if stop() {
-				_ = control.SetReadDeadline(time.Time{})
-			}
-		}}
+		body := &watchedBody{r.Body, stop}
 		r.Body = body
 		next.ServeHTTP(w, r)
 		_, _ = io.CopyN(io.Discard, body, 256<<10)
 	})
 }
 
-// timedBody calls whole when the body has been read to its end.
-type timedBody struct {
+// watchedBody calls whole when the body has been read to its end: a deadline after that would end the context of the
+// handler, which net/http does when it cannot watch the connection any longer.
+type watchedBody struct {
 	io.ReadCloser
-	whole func()
+	whole func() bool
 }
 
 // Read implements [io.Reader].
-func (b *timedBody) Read(p []byte) (int, error) {
+func (b *watchedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
 		b.whole()

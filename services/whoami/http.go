@@ -18,8 +18,7 @@ import (
 func (i *instance) httpHandler() (http.Handler, error) {
 	conn := gateway.NewConn(i.unaryInterceptors(), i.streamInterceptors())
 	i.app.register(early{conn, i.calls, &i.unaryCalls})
-	options := gateway.Options{SetByHandler: []string{instanceKey, requestIDKey}}
-	rest, err := gateway.New(context.Background(), conn, options, append([]gateway.Mapping{i.paths}, i.app.mappings...)...)
+	rest, err := gateway.New(context.Background(), conn, append([]gateway.Mapping{i.paths}, i.app.mappings...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -195,7 +195,7 @@ func (i *instance) httpServer(handler http.Handler) *http.Server {
 		Handler: handler,
 		// Otherwise net/http answers OPTIONS * itself, without the instance's headers.
 		DisableGeneralOptionsHandler: true,
-		ReadHeaderTimeout:            i.config.ReadTimeout, // Without it a client that sends a byte now and then holds a connection for ever. Bodies: drain.go.
+		ReadTimeout:                  i.config.ReadTimeout, // Without it a request that never arrives whole holds its connection for ever. Not for streams.
 		IdleTimeout:                  120 * time.Second,    // Longer than nginx keeps idle connections: it would send requests into closing ones.
 		MaxHeaderBytes:               maxHeaderBytes,
 		ErrorLog:                     slog.NewLogLogger(i.log.Handler(), slog.LevelWarn),

@@ -49,7 +49,9 @@ func (e early) RegisterService(desc *grpc.ServiceDesc, service any) {
 func (e early) handler(method string, next grpc.MethodHandler) grpc.MethodHandler {
 	return func(service any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (resp any, err error) {
 		ctx, end, err := e.calls.arrive(ctx, method)
-		defer func() { end(err) }() // Before the response leaves: a client that has it can rely on the record.
+		// Before the response leaves: a client that has it can rely on the record. (To an undecodable request grpc-go
+		// responds while it decodes.)
+		defer func() { end(err) }()
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,476 @@
+package whoami
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	whoamiv1 "trivet/gen/whoami/v1"
+)
+
+// soon is a timeout that a test can wait for; patient is one that it cannot.
+const (
+	soon    = "200ms"
+	patient = "10m"
+)
+
+// rawHTTP sends text over a connection of its own.
+func (r running) rawHTTP(t *testing.T, text string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(r.base, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// A body that never comes holds its connection for READ_TIMEOUT, whatever its path and method.
+func TestBodyThatNeverComes(t *testing.T) {
+	t.Parallel()
+	r := startApp(t, extended(t), map[string]string{"READ_TIMEOUT": soon})
+	for _, request := range []string{
+		"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
+		"GET /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf",
+		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+		"POST /v1/folders/f/notes HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
+		"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nX-Half: ",
+	} {
+		conn := r.rawHTTP(t, request)
+		if _, err := io.Copy(io.Discard, conn); err != nil && !isReset(err) {
+			t.Errorf("%q: %v", request, err)
+		}
+	}
+}
+
+func isReset(err error) bool { return strings.Contains(err.Error(), "reset by peer") }
+
+// A drain does not wait for such bodies: they have bodyGrace, not READ_TIMEOUT.
+func TestDrainDoesNotWaitForBodies(t *testing.T) {
+	t.Parallel()
+	r := startApp(t, extended(t), map[string]string{"READ_TIMEOUT": patient, "CALL_TIMEOUT": patient, "DRAIN_TIMEOUT": patient})
+	for _, path := range []string{"/", "/nope", "/healthz", "/v1/folders/f/notes"} {
+		r.rawHTTP(t, "POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+		r.rawHTTP(t, "GET "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+	}
+	// A response on a ninth connection: those before it have been accepted and are being read.
+	if _, _, body := r.rest(t, "GET", "/healthz", "", ""); !strings.Contains(body, "SERVING") {
+		t.Fatal(body)
+	}
+	r.signal()
+	select {
+	case err := <-r.over:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second): // bodyGrace is one second; READ_TIMEOUT and DRAIN_TIMEOUT are ten minutes.
+		t.Error("the drain waits for bodies")
+	}
+}
+
+// A handler may run longer than READ_TIMEOUT, and longer than bodyGrace while the instance drains: both bound the
+// arrival of a request alone.
+func TestHandlerOutlastsReadTimeoutAndBodyGrace(t *testing.T) {
+	t.Parallel()
+	r := startApp(t, extended(t), map[string]string{"READ_TIMEOUT": "100ms", "CALL_TIMEOUT": "3s"})
+	var responses []*bufio.Reader
+	for _, headers := range []string{"", "Content-Length: 2\r\n"} {
+		conn := r.rawHTTP(t, "GET /v1/wait HTTP/1.1\r\nHost: x\r\nAuthorization: "+token+"\r\n"+headers+"\r\n"+strings.Repeat("x", len(headers)/9))
+		responses = append(responses, bufio.NewReader(conn))
+	}
+	r.awaitRunning(t, 2, 0)
+	r.signal()
+	for n, in := range responses {
+		response, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusGatewayTimeout {
+			t.Errorf("request %d: %s; want 504, of CALL_TIMEOUT", n, response.Status)
+		}
+	}
+}
+
+// halfOpen is a gRPC connection by hand: it can send headers without a message.
+type halfOpen struct {
+	net.Conn
+	*http2.Framer
+	headers bytes.Buffer
+	encoder *hpack.Encoder
+	next    uint32
+}
+
+func (r running) halfOpen(t *testing.T) *halfOpen {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(r.connection.Target(), "passthrough:///"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	h := &halfOpen{Conn: conn, Framer: http2.NewFramer(conn, conn), next: 1}
+	h.encoder = hpack.NewEncoder(&h.headers)
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// open sends the headers of a call, and nothing else.
+func (h *halfOpen) open(t *testing.T, method string) uint32 {
+	t.Helper()
+	h.headers.Reset()
+	for _, f := range [][2]string{
+		{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "x"}, {"content-type", "application/grpc"}, {"te", "trailers"},
+		{"authorization", token},
+	} {
+		if err := h.encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stream := h.next
+	h.next += 2
+	if err := h.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: h.headers.Bytes(), EndHeaders: true}); err != nil {
+		t.Fatal(err)
+	}
+	return stream
+}
+
+// end reads until the stream is over, and returns its grpc-status.
+func (h *halfOpen) end(t *testing.T, stream uint32) string {
+	t.Helper()
+	grpcStatus := ""
+	decoder := hpack.NewDecoder(4096, func(f hpack.HeaderField) {
+		if f.Name == "grpc-status" {
+			grpcStatus = f.Value
+		}
+	})
+	for {
+		frame, err := h.ReadFrame()
+		if err != nil {
+			t.Fatalf("before the end of the stream: %v", err)
+		}
+		if f, ok := frame.(*http2.HeadersFrame); ok {
+			if _, err := decoder.Write(f.HeaderBlockFragment()); err != nil {
+				t.Fatal(err)
+			}
+			if f.StreamID == stream && f.StreamEnded() {
+				return grpcStatus
+			}
+		}
+	}
+}
+
+// A call whose message never comes ends: a unary one by CALL_TIMEOUT, a stream of one request by READ_TIMEOUT.
+func TestCallWhoseMessageNeverComes(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{whoAmI, "/whoami.v1.WhoAmIService/WatchWhoAmI", "/notes.v1.NotesService/CreateNote"} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			r := startApp(t, extended(t), map[string]string{"READ_TIMEOUT": soon, "CALL_TIMEOUT": soon})
+			h := r.halfOpen(t)
+			if got := h.end(t, h.open(t, method)); got != fmt.Sprint(int(codes.DeadlineExceeded)) {
+				t.Errorf("grpc-status %s, want DEADLINE_EXCEEDED", got)
+			}
+			r.awaitRunning(t, 0, 0)
+		})
+	}
+}
+
+// MAX_CALLS bounds unary calls and streams apart, counts those whose message has not come, and spares health checks.
+func TestMaxCalls(t *testing.T) {
+	t.Parallel()
+	r := startApp(t, extended(t), map[string]string{"MAX_CALLS": "2", "CALL_TIMEOUT": patient, "READ_TIMEOUT": patient})
+	h := r.halfOpen(t)
+	for range 2 {
+		h.open(t, whoAmI)
+	}
+	r.awaitRunning(t, 2, 0)
+	if a := r.grpc(t, whoAmI, "authorization", token); a.code != codes.ResourceExhausted {
+		t.Errorf("gRPC: %v, want RESOURCE_EXHAUSTED", a.code)
+	}
+	if code, _, body := r.rest(t, "GET", "/", "", token); code != 429 {
+		t.Errorf("REST: %d %s, want 429", code, body)
+	}
+	if a := r.grpc(t, "/grpc.health.v1.Health/Check"); a.code != codes.OK {
+		t.Errorf("health: %v", a.code)
+	}
+	for range 2 {
+		h.open(t, "/whoami.v1.WhoAmIService/WatchWhoAmI")
+	}
+	r.awaitRunning(t, 2, 2)
+	if code, _, body := r.rest(t, "GET", "/watch", "", token); code != 429 {
+		t.Errorf("a stream over REST: %d %s, want 429", code, body)
+	}
+	h.Conn.Close()
+	r.awaitRunning(t, 0, 0)
+	if a := r.grpc(t, whoAmI, "authorization", token); a.code != codes.OK {
+		t.Errorf("afterwards: %v", a.code)
+	}
+}
+
+// A client gets no more than maxStreamsPerConnection streams on a connection: the settings frame says so.
+func TestStreamsPerConnection(t *testing.T) {
+	t.Parallel()
+	h := start(t, nil).halfOpen(t)
+	for {
+		frame, err := h.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, ok := frame.(*http2.SettingsFrame); ok && !s.IsAck() {
+			if n, _ := s.Value(http2.SettingMaxConcurrentStreams); n != maxStreamsPerConnection {
+				t.Errorf("SETTINGS_MAX_CONCURRENT_STREAMS %d, want %d", n, maxStreamsPerConnection)
+			}
+			return
+		}
+	}
+}
+
+// fifo makes a FIFO.
+func fifo(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "records")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestRecordsOnAFIFONeedAReader(t *testing.T) {
+	t.Parallel()
+	path := fifo(t)
+	c, err := load(t, map[string]string{"RECORDS": path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Run(t.Context(), c, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "RECORDS="+path+": no process reads this FIFO") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A write that failed midway leaves half a line; the next record does not continue it. The reader of this FIFO is slow,
+// so the write of a long record ends at its timeout; a full disk does the same.
+func TestRecordAfterATornOne(t *testing.T) {
+	t.Parallel()
+	path := fifo(t)
+	reader, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	var log bytes.Buffer
+	r, err := openRecorder(path, "whoami-1", slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A pipe holds 64 KiB, and a write of more than 4 KiB may be partial.
+	r.arrive(&call{id: "torn", method: "GET /" + strings.Repeat("x", 100<<10), began: time.Now()}, "")
+	read := make(chan string)
+	go func() { b, _ := io.ReadAll(reader); read <- string(b) }()
+	r.arrive(&call{id: "whole", method: "GET /", began: time.Now()}, "")
+	r.arrive(&call{id: "next", method: "GET /", began: time.Now()}, "")
+	if err := r.close(); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(<-read, "\n"), "\n")
+	if len(lines) != 3 || !strings.Contains(log.String(), "records are incomplete") {
+		t.Fatalf("%d lines, want 3; log: %s", len(lines), log.String())
+	}
+	for n, id := range map[int]string{1: "whole", 2: "next"} {
+		var got record
+		if err := json.Unmarshal([]byte(lines[n]), &got); err != nil || got.ID != id {
+			t.Errorf("line %d: %v, ID %q, want %q", n, err, got.ID, id)
+		}
+	}
+}
+
+// What HTTP middleware sees of a response.
+func TestFinalStatus(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		handler http.HandlerFunc
+		code    string
+		panics  int64
+	}{
+		{"nothing written", func(http.ResponseWriter, *http.Request) {}, "200", 0},
+		{"informational first", func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusEarlyHints)
+			w.WriteHeader(http.StatusNotFound)
+		}, "404", 0},
+		{"two statuses", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); w.WriteHeader(500) }, "201", 0},
+		{"a body", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x") }, "200", 0},
+		{"aborted", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202); panic(http.ErrAbortHandler) }, "202", 0},
+		{"a panic", func(http.ResponseWriter, *http.Request) { panic("on purpose") }, "500", 1},
+		{"a panic midway", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(203); panic("on purpose") }, "203", 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "records")
+			log := slog.New(slog.DiscardHandler)
+			records, err := openRecorder(path, "whoami-1", log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, p := &calls{instance: "whoami-1", log: log, records: records}, &panics{log: log}
+			serve := func(r *http.Request) {
+				defer func() {
+					if v := recover(); v != nil && v != http.ErrAbortHandler {
+						t.Errorf("panic %v", v)
+					}
+				}()
+				w.http(p.http(test.handler)).ServeHTTP(&discardResponse{header: make(http.Header)}, r)
+			}
+			request, err := http.NewRequestWithContext(t.Context(), "GET", "/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			serve(request)
+			text, err := os.ReadFile(path)
+			if err != nil || !strings.Contains(string(text), `"code":"`+test.code+`"`) || p.count.Load() != test.panics {
+				t.Errorf("want code %s and %d panics, have %d:\n%s%v", test.code, test.panics, p.count.Load(), text, err)
+			}
+		})
+	}
+}
+
+type discardResponse struct{ header http.Header }
+
+func (r *discardResponse) Header() http.Header         { return r.header }
+func (r *discardResponse) Write(b []byte) (int, error) { return len(b), nil }
+func (r *discardResponse) WriteHeader(int)             {}
+
+// A construction that fails leaves no socket and no file open.
+func TestFailedConstructionClosesWhatIsOpen(t *testing.T) {
+	t.Parallel()
+	taken := listener(t)
+	defer taken.Close()
+	c, err := load(t, map[string]string{"RECORDS": filepath.Join(t.TempDir(), "records")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	free := listener(t)
+	port := func(l net.Listener) uint16 { return uint16(l.Addr().(*net.TCPAddr).Port) }
+	c.HTTPPort, c.GRPCPort, c.AdminPort = port(free), port(taken), 0
+	free.Close()
+	if err := Run(context.Background(), c, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "GRPC_PORT=") {
+		t.Fatalf("%v", err)
+	}
+	again, err := net.Listen("tcp", c.HTTPAddr())
+	if err != nil {
+		t.Fatalf("the HTTP listener is still open: %v", err)
+	}
+	again.Close()
+}
+
+// Pings that come too fast end the connection; a ping now and then does not.
+func TestPingFlood(t *testing.T) {
+	t.Parallel()
+	h := start(t, nil).halfOpen(t)
+	go func() {
+		for range 100 {
+			if h.WritePing(false, [8]byte{}) != nil {
+				return
+			}
+		}
+	}()
+	for {
+		frame, err := h.ReadFrame()
+		if err != nil {
+			t.Fatalf("%v before a GOAWAY", err)
+		}
+		if f, ok := frame.(*http2.GoAwayFrame); ok {
+			if f.ErrCode != http2.ErrCodeEnhanceYourCalm {
+				t.Errorf("%v", f.ErrCode)
+			}
+			return
+		}
+	}
+}
+
+// The admin listener has health, status and, only if asked for, profiles.
+func TestAdminListener(t *testing.T) {
+	t.Parallel()
+	get := func(r running, path string) (int, string) {
+		response, err := http.Get(r.admin + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, _ := io.ReadAll(response.Body)
+		return response.StatusCode, string(body)
+	}
+	broken := start(t, panicking{})
+	broken.http(t, "/")
+	for path, want := range map[string]string{
+		"/healthz": `{"status":"SERVING"}`, "/readyz": `{"status":"SERVING"}`,
+		"/status": `{"instance":"whoami-7","ready":true,"unary_calls":0,"streams":0,"panics":1}`,
+	} {
+		if code, body := get(broken, path); code != 200 || strings.TrimSpace(body) != want {
+			t.Errorf("%s: %d %s; want %s", path, code, body, want)
+		}
+	}
+	if code, _ := get(broken, "/debug/pprof/"); code != 404 {
+		t.Errorf("profiles without PPROF: %d", code)
+	}
+	if code, body := get(startApp(t, extended(t), map[string]string{"PPROF": "true"}), "/debug/pprof/"); code != 200 || !strings.Contains(body, "goroutine") {
+		t.Errorf("profiles with PPROF: %d", code)
+	}
+	if code, _, _ := broken.rest(t, "GET", "/status", "", ""); code != 404 {
+		t.Errorf("/status on the HTTP listener: %d, want 404", code)
+	}
+}
+
+// A deadline that a client sets holds, also where it is longer than CALL_TIMEOUT.
+func TestCallTimeoutIsForCallsWithoutADeadline(t *testing.T) {
+	t.Parallel()
+	r := startApp(t, appOf(waiting{}), map[string]string{"CALL_TIMEOUT": "100ms"})
+	client := whoamiv1.NewWhoAmIServiceClient(r.connection)
+	if _, err := client.WhoAmI(t.Context(), nil); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("without a deadline: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := client.WhoAmI(ctx, nil); err != nil {
+		t.Errorf("with a longer deadline: %v", err)
+	}
+}
+
+// waiting responds after half a second.
+type waiting struct {
+	whoamiv1.UnimplementedWhoAmIServiceServer
+}
+
+func (waiting) WhoAmI(ctx context.Context, _ *whoamiv1.WhoAmIRequest) (*whoamiv1.WhoAmIResponse, error) {
+	select {
+	case <-time.After(500 * time.Millisecond):
+		return &whoamiv1.WhoAmIResponse{}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
