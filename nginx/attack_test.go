@@ -369,3 +369,53 @@ func TestTooManyCallsAreResourceExhausted(t *testing.T) {
 		t.Errorf("HTTP: %v", err)
 	}
 }
+
+// Over HTTP each request has a connection of its own. Bodies that do not come hold the bound and no more, and gRPC goes on.
+func TestSlowBodiesLeaveTheGRPCListenerOpen(t *testing.T) {
+	t.Parallel()
+	var begun atomic.Int32
+	b := balanceWith(t, Site{Servers: three(t, &begun), Workers: 1},
+		edit{"limits.conf", "limit_conn      http_requests 500;", "limit_conn http_requests 20;"})
+	const uploads, admitted = 60, 20
+	refused := make(chan error, uploads)
+	for range uploads {
+		conn, err := net.DialTimeout("tcp", b.HTTP, 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: lab\r\nContent-Length: 9000\r\n\r\nhalf"); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err == nil {
+				err = errors.Join(resp.Body.Close(), errorUnless(resp.StatusCode == http.StatusTooManyRequests, resp.Status))
+			}
+			refused <- err
+		}()
+	}
+	for range uploads - admitted {
+		select {
+		case err := <-refused:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("fewer were refused than are too many")
+		}
+	}
+	if err := getOnce(b.HTTP, 5*time.Second); err == nil || !strings.HasPrefix(err.Error(), "429") {
+		t.Errorf("one GET more: %v, want 429", err)
+	}
+	if _, _, err := call(t, b.GRPC, "beside"); err != nil {
+		t.Errorf("gRPC: %v", err)
+	}
+}
+
+func errorUnless(ok bool, text string) error {
+	if ok {
+		return nil
+	}
+	return errors.New(text)
+}
