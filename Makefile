@@ -11,7 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build experiments balance bench bench-sweep bench-smoke bench-doors bench-programs test test-docker check fmt lint scripts house generate generated breaking fuzz nginx dist release clean
+.PHONY: help up build experiments balance bench bench-sweep bench-smoke bench-doors bench-programs attack test test-docker check fmt lint scripts house generate generated breaking fuzz nginx dist release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -49,6 +49,9 @@ bench-doors: ## time, bytes and allocations of a request at both doors, by go te
 bench-programs: build nginx ## build what bench runs, and what it compares with
 	@bench/fetch
 	CGO_ENABLED=0 go -C bench build $(BUILD_FLAGS) -o ../.cache/bench/bin/ . ./bare
+
+attack: nginx ## two minutes: how others fare behind nginx while one client floods it, resets its calls, or stalls
+	go test -count=1 -v ./nginx -run 'TestFlood|TestTooManyCalls|TestSlow' -bench RapidReset -benchtime 1x
 
 dist: ## build static binaries for amd64 and arm64 into bin/
 	for arch in amd64 arm64; do \
