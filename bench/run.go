@@ -27,7 +27,7 @@ const (
 	interrupted = 130
 )
 
-const manual = `bench measures Trivet side by side with others on this machine, in under ten minutes on two cores, and prints one table of ratios.
+const manual = `bench measures Trivet side by side with others on this machine, in about ten minutes on two cores, and prints one table of ratios.
 
   bench [flags]            the table (make bench)
   bench [flags] sweep      the shipped nginx files against the best of a sweep over keepalive, workers and logging (make bench-sweep)
