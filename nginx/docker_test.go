@@ -17,7 +17,7 @@ func TestTheImageHasTheSameConfiguration(t *testing.T) {
 		}
 	}
 	text := read(t, "Dockerfile")
-	for _, want := range []string{"COPY conf/ /etc/nginx/\nCOPY docker/site/ /etc/nginx/site/\n", "RUN nginx -t\n", "STOPSIGNAL SIGQUIT\n"} {
+	for _, want := range []string{"COPY conf/ /etc/nginx/\nCOPY docker/site/ /etc/nginx/site/\n", "RUN nginx -t\n", "http://127.0.0.1:7080/healthz", "STOPSIGNAL SIGQUIT\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the Dockerfile has no %q", want)
 		}

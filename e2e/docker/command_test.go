@@ -100,8 +100,10 @@ func (s stack) up(t *testing.T) {
 	s.build(t)
 	t.Cleanup(func() { s.down(t) })
 	s.do(t, "up", "-d", "--no-build")
-	// The instances are healthy by now, or nginx would not have been started; it needs a moment itself.
-	await(t, "nginx answers", time.Minute, func() bool { _, err := get(t.Context(), httpDoor); return err == nil })
+	// nginx waits for no instance, so that a bad one does not keep it from starting.
+	for _, service := range services {
+		s.healthy(t, service)
+	}
 }
 
 // upNginx is up of nginx alone, which needs no instance to start.
@@ -140,6 +142,13 @@ func (s stack) container(t *testing.T, service string) string {
 		t.Fatalf("no container of %s", service)
 	}
 	return id
+}
+
+// healthy returns once the service's health check says so.
+func (s stack) healthy(t *testing.T, service string) {
+	t.Helper()
+	id := s.container(t, service)
+	await(t, service+" is healthy", time.Minute, func() bool { return inspect(t, id, "{{.State.Health.Status}}") == "healthy" })
 }
 
 // inspect is one value of a container's, by a Go template.

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// The edit that shows which configuration is in force: a header on every answer of the HTTP door.
+// The edit that shows which configuration is in force: a header on every response of the HTTP listener.
 const (
-	door   = "nginx/conf/http-door.conf"
-	place  = "\t\tadd_header        X-Request-Id $id always;\n"
+	door   = "nginx/conf/http-headers.conf"
+	place  = "add_header        X-Request-Id $id always;\n"
 	reload = "nginx -t && nginx -s reload"
 )
 
-func mark(name string) string { return place + "\t\tadd_header X-Conf " + name + ";\n" }
+func mark(name string) string { return place + "add_header X-Conf " + name + ";\n" }
 
 // inForce fails unless answers soon have the header with the name of the configuration.
 func inForce(t *testing.T, name string) {
@@ -35,9 +35,9 @@ func rebuilt(t *testing.T, s stack) {
 
 // An image with a configuration that nginx refuses is not built.
 func TestBrokenConfigurationIsNotBaked(t *testing.T) {
-	edit(t, door, place, place+"\t\tnonsense on;\n")
+	edit(t, door, place, place+"nonsense on;\n")
 	s := stack{tool: v1}
-	if out := s.try(t, "build", "--force-rm", "nginx"); out.ok || !strings.Contains(out.text, `unknown directive "nonsense" in /etc/nginx/http-door.conf:`) {
+	if out := s.try(t, "build", "--force-rm", "nginx"); out.ok || !strings.Contains(out.text, `unknown directive "nonsense" in /etc/nginx/http-headers.conf:`) {
 		t.Errorf("built (%v): %s", out.ok, out.text)
 	}
 }
@@ -66,7 +66,7 @@ func TestConfigurationInAVolume(t *testing.T) {
 	s.up(t)
 	calls := load(t)
 	sed := func(script, file string) { s.do(t, "run", "--rm", "-T", "editor", "sed", "-i", script, file) }
-	sed(`s|^\t\tadd_header        X-Request-Id .*|&\n\t\tadd_header X-Conf volume;|`, "http-door.conf")
+	sed(`s|^add_header        X-Request-Id .*|&\nadd_header X-Conf volume;|`, "http-headers.conf")
 	s.do(t, "exec", "-T", "nginx", "sh", "-c", reload)
 	inForce(t, "volume")
 	sed("s|send_timeout 30s;|& nonsense on;|", "limits.conf")

@@ -4,6 +4,7 @@ package docker
 
 import (
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -124,4 +125,44 @@ func TestEnvironmentThatIsNone(t *testing.T) {
 	await(t, "whoami-1 says why it does not run", 20*time.Second, func() bool {
 		return strings.Contains(s.do(t, "logs", "whoami-1"), "ENVIRONMENT=example (environment): want dev, qa or prod")
 	})
+}
+
+// One instance that cannot run keeps neither nginx from starting nor the others from answering. In prod, which also closes diagnostics.
+func TestOneBadInstance(t *testing.T) {
+	const bad = "services:\n  whoami-2:\n    environment: {HTTP_PORT: banana}\n"
+	override := filepath.Join(t.TempDir(), "bad.yml") // Not in the tree, whose images would then be built anew.
+	if err := os.WriteFile(override, []byte(bad), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, tool := range both(t) {
+		t.Run(name, func(t *testing.T) {
+			s := stack{tool: tool, files: []string{override}, env: []string{"ENVIRONMENT=prod"}}
+			s.build(t)
+			t.Cleanup(func() { s.down(t) })
+			s.do(t, "up", "-d", "--no-build")
+			for _, service := range []string{"nginx", "whoami-1", "whoami-3"} {
+				s.healthy(t, service)
+			}
+			got := shares(t, 30)
+			if got["whoami-1"]+got["whoami-3"] != 30 || got["whoami-1"] == 0 || got["whoami-3"] == 0 {
+				t.Errorf("answers: %v, want those of whoami-1 and whoami-3", got)
+			}
+			diagnostics(t, http.StatusNotFound)
+		})
+	}
+}
+
+// diagnostics fails unless the paths for operators get the status through nginx.
+func diagnostics(t *testing.T, want int) {
+	t.Helper()
+	for _, path := range []string{"healthz", "readyz", "openapi.json"} {
+		resp, err := client.Get(httpDoor + "/" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("/%s: %s, want %d", path, resp.Status, want)
+		}
+	}
 }

@@ -28,6 +28,7 @@ func TestStack(t *testing.T) {
 		equal(t, "HTTP", shares(t, 300))
 		equal(t, "gRPC", grpcShares(t, grpcDoor, 300))
 	})
+	t.Run("diagnostics are open in dev", func(t *testing.T) { diagnostics(t, 200) })
 	t.Run("nothing else is published", func(t *testing.T) { published(t, s) })
 	t.Run("nobody is root and nothing can be written", func(t *testing.T) { harmless(t, s) })
 	t.Run("nginx has the tree's configuration", func(t *testing.T) { baked(t, s) })
@@ -61,7 +62,7 @@ func published(t *testing.T, s stack) {
 			t.Errorf("%s publishes %q, want %q", service, g, want[service])
 		}
 	}
-	for _, port := range []string{"8000", "8001", "8002", "8003", "9000", "9001", "9002", "9003"} {
+	for _, port := range []string{"7080", "8000", "8001", "8002", "8003", "9000", "9001", "9002", "9003"} {
 		if c, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
 			c.Close()
 			t.Errorf("somebody listens on port %s of the machine", port)
