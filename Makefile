@@ -50,8 +50,8 @@ bench-programs: build nginx ## build what bench runs, and what it compares with
 	@bench/fetch
 	CGO_ENABLED=0 go -C bench build $(BUILD_FLAGS) -o ../.cache/bench/bin/ . ./bare
 
-attack: nginx ## two minutes: how others fare behind nginx while one client floods it, resets its calls, or stalls
-	go test -count=1 -v ./nginx -run 'TestFlood|TestTooManyCalls|TestSlow' -bench RapidReset -benchtime 1x
+attack: build nginx ## three minutes: do to an instance and to nginx what a hostile client would; prints a table (ARGS="--only reset")
+	@TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go run ./e2e/attack $(ARGS)
 
 dist: ## build static binaries for amd64 and arm64 into bin/
 	for arch in amd64 arm64; do \

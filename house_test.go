@@ -31,6 +31,7 @@ var rules = []rule{
 	{"trivet/internal/", []string{"trivet/internal/"}, "what both lines use must not tie them together"},
 	{"trivet/docs", nil, "documents and their test"},
 	{"trivet/e2e", nil, "tests alone: nothing may stand on them"},
+	{"trivet/e2e/attack", []string{"trivet/gen/", "trivet/lab/", "trivet/nginx"}, "a client of the fleet: it sees no more than one does"},
 	{"trivet/e2e/docker", nil, "tests alone: nothing may stand on them"},
 	{"trivet/gateway", []string{"trivet/gen/"}, "REST for any implementation, not for ours"},
 	{"trivet/services/whoami", []string{"trivet/gen/", "trivet/gateway", "trivet/internal/"}, "an instance knows nothing of the lab"},

@@ -20,7 +20,9 @@ func TestHTTPStreamThroughNginx(t *testing.T) {
 	defer cancel()
 	for accept, prefix := range map[string]string{"application/x-ndjson": "", "text/event-stream": "data: "} {
 		for interval, messages := range map[string]int{"0.02s": 3, "3600s": 1} {
-			t.Run(accept+" "+interval, func(t *testing.T) { watchHTTP(ctx, t, "http://"+s.HTTP()+"/watch?interval="+interval, accept, prefix, messages) })
+			t.Run(accept+" "+interval, func(t *testing.T) {
+				watchHTTP(ctx, t, "http://"+s.HTTP()+"/watch?interval="+interval, accept, prefix, messages)
+			})
 		}
 	}
 }

@@ -29,7 +29,7 @@ type text struct {
 	DrainTimeout   string `env:"DRAIN_TIMEOUT, default=10s" flag:"drain-timeout" want:"a duration, 0s to 10m, like 500ms or 5s" help:"how long calls may still run once the listeners are closed"`
 	ReadTimeout    string `env:"READ_TIMEOUT, default=10s" flag:"read-timeout" want:"a duration, 100ms to 10m, like 500ms or 5s" help:"how long a request may take to arrive: headers and body over HTTP, the first message of a gRPC stream"`
 	CallTimeout    string `env:"CALL_TIMEOUT, default=30s" flag:"call-timeout" want:"a duration, 100ms to 10m, like 500ms or 5s" help:"deadline of a unary call that has none, from its arrival"`
-	MaxConnections string `env:"MAX_CONNECTIONS, default=1000" flag:"max-connections" want:"a number, 1 to 1000000" help:"connections per listener at once; more wait to be accepted"`
+	MaxConnections string `env:"MAX_CONNECTIONS, default=2000" flag:"max-connections" want:"a number, 1 to 1000000" help:"connections per listener at once; more wait to be accepted"`
 	MaxCalls       string `env:"MAX_CALLS, default=1000" flag:"max-calls" want:"a number, 1 to 1000000" help:"unary calls at once, and as many streams; more get RESOURCE_EXHAUSTED"`
 	LogLevel       string `env:"LOG_LEVEL, default=info" flag:"log-level" want:"debug, info, warn or error" help:"least level that is logged; debug logs every request"`
 	LogFormat      string `env:"LOG_FORMAT, default=text" flag:"log-format" want:"text or json" help:"format of log lines, which go to standard error"`

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	whoamiv1 "trivet/gen/whoami/v1"
+	"trivet/lab/fleet"
+	"trivet/nginx"
+)
+
+// attacks lists the rows of the table.
+func attacks(only string) []attack {
+	const others = "0 of the others' requests fail"
+	all := []attack{
+		{"instance: streams in waves", fits, streamWaves},
+		{"instance: idle keep-alive connections", fits, idleConnections},
+		{"instance: all its bounds at once", fits, everything},
+		{"instance: rapid reset", fits, resetInstance},
+		{"instance: body that never comes", "held below 20 s, drain below 5 s", bodyNeverComes},
+		{"nginx: 8 connections x 1000 streams", others, beside(func(ctx context.Context, f *fleet.Fleet) { openCalls(ctx, f, 8, watch, anHour) })},
+		{"nginx: 8 connections x 1000 half-open calls", "0 GETs fail; 0 gRPC calls after client_body_timeout (10 s)", halfOpenCalls},
+		{"nginx: rapid reset", others, beside(func(ctx context.Context, f *fleet.Fleet) { go resetFor(ctx, f.GRPC()) })},
+		{"nginx: 64 uploads of 1 MB that stall", others + "; temp/ below 64 MiB", stalledUploads},
+		{"nginx: 2000 bodies that never come", "0 gRPC calls fail", stalledBodies},
+	}
+	var some []attack
+	for _, a := range all {
+		if strings.Contains(a.name, only) {
+			some = append(some, a)
+		}
+	}
+	return some
+}
+
+// fleet starts three instances behind an nginx with one worker, as in Compose.
+func (l *lab) fleet(ctx context.Context) (*fleet.Fleet, func(), error) {
+	var conf fs.FS = nginx.Conf()
+	if l.conf != "" {
+		conf = os.DirFS(l.conf)
+	}
+	binary, err := nginx.Find(ctx, os.Getenv("TRIVET_NGINX"))
+	if err != nil {
+		return nil, nil, err
+	}
+	dir, err := os.MkdirTemp("", "trivet-attack-")
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := os.Chmod(dir, 0o711); err != nil { // nginx's workers go through it.
+		return nil, nil, err
+	}
+	f, err := fleet.Start(ctx, fleet.Options{Instances: 3, Whoami: l.whoami, Nginx: binary, Conf: conf, Workers: 1, Dir: dir})
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return f, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+		defer cancel()
+		if err := f.Stop(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, "attack:", err)
+		}
+		os.RemoveAll(dir)
+	}, nil
+}
+
+// beside counts the others' requests that fail while harm is done.
+func beside(harm func(context.Context, *fleet.Fleet)) func(context.Context, *lab) (outcome, error) {
+	return func(ctx context.Context, l *lab) (outcome, error) {
+		f, stop, err := l.fleet(ctx)
+		if err != nil {
+			return outcome{}, err
+		}
+		defer stop()
+		attack, cancel := context.WithCancel(ctx)
+		defer cancel()
+		harm(attack, f)
+		http, grpc := others(ctx, f)
+		return outcome{fmt.Sprintf("%d of 350 GETs and %d of 100 gRPC calls fail", http, grpc), http+grpc == 0}, nil
+	}
+}
+
+// others sends 350 GETs and 100 gRPC calls, each on a new connection with two seconds, ten at a time, and counts those
+// that fail.
+func others(ctx context.Context, f *fleet.Fleet) (http, rpc int64) {
+	var httpFailed, grpcFailed atomic.Int64
+	var all sync.WaitGroup
+	for range 10 {
+		all.Go(func() {
+			for range 35 {
+				if ask(f.HTTP()) != nil {
+					httpFailed.Add(1)
+				}
+			}
+			for range 10 {
+				if callOnce(ctx, f.GRPC()) != nil {
+					grpcFailed.Add(1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	return httpFailed.Load(), grpcFailed.Load()
+}
+
+func callOnce(ctx context.Context, addr string) error {
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	_, err = whoamiv1.NewWhoAmIServiceClient(conn).WhoAmI(ctx, nil)
+	return err
+}
+
+// halfOpenCalls begins calls whose messages never come. Until they time out they may fill what nginx lets in over gRPC.
+func halfOpenCalls(ctx context.Context, l *lab) (outcome, error) {
+	f, stop, err := l.fleet(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer stop()
+	attack, cancel := context.WithCancel(ctx)
+	defer cancel()
+	openCalls(attack, f, 8, whoAmI, nil)
+	http, meanwhile := others(ctx, f)
+	wait(ctx, 12*time.Second)
+	_, afterwards := others(ctx, f)
+	return outcome{
+		fmt.Sprintf("%d of 350 GETs and %d of 100 gRPC calls fail, afterwards %d", http, meanwhile, afterwards),
+		http == 0 && afterwards == 0,
+	}, nil
+}
+
+// openCalls holds a thousand calls, or as many as are let in, on each of n connections until the context ends.
+func openCalls(ctx context.Context, f *fleet.Fleet, n int, method string, message []byte) {
+	for range n {
+		c, err := dial(ctx, f.GRPC())
+		if err != nil {
+			continue
+		}
+		context.AfterFunc(ctx, func() { c.conn.Close() })
+		for range 1000 {
+			if c.open(method, message) != nil {
+				break
+			}
+		}
+		_ = c.flush()
+	}
+	wait(ctx, 2*time.Second)
+}
+
+// stalledUploads sends 1 MB of which the last byte never comes.
+func stalledUploads(ctx context.Context, l *lab) (outcome, error) {
+	f, stop, err := l.fleet(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer stop()
+	attack, cancel := context.WithCancel(ctx)
+	defer cancel()
+	body := strings.Repeat("x", 1<<20-1)
+	var all sync.WaitGroup
+	for range 64 {
+		all.Go(func() {
+			if conn := post(attack, f.HTTP(), 1<<20); conn != nil {
+				_ = conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
+				_, _ = io.WriteString(conn, body)
+			}
+		})
+	}
+	all.Wait()
+	used, err := openBytes(filepath.Join(f.Dir(), "temp"))
+	if err != nil {
+		return outcome{}, err
+	}
+	http, grpc := others(ctx, f)
+	return outcome{
+		fmt.Sprintf("%d of 350 GETs and %d of 100 gRPC calls fail; %d MiB in temp/", http, grpc, used>>20),
+		http+grpc == 0 && used < 64<<20,
+	}, nil
+}
+
+// stalledBodies sends headers of requests whose bodies never come.
+func stalledBodies(ctx context.Context, l *lab) (outcome, error) {
+	f, stop, err := l.fleet(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer stop()
+	attack, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for range 2000 {
+		post(attack, f.HTTP(), 1000)
+	}
+	_, grpc := others(ctx, f)
+	return outcome{fmt.Sprintf("%d of 100 gRPC calls fail", grpc), grpc == 0}, nil
+}
+
+// post begins a POST, and leaves its connection open until the context ends; nil where there is none.
+func post(ctx context.Context, addr string, length int) net.Conn {
+	conn, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil
+	}
+	context.AfterFunc(ctx, func() { conn.Close() })
+	_, _ = fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", length)
+	return conn
+}
+
+// openBytes is how many bytes the open files below dir hold: nginx removes a temporary file as soon as it has it open.
+func openBytes(dir string) (bytes int64, err error) {
+	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, link := range links {
+		if target, err := os.Readlink(link); err != nil || !strings.HasPrefix(target, dir+"/") {
+			continue // Of another process, or gone meanwhile.
+		}
+		if info, err := os.Stat(link); err == nil {
+			bytes += info.Size()
+		}
+	}
+	return bytes, err
+}
