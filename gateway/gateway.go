@@ -64,10 +64,13 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	in.Body = body
 	// grpc-gateway would append the connection's address to X-Forwarded-For, and so make a direct call look forwarded.
 	in.RemoteAddr = ""
-	if in.Header.Get("Grpc-Timeout") != "" || len(in.Header["Accept"]) > 0 {
+	if r.Header.Get("Grpc-Timeout") != "" { // A deadline of the client's, which grpc-gateway would take beside the matcher.
 		in.Header = in.Header.Clone()
-		in.Header.Del("Grpc-Timeout") // A deadline of the client's, which grpc-gateway would take beside the matcher.
-		preferEvents(in.Header)
+		in.Header.Del("Grpc-Timeout")
+	}
+	if wantsEvents(r.Header) { // grpc-gateway compares Accept as a whole.
+		in.Header = in.Header.Clone()
+		in.Header.Set("Accept", eventStream)
 	}
 	switch r.Method {
 	case http.MethodOptions:

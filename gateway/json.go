@@ -113,17 +113,16 @@ func (e serverSentEvents) ContentType(v any) string {
 // StreamContentType implements [runtime.StreamContentType].
 func (serverSentEvents) StreamContentType(any) string { return eventStream }
 
-// preferEvents reduces Accept to text/event-stream if it stands there, for grpc-gateway, which compares Accept as a
-// whole. A client that names it anywhere is an EventSource: other clients have no use for it.
-func preferEvents(header http.Header) {
-	for _, value := range header.Values("Accept") {
+// wantsEvents reports whether Accept names text/event-stream. A client that does is an EventSource: others have no use
+// for it.
+func wantsEvents(header http.Header) bool {
+	for _, value := range header["Accept"] {
 		for one := range strings.SplitSeq(value, ",") {
 			media, _, _ := strings.Cut(one, ";")
 			if strings.EqualFold(strings.TrimSpace(media), eventStream) {
-				header.Set("Accept", eventStream)
-				return
+				return true
 			}
 		}
 	}
-	header.Del("Accept")
+	return false
 }

@@ -17,8 +17,8 @@ const MaxBody = 4 << 20
 //
 // It is also the request's body, which it limits. A nil request does nothing.
 type request struct {
-	body    io.ReadCloser
-	control *http.ResponseController
+	body io.ReadCloser
+	w    http.ResponseWriter
 
 	mutex    sync.Mutex
 	left     int64 // bytes until the body is too large
@@ -31,7 +31,7 @@ type request struct {
 type requestKey struct{}
 
 func newRequest(w http.ResponseWriter, r *http.Request) *request {
-	return &request{body: r.Body, control: http.NewResponseController(w), left: MaxBody + 1}
+	return &request{body: r.Body, w: w, left: MaxBody + 1}
 }
 
 func requestFrom(ctx context.Context) *request {
@@ -85,7 +85,7 @@ func (r *request) startStream() {
 	defer r.mutex.Unlock()
 	r.streamed = true
 	if !r.served {
-		_ = r.control.SetReadDeadline(time.Time{}) // Not supported by a recorder in a test, which has no deadline either.
+		_ = http.NewResponseController(r.w).SetReadDeadline(time.Time{}) // Not supported by a recorder in a test, which has no deadline either.
 	}
 }
 
@@ -98,7 +98,7 @@ func (r *request) endStream() {
 	defer r.mutex.Unlock()
 	r.ended = true
 	if !r.served && !r.whole && r.body != http.NoBody {
-		_ = r.control.SetReadDeadline(time.Unix(1, 0)) // In the past.
+		_ = http.NewResponseController(r.w).SetReadDeadline(time.Unix(1, 0)) // In the past.
 	}
 }
 

@@ -30,6 +30,7 @@ func attacks(only string) []attack {
 		{"instance: idle keep-alive connections", fits, idleConnections},
 		{"instance: all its bounds at once", fits, everything},
 		{"instance: rapid reset", fits, resetInstance},
+		{"instance: unfinished messages", fits, unfinishedMessages},
 		{"instance: body that never comes", "held below 20 s, drain below 5 s", bodyNeverComes},
 		{"nginx: 8 connections x 1000 streams", others, beside(func(ctx context.Context, f *fleet.Fleet) { openCalls(ctx, f, 8, watch, anHour) })},
 		{"nginx: 8 connections x 1000 half-open calls", "0 GETs fail; 0 gRPC calls after client_body_timeout (10 s)", halfOpenCalls},

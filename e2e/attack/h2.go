@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -78,6 +79,18 @@ func (c *client) open(method string, message []byte) error {
 		err = errors.Join(err, c.framer.WriteData(id, true, message))
 	}
 	return err
+}
+
+// data sends a part of the message of the call opened last, in frames of the size that every peer takes.
+func (c *client) data(part []byte) error {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	for frame := range slices.Chunk(part, 16<<10) {
+		if err := c.framer.WriteData(c.next-2, false, frame); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // reset begins a call and resets it.

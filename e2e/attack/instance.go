@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -253,4 +254,31 @@ func wait(ctx context.Context, d time.Duration) {
 	case <-time.After(d):
 	case <-ctx.Done():
 	}
+}
+
+// unfinishedMessages holds a thousand messages of 64 KiB, the most that an instance takes, without their last byte.
+func unfinishedMessages(ctx context.Context, l *lab) (outcome, error) {
+	i, err := l.instance(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer i.kill()
+	const length = 64 << 10
+	message := make([]byte, 5+length-1)
+	binary.BigEndian.PutUint32(message[1:], length)
+	for range 4 {
+		c, err := dial(ctx, i.grpc)
+		if err != nil {
+			return outcome{}, err
+		}
+		defer c.conn.Close()
+		for range 250 {
+			if err := errors.Join(c.open(whoAmI, nil), c.data(message)); err != nil {
+				break
+			}
+		}
+		_ = c.flush()
+	}
+	wait(ctx, 3*time.Second)
+	return i.memory("1000 messages"), nil
 }

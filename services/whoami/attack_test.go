@@ -20,9 +20,11 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	whoamiv1 "trivet/gen/whoami/v1"
+	notesv1 "trivet/internal/notes/v1"
 )
 
 // soon is a timeout that a test can wait for; patient is one that it cannot.
@@ -230,6 +232,19 @@ func TestMaxCalls(t *testing.T) {
 	r.awaitRunning(t, 0, 0)
 	if a := r.grpc(t, whoAmI, "authorization", token); a.code != codes.OK {
 		t.Errorf("afterwards: %v", a.code)
+	}
+}
+
+// A message may have maxMessageBytes.
+func TestMaxMessage(t *testing.T) {
+	t.Parallel()
+	r := startApp(t, extended(t), nil)
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", token)
+	for size, want := range map[int]codes.Code{maxMessageBytes - 100: codes.OK, maxMessageBytes + 1: codes.ResourceExhausted} {
+		_, err := notesv1.NewNotesServiceClient(r.connection).CreateNote(ctx, &notesv1.CreateNoteRequest{Text: strings.Repeat("x", size)})
+		if status.Code(err) != want {
+			t.Errorf("%d bytes: %v, want %v", size, err, want)
+		}
 	}
 }
 
