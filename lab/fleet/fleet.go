@@ -301,6 +301,12 @@ func (f *Fleet) instanceArgs(name string) []string {
 		"--instance", name, "--bind", http.Addr().String(),
 		"--port", fmt.Sprint(http.Port()), "--grpc-port", fmt.Sprint(grpc.Port()),
 	}
+	if f.options.Numbered {
+		a := f.address(name, admin)
+		args = append(args, "--admin-bind", a.Addr().String(), "--admin-port", fmt.Sprint(a.Port()))
+	} else {
+		args = append(args, "--admin-port", "off")
+	}
 	if f.options.EnvFile != "" {
 		args = append(args, "--env-file", f.options.EnvFile)
 	}

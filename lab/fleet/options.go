@@ -31,7 +31,7 @@ type Options struct {
 	HTTP      int    // nginx's port for HTTP; 0: the kernel's choice
 	GRPC      int    // nginx's port for gRPC; 0: the kernel's choice
 	Admin     int    // nginx's port for its own health and status, on a loopback address; 0: the kernel's choice
-	Numbered  bool   // whoami-N on 8000+N and 9000+N, with up to MostNumbered instances; else on ports of the kernel's choice
+	Numbered  bool   // whoami-N on 8000+N, 9000+N and 7000+N (admin), with up to MostNumbered instances; else on ports of the kernel's choice, without admin
 
 	Whoami  string   // path of the instances' program
 	EnvFile string   // the instances' --env-file; "": none
@@ -127,7 +127,7 @@ func (o Options) address() (netip.Addr, error) {
 	return a.Unmap(), err
 }
 
-// doors are all that the fleet listens on: nginx's three, then each instance's two.
+// doors are all that the fleet listens on: nginx's three, then each instance's, with an admin port where they are numbered.
 func (o Options) doors() []door {
 	outer, err := o.address()
 	if err != nil {
@@ -145,6 +145,9 @@ func (o Options) doors() []door {
 			http, grpc = 8000+n, 9000+n
 		}
 		doors = append(doors, door{name, "HTTP", at(inner, http)}, door{name, "gRPC", at(inner, grpc)})
+		if o.Numbered {
+			doors = append(doors, door{name, admin, at(inner, 7000+n)})
+		}
 	}
 	// The kernel must not choose a number that is asked for further on.
 	numbered, any := make([]door, 0, len(doors)), []door(nil)
