@@ -140,8 +140,8 @@ func (b *bench) knows(ctx context.Context, env []string) error {
 // What an upload is: as much as a phone's photograph, in calls that are under way at the same time on one connection.
 const (
 	roundTrip   = 50 * time.Millisecond
-	uploadCalls = 8
-	callBytes   = 512 << 10
+	uploadCalls = 64
+	callBytes   = 62 << 10 // an instance takes messages of 64 KiB
 )
 
 // uploads measures how long an upload takes that goes to an instance over a long line, straight and through nginx.

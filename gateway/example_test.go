@@ -37,7 +37,7 @@ func ExampleNew() {
 	// REST: the same service, through the same interceptors.
 	conn := gateway.NewConn(interceptors, nil)
 	service.Register(conn)
-	rest, err := gateway.New(context.Background(), conn, notes.Mapping)
+	rest, err := gateway.New(context.Background(), conn, gateway.Options{}, notes.Mapping)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -19,24 +19,33 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 )
 
 // A Mapping adds routes to mux: the REST mapping of a service, called through conn, or a path of its own by
 // [runtime.ServeMux.HandlePath].
 type Mapping func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error
 
+// Options say what a gateway does beyond its mappings. The zero value is usable.
+type Options struct {
+	MaxMessage int64 // bytes of a message in a request's body; 0 is DefaultMaxMessage. Larger ones get 413
+}
+
 // New returns the handler that serves the mappings through conn. An error is a mapping's own.
 //
 // Responses are JSON in protobuf's mapping, unset fields shown, with a newline at the end. A server stream is one
-// JSON object per line ({"result":…} or, at the end, {"error":…}) or, where Accept prefers text/event-stream, one event
-// per message. Every other error is {"code":…,"message":"…","details":[…]}. A request's body may have [MaxBody] bytes.
-func New(ctx context.Context, conn grpc.ClientConnInterface, mappings ...Mapping) (http.Handler, error) {
+// JSON object per line ({"result":…} or, at the end, {"error":…}) or, where Accept names text/event-stream, one event
+// per message. Every other error is {"code":…,"message":"…","details":[…]}. A bidirectional stream needs a client that
+// reads the response while it sends. Metadata whose key ends in -bin is no text, and does not become a header.
+func New(ctx context.Context, conn grpc.ClientConnInterface, options Options, mappings ...Mapping) (http.Handler, error) {
 	mux := runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, jsonLines{newJSON()}),
 		runtime.WithMarshalerOption(eventStream, serverSentEvents{jsonLines{newJSON()}}),
 		runtime.WithIncomingHeaderMatcher(metadataKey),
 		runtime.WithOutgoingHeaderMatcher(headerName),
+		runtime.WithOutgoingTrailerMatcher(trailerName),
 		runtime.WithErrorHandler(writeError),
+		runtime.WithStreamErrorHandler(func(_ context.Context, err error) *status.Status { return printable(status.Convert(err)) }),
 		runtime.WithRoutingErrorHandler(writeRoutingError),
 		runtime.WithMiddlewares(answerProbe),
 		runtime.WithWriteContentLength(),
@@ -49,16 +58,25 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, mappings ...Mapping
 			return nil, err
 		}
 	}
-	return handler{mux}, nil
+	if options.MaxMessage == 0 {
+		options.MaxMessage = DefaultMaxMessage
+	}
+	return handler{mux, options.MaxMessage}, nil
 }
 
 // handler is a mux with what HTTP expects of every resource.
-type handler struct{ mux *runtime.ServeMux }
+type handler struct {
+	mux        *runtime.ServeMux
+	maxMessage int64
+}
 
 // ServeHTTP implements [http.Handler].
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body := newRequest(w, r)
+	body := newRequest(w, r, h.maxMessage)
 	defer body.finish()
+	if body.body != http.NoBody {
+		w = lastWriter{w, body}
+	}
 	ctx := context.WithValue(withPeer(r), requestKey{}, body)
 	in := r.WithContext(ctx)
 	in.Body = body
@@ -71,6 +89,10 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if wantsEvents(r.Header) { // grpc-gateway compares Accept as a whole.
 		in.Header = in.Header.Clone()
 		in.Header.Set("Accept", eventStream)
+	}
+	if len(in.Header["Content-Type"]) > 0 && mediaIs(in.Header.Get("Content-Type"), eventStream) { // No format of requests.
+		in.Header = in.Header.Clone()
+		in.Header.Del("Content-Type")
 	}
 	switch r.Method {
 	case http.MethodOptions:
@@ -104,7 +126,14 @@ func metadataKey(name string) (string, bool) {
 
 // headerName is the name under which a service's metadata leaves: its own, as over gRPC. grpc-gateway's default puts
 // Grpc-Metadata- before it.
-func headerName(key string) (string, bool) { return key, true }
+func headerName(key string) (string, bool) {
+	return key, !strings.HasSuffix(key, "-bin") && key != "content-length"
+}
+
+// trailerName is grpc-gateway's own name for a trailer.
+func trailerName(key string) (string, bool) {
+	return runtime.MetadataTrailerPrefix + key, !strings.HasSuffix(key, "-bin")
+}
 
 // withPeer is r's context with the peer that a gRPC server would put there.
 func withPeer(r *http.Request) context.Context {

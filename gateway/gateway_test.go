@@ -42,7 +42,7 @@ func serve(t *testing.T, answer func(context.Context) (*whoamiv1.WhoAmIResponse,
 // serveConn serves the mappings through conn until the test ends.
 func serveConn(t *testing.T, conn grpc.ClientConnInterface, mappings ...gateway.Mapping) *httptest.Server {
 	t.Helper()
-	rest, err := gateway.New(t.Context(), conn, mappings...)
+	rest, err := gateway.New(t.Context(), conn, gateway.Options{}, mappings...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -67,17 +68,22 @@ func valid(s *status.Status) *status.Status {
 // writeError writes a service's error, with its details, and with the headers that were set before it.
 func writeError(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
 	if body := requestFrom(r.Context()); body != nil && body.tooLarge() {
-		WriteError(w, http.StatusRequestEntityTooLarge, codes.ResourceExhausted, "the body is larger than 4 MiB")
+		WriteError(w, http.StatusRequestEntityTooLarge, codes.ResourceExhausted, fmt.Sprintf("a message is larger than %d bytes", body.most))
 		return
 	}
 	if sse, ok := m.(serverSentEvents); ok {
 		m = sse.jsonLines
 	}
-	s := valid(status.Convert(err))
-	if _, err := m.Marshal(s.Proto()); err != nil { // A detail of a type that this program does not know.
-		s = status.New(s.Code(), s.Message())
+	runtime.DefaultHTTPErrorHandler(ctx, mux, m, w, r, printable(status.Convert(err)).Err())
+}
+
+// printable is s as JSON can show it: without details of which one has a type that this program does not know.
+func printable(s *status.Status) *status.Status {
+	s = valid(s)
+	if _, err := newJSON().Marshal(s.Proto()); err != nil {
+		return status.New(s.Code(), s.Message())
 	}
-	runtime.DefaultHTTPErrorHandler(ctx, mux, m, w, r, s.Err())
+	return s
 }
 
 // eventStream is the media type of server-sent events.
@@ -118,11 +124,18 @@ func (serverSentEvents) StreamContentType(any) string { return eventStream }
 func wantsEvents(header http.Header) bool {
 	for _, value := range header["Accept"] {
 		for one := range strings.SplitSeq(value, ",") {
-			media, _, _ := strings.Cut(one, ";")
-			if strings.EqualFold(strings.TrimSpace(media), eventStream) {
-				return true
+			if mediaIs(one, eventStream) {
+				_, quality, _ := strings.Cut(one, "q=")
+				refused := strings.TrimRight(strings.TrimSpace(quality), ".0") == "" && quality != ""
+				return !refused
 			}
 		}
 	}
 	return false
+}
+
+// mediaIs reports whether a media type is want, whatever its parameters.
+func mediaIs(value, want string) bool {
+	media, _, _ := strings.Cut(value, ";")
+	return strings.EqualFold(strings.TrimSpace(media), want)
 }

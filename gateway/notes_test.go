@@ -142,7 +142,7 @@ func TestClientStreamIsOneObjectPerMessage(t *testing.T) {
 func TestBodyOfOneMessageIsLimited(t *testing.T) {
 	t.Parallel()
 	server := notesServer(t, nil, nil)
-	for size, want := range map[int]int{gateway.MaxBody: 200, gateway.MaxBody + 1: 413} {
+	for size, want := range map[int]int{gateway.DefaultMaxMessage: 200, gateway.DefaultMaxMessage + 1: 413} {
 		response, body := send(t, server, "POST", "/v1/folders/f/notes", strings.Repeat(" ", size-12)+`{"text":"x"}`)
 		if response.StatusCode != want {
 			t.Errorf("%d bytes: %s %.200s; want %d", size, response.Status, body, want)
@@ -266,7 +266,7 @@ func TestClientStreamOutlastsReadTimeout(t *testing.T) {
 	const timeout = 100 * time.Millisecond
 	conn := gateway.NewConn(nil, nil)
 	(&notes.Service{}).Register(conn)
-	rest, err := gateway.New(t.Context(), conn, notes.Mapping)
+	rest, err := gateway.New(t.Context(), conn, gateway.Options{}, notes.Mapping)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +303,7 @@ func TestServiceSeesTLSOfThePeer(t *testing.T) {
 		info = p.AuthInfo
 		return ok(ctx)
 	}})
-	rest, err := gateway.New(t.Context(), conn, whoAmI)
+	rest, err := gateway.New(t.Context(), conn, gateway.Options{}, whoAmI)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// MaxBody is how much of a request's body is read, in bytes: as much as a gRPC server of grpc-go takes in a message by
-// default. A client stream is a sequence of messages and has no limit as a whole.
-const MaxBody = 4 << 20
+// DefaultMaxMessage is how large a message in a request's body may be unless Options say otherwise, in bytes: as large as
+// a gRPC server of grpc-go takes by default.
+const DefaultMaxMessage = 4 << 20
 
 // request is an HTTP request that is being served. A streaming call reaches it through the context: a client stream
 // outlasts the server's ReadTimeout, and ends the reading of a body that nothing handles any longer.
@@ -20,18 +20,24 @@ type request struct {
 	body io.ReadCloser
 	w    http.ResponseWriter
 
-	mutex    sync.Mutex
-	left     int64 // bytes until the body is too large
-	streamed bool  // left does not count
-	whole    bool  // the body was read to its end
-	ended    bool  // the call is over: what is left of the body is not wanted
-	served   bool  // the handler has returned: the connection serves another request now
+	mutex  sync.Mutex
+	most   int64 // bytes of a message
+	left   int64 // bytes until the message is too large
+	taken  bool  // a stream has it
+	whole  bool  // the body was read to its end
+	ended  bool  // the call is over: what is left of the body is not wanted
+	broken bool  // its connection has a read deadline in the past: it must not serve another request
+	served bool  // the handler has returned: the connection serves another request now
 }
 
 type requestKey struct{}
 
-func newRequest(w http.ResponseWriter, r *http.Request) *request {
-	return &request{body: r.Body, w: w, left: MaxBody + 1}
+func newRequest(w http.ResponseWriter, r *http.Request, most int64) *request {
+	body := r.Body
+	if body == nil {
+		body = http.NoBody
+	}
+	return &request{body: body, w: w, most: most, left: most + 1}
 }
 
 func requestFrom(ctx context.Context) *request {
@@ -42,22 +48,22 @@ func requestFrom(ctx context.Context) *request {
 // Read implements [io.Reader].
 func (r *request) Read(b []byte) (int, error) {
 	r.mutex.Lock()
-	ended, left, streamed := r.ended, r.left, r.streamed
+	ended, left := r.ended, r.left
 	r.mutex.Unlock()
 	switch {
 	case ended:
 		return 0, io.EOF
-	case !streamed && left <= 0:
-		return 0, &http.MaxBytesError{Limit: MaxBody}
-	case !streamed && int64(len(b)) > left:
+	case left <= 0:
+		return 0, &http.MaxBytesError{Limit: r.most}
+	case int64(len(b)) > left:
 		b = b[:left]
 	}
 	n, err := r.body.Read(b)
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	r.left -= int64(n)
-	if n > 0 && !r.streamed && r.left <= 0 {
-		return n - 1, &http.MaxBytesError{Limit: MaxBody} // Without the byte that is too many, or a whole message might end with it.
+	if n > 0 && r.left <= 0 {
+		return n - 1, &http.MaxBytesError{Limit: r.most} // Without the byte that is too many, or a whole message might end with it.
 	}
 	r.whole = r.whole || err == io.EOF
 	if err != nil && r.ended {
@@ -69,23 +75,54 @@ func (r *request) Read(b []byte) (int, error) {
 // Close implements [io.Closer].
 func (r *request) Close() error { return r.body.Close() }
 
-// tooLarge reports whether the body was longer than MaxBody.
+// tooLarge reports whether a message was too large.
 func (r *request) tooLarge() bool {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	return !r.streamed && r.left <= 0
+	return r.left <= 0
 }
 
-// startStream lifts the limits of a single message: the server's ReadTimeout, and MaxBody.
-func (r *request) startStream() {
+// take returns r for the call that it came for, and nil for those that the service makes with the same context.
+func (r *request) take() *request {
+	if r == nil {
+		return nil
+	}
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if r.taken {
+		return nil
+	}
+	r.taken = true
+	return r
+}
+
+// startStream lifts the server's ReadTimeout, which is for a single message, and lets both directions flow at once where
+// they must. A recorder in a test supports neither, and needs neither.
+func (r *request) startStream(bidirectional bool) {
 	if r == nil {
 		return
 	}
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	r.streamed = true
-	if !r.served {
-		_ = http.NewResponseController(r.w).SetReadDeadline(time.Time{}) // Not supported by a recorder in a test, which has no deadline either.
+	if r.served {
+		return
+	}
+	control := http.NewResponseController(r.w)
+	_ = control.SetReadDeadline(time.Time{})
+	if bidirectional {
+		_ = control.EnableFullDuplex()
+	}
+}
+
+// nextMessage begins to count anew: the limit is for each message of a stream.
+func (r *request) nextMessage() {
+	if r == nil {
+		return
+	}
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if r.left > 0 {
+		r.left = r.most + 1
 	}
 }
 
@@ -98,6 +135,7 @@ func (r *request) endStream() {
 	defer r.mutex.Unlock()
 	r.ended = true
 	if !r.served && !r.whole && r.body != http.NoBody {
+		r.broken = true
 		_ = http.NewResponseController(r.w).SetReadDeadline(time.Unix(1, 0)) // In the past.
 	}
 }
@@ -108,3 +146,33 @@ func (r *request) finish() {
 	defer r.mutex.Unlock()
 	r.served = true
 }
+
+// lastWriter says "Connection: close" where the connection is broken: net/http would take the deadline for the client's
+// leaving, and cancel the next request on the connection.
+type lastWriter struct {
+	http.ResponseWriter
+	request *request
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (w lastWriter) WriteHeader(status int) {
+	w.close()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements [http.ResponseWriter].
+func (w lastWriter) Write(b []byte) (int, error) {
+	w.close()
+	return w.ResponseWriter.Write(b)
+}
+
+func (w lastWriter) close() {
+	w.request.mutex.Lock()
+	defer w.request.mutex.Unlock()
+	if w.request.broken {
+		w.Header().Set("Connection", "close")
+	}
+}
+
+// Unwrap lets [http.ResponseController] find what the writer can do.
+func (w lastWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

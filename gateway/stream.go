@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"io"
-	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -20,15 +19,16 @@ func (c *Conn) NewStream(ctx context.Context, _ *grpc.StreamDesc, name string, _
 	if m.stream == nil {
 		return nil, status.Errorf(codes.Unimplemented, "no such streaming method: %s", name)
 	}
-	from := requestFrom(ctx)
-	from.startStream()
+	from := requestFrom(ctx).take()
+	from.startStream(m.stream.ClientStreams && m.stream.ServerStreams)
 	ctx, cancel := context.WithCancel(ctx)
 	s := &stream{
 		serverCall: serverCall{method: name, onSend: make(chan struct{})},
 		desc:       m.stream,
 		client:     ctx,
-		requests:   make(chan proto.Message),
-		responses:  make(chan proto.Message),
+		from:       from,
+		requests:   make(chan proto.Message, window),
+		responses:  make(chan proto.Message, window),
 		done:       make(chan struct{}),
 	}
 	s.server = serverContext(ctx, s)
@@ -39,20 +39,25 @@ func (c *Conn) NewStream(ctx context.Context, _ *grpc.StreamDesc, name string, _
 		if s.err = io.EOF; err != nil {
 			s.err = statusError(err)
 		}
+		from.endStream()
 		s.send()
 		close(s.done)
-		from.endStream()
 	}()
 	return clientStream{s}, nil
 }
 
-// stream is one streaming call. Its channels hold nothing: a message is sent when the other side takes it.
+// window is how many messages of a direction may wait until the other side takes them. A service may respond before it
+// has read all requests, and a client send before it reads: without room both would wait for each other.
+const window = 8
+
+// stream is one streaming call.
 type stream struct {
+	from *request // nil unless it is a REST call
 	serverCall
 	desc                *grpc.StreamDesc
 	client, server      context.Context // of each side; both end with the client's, or when the handler returns
 	requests, responses chan proto.Message
-	closeRequests       sync.Once
+	closed              bool          // the client sends no more; only its sender uses this
 	done                chan struct{} // closed when the handler has returned
 	err                 error         // what the client receives after the last response; set before done
 }
@@ -75,7 +80,7 @@ func (s serverStream) Context() context.Context       { return s.server }
 func (s serverStream) SetTrailer(md metadata.MD)      { _ = s.serverCall.SetTrailer(md) }
 func (s serverStream) SetHeader(md metadata.MD) error { return s.serverCall.SetHeader(md) }
 
-// SendMsg implements [grpc.ServerStream]: it returns once the client has the message.
+// SendMsg implements [grpc.ServerStream]: it returns once there is room for the message.
 func (s serverStream) SendMsg(m any) error {
 	response, err := message(m)
 	if err != nil {
@@ -128,10 +133,14 @@ func (s clientStream) Trailer() metadata.MD {
 // SendMsg implements [grpc.ClientStream]. Once the handler has returned it gives io.EOF, and RecvMsg the reason;
 // where the client sends a single message it gives nil instead, as grpc-go does and generated code expects.
 func (s clientStream) SendMsg(m any) error {
+	if s.closed {
+		return status.Error(codes.Internal, "in-process call: SendMsg after CloseSend")
+	}
 	request, err := message(m)
 	if err != nil {
 		return err
 	}
+	s.from.nextMessage()
 	select {
 	case s.requests <- request:
 		return nil
@@ -145,7 +154,10 @@ func (s clientStream) SendMsg(m any) error {
 
 // CloseSend implements [grpc.ClientStream].
 func (s clientStream) CloseSend() error {
-	s.closeRequests.Do(func() { close(s.requests) })
+	if !s.closed {
+		s.closed = true
+		close(s.requests)
+	}
 	return nil
 }
 
@@ -155,6 +167,11 @@ func (s clientStream) RecvMsg(m any) error {
 	case response := <-s.responses:
 		return take(m, response)
 	case <-s.client.Done():
+	}
+	select { // Responses that came before the end.
+	case response := <-s.responses:
+		return take(m, response)
+	default:
 		return s.ended()
 	}
 }

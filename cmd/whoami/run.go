@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sethvargo/go-envconfig"
+	"google.golang.org/grpc/grpclog"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	"trivet/internal/buildinfo"
@@ -59,6 +60,8 @@ func run(ctx context.Context, args []string, environ envconfig.Lookuper, stdout,
 	signal.Ignore(syscall.SIGPIPE)
 	log := logger(config, stderr)
 	limitMemory(config, log)
+	// grpc-go and grpc-gateway log what clients do, in lines of their own, to standard error.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer()))
 	if err := whoami.Run(ctx, config, log); err != nil {
 		complain(stderr, err)
 		return failed

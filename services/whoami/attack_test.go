@@ -20,6 +20,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/codes"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -122,6 +123,7 @@ type halfOpen struct {
 	headers bytes.Buffer
 	encoder *hpack.Encoder
 	next    uint32
+	timeout string // grpc-timeout of calls; "" is none
 }
 
 func (r running) halfOpen(t *testing.T) *halfOpen {
@@ -146,10 +148,14 @@ func (r running) halfOpen(t *testing.T) *halfOpen {
 func (h *halfOpen) open(t *testing.T, method string) uint32 {
 	t.Helper()
 	h.headers.Reset()
-	for _, f := range [][2]string{
+	fields := [][2]string{
 		{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "x"}, {"content-type", "application/grpc"}, {"te", "trailers"},
 		{"authorization", token},
-	} {
+	}
+	if h.timeout != "" {
+		fields = append(fields, [2]string{"grpc-timeout", h.timeout})
+	}
+	for _, f := range fields {
 		if err := h.encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
 			t.Fatal(err)
 		}
@@ -487,5 +493,55 @@ func (waiting) WhoAmI(ctx context.Context, _ *whoamiv1.WhoAmIRequest) (*whoamiv1
 		return &whoamiv1.WhoAmIResponse{}, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+}
+
+// Health can be watched when the instance runs all the streams that it may.
+func TestHealthWatchAtTheLimit(t *testing.T) {
+	t.Parallel()
+	r := startApp(t, appOf(waiting{}), map[string]string{"MAX_CALLS": "1", "READ_TIMEOUT": patient})
+	r.halfOpen(t).open(t, "/whoami.v1.WhoAmIService/WatchWhoAmI")
+	r.awaitRunning(t, 0, 1)
+	watch, err := healthv1.NewHealthClient(r.connection).Watch(t.Context(), &healthv1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := watch.Recv(); err != nil || got.GetStatus() != healthv1.HealthCheckResponse_SERVING {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// A deadline far away does not let a message take longer to arrive than READ_TIMEOUT.
+func TestMessageThatNeverComesWithALongDeadline(t *testing.T) {
+	t.Parallel()
+	r := startApp(t, extended(t), map[string]string{"READ_TIMEOUT": soon, "CALL_TIMEOUT": soon})
+	h := r.halfOpen(t)
+	h.timeout = "99999999H"
+	if got := h.end(t, h.open(t, whoAmI)); got != fmt.Sprint(int(codes.DeadlineExceeded)) {
+		t.Errorf("grpc-status %s, want DEADLINE_EXCEEDED", got)
+	}
+	r.awaitRunning(t, 0, 0)
+}
+
+// A record has the code that the client gets, also for a handler that returns its context's error.
+func TestRecordHasTheCodeOfTheResponse(t *testing.T) {
+	t.Parallel()
+	r := startApp(t, extended(t), map[string]string{"CALL_TIMEOUT": soon})
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", token)
+	if _, err := notesv1.NewNotesServiceClient(r.connection).WaitForNote(ctx, nil); status.Code(err) != codes.DeadlineExceeded {
+		t.Fatalf("%v", err)
+	}
+	if text, err := os.ReadFile(r.records); err != nil || !strings.Contains(string(text), `"code":"DeadlineExceeded"`) {
+		t.Errorf("%s%v", text, err)
+	}
+}
+
+// A client that asks whether to send its body gets an answer at once: the instance does not wait for the body.
+func TestExpectContinueIsAnsweredAtOnce(t *testing.T) {
+	t.Parallel()
+	r := startApp(t, extended(t), map[string]string{"READ_TIMEOUT": patient})
+	conn := r.rawHTTP(t, "POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "404") {
+		t.Errorf("%q, %v", line, err)
 	}
 }

@@ -148,7 +148,7 @@ func (t text) listeners(check *checker, c *Config) {
 	}
 	c.AdminPort = check.adminPort(t.AdminPort, *c)
 	c.PProf = check.boolean("PPROF", t.PProf)
-	if c.PProf && c.AdminPort == 0 {
+	if c.PProf && c.AdminPort == 0 && c.HTTPPort != 0 && (t.AdminPort == "" || t.AdminPort == "off") {
 		check.wrong("PPROF", t.PProf, "ADMIN_PORT to be set: the admin listener, which would serve the profiles, is off")
 	}
 	c.Instance = t.Instance

@@ -96,21 +96,31 @@ func (s *drainingStream) RecvMsg(m any) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, s.timeout, errNoRequest)
 		defer cancel()
 	}
-	message := target.ProtoReflect().New().Interface()
-	received := make(chan error, 1)
-	go func() { received <- s.ServerStream.RecvMsg(message) }() // Ends with the stream at the latest.
-	select {
-	case err := <-received:
-		if err == nil {
-			proto.Reset(target)
-			proto.Merge(target, message)
-		}
-		return err
-	case <-ctx.Done():
+	err, received := receive(ctx, target, s.ServerStream.RecvMsg)
+	if !received {
 		if cause := context.Cause(ctx); cause == errNoRequest || cause == errReconnect {
 			return cause
 		}
 		return status.FromContextError(ctx.Err()).Err()
+	}
+	return err
+}
+
+// receive calls recv with a message of target's type, and copies it to target unless ctx ends first. recv may outlive
+// the call: it ends with the stream at the latest.
+func receive(ctx context.Context, target proto.Message, recv func(any) error) (err error, received bool) {
+	message := target.ProtoReflect().New().Interface()
+	result := make(chan error, 1)
+	go func() { result <- recv(message) }()
+	select {
+	case err := <-result:
+		if err == nil {
+			proto.Reset(target)
+			proto.Merge(target, message)
+		}
+		return err, true
+	case <-ctx.Done():
+		return nil, false
 	}
 }
 
@@ -128,10 +138,12 @@ func (d *drainState) bodies(next http.Handler) http.Handler {
 		control := http.NewResponseController(w)
 		stop := context.AfterFunc(d.closing, func() { _ = control.SetReadDeadline(time.Now().Add(bodyGrace)) })
 		defer stop()
-		body := &watchedBody{r.Body, stop}
+		body := &watchedBody{ReadCloser: r.Body, whole: stop}
 		r.Body = body
 		next.ServeHTTP(w, r)
-		_, _ = io.CopyN(io.Discard, body, 256<<10)
+		if body.read || r.Header.Get("Expect") == "" { // A client that waits for 100 Continue has sent none.
+			_, _ = io.CopyN(io.Discard, body, 256<<10)
+		}
 	})
 }
 
@@ -140,10 +152,12 @@ func (d *drainState) bodies(next http.Handler) http.Handler {
 type watchedBody struct {
 	io.ReadCloser
 	whole func() bool
+	read  bool // the handler wanted some of it
 }
 
 // Read implements [io.Reader].
 func (b *watchedBody) Read(p []byte) (int, error) {
+	b.read = true
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
 		b.whole()

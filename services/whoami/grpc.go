@@ -39,9 +39,9 @@ func (i *instance) grpcServer() *grpc.Server {
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval, PermitWithoutStream: true}),
 	)...)
-	i.app.register(early{server, i.calls, &i.unaryCalls})
+	i.app.register(early{server, i.calls, &i.unaryCalls, i.config.ReadTimeout})
 	// Health is answered whatever the load: a busy instance is not a broken one.
-	healthv1.RegisterHealthServer(early{server, i.calls, nil}, i.health)
+	healthv1.RegisterHealthServer(early{server, i.calls, nil, i.config.ReadTimeout}, i.health)
 	if i.config.Reflection {
 		reflection.Register(server)
 	}

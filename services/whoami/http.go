@@ -17,8 +17,8 @@ import (
 // The services are called through the interceptors of the gRPC server.
 func (i *instance) httpHandler() (http.Handler, error) {
 	conn := gateway.NewConn(i.unaryInterceptors(), i.streamInterceptors())
-	i.app.register(early{conn, i.calls, &i.unaryCalls})
-	rest, err := gateway.New(context.Background(), conn, append([]gateway.Mapping{i.paths}, i.app.mappings...)...)
+	i.app.register(early{conn, i.calls, &i.unaryCalls, i.config.ReadTimeout})
+	rest, err := gateway.New(context.Background(), conn, gateway.Options{MaxMessage: maxMessageBytes}, append([]gateway.Mapping{i.paths}, i.app.mappings...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -150,20 +150,21 @@ func explain(name, flag string, port uint16, err error) error {
 
 // instance is one running instance.
 type instance struct {
-	config       Config
-	app          app
-	log          *slog.Logger
-	calls        *calls
-	panics       *panics
-	drain        *drainState
-	unaryCalls   limit
-	streams      limit
-	unaryMethods map[string]bool // by full name
-	health       *health.Server
-	ready        atomic.Bool
-	http         *http.Server
-	grpc         *grpc.Server
-	admin        *http.Server
+	config        Config
+	app           app
+	log           *slog.Logger
+	calls         *calls
+	panics        *panics
+	drain         *drainState
+	unaryCalls    limit
+	streams       limit
+	healthStreams limit
+	unaryMethods  map[string]bool // by full name
+	health        *health.Server
+	ready         atomic.Bool
+	http          *http.Server
+	grpc          *grpc.Server
+	admin         *http.Server
 }
 
 func newInstance(c Config, a app, records *recorder, log *slog.Logger) (*instance, error) {
@@ -173,11 +174,12 @@ func newInstance(c Config, a app, records *recorder, log *slog.Logger) (*instanc
 	}
 	i := &instance{
 		config: c, app: a, log: log, health: health.NewServer(), unaryMethods: make(map[string]bool),
-		calls:      &calls{instance: c.Instance, log: log, level: level, records: records},
-		panics:     &panics{log: log},
-		drain:      newDrainState(c.ReadTimeout),
-		unaryCalls: limit{most: int64(c.MaxCalls), name: "unary calls"},
-		streams:    limit{most: int64(c.MaxCalls), name: "streams"},
+		calls:         &calls{instance: c.Instance, log: log, level: level, records: records},
+		panics:        &panics{log: log},
+		drain:         newDrainState(c.ReadTimeout),
+		unaryCalls:    limit{most: int64(c.MaxCalls), name: "unary calls"},
+		streams:       limit{most: int64(c.MaxCalls), name: "streams"},
+		healthStreams: limit{most: int64(c.MaxCalls), name: "health streams"},
 	}
 	handler, err := i.httpHandler()
 	if err != nil {

@@ -5,13 +5,16 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
+	"google.golang.org/protobuf/proto"
 )
 
 // unaryInterceptors run for every unary call, over gRPC and over REST, outermost first. One of your own, like a check
@@ -31,8 +34,9 @@ func (i *instance) streamInterceptors() []grpc.StreamServerInterceptor {
 // their interceptors at once.
 type early struct {
 	grpc.ServiceRegistrar
-	calls *calls
-	limit *limit // nil is none
+	calls   *calls
+	limit   *limit        // nil is none
+	arrival time.Duration // how long a request may take to arrive whose client set a longer deadline
 }
 
 // RegisterService implements [grpc.ServiceRegistrar].
@@ -61,7 +65,27 @@ func (e early) handler(method string, next grpc.MethodHandler) grpc.MethodHandle
 			}
 			defer e.limit.done()
 		}
-		return next(service, ctx, decode, interceptor)
+		return next(service, ctx, e.timely(ctx, decode), interceptor)
+	}
+}
+
+// timely bounds the arrival of a request whose deadline is far away. One without a deadline has tapTimeout's: this takes
+// a goroutine.
+func (e early) timely(ctx context.Context, decode func(any) error) func(any) error {
+	if deadline, has := ctx.Deadline(); !has || time.Until(deadline) <= e.arrival {
+		return decode
+	}
+	return func(m any) error {
+		target, ok := m.(proto.Message)
+		if !ok {
+			return decode(m)
+		}
+		ctx, cancel := context.WithTimeout(ctx, e.arrival)
+		defer cancel()
+		if err, received := receive(ctx, target, decode); received {
+			return err
+		}
+		return errNoRequest
 	}
 }
 
@@ -94,8 +118,16 @@ func (w *calls) arrive(ctx context.Context, method string) (context.Context, fun
 		attempts = first(ctx, "grpc-previous-rpc-attempts")
 	}
 	ctx, c := w.begin(ctx, protocolGRPC, method, first(ctx, requestIDKey), attempts)
-	end := func(err error) { w.end(ctx, c, status.Code(err).String()) }
+	end := func(err error) { w.end(ctx, c, codeOf(err).String()) }
 	return ctx, end, grpc.SetHeader(ctx, metadata.MD{instanceKey: {w.instance}, requestIDKey: {c.id}})
+}
+
+// codeOf is the code that grpc-go sends for a handler's error.
+func codeOf(err error) codes.Code {
+	if s, ok := status.FromError(err); ok {
+		return s.Code()
+	}
+	return status.FromContextError(err).Code()
 }
 
 // first is the first value of the client's metadata under key, or "".
@@ -142,11 +174,15 @@ func (p *panics) report(ctx context.Context, v any) error {
 }
 
 // admitStream bounds how many streams run at once.
-func (i *instance) admitStream(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	if err := i.streams.admit(); err != nil {
+func (i *instance) admitStream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	limit := &i.streams
+	if strings.HasPrefix(info.FullMethod, "/grpc.health.v1.Health/") {
+		limit = &i.healthStreams // A busy instance must not look broken.
+	}
+	if err := limit.admit(); err != nil {
 		return err
 	}
-	defer i.streams.done()
+	defer limit.done()
 	return handler(service, stream)
 }
 
