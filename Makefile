@@ -50,7 +50,7 @@ bench-programs: build nginx ## build what bench runs, and what it compares with
 	@bench/fetch
 	CGO_ENABLED=0 go -C bench build $(BUILD_FLAGS) -o ../.cache/bench/bin/ . ./bare
 
-attack: build nginx ## three minutes: do to an instance and to nginx what a hostile client would; prints a table (ARGS="--only reset")
+attack: build nginx ## two minutes: do to an instance and to nginx what a hostile client would; prints a table (ARGS="--only reset")
 	@TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go run ./e2e/attack $(ARGS)
 
 dist: ## build static binaries for amd64 and arm64 into bin/

@@ -72,7 +72,7 @@ func TestStreamWithinAStream(t *testing.T) {
 		return stream.SendAndClose(&notesv1.UploadNotesResponse{Count: count})
 	}})
 	server := serveConn(t, conn, notes.Mapping)
-	if response, body := send(t, server, "POST", "/v1/notes:upload", strings.Repeat(`{"text":"x"}`, 5)); body != `{"count":"5"}`+"\n" {
+	if response, body := send(t, server, "POST", "/v1/notes:upload", strings.Repeat(`{"text":"x"}`, 5000)); body != `{"count":"5000"}`+"\n" {
 		t.Errorf("%s %s", response.Status, body)
 	}
 }

@@ -60,10 +60,10 @@ func Find(ctx context.Context, name string) (Binary, error) {
 		return Binary{}, fmt.Errorf("%w: %s -V prints %w", ErrNotNginx, path, err)
 	}
 	if !v.atLeast(Oldest) {
-		return Binary{}, fmt.Errorf("%w: %s is %s, want %s or newer; name another one, or type: make nginx", ErrTooOld, path, v, Oldest)
+		return Binary{}, fmt.Errorf("%w: %s is %s, want %s or newer; name another one (--nginx), or type: make nginx", ErrTooOld, path, v, Oldest)
 	}
 	if lacking := lacks(text); len(lacking) > 0 {
-		return Binary{}, fmt.Errorf("%w: %s is built without %s; name another one, or type: make nginx", ErrLacksModule, path, strings.Join(lacking, ", "))
+		return Binary{}, fmt.Errorf("%w: %s is built without %s; name another one (--nginx), or type: make nginx", ErrLacksModule, path, strings.Join(lacking, ", "))
 	}
 	return Binary{Path: path, Version: v}, nil
 }
@@ -86,7 +86,7 @@ func look(name string) (string, error) {
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EISDIR):
 		return "", fmt.Errorf("%w: %q: its mode forbids it, or it is a folder; type: chmod +x %s", ErrNotExecutable, name, name)
 	case strings.ContainsRune(name, filepath.Separator):
-		return "", fmt.Errorf("%w: there is no %q; name another one, or type: make nginx", ErrMissing, name)
+		return "", fmt.Errorf("%w: there is no %q; name another one (--nginx), or type: make nginx", ErrMissing, name)
 	default:
 		return "", fmt.Errorf("%w: no %q on PATH; install it, name one, or type: make nginx", ErrMissing, name)
 	}

@@ -33,8 +33,8 @@ protocols, says what to try, and follows them: a process that dies is reported a
   --json               one JSON object a line, for programs, each with an "event": started, ready, died, stopped (of a
                        process), starting, up, stopping, note, error
 
-Instances listen on 8001, 8002 … (HTTP) and 9001, 9002 … (gRPC); more than 60 of them, or with --http 0 --grpc 0, on ports
-that the kernel chooses.
+Instances listen on 8001, 8002 … (HTTP), 9001, 9002 … (gRPC) and 7001, 7002 … (admin); more than 60 of them, or with --http 0
+--grpc 0, on ports that the kernel chooses, without admin.
 
 Examples:
 

@@ -137,7 +137,7 @@ func rewrite(err error, call upCall) error {
 	_, busy := errors.AsType[*fleet.BusyError](err)
 	switch {
 	case busy:
-		return fmt.Errorf("%w\nnothing was started; stop what holds them, or choose other ports (--http, --grpc; 0 is any)", err)
+		return fmt.Errorf("%w\nnothing was started; stop what holds them, or choose others: nginx's by --http, --grpc and --admin (0 is any), the instances' by --http 0 --grpc 0, with which the kernel chooses all", err)
 	case errors.Is(err, fleet.ErrConf) && call.confFolder != "":
 		return translated{err, ownPaths(err.Error(), filepath.Join(call.Dir, "conf"), call.confFolder)}
 	}

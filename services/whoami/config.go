@@ -70,6 +70,8 @@ func (c Config) derived(name string) string {
 			return "off"
 		}
 		return strconv.Itoa(int(c.AdminPort))
+	case "RECORDS":
+		return "off"
 	case "REFLECTION":
 		return strconv.FormatBool(c.Reflection)
 	}
@@ -120,6 +122,9 @@ func (t text) validate(source map[string]string) (Config, error) {
 		Environment: t.Environment,
 		LogFormat:   t.LogFormat,
 		Records:     t.Records,
+	}
+	if c.Records == "off" {
+		c.Records = ""
 	}
 	check.want(t.Environment == "dev" || t.Environment == "qa" || t.Environment == "prod", "ENVIRONMENT", t.Environment)
 	check.want(t.LogFormat == "text" || t.LogFormat == "json", "LOG_FORMAT", t.LogFormat)

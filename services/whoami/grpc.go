@@ -60,7 +60,7 @@ func unknownMethod(_ any, stream grpc.ServerStream) error {
 }
 
 // Flow-control windows of FIXED_WINDOWS, in bytes: how much a client may send before the instance has received it, and
-// how much of a client stream can wait unread. With 64 KB, the least, an upload over a line of 50 ms takes five times as
+// how much of a client stream can wait unread. With 64 KB, the least, an upload over a line of 50 ms takes nine times as
 // long as with grpc-go's measured windows, which grow to 16 MB too.
 const (
 	streamWindow     = 4 << 20

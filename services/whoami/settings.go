@@ -27,14 +27,14 @@ type text struct {
 	PProf          string `env:"PPROF, default=false" flag:"pprof" want:"true or false" help:"serve Go's profiles under /debug/pprof/ on the admin listener"`
 	DrainDelay     string `env:"DRAIN_DELAY, default=0s" flag:"drain-delay" want:"a duration, 0s to 10m, like 500ms or 5s" help:"from SIGTERM to closing the listeners, for load balancers that check readiness"`
 	DrainTimeout   string `env:"DRAIN_TIMEOUT, default=10s" flag:"drain-timeout" want:"a duration, 0s to 10m, like 500ms or 5s" help:"how long calls may still run once the listeners are closed"`
-	ReadTimeout    string `env:"READ_TIMEOUT, default=10s" flag:"read-timeout" want:"a duration, 100ms to 10m, like 500ms or 5s" help:"how long a request may take to arrive: headers and body over HTTP, the first message of a gRPC stream"`
+	ReadTimeout    string `env:"READ_TIMEOUT, default=10s" flag:"read-timeout" want:"a duration, 100ms to 10m, like 500ms or 5s" help:"how long a request may take to arrive: headers and body over HTTP, the one message of a gRPC server stream"`
 	CallTimeout    string `env:"CALL_TIMEOUT, default=30s" flag:"call-timeout" want:"a duration, 100ms to 10m, like 500ms or 5s" help:"deadline of a unary call that has none, from its arrival"`
 	MaxConnections string `env:"MAX_CONNECTIONS, default=2000" flag:"max-connections" want:"a number, 1 to 1000000" help:"connections per listener at once; more wait to be accepted"`
 	MaxCalls       string `env:"MAX_CALLS, default=1000" flag:"max-calls" want:"a number, 1 to 1000000" help:"unary calls at once, and as many streams; more get RESOURCE_EXHAUSTED"`
 	LogLevel       string `env:"LOG_LEVEL, default=info" flag:"log-level" want:"debug, info, warn or error" help:"least level that is logged; debug logs every request"`
 	LogFormat      string `env:"LOG_FORMAT, default=text" flag:"log-format" want:"text or json" help:"format of log lines, which go to standard error"`
 	RequestLog     string `env:"REQUEST_LOG, default=false" flag:"request-log" want:"true or false" help:"log every request at level info"`
-	Records        string `env:"RECORDS" flag:"records" auto:"off" want:"a file that can be appended to" help:"file that gets a line at each request's arrival and one at its end"`
+	Records        string `env:"RECORDS" flag:"records" auto:"off" want:"a file that can be appended to, or off" help:"file that gets a line at each request's arrival and one at its end"`
 	Reflection     string `env:"REFLECTION" flag:"reflection" auto:"true in dev and qa, false in prod" want:"true or false" help:"serve gRPC reflection, which lists the services"`
 	GOGC           string `env:"GOGC, default=100" flag:"gogc" want:"a number, 10 to 10000" help:"garbage collection target in percent of live memory; more is less CPU and more memory"`
 	RawSyscalls    string `env:"RAW_SYSCALLS, default=false" flag:"raw-syscalls" want:"true or false" help:"read and write sockets without telling Go's scheduler: less CPU behind a load balancer (Linux)"`

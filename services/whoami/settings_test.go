@@ -56,6 +56,7 @@ func TestWhatIsDerived(t *testing.T) {
 		{"unless set", map[string]string{"HTTP_PORT": "9000", "ADMIN_PORT": "9"}, func(c Config) bool { return c.AdminPort == 9 }},
 		{"unless off", map[string]string{"ADMIN_PORT": "off"}, func(c Config) bool { return c.AdminPort == 0 }},
 		{"admin stays on loopback", map[string]string{"BIND": "0.0.0.0"}, func(c Config) bool { return c.AdminAddr() == "127.0.0.1:7000" }},
+		{"no records", map[string]string{"RECORDS": "off"}, func(c Config) bool { return c.Records == "" }},
 		{"tuning is off", nil, func(c Config) bool { return c.GOGC == 100 && !c.RawSyscalls && c.StreamWorkers == 0 && c.FixedWindows }},
 		{"reflection is off in prod", map[string]string{"ENVIRONMENT": "prod"}, func(c Config) bool { return !c.Reflection }},
 		{"on in qa", map[string]string{"ENVIRONMENT": "qa"}, func(c Config) bool { return c.Reflection }},
@@ -106,8 +107,8 @@ func TestEachSettingError(t *testing.T) {
 		{map[string]string{"LOG_LEVEL": "loud"}, "LOG_LEVEL=loud (environment): want debug, info, warn or error"},
 		{map[string]string{"LOG_FORMAT": "xml"}, "LOG_FORMAT=xml (environment): want text or json"},
 		{map[string]string{"REFLECTION": "yes"}, "REFLECTION=yes (environment): want true or false"},
-		{map[string]string{"RECORDS": "no/such/folder/r"}, "RECORDS=no/such/folder/r (environment): want a file that can be appended to"},
-		{map[string]string{"RECORDS": "."}, "RECORDS=. (environment): want a file that can be appended to"},
+		{map[string]string{"RECORDS": "no/such/folder/r"}, "RECORDS=no/such/folder/r (environment): want a file that can be appended to, or off"},
+		{map[string]string{"RECORDS": "."}, "RECORDS=. (environment): want a file that can be appended to, or off"},
 		{map[string]string{"INSTANCE": "a b"}, "INSTANCE=a b (environment): want 1 to 64 of A-Z a-z 0-9 . _ -"},
 	} {
 		t.Run(test.want, func(t *testing.T) {

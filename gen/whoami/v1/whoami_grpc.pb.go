@@ -40,7 +40,7 @@ const (
 // rejected before any code of the instance runs, and carries neither.
 //
 // Errors of every method: DEADLINE_EXCEEDED if the request does not arrive in time (READ_TIMEOUT, CALL_TIMEOUT);
-// RESOURCE_EXHAUSTED if the instance runs as many calls as it may (MAX_CALLS). An instance that is about to stop ends
+// RESOURCE_EXHAUSTED if the instance runs as many calls as it may (MAX_CALLS), or if the message is larger than 64 KiB. An instance that is about to stop ends
 // what it cannot finish with UNAVAILABLE.
 type WhoAmIServiceClient interface {
 	// WhoAmI says which instance responded. It has no side effects, so a client may retry it on any failure.
@@ -106,7 +106,7 @@ type WhoAmIService_WatchWhoAmIClient = grpc.ServerStreamingClient[WatchWhoAmIRes
 // rejected before any code of the instance runs, and carries neither.
 //
 // Errors of every method: DEADLINE_EXCEEDED if the request does not arrive in time (READ_TIMEOUT, CALL_TIMEOUT);
-// RESOURCE_EXHAUSTED if the instance runs as many calls as it may (MAX_CALLS). An instance that is about to stop ends
+// RESOURCE_EXHAUSTED if the instance runs as many calls as it may (MAX_CALLS), or if the message is larger than 64 KiB. An instance that is about to stop ends
 // what it cannot finish with UNAVAILABLE.
 type WhoAmIServiceServer interface {
 	// WhoAmI says which instance responded. It has no side effects, so a client may retry it on any failure.
