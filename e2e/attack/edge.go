@@ -26,17 +26,17 @@ import (
 func attacks(only string) []attack {
 	const others = "0 of the others' requests fail"
 	all := []attack{
-		{"instance: streams in waves", fits, streamWaves},
-		{"instance: idle keep-alive connections", fits, idleConnections},
-		{"instance: all its bounds at once", fits, everything},
-		{"instance: rapid reset", fits, resetInstance},
-		{"instance: unfinished messages", fits, unfinishedMessages},
-		{"instance: body that never comes", "held below 20 s, drain below 5 s", bodyNeverComes},
-		{"nginx: 8 connections x 1000 streams", others, beside(func(ctx context.Context, f *fleet.Fleet) { openCalls(ctx, f, 8, watch, anHour) })},
-		{"nginx: 8 connections x 1000 half-open calls", "0 GETs fail; 0 gRPC calls after client_body_timeout (10 s)", halfOpenCalls},
-		{"nginx: rapid reset", others, beside(func(ctx context.Context, f *fleet.Fleet) { go resetFor(ctx, f.GRPC()) })},
-		{"nginx: 64 uploads of 1 MB that stall", others + "; temp/ below 64 MiB", stalledUploads},
-		{"nginx: 2000 bodies that never come", "0 gRPC calls fail", stalledBodies},
+		{"instance: streams in waves", fits, onInstance(streamWaves)},
+		{"instance: idle keep-alive connections", fits, onInstance(idleConnections)},
+		{"instance: all its bounds at once", fits, onInstance(everything)},
+		{"instance: rapid reset", fits, onInstance(resetInstance)},
+		{"instance: unfinished messages", fits, onInstance(unfinishedMessages)},
+		{"instance: body that never comes", "held below 20 s, drain below 5 s", onInstance(bodyNeverComes)},
+		{"nginx: 8 connections x 1000 streams", others, onFleet(beside(func(ctx context.Context, f *fleet.Fleet) { openCalls(ctx, f, 8, watch, anHour) }))},
+		{"nginx: 8 connections x 1000 half-open calls", "0 GETs fail; 0 gRPC calls after client_body_timeout (10 s)", onFleet(halfOpenCalls)},
+		{"nginx: rapid reset", others, onFleet(beside(func(ctx context.Context, f *fleet.Fleet) { go resetFor(ctx, f.GRPC()) }))},
+		{"nginx: 64 uploads of 1 MB that stall", others + "; temp/ below 64 MiB", onFleet(stalledUploads)},
+		{"nginx: 2000 bodies that never come", "0 gRPC calls fail", onFleet(stalledBodies)},
 	}
 	var some []attack
 	for _, a := range all {
@@ -78,17 +78,24 @@ func (l *lab) fleet(ctx context.Context) (*fleet.Fleet, func(), error) {
 	}, nil
 }
 
-// beside counts the others' requests that fail while harm is done.
-func beside(harm func(context.Context, *fleet.Fleet)) func(context.Context, *lab) (outcome, error) {
+// onFleet runs an attack on a fleet of its own. What the attack opened is closed when its context ends, before the fleet.
+func onFleet(run func(context.Context, *fleet.Fleet) (outcome, error)) func(context.Context, *lab) (outcome, error) {
 	return func(ctx context.Context, l *lab) (outcome, error) {
 		f, stop, err := l.fleet(ctx)
 		if err != nil {
 			return outcome{}, err
 		}
 		defer stop()
-		attack, cancel := context.WithCancel(ctx)
+		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		harm(attack, f)
+		return run(ctx, f)
+	}
+}
+
+// beside counts the others' requests that fail while harm is done.
+func beside(harm func(context.Context, *fleet.Fleet)) func(context.Context, *fleet.Fleet) (outcome, error) {
+	return func(ctx context.Context, f *fleet.Fleet) (outcome, error) {
+		harm(ctx, f)
 		http, grpc := others(ctx, f)
 		return outcome{fmt.Sprintf("%d of 350 GETs and %d of 100 gRPC calls fail", http, grpc), http+grpc == 0}, nil
 	}
@@ -130,15 +137,8 @@ func callOnce(ctx context.Context, addr string) error {
 }
 
 // halfOpenCalls begins calls whose messages never come. Until they time out they may fill what nginx lets in over gRPC.
-func halfOpenCalls(ctx context.Context, l *lab) (outcome, error) {
-	f, stop, err := l.fleet(ctx)
-	if err != nil {
-		return outcome{}, err
-	}
-	defer stop()
-	attack, cancel := context.WithCancel(ctx)
-	defer cancel()
-	openCalls(attack, f, 8, whoAmI, nil)
+func halfOpenCalls(ctx context.Context, f *fleet.Fleet) (outcome, error) {
+	openCalls(ctx, f, 8, whoAmI, nil)
 	http, meanwhile := others(ctx, f)
 	wait(ctx, 12*time.Second)
 	_, afterwards := others(ctx, f)
@@ -167,19 +167,12 @@ func openCalls(ctx context.Context, f *fleet.Fleet, n int, method string, messag
 }
 
 // stalledUploads sends 1 MB of which the last byte never comes.
-func stalledUploads(ctx context.Context, l *lab) (outcome, error) {
-	f, stop, err := l.fleet(ctx)
-	if err != nil {
-		return outcome{}, err
-	}
-	defer stop()
-	attack, cancel := context.WithCancel(ctx)
-	defer cancel()
+func stalledUploads(ctx context.Context, f *fleet.Fleet) (outcome, error) {
 	body := strings.Repeat("x", 1<<20-1)
 	var all sync.WaitGroup
 	for range 64 {
 		all.Go(func() {
-			if conn := post(attack, f.HTTP(), 1<<20); conn != nil {
+			if conn := post(ctx, f.HTTP(), 1<<20); conn != nil {
 				_ = conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
 				_, _ = io.WriteString(conn, body)
 			}
@@ -198,16 +191,9 @@ func stalledUploads(ctx context.Context, l *lab) (outcome, error) {
 }
 
 // stalledBodies sends headers of requests whose bodies never come.
-func stalledBodies(ctx context.Context, l *lab) (outcome, error) {
-	f, stop, err := l.fleet(ctx)
-	if err != nil {
-		return outcome{}, err
-	}
-	defer stop()
-	attack, cancel := context.WithCancel(ctx)
-	defer cancel()
+func stalledBodies(ctx context.Context, f *fleet.Fleet) (outcome, error) {
 	for range 2000 {
-		post(attack, f.HTTP(), 1000)
+		post(ctx, f.HTTP(), 1000)
 	}
 	_, grpc := others(ctx, f)
 	return outcome{fmt.Sprintf("%d of 100 gRPC calls fail", grpc), grpc == 0}, nil

@@ -28,11 +28,11 @@ const composeMemory = 128
 type instance struct {
 	cmd        *exec.Cmd
 	http, grpc string
-	ended      chan error
+	ended      chan struct{} // closed when the process has ended
 }
 
 func (l *lab) instance(ctx context.Context, flags ...string) (*instance, error) {
-	i := &instance{ended: make(chan error, 1)}
+	i := &instance{ended: make(chan struct{})}
 	ports := make([]string, 2)
 	for n := range ports {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -49,7 +49,10 @@ func (l *lab) instance(ctx context.Context, flags ...string) (*instance, error) 
 	if err := i.cmd.Start(); err != nil {
 		return nil, err
 	}
-	go func() { i.ended <- i.cmd.Wait() }()
+	go func() {
+		defer close(i.ended)
+		_ = i.cmd.Wait()
+	}()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if ask(i.http) == nil {
 			return i, nil
@@ -64,6 +67,20 @@ func (l *lab) instance(ctx context.Context, flags ...string) (*instance, error) 
 func (i *instance) kill() {
 	i.cmd.Process.Kill()
 	<-i.ended
+}
+
+// onInstance runs an attack on an instance of its own.
+func onInstance(run func(context.Context, *instance) (outcome, error)) func(context.Context, *lab) (outcome, error) {
+	return func(ctx context.Context, l *lab) (outcome, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		i, err := l.instance(ctx)
+		if err != nil {
+			return outcome{}, err
+		}
+		defer i.kill()
+		return run(ctx, i)
+	}
 }
 
 // ask sends a GET on a connection of its own; more than two seconds is an error.
@@ -101,12 +118,7 @@ func (i *instance) memory(what string) outcome {
 const fits = "below Compose's 128 MiB"
 
 // streamWaves holds a thousand streams on each of four clients, four times.
-func streamWaves(ctx context.Context, l *lab) (outcome, error) {
-	i, err := l.instance(ctx)
-	if err != nil {
-		return outcome{}, err
-	}
-	defer i.kill()
+func streamWaves(ctx context.Context, i *instance) (outcome, error) {
 	for range 4 {
 		var wave []*client
 		for range 4 {
@@ -132,12 +144,7 @@ func streamWaves(ctx context.Context, l *lab) (outcome, error) {
 }
 
 // idleConnections opens keep-alive connections, each of which has one response.
-func idleConnections(ctx context.Context, l *lab) (outcome, error) {
-	i, err := l.instance(ctx)
-	if err != nil {
-		return outcome{}, err
-	}
-	defer i.kill()
+func idleConnections(ctx context.Context, i *instance) (outcome, error) {
 	served := i.openIdle(ctx, 2000)
 	return i.memory(fmt.Sprintf("%d of 2000 served", served)), nil
 }
@@ -164,14 +171,7 @@ func (i *instance) openIdle(ctx context.Context, n int) int64 {
 }
 
 // everything holds all that the bounds allow at once: idle REST connections, gRPC connections with a stream each.
-func everything(ctx context.Context, l *lab) (outcome, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	i, err := l.instance(ctx)
-	if err != nil {
-		return outcome{}, err
-	}
-	defer i.kill()
+func everything(ctx context.Context, i *instance) (outcome, error) {
 	served := i.openIdle(ctx, 2000)
 	for range 2000 {
 		c, err := dial(ctx, i.grpc)
@@ -188,12 +188,7 @@ func everything(ctx context.Context, l *lab) (outcome, error) {
 }
 
 // resetInstance resets calls for ten seconds, on four connections at a time.
-func resetInstance(ctx context.Context, l *lab) (outcome, error) {
-	i, err := l.instance(ctx)
-	if err != nil {
-		return outcome{}, err
-	}
-	defer i.kill()
+func resetInstance(ctx context.Context, i *instance) (outcome, error) {
 	attack, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var resets atomic.Int64
@@ -206,20 +201,14 @@ func resetInstance(ctx context.Context, l *lab) (outcome, error) {
 }
 
 // bodyNeverComes measures for how long a request without its body holds its connection, and a drain.
-func bodyNeverComes(ctx context.Context, l *lab) (outcome, error) {
-	i, err := l.instance(ctx)
-	if err != nil {
-		return outcome{}, err
-	}
+func bodyNeverComes(ctx context.Context, i *instance) (outcome, error) {
 	const patience = 40 * time.Second
 	held, err := i.holdBody(patience)
 	if err != nil {
-		i.kill()
 		return outcome{}, err
 	}
 	conn, err := net.Dial("tcp", i.http)
 	if err != nil {
-		i.kill()
 		return outcome{}, err
 	}
 	defer conn.Close()
@@ -257,12 +246,7 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 // unfinishedMessages holds a thousand messages of 64 KiB, the most that an instance takes, without their last byte.
-func unfinishedMessages(ctx context.Context, l *lab) (outcome, error) {
-	i, err := l.instance(ctx)
-	if err != nil {
-		return outcome{}, err
-	}
-	defer i.kill()
+func unfinishedMessages(ctx context.Context, i *instance) (outcome, error) {
 	const length = 64 << 10
 	message := make([]byte, 5+length-1)
 	binary.BigEndian.PutUint32(message[1:], length)

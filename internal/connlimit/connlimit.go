@@ -6,7 +6,9 @@
 package connlimit
 
 import (
+	"maps"
 	"net"
+	"slices"
 	"sync"
 )
 
@@ -15,19 +17,40 @@ import (
 //
 // A listener that changes what is read or written goes outside: tls.NewListener(connlimit.Listen(tcp, n), config), and likewise
 // rawconn.Listen.
-func Listen(l net.Listener, n int) net.Listener {
-	return &listener{Listener: l, places: make(chan struct{}, n), closed: make(chan struct{})}
+func Listen(l net.Listener, n int) *Listener {
+	return &Listener{Listener: l, places: make(chan struct{}, n), closed: make(chan struct{}), silent: make(map[*TCPConn]struct{})}
 }
 
-type listener struct {
+// Listener is a listener with a limit. Its methods may be called concurrently.
+type Listener struct {
 	net.Listener
 	places chan struct{} // holds something for each open connection
 	once   sync.Once
 	closed chan struct{}
+
+	mutex  sync.Mutex
+	silent map[*TCPConn]struct{} // open connections on which nothing has arrived yet
+}
+
+// CloseSilent closes the TCP connections on which nothing has arrived yet: a server that ends gracefully waits for their first
+// request. Those that UnwrapTCP was called on are left alone, because nothing is known of them.
+func (l *Listener) CloseSilent() {
+	l.mutex.Lock()
+	silent := slices.Collect(maps.Keys(l.silent))
+	l.mutex.Unlock()
+	for _, c := range silent {
+		_ = c.Close()
+	}
+}
+
+func (l *Listener) forget(c *TCPConn) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	delete(l.silent, c)
 }
 
 // Accept implements [net.Listener].
-func (l *listener) Accept() (net.Conn, error) {
+func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case l.places <- struct{}{}:
 	case <-l.closed:
@@ -39,14 +62,22 @@ func (l *listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	free := sync.OnceFunc(func() { <-l.places })
-	if tcp, ok := accepted.(*net.TCPConn); ok {
-		return limitTCP(tcp, free), nil
+	tcp, ok := accepted.(*net.TCPConn)
+	if !ok {
+		return other{accepted, free}, nil
 	}
-	return other{accepted, free}, nil
+	conn := limitTCP(tcp, free)
+	if c, ok := conn.(*TCPConn); ok {
+		c.heard = sync.OnceFunc(func() { l.forget(c) })
+		l.mutex.Lock()
+		l.silent[c] = struct{}{}
+		l.mutex.Unlock()
+	}
+	return conn, nil
 }
 
 // Close implements [net.Listener]. It ends an Accept that waits for a place.
-func (l *listener) Close() error {
+func (l *Listener) Close() error {
 	defer l.once.Do(func() { close(l.closed) })
 	return l.Listener.Close()
 }
@@ -66,15 +97,29 @@ func (c other) Close() error {
 // TCPConn is a TCP connection with a place.
 type TCPConn struct {
 	*net.TCPConn
-	free func()
+	free  func()
+	heard func() // something has arrived; the first call counts
 	onReady
 }
 
 // UnwrapTCP returns the connection itself: only Close must not go past its wrapper.
-func (c *TCPConn) UnwrapTCP() *net.TCPConn { return c.TCPConn }
+func (c *TCPConn) UnwrapTCP() *net.TCPConn {
+	c.heard()
+	return c.TCPConn
+}
+
+// Read implements [net.Conn].
+func (c *TCPConn) Read(b []byte) (int, error) {
+	n, err := c.TCPConn.Read(b)
+	if n > 0 {
+		c.heard()
+	}
+	return n, err
+}
 
 // Close implements [net.Conn].
 func (c *TCPConn) Close() error {
 	defer c.free()
+	c.heard()
 	return c.TCPConn.Close()
 }

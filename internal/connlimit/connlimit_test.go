@@ -54,7 +54,7 @@ func TestConnectionsWaitForAPlace(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
 			t.Parallel()
-			l := Listen(listen(t, network), 2).(*listener)
+			l := Listen(listen(t, network), 2)
 			for range 4 {
 				dial(t, l)
 			}
@@ -80,7 +80,7 @@ func TestConnectionsWaitForAPlace(t *testing.T) {
 // A connection that is closed twice frees one place: the other is taken.
 func TestCloseTwiceFreesOnePlace(t *testing.T) {
 	t.Parallel()
-	l := Listen(listen(t, "tcp"), 2).(*listener)
+	l := Listen(listen(t, "tcp"), 2)
 	var conns [2]net.Conn
 	for i := range conns {
 		dial(t, l)
@@ -121,7 +121,7 @@ func TestCloseEndsAccept(t *testing.T) {
 func TestFailedAcceptTakesNoPlace(t *testing.T) {
 	t.Parallel()
 	inner := listen(t, "tcp")
-	l := Listen(inner, 1).(*listener)
+	l := Listen(inner, 1)
 	inner.Close()
 	for range 2 {
 		if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {

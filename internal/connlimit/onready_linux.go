@@ -64,5 +64,6 @@ func (c *TCPConn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, erro
 	case n == 0:
 		return nil, 0, io.EOF
 	}
+	c.heard()
 	return took, n, nil
 }

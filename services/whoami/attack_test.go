@@ -545,3 +545,26 @@ func TestExpectContinueIsAnsweredAtOnce(t *testing.T) {
 		t.Errorf("%q, %v", line, err)
 	}
 }
+
+// Connections on which nothing was ever sent, as TCP checks make them, do not hold up a drain.
+func TestDrainDoesNotWaitForSilentConnections(t *testing.T) {
+	t.Parallel()
+	r := startApp(t, appOf(waiting{}), map[string]string{"DRAIN_TIMEOUT": patient})
+	r.rawHTTP(t, "")
+	silent, err := net.Dial("tcp", strings.TrimPrefix(r.connection.Target(), "passthrough:///"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	// Connections that were made later are in use: the silent ones have been accepted.
+	r.http(t, "/healthz")
+	r.grpc(t, "/grpc.health.v1.Health/Check")
+	began := time.Now()
+	r.signal()
+	if err := <-r.over; err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > 4*time.Second { // net/http waits 5 s for a first request, grpc-go 10 s.
+		t.Errorf("the drain took %v", took)
+	}
+}

@@ -81,7 +81,10 @@ func appOf(service whoamiv1.WhoAmIServiceServer) app {
 }
 
 // listeners are the sockets of an instance; admin is nil where it is off.
-type listeners struct{ http, grpc, admin net.Listener }
+type listeners struct {
+	http, grpc, admin net.Listener
+	limited           []*connlimit.Listener // what http and grpc stand on
+}
 
 // all lists those that are open.
 func (l listeners) all() []net.Listener {
@@ -120,17 +123,18 @@ func listen(ctx context.Context, c Config) (listeners, error) {
 		}
 		return listeners{}, errors.Join(errs...)
 	}
-	l.http, l.grpc = c.bound(l.http), c.bound(l.grpc)
+	l.http, l.grpc = l.bound(c, l.http), l.bound(c, l.grpc)
 	return l, nil
 }
 
-// bound limits how many connections of l are open at once, and makes them as the settings say.
-func (c Config) bound(l net.Listener) net.Listener {
-	l = connlimit.Listen(l, c.MaxConnections)
+// bound limits how many connections of a listener are open at once, and makes them as the settings say.
+func (l *listeners) bound(c Config, one net.Listener) net.Listener {
+	limited := connlimit.Listen(one, c.MaxConnections)
+	l.limited = append(l.limited, limited)
 	if c.RawSyscalls {
-		l = rawconn.Listen(l)
+		return rawconn.Listen(limited)
 	}
-	return l
+	return limited
 }
 
 // explain names the setting behind a listener's failure, and what to do.
@@ -238,18 +242,21 @@ func (i *instance) serve(ctx context.Context, l listeners) error {
 	case err = <-failed:
 		err = fmt.Errorf("a listener failed: %w", err)
 	}
-	i.shutDown()
+	i.shutDown(l)
 	return err
 }
 
 // shutDown ends the instance: not ready at once, the delay, then listeners closed and streams ended, then calls cut.
-func (i *instance) shutDown() {
+func (i *instance) shutDown(l listeners) {
 	began := time.Now()
 	i.health.Shutdown()
 	i.ready.Store(false)
 	time.Sleep(i.config.DrainDelay) // Listeners stay open so that load balancers that check readiness stop sending first.
 
 	i.drain.close()
+	for _, limited := range l.limited {
+		limited.CloseSilent() // Both servers would wait seconds for their first request.
+	}
 	over := make(chan struct{})
 	go func() {
 		defer close(over)

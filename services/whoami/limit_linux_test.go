@@ -23,7 +23,7 @@ func TestBoundConnectionsHaveReadOnReady(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer client.Close()
-		c, err := Config{MaxConnections: 1, RawSyscalls: raw}.bound(l).Accept()
+		c, err := new(listeners).bound(Config{MaxConnections: 1, RawSyscalls: raw}, l).Accept()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -79,6 +79,7 @@ func startApp(t *testing.T, a app, environ map[string]string) running {
 		t.Fatal(err)
 	}
 	l := listeners{http: listener(t), grpc: listener(t), admin: listener(t)}
+	l.http, l.grpc = l.bound(c, l.http), l.bound(c, l.grpc)
 	rest, rpc := l.http, l.grpc
 	ctx, stop := context.WithCancel(t.Context())
 	over := make(chan error, 1)
