@@ -86,7 +86,7 @@ func (c *Conn) Invoke(ctx context.Context, name string, req, resp any, opts ...g
 	answer, err := m.unary.Handler(m.service, serverContext(ctx, call), func(in any) error { return copyMessage(in, req) }, c.unary)
 	call.tell(opts)
 	if err != nil {
-		return statusError(err)
+		return Status(err).Err()
 	}
 	return copyMessage(resp, answer)
 }
@@ -99,13 +99,13 @@ func serverContext(ctx context.Context, call grpc.ServerTransportStream) context
 	return grpc.NewContextWithServerTransportStream(ctx, call)
 }
 
-// statusError is the error that a client receives for a handler's error; the rules are those of grpc-go's server.
-func statusError(err error) error {
-	s, ok := status.FromError(err)
-	if !ok {
-		s = status.FromContextError(err)
+// Status is the status that a client receives for a handler's error, by the rules of grpc-go's server: the error's own,
+// else CANCELED or DEADLINE_EXCEEDED for an error of a context, else UNKNOWN. A nil error is OK.
+func Status(err error) *status.Status {
+	if s, ok := status.FromError(err); ok {
+		return s
 	}
-	return s.Err()
+	return status.FromContextError(err)
 }
 
 func copyMessage(to, from any) error {

@@ -49,20 +49,13 @@ func (jsonLines) StreamContentType(any) string { return "application/x-ndjson" }
 // WriteError writes an error as JSON: {"code":5,"message":"…","details":[]}, where code is the gRPC code by number.
 // httpStatus is the HTTP status.
 func WriteError(w http.ResponseWriter, httpStatus int, code codes.Code, message string) {
-	body, err := jsonLines{newJSON()}.Marshal(valid(status.New(code, message)).Proto())
+	body, err := jsonLines{newJSON()}.Marshal(printable(status.New(code, message)).Proto())
 	if err != nil {
 		panic(err) // A status without details is a number and a valid string.
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(httpStatus)
 	_, _ = w.Write(body) // The client is gone: the server notices.
-}
-
-// valid is s with a message that protobuf can hold: one may repeat bytes that a client sent.
-func valid(s *status.Status) *status.Status {
-	p := s.Proto()
-	p.Message = strings.ToValidUTF8(p.GetMessage(), "\ufffd")
-	return status.FromProto(p)
 }
 
 // writeError writes a service's error, with its details, and with the headers that were set before it.
@@ -77,13 +70,17 @@ func writeError(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler,
 	runtime.DefaultHTTPErrorHandler(ctx, mux, m, w, r, printable(status.Convert(err)).Err())
 }
 
-// printable is s as JSON can show it: without details of which one has a type that this program does not know.
+// printable is s as JSON can show it: its message, which may repeat bytes that a client sent, as UTF-8, and no details if
+// this program does not know the type of one.
 func printable(s *status.Status) *status.Status {
-	s = valid(s)
-	if _, err := newJSON().Marshal(s.Proto()); err != nil {
-		return status.New(s.Code(), s.Message())
+	p := s.Proto()
+	p.Message = strings.ToValidUTF8(p.GetMessage(), "\ufffd")
+	if len(p.GetDetails()) > 0 {
+		if _, err := newJSON().Marshal(p); err != nil {
+			p.Details = nil
+		}
 	}
-	return s
+	return status.FromProto(p)
 }
 
 // eventStream is the media type of server-sent events.

@@ -37,7 +37,7 @@ func (c *Conn) NewStream(ctx context.Context, _ *grpc.StreamDesc, name string, _
 		info := &grpc.StreamServerInfo{FullMethod: name, IsClientStream: m.stream.ClientStreams, IsServerStream: m.stream.ServerStreams}
 		err := c.stream(m.service, serverStream{s}, info, m.stream.Handler)
 		if s.err = io.EOF; err != nil {
-			s.err = statusError(err)
+			s.err = Status(err).Err()
 		}
 		from.endStream()
 		s.send()
@@ -62,9 +62,7 @@ type stream struct {
 	err                 error         // what the client receives after the last response; set before done
 }
 
-// take receives a message into m. The caller keeps from as it was.
-func take(m any, from proto.Message) error { return copyMessage(m, from) }
-
+// message is a copy of m: the sender may change its own once it is sent.
 func message(m any) (proto.Message, error) {
 	p, ok := m.(proto.Message)
 	if !ok {
@@ -102,7 +100,7 @@ func (s serverStream) RecvMsg(m any) error {
 		if !ok {
 			return io.EOF
 		}
-		return take(m, request)
+		return copyMessage(m, request)
 	case <-s.server.Done():
 		return status.FromContextError(s.server.Err()).Err()
 	}
@@ -165,12 +163,12 @@ func (s clientStream) CloseSend() error {
 func (s clientStream) RecvMsg(m any) error {
 	select {
 	case response := <-s.responses:
-		return take(m, response)
+		return copyMessage(m, response)
 	case <-s.client.Done():
 	}
 	select { // Responses that came before the end.
 	case response := <-s.responses:
-		return take(m, response)
+		return copyMessage(m, response)
 	default:
 		return s.ended()
 	}

@@ -15,6 +15,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/proto"
+
+	"trivet/gateway"
 )
 
 // unaryInterceptors run for every unary call, over gRPC and over REST, outermost first. One of your own, like a check
@@ -118,16 +120,8 @@ func (w *calls) arrive(ctx context.Context, method string) (context.Context, fun
 		attempts = first(ctx, "grpc-previous-rpc-attempts")
 	}
 	ctx, c := w.begin(ctx, protocolGRPC, method, first(ctx, requestIDKey), attempts)
-	end := func(err error) { w.end(ctx, c, codeOf(err).String()) }
+	end := func(err error) { w.end(ctx, c, gateway.Status(err).Code().String()) }
 	return ctx, end, grpc.SetHeader(ctx, metadata.MD{instanceKey: {w.instance}, requestIDKey: {c.id}})
-}
-
-// codeOf is the code that grpc-go sends for a handler's error.
-func codeOf(err error) codes.Code {
-	if s, ok := status.FromError(err); ok {
-		return s.Code()
-	}
-	return status.FromContextError(err).Code()
 }
 
 // first is the first value of the client's metadata under key, or "".
