@@ -53,15 +53,29 @@ func (l *lab) instance(ctx context.Context, flags ...string) (*instance, error) 
 		defer close(i.ended)
 		_ = i.cmd.Wait()
 	}()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if ask(i.http) == nil {
-			return i, nil
-		}
-		if time.Now().After(end) || ctx.Err() != nil {
-			i.kill()
-			return nil, fmt.Errorf("%s does not serve on %s", l.whoami, i.http)
+	if err := i.await(ctx); err != nil {
+		i.kill()
+		return nil, fmt.Errorf("%s on %s: %w", l.whoami, i.http, err)
+	}
+	return i, nil
+}
+
+// await waits until the instance serves.
+func (i *instance) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for ask(i.http) != nil {
+		select {
+		case <-tick.C:
+		case <-i.ended:
+			return errors.New("ended before it served")
+		case <-ctx.Done():
+			return errors.New("does not serve")
 		}
 	}
+	return nil
 }
 
 func (i *instance) kill() {
