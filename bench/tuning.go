@@ -66,11 +66,7 @@ func (b *bench) tuningJobs() []job {
 
 // onAgainstOff compares a fleet that has something more in its environment with the shipped one.
 func (b *bench) onAgainstOff(ctx context.Context, name string, grpcOnly bool, env ...string) error {
-	off, err := b.ours(ctx)
-	if err != nil {
-		return err
-	}
-	on, stop, err := b.withEnv(ctx, env)
+	off, on, stop, err := b.shippedAndWith(ctx, env)
 	if err != nil {
 		return err
 	}
@@ -85,16 +81,21 @@ func (b *bench) onAgainstOff(ctx context.Context, name string, grpcOnly bool, en
 
 // windows compares the shipped fleet with one that measures its clients' bandwidth.
 func (b *bench) windows(ctx context.Context) error {
-	on, err := b.ours(ctx)
-	if err != nil {
-		return err
-	}
-	off, stop, err := b.withEnv(ctx, []string{measuredWindows})
+	on, off, stop, err := b.shippedAndWith(ctx, []string{measuredWindows})
 	if err != nil {
 		return err
 	}
 	defer stop()
 	return b.compare(ctx, "7 tuning, gRPC", on.side("fixed windows", true), off.side("off", true), question{instanceCPU, nil})
+}
+
+// shippedAndWith returns the shipped fleet, and one that has something more in its environment.
+func (b *bench) shippedAndWith(ctx context.Context, env []string) (ours, with *shipped, stop func(), err error) {
+	if ours, err = b.ours(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	with, stop, err = b.withEnv(ctx, env)
+	return ours, with, stop, err
 }
 
 // withEnv starts a fleet on the shipped files that has something more in its environment; the shipped one if there is nothing.
@@ -146,11 +147,7 @@ const (
 
 // uploads measures how long an upload takes that goes to an instance over a long line, straight and through nginx.
 func (b *bench) uploads(ctx context.Context) error {
-	on, err := b.ours(ctx)
-	if err != nil {
-		return err
-	}
-	off, stop, err := b.withEnv(ctx, []string{measuredWindows})
+	on, off, stop, err := b.shippedAndWith(ctx, []string{measuredWindows})
 	if err != nil {
 		return err
 	}
