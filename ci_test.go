@@ -101,7 +101,7 @@ func TestWorkflowIsMinimal(t *testing.T) {
 	}
 }
 
-// TestIssueFormsAreComplete checks what the forge would otherwise refuse only when somebody opens an issue.
+// TestIssueFormsAreComplete checks what the forge would otherwise refuse only when an issue is opened.
 func TestIssueFormsAreComplete(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"bug", "experiment", "question"} {
@@ -167,7 +167,7 @@ func TestContributingListsCI(t *testing.T) {
 	}
 }
 
-// TestRenovateKnowsEachTool: all lines of tools.mod are marked indirect, which Renovate passes over unless it is told of them.
+// TestRenovateKnowsEachTool: all lines of tools.mod are marked indirect, which Renovate passes over unless a rule names them.
 func TestRenovateKnowsEachTool(t *testing.T) {
 	t.Parallel()
 	config := readFile(t, "renovate.json5")

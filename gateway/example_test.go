@@ -45,7 +45,7 @@ func ExampleNew() {
 	listener := httptest.NewServer(rest)
 	defer listener.Close()
 	for _, token := range []string{"", "Bearer secret"} {
-		r, err := http.NewRequest("GET", listener.URL+"/v1/folders/inbox/notes/1", nil)
+		r, err := http.NewRequest("GET", listener.URL+"/v1/topics/inbox/notes/1", nil)
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -62,5 +62,5 @@ func ExampleNew() {
 	}
 	// Output:
 	// 401 Unauthorized {"code":16,"message":"Bearer","details":[]}
-	// 404 Not Found {"code":5,"message":"no note 1 in folder \"inbox\"","details":[]}
+	// 404 Not Found {"code":5,"message":"no note 1 in topic \"inbox\"","details":[]}
 }

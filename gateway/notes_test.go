@@ -65,18 +65,18 @@ func TestAnyMethodAndPathOfAMappingIsServed(t *testing.T) {
 		status             int
 		want, allow        string
 	}{
-		{"POST", "/v1/folders/a%20b/notes", `{"text":"one"}`, 200, `{"note":{"folder":"a b","id":"1","text":"one"}}`, ""},
-		{"GET", "/v1/folders/a%20b/notes/1", "", 200, `{"note":{"folder":"a b","id":"1","text":"one"}}`, ""},
-		{"HEAD", "/v1/folders/a%20b/notes/1", "", 200, "", ""},
-		{"GET", "/v1/folders/a/notes/7", "", 404, `no note 7 in folder \"a\"`, ""},
-		{"GET", "/v1/folders/a/notes/x", "", 400, `"code":3`, ""},
-		{"POST", "/v1/folders/a/notes", `{"text":"one","unknown":1}`, 400, `unknown field`, ""},
-		{"POST", "/v1/folders/a/notes", `{`, 400, `"code":3`, ""},
-		{"DELETE", "/v1/folders/a/notes/1", "", 405, `"code":12`, "GET, HEAD, OPTIONS"},
-		{"POST", "/v1/folders/a/notes/1", "", 405, `"code":12`, "GET, HEAD, OPTIONS"},
-		{"GET", "/v1/folders/a/notes", "", 405, `"code":12`, "POST, OPTIONS"},
-		{"HEAD", "/v1/folders/a/notes", "", 405, "", "POST, OPTIONS"},
-		{"OPTIONS", "/v1/folders/a/notes", "", 204, "", "POST, OPTIONS"},
+		{"POST", "/v1/topics/a%20b/notes", `{"text":"one"}`, 200, `{"note":{"topic":"a b","id":"1","text":"one"}}`, ""},
+		{"GET", "/v1/topics/a%20b/notes/1", "", 200, `{"note":{"topic":"a b","id":"1","text":"one"}}`, ""},
+		{"HEAD", "/v1/topics/a%20b/notes/1", "", 200, "", ""},
+		{"GET", "/v1/topics/a/notes/7", "", 404, `no note 7 in topic \"a\"`, ""},
+		{"GET", "/v1/topics/a/notes/x", "", 400, `"code":3`, ""},
+		{"POST", "/v1/topics/a/notes", `{"text":"one","unknown":1}`, 400, `unknown field`, ""},
+		{"POST", "/v1/topics/a/notes", `{`, 400, `"code":3`, ""},
+		{"DELETE", "/v1/topics/a/notes/1", "", 405, `"code":12`, "GET, HEAD, OPTIONS"},
+		{"POST", "/v1/topics/a/notes/1", "", 405, `"code":12`, "GET, HEAD, OPTIONS"},
+		{"GET", "/v1/topics/a/notes", "", 405, `"code":12`, "POST, OPTIONS"},
+		{"HEAD", "/v1/topics/a/notes", "", 405, "", "POST, OPTIONS"},
+		{"OPTIONS", "/v1/topics/a/notes", "", 204, "", "POST, OPTIONS"},
 		{"OPTIONS", "/v1/nothing", "", 404, `"code":5`, ""},
 		{"GET", "/v1/nothing", "", 404, `"code":5`, ""},
 	} {
@@ -91,8 +91,8 @@ func TestAnyMethodAndPathOfAMappingIsServed(t *testing.T) {
 func TestErrorsKeepDetailsHeadersAndTrailers(t *testing.T) {
 	t.Parallel()
 	server := notesServer(t, nil, nil)
-	response, body := send(t, server, "POST", "/v1/folders/f/notes", `{}`, "TE", "trailers")
-	want := `{"code":3,"message":"text is empty","details":[{"@type":"type.googleapis.com/notes.v1.Note","folder":"f","id":"0","text":""}]}` + "\n"
+	response, body := send(t, server, "POST", "/v1/topics/f/notes", `{}`, "TE", "trailers")
+	want := `{"code":3,"message":"text is empty","details":[{"@type":"type.googleapis.com/notes.v1.Note","topic":"f","id":"0","text":""}]}` + "\n"
 	if response.StatusCode != 400 || body != want {
 		t.Errorf("%s %s\nwant 400 %s", response.Status, body, want)
 	}
@@ -117,7 +117,7 @@ func TestInterceptorsRunInOrderForUnaryCallsAndStreams(t *testing.T) {
 		return status.Error(codes.PermissionDenied, "no")
 	}
 	server := notesServer(t, []grpc.UnaryServerInterceptor{unary("1"), unary("2")}, []grpc.StreamServerInterceptor{deny})
-	send(t, server, "POST", "/v1/folders/f/notes", `{"text":"x"}`)
+	send(t, server, "POST", "/v1/topics/f/notes", `{"text":"x"}`)
 	if got := strings.Join(order, ", "); got != "1 /notes.v1.NotesService/CreateNote, 2 /notes.v1.NotesService/CreateNote" {
 		t.Errorf("interceptors ran as %s", got)
 	}
@@ -129,7 +129,7 @@ func TestInterceptorsRunInOrderForUnaryCallsAndStreams(t *testing.T) {
 func TestClientStreamIsOneObjectPerMessage(t *testing.T) {
 	t.Parallel()
 	server := notesServer(t, nil, nil)
-	many := strings.Repeat(`{"folder":"f","text":"`+strings.Repeat("x", 100_000)+`"}`+"\n", 50) // 5 MB: more than one message may have
+	many := strings.Repeat(`{"topic":"f","text":"`+strings.Repeat("x", 100_000)+`"}`+"\n", 50) // 5 MB: more than one message may have
 	if response, body := send(t, server, "POST", "/v1/notes:upload", many); response.StatusCode != 200 || body != `{"count":"50"}`+"\n" {
 		t.Errorf("%s %s", response.Status, body)
 	}
@@ -143,7 +143,7 @@ func TestBodyOfOneMessageIsLimited(t *testing.T) {
 	t.Parallel()
 	server := notesServer(t, nil, nil)
 	for size, want := range map[int]int{gateway.DefaultMaxMessage: 200, gateway.DefaultMaxMessage + 1: 413} {
-		response, body := send(t, server, "POST", "/v1/folders/f/notes", strings.Repeat(" ", size-12)+`{"text":"x"}`)
+		response, body := send(t, server, "POST", "/v1/topics/f/notes", strings.Repeat(" ", size-12)+`{"text":"x"}`)
 		if response.StatusCode != want {
 			t.Errorf("%d bytes: %s %.200s; want %d", size, response.Status, body, want)
 		}

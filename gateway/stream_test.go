@@ -145,7 +145,7 @@ func TestRequestWithoutABody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request, err := http.NewRequest("POST", "/v1/folders/f/notes", nil)
+	request, err := http.NewRequest("POST", "/v1/topics/f/notes", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

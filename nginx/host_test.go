@@ -208,7 +208,7 @@ func TestDiagnosticsOverGRPC(t *testing.T) {
 			var i instance
 			b := balance(t, []Server{{free(t), i.serve(t)}}, c.edits...)
 			for _, path := range append(paths, "/grpc.healthy.v1.X/Y") {
-				// No instance of the tests has these services: whoever says so, the client sees the same.
+				// No instance of the tests has these services: nginx or the instance, the client sees the same.
 				if resp, _ := ask(t, "POST", b.GRPC, path, "application/grpc"); resp.StatusCode != 200 || resp.Header.Get("Grpc-Status") != "12" {
 					t.Errorf("%s: %s, %v; want UNIMPLEMENTED", path, resp.Status, resp.Header)
 				}

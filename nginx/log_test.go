@@ -19,12 +19,12 @@ import (
 func TestAccessLogNamesHostClientAndTrace(t *testing.T) {
 	b := balance(t, []Server{{web(t), free(t)}})
 	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-	request := get("who", "/", `User-Agent: a "b"`, "Traceparent: "+trace)
+	request := get("logged", "/", `User-Agent: a "b"`, "Traceparent: "+trace)
 	status, _, body, err := raw(t, b.HTTP, strings.Replace(request, "Host: lab", "Host: LAB.example:8080", 1))
 	if err != nil || status != 200 {
 		t.Fatalf("%d, %v: %s", status, err, body)
 	}
-	if l := b.only(t, "who"); l.V != 1 || l.Host != "lab.example" || l.UserAgent != `a "b"` || l.Traceparent != trace {
+	if l := b.only(t, "logged"); l.V != 1 || l.Host != "lab.example" || l.UserAgent != `a "b"` || l.Traceparent != trace {
 		t.Errorf("%+v", l)
 	}
 }

@@ -10,9 +10,9 @@ import (
 
 // The edit that shows which configuration is in force: a header on every response of the HTTP listener.
 const (
-	door   = "nginx/conf/http-headers.conf"
-	place  = "add_header        X-Request-Id $id always;\n"
-	reload = "nginx -t && nginx -s reload"
+	headers = "nginx/conf/http-headers.conf"
+	place   = "add_header        X-Request-Id $id always;\n"
+	reload  = "nginx -t && nginx -s reload"
 )
 
 func mark(name string) string { return place + "add_header X-Conf " + name + ";\n" }
@@ -28,14 +28,14 @@ func rebuilt(t *testing.T, s stack) {
 	if got := ask(t).header.Get("X-Conf"); got != "" {
 		t.Fatalf("X-Conf is %q before anything was edited", got)
 	}
-	edit(t, door, place, mark("baked"))
+	edit(t, headers, place, mark("baked"))
 	s.do(t, "up", "-d", "--build", "nginx")
 	inForce(t, "baked")
 }
 
 // An image with a configuration that nginx refuses is not built.
 func TestBrokenConfigurationIsNotBaked(t *testing.T) {
-	edit(t, door, place, place+"nonsense on;\n")
+	edit(t, headers, place, place+"nonsense on;\n")
 	s := stack{tool: v1}
 	if out := s.try(t, "build", "--force-rm", "nginx"); out.ok || !strings.Contains(out.text, `unknown directive "nonsense" in /etc/nginx/http-headers.conf:`) {
 		t.Errorf("built (%v): %s", out.ok, out.text)
@@ -51,7 +51,7 @@ func TestConfigurationBindMounted(t *testing.T) {
 		t.Errorf("environment %q, want qa", a.Environment)
 	}
 	calls := load(t)
-	edit(t, door, place, mark("bound"))
+	edit(t, headers, place, mark("bound"))
 	s.do(t, "exec", "-T", "nginx", "sh", "-c", reload)
 	inForce(t, "bound")
 	edit(t, "nginx/conf/limits.conf", "send_timeout 30s;", "send_timeout 30s; nonsense on;")
@@ -79,7 +79,7 @@ func TestConfigurationInAVolume(t *testing.T) {
 	}
 	sed("s| nonsense on;||", "limits.conf")
 	// Docker fills a volume only while it is empty: what is built later does not get in.
-	edit(t, door, place, mark("rebuilt"))
+	edit(t, headers, place, mark("rebuilt"))
 	s.do(t, "build", "nginx")
 	s.do(t, "up", "-d", "--force-recreate", "nginx")
 	inForce(t, "volume")

@@ -19,8 +19,8 @@ import (
 // Service keeps notes in memory. The zero value is empty and usable. It may be used concurrently.
 type Service struct {
 	notesv1.UnimplementedNotesServiceServer
-	mutex   sync.Mutex
-	folders map[string][]string
+	mutex  sync.Mutex
+	topics map[string][]string
 }
 
 // Register registers the service.
@@ -33,22 +33,22 @@ func Mapping(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInt
 
 // CreateNote implements the RPC. It sets the header x-notes and the trailer x-notes-total on success and on failure.
 func (s *Service) CreateNote(ctx context.Context, req *notesv1.CreateNoteRequest) (*notesv1.CreateNoteResponse, error) {
-	if err := grpc.SetHeader(ctx, metadata.Pairs("x-notes", req.GetFolder())); err != nil {
+	if err := grpc.SetHeader(ctx, metadata.Pairs("x-notes", req.GetTopic())); err != nil {
 		return nil, err
 	}
 	if err := grpc.SetTrailer(ctx, metadata.Pairs("x-notes-total", "1")); err != nil {
 		return nil, err
 	}
-	note, err := s.add(req.GetFolder(), req.GetText())
+	note, err := s.add(req.GetTopic(), req.GetText())
 	if err != nil {
 		return nil, err
 	}
 	return &notesv1.CreateNoteResponse{Note: note}, nil
 }
 
-func (s *Service) add(folder, text string) (*notesv1.Note, error) {
+func (s *Service) add(topic, text string) (*notesv1.Note, error) {
 	if text == "" {
-		empty, err := status.New(codes.InvalidArgument, "text is empty").WithDetails(&notesv1.Note{Folder: folder})
+		empty, err := status.New(codes.InvalidArgument, "text is empty").WithDetails(&notesv1.Note{Topic: topic})
 		if err != nil {
 			return nil, err
 		}
@@ -56,22 +56,22 @@ func (s *Service) add(folder, text string) (*notesv1.Note, error) {
 	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if s.folders == nil {
-		s.folders = make(map[string][]string)
+	if s.topics == nil {
+		s.topics = make(map[string][]string)
 	}
-	s.folders[folder] = append(s.folders[folder], text)
-	return &notesv1.Note{Folder: folder, Id: int64(len(s.folders[folder])), Text: text}, nil
+	s.topics[topic] = append(s.topics[topic], text)
+	return &notesv1.Note{Topic: topic, Id: int64(len(s.topics[topic])), Text: text}, nil
 }
 
 // GetNote implements the RPC.
 func (s *Service) GetNote(_ context.Context, req *notesv1.GetNoteRequest) (*notesv1.GetNoteResponse, error) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	notes := s.folders[req.GetFolder()]
+	notes := s.topics[req.GetTopic()]
 	if id := req.GetId(); id >= 1 && id <= int64(len(notes)) {
-		return &notesv1.GetNoteResponse{Note: &notesv1.Note{Folder: req.GetFolder(), Id: id, Text: notes[id-1]}}, nil
+		return &notesv1.GetNoteResponse{Note: &notesv1.Note{Topic: req.GetTopic(), Id: id, Text: notes[id-1]}}, nil
 	}
-	return nil, status.Errorf(codes.NotFound, "no note %d in folder %q", req.GetId(), req.GetFolder())
+	return nil, status.Errorf(codes.NotFound, "no note %d in topic %q", req.GetId(), req.GetTopic())
 }
 
 // UploadNotes implements the RPC.
@@ -84,7 +84,7 @@ func (s *Service) UploadNotes(stream grpc.ClientStreamingServer[notesv1.UploadNo
 		if err != nil {
 			return err
 		}
-		if _, err := s.add(req.GetFolder(), req.GetText()); err != nil {
+		if _, err := s.add(req.GetTopic(), req.GetText()); err != nil {
 			return err
 		}
 	}

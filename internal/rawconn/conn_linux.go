@@ -190,7 +190,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 // Close implements [net.Conn].
 func (c *Conn) Close() error { return c.outer.Close() }
 
-// failed is the error of a read or a write as package net gives it: net/http tells by its type and Op whether a connection broke.
+// failed is the error of a read or a write as package net gives it: net/http decides by its type and Op whether a connection broke.
 func (c *Conn) failed(op string, err error) error {
 	switch e := err.(type) {
 	case *net.OpError: // closed, or a deadline has passed

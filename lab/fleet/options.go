@@ -21,7 +21,7 @@ const (
 	// Nginx is the balancer's name among the processes.
 	Nginx = "nginx"
 
-	admin = "admin" // what a door speaks that is for operators
+	admin = "admin" // the protocol of a listener for operators
 )
 
 // Options say what a fleet is. What has no default must be given.

@@ -99,7 +99,7 @@ func TestInterceptorsAndServicesHoldForBothListeners(t *testing.T) {
 			return err
 		}
 		for _, text := range texts {
-			if err := stream.Send(&notesv1.UploadNotesRequest{Folder: "f", Text: text}); err != nil {
+			if err := stream.Send(&notesv1.UploadNotesRequest{Topic: "f", Text: text}); err != nil {
 				break // CloseAndRecv has the reason.
 			}
 		}
@@ -115,22 +115,22 @@ func TestInterceptorsAndServicesHoldForBothListeners(t *testing.T) {
 			_, err := whoamiv1.NewWhoAmIServiceClient(r.connection).WhoAmI(ctx, nil)
 			return err
 		}, codes.OK},
-		{"POST", "POST", "/v1/folders/f/notes", `{"text":"x"}`, func(ctx context.Context) error {
-			_, err := client.CreateNote(ctx, &notesv1.CreateNoteRequest{Folder: "f", Text: "x"})
+		{"POST", "POST", "/v1/topics/f/notes", `{"text":"x"}`, func(ctx context.Context) error {
+			_, err := client.CreateNote(ctx, &notesv1.CreateNoteRequest{Topic: "f", Text: "x"})
 			return err
 		}, codes.OK},
-		{"an error with details", "POST", "/v1/folders/f/notes", `{}`, func(ctx context.Context) error {
-			_, err := client.CreateNote(ctx, &notesv1.CreateNoteRequest{Folder: "f"})
+		{"an error with details", "POST", "/v1/topics/f/notes", `{}`, func(ctx context.Context) error {
+			_, err := client.CreateNote(ctx, &notesv1.CreateNoteRequest{Topic: "f"})
 			return err
 		}, codes.InvalidArgument},
-		{"path parameters", "GET", "/v1/folders/f/notes/77", "", func(ctx context.Context) error {
-			_, err := client.GetNote(ctx, &notesv1.GetNoteRequest{Folder: "f", Id: 77})
+		{"path parameters", "GET", "/v1/topics/f/notes/77", "", func(ctx context.Context) error {
+			_, err := client.GetNote(ctx, &notesv1.GetNoteRequest{Topic: "f", Id: 77})
 			return err
 		}, codes.NotFound},
-		{"a client stream", "POST", "/v1/notes:upload", `{"folder":"f","text":"x"}{"folder":"f","text":"y"}`, func(ctx context.Context) error {
+		{"a client stream", "POST", "/v1/notes:upload", `{"topic":"f","text":"x"}{"topic":"f","text":"y"}`, func(ctx context.Context) error {
 			return upload(ctx, "x", "y")
 		}, codes.OK},
-		{"a client stream that fails", "POST", "/v1/notes:upload", `{"folder":"f","text":"x"}{"folder":"f","text":""}`, func(ctx context.Context) error {
+		{"a client stream that fails", "POST", "/v1/notes:upload", `{"topic":"f","text":"x"}{"topic":"f","text":""}`, func(ctx context.Context) error {
 			return upload(ctx, "x", "")
 		}, codes.InvalidArgument},
 	} {
@@ -230,7 +230,7 @@ func TestDrainEndsEveryMethodOnBothListeners(t *testing.T) {
 	}
 }
 
-// postOpen sends a body that does not end, and tells the response's body.
+// postOpen sends a body that does not end, and sends the response's body to got.
 func (r running) postOpen(t *testing.T, path string, body io.Reader, got chan<- string) {
 	request, err := http.NewRequestWithContext(t.Context(), "POST", r.base+path, body)
 	if err != nil {

@@ -56,7 +56,7 @@ func TestBodyThatNeverComes(t *testing.T) {
 		"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
 		"GET /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf",
 		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
-		"POST /v1/folders/f/notes HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
+		"POST /v1/topics/f/notes HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
 		"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
 		"GET / HTTP/1.1\r\nHost: x\r\nX-Half: ",
 	} {
@@ -73,7 +73,7 @@ func isReset(err error) bool { return strings.Contains(err.Error(), "reset by pe
 func TestDrainDoesNotWaitForBodies(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), map[string]string{"READ_TIMEOUT": patient, "CALL_TIMEOUT": patient, "DRAIN_TIMEOUT": patient})
-	for _, path := range []string{"/", "/nope", "/healthz", "/v1/folders/f/notes"} {
+	for _, path := range []string{"/", "/nope", "/healthz", "/v1/topics/f/notes"} {
 		r.rawHTTP(t, "POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
 		r.rawHTTP(t, "GET "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
 	}

@@ -143,7 +143,7 @@ func readGRPC(in *bufio.Reader, reply []byte) ([]byte, error) {
 	}
 }
 
-// runBench runs an instance until the benchmark ends, and tells where it listens.
+// runBench runs an instance until the benchmark ends, and returns its configuration.
 func runBench(b *testing.B) Config {
 	b.Helper()
 	c, _, err := Load(b.Context(), Sources{

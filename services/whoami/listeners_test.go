@@ -262,7 +262,7 @@ func TestUndecodableRequestHasHeadersAndRecords(t *testing.T) {
 	}
 }
 
-// What net/http and grpc-go answer themselves, without the instance's headers, unless told not to.
+// What net/http and grpc-go answer themselves, without the instance's headers, unless options prevent it.
 func TestLibrariesAnswerNothingThemselves(t *testing.T) {
 	t.Parallel()
 	r := start(t, nil)

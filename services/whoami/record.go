@@ -12,7 +12,7 @@ import (
 )
 
 // A record is one line of the records file, JSON. Each request of either listener writes two, its arrival and its
-// completion, told apart by event and matched by call.
+// completion, distinguished by event and matched by call.
 type record struct {
 	Version  int       `json:"v"`        // 1
 	Event    string    `json:"event"`    // arrival or completion

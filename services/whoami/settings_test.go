@@ -107,7 +107,7 @@ func TestEachSettingError(t *testing.T) {
 		{map[string]string{"LOG_LEVEL": "loud"}, "LOG_LEVEL=loud (environment): want debug, info, warn or error"},
 		{map[string]string{"LOG_FORMAT": "xml"}, "LOG_FORMAT=xml (environment): want text or json"},
 		{map[string]string{"REFLECTION": "yes"}, "REFLECTION=yes (environment): want true or false"},
-		{map[string]string{"RECORDS": "no/such/folder/r"}, "RECORDS=no/such/folder/r (environment): want a file that can be appended to, or off"},
+		{map[string]string{"RECORDS": "no/such/dir/r"}, "RECORDS=no/such/dir/r (environment): want a file that can be appended to, or off"},
 		{map[string]string{"RECORDS": "."}, "RECORDS=. (environment): want a file that can be appended to, or off"},
 		{map[string]string{"INSTANCE": "a b"}, "INSTANCE=a b (environment): want 1 to 64 of A-Z a-z 0-9 . _ -"},
 	} {

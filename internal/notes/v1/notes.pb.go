@@ -24,12 +24,12 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Note is a text in a folder.
+// Note is a text in a topic.
 type Note struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The folder.
-	Folder string `protobuf:"bytes,1,opt,name=folder,proto3" json:"folder,omitempty"`
-	// The note's number in its folder, from 1.
+	// The topic.
+	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	// The note's number in its topic, from 1.
 	Id int64 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
 	// The text, not empty.
 	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
@@ -67,9 +67,9 @@ func (*Note) Descriptor() ([]byte, []int) {
 	return file_v1_notes_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *Note) GetFolder() string {
+func (x *Note) GetTopic() string {
 	if x != nil {
-		return x.Folder
+		return x.Topic
 	}
 	return ""
 }
@@ -91,8 +91,8 @@ func (x *Note) GetText() string {
 // CreateNoteRequest is a note without a number.
 type CreateNoteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The folder.
-	Folder string `protobuf:"bytes,1,opt,name=folder,proto3" json:"folder,omitempty"`
+	// The topic.
+	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
 	// The text, not empty.
 	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -129,9 +129,9 @@ func (*CreateNoteRequest) Descriptor() ([]byte, []int) {
 	return file_v1_notes_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *CreateNoteRequest) GetFolder() string {
+func (x *CreateNoteRequest) GetTopic() string {
 	if x != nil {
-		return x.Folder
+		return x.Topic
 	}
 	return ""
 }
@@ -192,8 +192,8 @@ func (x *CreateNoteResponse) GetNote() *Note {
 // GetNoteRequest names a note.
 type GetNoteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The folder.
-	Folder string `protobuf:"bytes,1,opt,name=folder,proto3" json:"folder,omitempty"`
+	// The topic.
+	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
 	// The number.
 	Id            int64 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -230,9 +230,9 @@ func (*GetNoteRequest) Descriptor() ([]byte, []int) {
 	return file_v1_notes_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *GetNoteRequest) GetFolder() string {
+func (x *GetNoteRequest) GetTopic() string {
 	if x != nil {
-		return x.Folder
+		return x.Topic
 	}
 	return ""
 }
@@ -293,8 +293,8 @@ func (x *GetNoteResponse) GetNote() *Note {
 // UploadNotesRequest is one note of many.
 type UploadNotesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The folder.
-	Folder string `protobuf:"bytes,1,opt,name=folder,proto3" json:"folder,omitempty"`
+	// The topic.
+	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
 	// The text, not empty.
 	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -331,9 +331,9 @@ func (*UploadNotesRequest) Descriptor() ([]byte, []int) {
 	return file_v1_notes_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *UploadNotesRequest) GetFolder() string {
+func (x *UploadNotesRequest) GetTopic() string {
 	if x != nil {
-		return x.Folder
+		return x.Topic
 	}
 	return ""
 }
@@ -469,23 +469,23 @@ var File_v1_notes_proto protoreflect.FileDescriptor
 
 const file_v1_notes_proto_rawDesc = "" +
 	"\n" +
-	"\x0ev1/notes.proto\x12\bnotes.v1\"B\n" +
-	"\x04Note\x12\x16\n" +
-	"\x06folder\x18\x01 \x01(\tR\x06folder\x12\x0e\n" +
+	"\x0ev1/notes.proto\x12\bnotes.v1\"@\n" +
+	"\x04Note\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x03R\x02id\x12\x12\n" +
-	"\x04text\x18\x03 \x01(\tR\x04text\"?\n" +
-	"\x11CreateNoteRequest\x12\x16\n" +
-	"\x06folder\x18\x01 \x01(\tR\x06folder\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"=\n" +
+	"\x11CreateNoteRequest\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"8\n" +
 	"\x12CreateNoteResponse\x12\"\n" +
-	"\x04note\x18\x01 \x01(\v2\x0e.notes.v1.NoteR\x04note\"8\n" +
-	"\x0eGetNoteRequest\x12\x16\n" +
-	"\x06folder\x18\x01 \x01(\tR\x06folder\x12\x0e\n" +
+	"\x04note\x18\x01 \x01(\v2\x0e.notes.v1.NoteR\x04note\"6\n" +
+	"\x0eGetNoteRequest\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x03R\x02id\"5\n" +
 	"\x0fGetNoteResponse\x12\"\n" +
-	"\x04note\x18\x01 \x01(\v2\x0e.notes.v1.NoteR\x04note\"@\n" +
-	"\x12UploadNotesRequest\x12\x16\n" +
-	"\x06folder\x18\x01 \x01(\tR\x06folder\x12\x12\n" +
+	"\x04note\x18\x01 \x01(\v2\x0e.notes.v1.NoteR\x04note\">\n" +
+	"\x12UploadNotesRequest\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"+\n" +
 	"\x13UploadNotesResponse\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x03R\x05count\"\x14\n" +

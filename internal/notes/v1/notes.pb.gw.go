@@ -44,13 +44,13 @@ func request_NotesService_CreateNote_0(ctx context.Context, marshaler runtime.Ma
 	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
-	val, ok := pathParams["folder"]
+	val, ok := pathParams["topic"]
 	if !ok {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "folder")
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "topic")
 	}
-	protoReq.Folder, err = runtime.String(val)
+	protoReq.Topic, err = runtime.String(val)
 	if err != nil {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "folder", err)
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "topic", err)
 	}
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
@@ -68,13 +68,13 @@ func local_request_NotesService_CreateNote_0(ctx context.Context, marshaler runt
 	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
-	val, ok := pathParams["folder"]
+	val, ok := pathParams["topic"]
 	if !ok {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "folder")
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "topic")
 	}
-	protoReq.Folder, err = runtime.String(val)
+	protoReq.Topic, err = runtime.String(val)
 	if err != nil {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "folder", err)
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "topic", err)
 	}
 	msg, err := server.CreateNote(ctx, &protoReq)
 	return msg, metadata, err
@@ -86,13 +86,13 @@ func request_NotesService_GetNote_0(ctx context.Context, marshaler runtime.Marsh
 		metadata runtime.ServerMetadata
 		err      error
 	)
-	val, ok := pathParams["folder"]
+	val, ok := pathParams["topic"]
 	if !ok {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "folder")
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "topic")
 	}
-	protoReq.Folder, err = runtime.String(val)
+	protoReq.Topic, err = runtime.String(val)
 	if err != nil {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "folder", err)
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "topic", err)
 	}
 	val, ok = pathParams["id"]
 	if !ok {
@@ -115,13 +115,13 @@ func local_request_NotesService_GetNote_0(ctx context.Context, marshaler runtime
 		metadata runtime.ServerMetadata
 		err      error
 	)
-	val, ok := pathParams["folder"]
+	val, ok := pathParams["topic"]
 	if !ok {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "folder")
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "topic")
 	}
-	protoReq.Folder, err = runtime.String(val)
+	protoReq.Topic, err = runtime.String(val)
 	if err != nil {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "folder", err)
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "topic", err)
 	}
 	val, ok = pathParams["id"]
 	if !ok {
@@ -209,7 +209,7 @@ func RegisterNotesServiceHandlerServer(ctx context.Context, mux *runtime.ServeMu
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/notes.v1.NotesService/CreateNote", runtime.WithHTTPPathPattern("/v1/folders/{folder}/notes"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/notes.v1.NotesService/CreateNote", runtime.WithHTTPPathPattern("/v1/topics/{topic}/notes"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
@@ -229,7 +229,7 @@ func RegisterNotesServiceHandlerServer(ctx context.Context, mux *runtime.ServeMu
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/notes.v1.NotesService/GetNote", runtime.WithHTTPPathPattern("/v1/folders/{folder}/notes/{id}"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/notes.v1.NotesService/GetNote", runtime.WithHTTPPathPattern("/v1/topics/{topic}/notes/{id}"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
@@ -314,7 +314,7 @@ func RegisterNotesServiceHandlerClient(ctx context.Context, mux *runtime.ServeMu
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/notes.v1.NotesService/CreateNote", runtime.WithHTTPPathPattern("/v1/folders/{folder}/notes"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/notes.v1.NotesService/CreateNote", runtime.WithHTTPPathPattern("/v1/topics/{topic}/notes"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
@@ -331,7 +331,7 @@ func RegisterNotesServiceHandlerClient(ctx context.Context, mux *runtime.ServeMu
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/notes.v1.NotesService/GetNote", runtime.WithHTTPPathPattern("/v1/folders/{folder}/notes/{id}"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/notes.v1.NotesService/GetNote", runtime.WithHTTPPathPattern("/v1/topics/{topic}/notes/{id}"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
@@ -382,8 +382,8 @@ func RegisterNotesServiceHandlerClient(ctx context.Context, mux *runtime.ServeMu
 }
 
 var (
-	pattern_NotesService_CreateNote_0  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3}, []string{"v1", "folders", "folder", "notes"}, ""))
-	pattern_NotesService_GetNote_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3, 1, 0, 4, 1, 5, 4}, []string{"v1", "folders", "folder", "notes", "id"}, ""))
+	pattern_NotesService_CreateNote_0  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3}, []string{"v1", "topics", "topic", "notes"}, ""))
+	pattern_NotesService_GetNote_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3, 1, 0, 4, 1, 5, 4}, []string{"v1", "topics", "topic", "notes", "id"}, ""))
 	pattern_NotesService_UploadNotes_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "notes"}, "upload"))
 	pattern_NotesService_WaitForNote_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "wait"}, ""))
 )

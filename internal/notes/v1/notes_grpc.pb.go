@@ -34,11 +34,11 @@ const (
 //
 // NotesService keeps notes in memory.
 type NotesServiceClient interface {
-	// CreateNote stores a note in a folder. Errors: INVALID_ARGUMENT, with a Note as its detail, if the text is empty.
-	// REST: `POST /v1/folders/{folder}/notes`.
+	// CreateNote stores a note in a topic. Errors: INVALID_ARGUMENT, with a Note as its detail, if the text is empty.
+	// REST: `POST /v1/topics/{topic}/notes`.
 	CreateNote(ctx context.Context, in *CreateNoteRequest, opts ...grpc.CallOption) (*CreateNoteResponse, error)
 	// GetNote returns a note. Errors: NOT_FOUND.
-	// REST: `GET /v1/folders/{folder}/notes/{id}`.
+	// REST: `GET /v1/topics/{topic}/notes/{id}`.
 	GetNote(ctx context.Context, in *GetNoteRequest, opts ...grpc.CallOption) (*GetNoteResponse, error)
 	// UploadNotes stores the notes of a stream and returns how many there were.
 	// REST: `POST /v1/notes:upload`, one JSON object per note.
@@ -104,11 +104,11 @@ func (c *notesServiceClient) WaitForNote(ctx context.Context, in *WaitForNoteReq
 //
 // NotesService keeps notes in memory.
 type NotesServiceServer interface {
-	// CreateNote stores a note in a folder. Errors: INVALID_ARGUMENT, with a Note as its detail, if the text is empty.
-	// REST: `POST /v1/folders/{folder}/notes`.
+	// CreateNote stores a note in a topic. Errors: INVALID_ARGUMENT, with a Note as its detail, if the text is empty.
+	// REST: `POST /v1/topics/{topic}/notes`.
 	CreateNote(context.Context, *CreateNoteRequest) (*CreateNoteResponse, error)
 	// GetNote returns a note. Errors: NOT_FOUND.
-	// REST: `GET /v1/folders/{folder}/notes/{id}`.
+	// REST: `GET /v1/topics/{topic}/notes/{id}`.
 	GetNote(context.Context, *GetNoteRequest) (*GetNoteResponse, error)
 	// UploadNotes stores the notes of a stream and returns how many there were.
 	// REST: `POST /v1/notes:upload`, one JSON object per note.
