@@ -11,7 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build experiments balance bench bench-sweep bench-smoke bench-doors bench-programs attack test test-docker check fmt lint scripts house generate generated breaking fuzz nginx dist release clean
+.PHONY: help up build experiments balance bench bench-sweep bench-smoke bench-doors bench-programs attack test test-docker check fmt lint scripts repo-rules generate generated breaking fuzz nginx dist release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -72,7 +72,7 @@ test: nginx ## run every test, also those through a real nginx
 test-docker: ## run the stack in containers, on a Docker engine that is there or one of its own (root, Debian)
 	@e2e/docker/run
 
-check: fmt lint scripts house generated breaking fuzz ## all checks but the tests: fmt, lint, scripts, house, generated, breaking, fuzz
+check: fmt lint scripts repo-rules generated breaking fuzz ## all checks but the tests: fmt, lint, scripts, repo-rules, generated, breaking, fuzz
 
 fmt: ## check gofmt and go.mod
 	@wrong=$$(git ls-files '*.go' | grep -v ^gen/ | xargs gofmt -l); [ -z "$$wrong" ] || { echo "gofmt wants: $$wrong"; exit 1; }
@@ -90,7 +90,7 @@ scripts: ## shellcheck over the shell scripts, actionlint over the workflow
 	@.ci/shellcheck
 	$(TOOL) actionlint -shellcheck= -pyflakes=
 
-house: ## the repository's own rules: import lines, sizes, what tests may not do
+repo-rules: ## the repository rules: import lines, sizes, what tests may not do
 	go test -count=1 -run 'Imports|Budgets|Neither|Replaces|Text' .
 
 generate: ## write gen/ and gateway/openapi/ again from proto/, and experiments/schema.json from the code
