@@ -346,7 +346,7 @@ func (b *bench) againstReturn(ctx context.Context) error {
 
 // returning makes nginx answer GET / itself.
 func returning(body []byte) confedit.Edit {
-	return confedit.Edit{Context: "http-door.conf server location /", Directive: "return 200 '" + string(body) + "'"}
+	return confedit.Edit{Context: "http-listener.conf server location /", Directive: "return 200 '" + string(body) + "'"}
 }
 
 // againstDefaults puts nginx's defaults in front of the same instances.

@@ -108,7 +108,7 @@ func TestBodiesThatDoNotFitIntoMemory(t *testing.T) {
 	if err := os.CopyFS(larger, nginx.Conf()); err != nil {
 		t.Fatal(err)
 	}
-	door := filepath.Join(larger, "http-door.conf")
+	door := filepath.Join(larger, "http-listener.conf")
 	text, err := os.ReadFile(door)
 	if err != nil || strings.Count(string(text), "client_max_body_size 1m;") != 1 {
 		t.Fatalf("%v, or no client_max_body_size 1m", err)

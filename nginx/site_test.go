@@ -214,7 +214,7 @@ func TestLayRefuses(t *testing.T) {
 		err  string
 	}{
 		{"a broken site", Site{}, "new", Conf(), "Servers is empty"},
-		{"no nginx.conf", local(), "new", fstest.MapFS{"http-door.conf": {}}, "has no nginx.conf at its top"},
+		{"no nginx.conf", local(), "new", fstest.MapFS{"http-listener.conf": {}}, "has no nginx.conf at its top"},
 		{"a folder of that name", local(), "new", fstest.MapFS{"nginx.conf/x": {}}, "nginx.conf is not a file"},
 		{"a named pipe among the files", local(), "", fstest.MapFS{"nginx.conf": {}, "pipe": {Mode: fs.ModeNamedPipe}}, "pipe is neither a file nor a folder"},
 		{"no parent", local(), "no/parent", Conf(), "no such file"},

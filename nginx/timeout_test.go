@@ -73,8 +73,8 @@ func TestConnectTimeoutsSayThatNothingWasHandled(t *testing.T) {
 // nothing holds connections for an hour. Streams that it lists may be silent.
 func TestOnlyListedStreamsMayBeSilent(t *testing.T) {
 	short := []edit{
-		{"grpc-door.conf", "client_body_timeout  10s;", "client_body_timeout 200ms;"},
-		{"grpc-door.conf", "grpc_read_timeout    10s;", "grpc_read_timeout 200ms;"},
+		{"grpc-listener.conf", "client_body_timeout  10s;", "client_body_timeout 200ms;"},
+		{"grpc-listener.conf", "grpc_read_timeout    10s;", "grpc_read_timeout 200ms;"},
 	}
 	for _, c := range []struct {
 		path   string

@@ -62,7 +62,7 @@ func watch(ctx context.Context, t *testing.T, addr string) *http.Response {
 // Each message arrives before the next is sent, and a stream may be silent for longer than any other response.
 func TestHTTPStreamsPassMessageByMessage(t *testing.T) {
 	next := make(chan int)
-	b := balance(t, []Server{{watching(t, next), free(t)}}, edit{"http-door.conf", "proxy_read_timeout 10s", "proxy_read_timeout 200ms"})
+	b := balance(t, []Server{{watching(t, next), free(t)}}, edit{"http-listener.conf", "proxy_read_timeout 10s", "proxy_read_timeout 200ms"})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	resp := watch(ctx, t, b.HTTP)

@@ -47,7 +47,7 @@ type nginxKeys struct {
 
 // One change to the shipped files: context, and one of directive, parameter and remove.
 type setKeys struct {
-	// Where: the names of blocks, the innermost last, as many as it takes to mean one: "upstream whoami_http", "http-door.conf server location /";
+	// Where: the names of blocks, the innermost last, as many as it takes to mean one: "upstream whoami_http", "http-listener.conf server location /";
 	// "main" is what stands in no block. For a parameter the last word is a directive: "upstream whoami_grpc server".
 	Context string `yaml:"context" need:"true"`
 	// One directive or a whole block, "keepalive 4": takes the place of the one it names, or is added.

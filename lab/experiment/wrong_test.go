@@ -218,7 +218,7 @@ expect:
     - {context: "", remove: 3}
 load:
 `, want: []string{
-		`4:17: context "server" means 3 blocks: http-door.conf:N, grpc-door.conf:N, admin-listener.conf:N: write one of "http-door.conf server", "grpc-door.conf server", "admin-listener.conf server"`,
+		`4:17: context "server" means 3 blocks: http-listener.conf:N, grpc-listener.conf:N, admin-listener.conf:N: write one of "http-listener.conf server", "grpc-listener.conf server", "admin-listener.conf server"`,
 		"5:7: set[1] has 2 of directive, parameter and remove: want one",
 		"6:7: set[2] has 0 of directive, parameter and remove: want one",
 		"7:7: context is missing in set[3]",

@@ -433,7 +433,7 @@ func TestAnNginxThatListensElsewhere(t *testing.T) {
 	if err := os.CopyFS(conf, nginx.Conf()); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(conf, "http-door.conf"), []byte("map a $allow_http { default b; }\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(conf, "http-listener.conf"), []byte("map a $allow_http { default b; }\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	o.Conf = os.DirFS(conf)

@@ -15,7 +15,7 @@ import (
 // An Edit is one change to a configuration; see [Apply]. Exactly one of Directive, Parameter and Remove is set.
 //
 // Context names the place: the blocks as the files write them, the innermost last, with as many of the enclosing blocks before it as
-// make it unambiguous: "upstream whoami_http", "grpc-door.conf server", "http-door.conf server location /". The name of an included
+// make it unambiguous: "upstream whoami_http", "grpc-listener.conf server", "http-listener.conf server location /". The name of an included
 // file counts like a block's and is optional like one. "main" is the top level. For Parameter, and for Remove of a parameter, the
 // last word is a directive's name, "upstream whoami_grpc server": every directive of that name in that one block.
 type Edit struct {
@@ -112,7 +112,7 @@ func (s *sources) edit(e Edit) *Error {
 	context, err := words(e.Context)
 	if err != nil || len(context) == 0 {
 		return &Error{Field: "Context", Message: fmt.Sprintf(
-			`context %q is not a sequence of blocks' names: write it like "upstream whoami_http", "http-door.conf server" or "main"`, e.Context)}
+			`context %q is not a sequence of blocks' names: write it like "upstream whoami_http", "http-listener.conf server" or "main"`, e.Context)}
 	}
 	t, err := s.outline()
 	if err != nil {

@@ -101,7 +101,7 @@ func wantOwnHeaders(t *testing.T, h http.Header, status int) {
 func TestHTTPErrors(t *testing.T) {
 	up := func(t *testing.T) []Server { return []Server{{web(t), free(t)}} }
 	returns := func(status int) []edit {
-		return []edit{{"http-door.conf", "location / {", fmt.Sprintf("location / {\nreturn %d;", status)}}
+		return []edit{{"http-listener.conf", "location / {", fmt.Sprintf("location / {\nreturn %d;", status)}}
 	}
 	limited := []edit{
 		{"limits.conf", `default "";`, "default $binary_remote_addr;"},
@@ -119,7 +119,7 @@ func TestHTTPErrors(t *testing.T) {
 	}{
 		{"400, two words for a host", up, nil, false, "GET / HTTP/1.1\r\nX-Request-Id: e\r\nHost: a b\r\n\r\n", 400, 13, "malformed"},
 		{"400, a request line that cannot be read", up, nil, false, "GET\x01 / HTTP/1.1\r\nHost: lab\r\n\r\n", 400, 13, "malformed"},
-		{"403", up, []edit{{"http-door.conf", "location / {", "location / {\ndeny all;"}}, false, get("e", "/"), 403, 7, "not allowed"},
+		{"403", up, []edit{{"http-listener.conf", "location / {", "location / {\ndeny all;"}}, false, get("e", "/"), 403, 7, "not allowed"},
 		{"404, the errors' own path", up, nil, false, get("e", "/.nginx-error"), 404, 12, "nothing at this path"},
 		{"405, TRACE", up, nil, false, strings.Replace(get("e", "/"), "GET", "TRACE", 1), 405, 12, "method"},
 		{"413, more than 1m", up, nil, false, strings.Replace(get("e", "/", "Content-Length: 1048577"), "GET", "POST", 1), 413, 8, "body is too large"},
@@ -133,7 +133,7 @@ func TestHTTPErrors(t *testing.T) {
 		{"502, nobody is there", nobody, nil, false, get("e", "/"), 502, 14, "no instance can be reached; the request was not handled"},
 		{"502, the instance breaks off", up, nil, false, strings.Replace(get("e", "/drop", "Content-Length: 0"), "GET", "POST", 1), 502, 14, "may have been handled"},
 		{"503", up, returns(503), false, get("e", "/"), 503, 14, "out of service"},
-		{"504, the instance hangs", up, []edit{{"http-door.conf", "proxy_read_timeout 10s", "proxy_read_timeout 100ms"}}, false, get("e", "/hang"), 504, 14, "in time"},
+		{"504, the instance hangs", up, []edit{{"http-listener.conf", "proxy_read_timeout 10s", "proxy_read_timeout 100ms"}}, false, get("e", "/hang"), 504, 14, "in time"},
 		{"505, HTTP/3.0 in plain text", up, nil, false, "GET / HTTP/3.0\r\nHost: lab\r\nX-Request-Id: e\r\n\r\n", 505, 13, "version of HTTP"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -191,7 +191,7 @@ func post(id string, bytes int) string {
 
 // As root this fails when the workers cannot pass through the run folder, or do not own the temp folders.
 func TestLargeBodiesReachTheInstance(t *testing.T) {
-	b := balance(t, []Server{{web(t), free(t)}}, edit{"http-door.conf", "client_max_body_size 1m;", "client_max_body_size 4m;"})
+	b := balance(t, []Server{{web(t), free(t)}}, edit{"http-listener.conf", "client_max_body_size 1m;", "client_max_body_size 4m;"})
 	status, _, body, err := raw(t, b.HTTP, post("large", 3<<20))
 	if err != nil || status != 200 || !bytes.Contains(body, []byte(`"Body":["3145728"]`)) {
 		t.Errorf("3 MB: %d, %v: %.300s", status, err, body)

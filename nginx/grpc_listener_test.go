@@ -148,14 +148,14 @@ func callContext(ctx context.Context, t testing.TB, addr, id string, pairs ...st
 	return resp, metadata.Join(header, trailer), err
 }
 
-// unary is the place in grpc-door.conf where a test makes nginx do something else with a WhoAmI.
+// unary is the place in grpc-listener.conf where a test makes nginx do something else with a WhoAmI.
 const unary = "location / {"
 
 // TestGRPCErrors provokes the errors that reach a gRPC client. Where nothing a caller does can provoke one, the configuration returns it.
 func TestGRPCErrors(t *testing.T) {
 	up := func(t *testing.T) []Server { return []Server{{free(t), new(instance).serve(t)}} }
 	returns := func(status int) []edit {
-		return []edit{{"grpc-door.conf", unary, fmt.Sprintf("%s\nreturn %d;", unary, status)}}
+		return []edit{{"grpc-listener.conf", unary, fmt.Sprintf("%s\nreturn %d;", unary, status)}}
 	}
 	var connections atomic.Int32
 	for _, c := range []struct {
@@ -169,10 +169,10 @@ func TestGRPCErrors(t *testing.T) {
 		message string
 	}{
 		{"400", up, returns(400), "", false, "400", codes.Internal, "malformed"},
-		{"403", up, []edit{{"grpc-door.conf", unary, unary + "\ndeny all;"}}, "", false, "403", codes.PermissionDenied, "not allowed"},
+		{"403", up, []edit{{"grpc-listener.conf", unary, unary + "\ndeny all;"}}, "", false, "403", codes.PermissionDenied, "not allowed"},
 		{"404", up, returns(404), "", false, "404", codes.Unimplemented, "nothing at this path"},
 		{"405", up, returns(405), "", false, "405", codes.Unimplemented, "method"},
-		{"413", up, []edit{{"grpc-door.conf", "client_max_body_size 0;", "client_max_body_size 1;"}}, "", false, "413", codes.ResourceExhausted, "body is too large"},
+		{"413", up, []edit{{"grpc-listener.conf", "client_max_body_size 0;", "client_max_body_size 1;"}}, "", false, "413", codes.ResourceExhausted, "body is too large"},
 		{"414", up, returns(414), "", false, "414", codes.ResourceExhausted, "path is too long"},
 		{"415", up, returns(415), "", false, "415", codes.Internal, "want content-type application/grpc"},
 		{"429, the second of a minute", up, []edit{
@@ -188,7 +188,7 @@ func TestGRPCErrors(t *testing.T) {
 		{"502, the instance breaks off", func(t *testing.T) []Server { return []Server{{free(t), broken(t, &connections)}} },
 			nil, "", false, "502", codes.Unavailable, "may have been handled"},
 		{"503", up, returns(503), "", false, "503", codes.Unavailable, "out of service"},
-		{"504, the instance hangs", up, []edit{{"grpc-door.conf", unary, unary + "\ngrpc_read_timeout 100ms;"}}, "hang", false, "504", codes.Unavailable, "may have been handled"},
+		{"504, the instance hangs", up, []edit{{"grpc-listener.conf", unary, unary + "\ngrpc_read_timeout 100ms;"}}, "hang", false, "504", codes.Unavailable, "may have been handled"},
 		{"505", up, returns(505), "", false, "505", codes.Internal, "version of HTTP"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -385,7 +385,7 @@ func knows(t *testing.T, directive string) bool {
 // What errors.conf says about 408: the stream is reset, and only the log says why.
 func TestGRPC408IsOnlyInTheLog(t *testing.T) {
 	b := balance(t, []Server{{free(t), new(instance).serve(t)}},
-		edit{"grpc-door.conf", "client_body_timeout  10s;", "client_body_timeout 100ms;"})
+		edit{"grpc-listener.conf", "client_body_timeout  10s;", "client_body_timeout 100ms;"})
 	own := ofStream(http2(t, b.GRPC, request, open))
 	if len(own) != 1 || own[0].Type != resetFrame {
 		t.Errorf("frames: %+v", own)
@@ -486,7 +486,7 @@ func TestWhatNginxRetriesForGRPC(t *testing.T) {
 		var connections atomic.Int32
 		addr := broken(t, &connections)
 		b := balance(t, []Server{{free(t), addr}, {free(t), new(instance).serve(t)}},
-			edit{"grpc-door.conf", "error timeout;", "error timeout non_idempotent;"})
+			edit{"grpc-listener.conf", "error timeout;", "error timeout non_idempotent;"})
 		if _, _, err := call(t, b.GRPC, "s"); status.Code(err) != codes.Unavailable {
 			t.Errorf("%v", err)
 		}
