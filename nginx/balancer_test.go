@@ -41,7 +41,7 @@ func balanceWith(t testing.TB, site Site, edits ...edit) *balancer {
 	nginx := real(t)
 	b := &balancer{HTTP: free(t), GRPC: free(t), Admin: free(t), dir: proctest.Passable(t), done: make(chan struct{})}
 	site.HTTP, site.GRPC, site.Admin = b.HTTP, b.GRPC, b.Admin
-	if err := site.Lay(b.dir, Conf(), nginx.Version); err != nil {
+	if err := site.Install(b.dir, Conf(), nginx.Version); err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range edits {

@@ -142,7 +142,7 @@ func TestShippedConfigurationIsAccepted(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
-			if err := c.site.Lay(dir, Conf(), c.v); err != nil {
+			if err := c.site.Install(dir, Conf(), c.v); err != nil {
 				t.Fatal(err)
 			}
 			if err := b.Test(t.Context(), dir); err != nil {
@@ -164,7 +164,7 @@ func TestShippedConfigurationIsAccepted(t *testing.T) {
 
 func TestTestReportsNginxsOwnLines(t *testing.T) {
 	b, dir := real(t), t.TempDir()
-	if err := local().Lay(dir, Conf(), b.Version); err != nil {
+	if err := local().Install(dir, Conf(), b.Version); err != nil {
 		t.Fatal(err)
 	}
 	name := filepath.Join(dir, "conf", "site", "http-listen.conf")

@@ -28,7 +28,7 @@ func TestWhatTheCommentsPropose(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
-			if err := local().Lay(dir, Conf(), b.Version); err != nil {
+			if err := local().Install(dir, Conf(), b.Version); err != nil {
 				t.Fatal(err)
 			}
 			for _, e := range c.edits {

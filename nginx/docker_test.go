@@ -51,7 +51,7 @@ func TestTheImageSitesAreAccepted(t *testing.T) {
 	}
 	for _, site := range []string{"docker/site", "docker/host"} {
 		dir := t.TempDir()
-		if err := local().Lay(dir, Conf(), b.Version); err != nil {
+		if err := local().Install(dir, Conf(), b.Version); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(dir, "environment.conf"), []byte(`map "" $environment { default "prod"; }`), 0o644); err != nil {

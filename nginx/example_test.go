@@ -10,7 +10,7 @@ import (
 
 // One instance behind the balancer, on other ports than the shipped ones. What runs it is
 // exec.Command(binary.Path, binary.Args(dir)...), with the binary of nginx.Find.
-func ExampleSite_Lay() {
+func ExampleSite_Install() {
 	dir, err := os.MkdirTemp("", "balancer")
 	if err != nil {
 		fmt.Println(err)
@@ -23,7 +23,7 @@ func ExampleSite_Lay() {
 		Admin:   "127.0.0.1:17080",
 		Servers: []nginx.Server{{HTTP: "[::1]:8001", GRPC: "[::1]:9001"}},
 	}
-	if err := site.Lay(dir, nginx.Conf(), nginx.Version{Major: 1, Minor: 30, Patch: 6}); err != nil {
+	if err := site.Install(dir, nginx.Conf(), nginx.Version{Major: 1, Minor: 30, Patch: 6}); err != nil {
 		fmt.Println(err)
 		return
 	}

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// Lay writes conf into dir/conf, with site/ files for s in place of those it has, and makes the folders which nginx wants to
+// Install writes conf into dir/conf, with site/ files for s in place of those it has, and makes the folders which nginx wants to
 // find (dir/logs, dir/temp). dir is made if it is missing, but not its parents. v decides what the site files may use.
 //
 // Folders get what an nginx started by root needs: its workers, who are not root, can pass through dir (mode 0711; a dir that
@@ -19,7 +19,7 @@ import (
 // meanwhile never sees half a file. Files that conf no longer has stay. On an error what is there may be old and new mixed,
 // and a file that does not exist yet is not half made. Everything that is wrong with s is reported at once, and then nothing
 // is written.
-func (s Site) Lay(dir string, conf fs.FS, v Version) error {
+func (s Site) Install(dir string, conf fs.FS, v Version) error {
 	if err := s.Validate(); err != nil {
 		return fmt.Errorf("the balancer's site: %w", err)
 	}

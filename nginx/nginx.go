@@ -1,7 +1,7 @@
 // Package nginx holds the balancer's configuration, lays it out for a place to run in, and finds the nginx to run it.
 //
 // The configuration under conf/ is the product: plain files that a person reads and copies. All that differs from place to
-// place is in conf/site/, and those files alone are written by this package ([Site.Lay]). It starts no process but for
+// place is in conf/site/, and those files alone are written by this package ([Site.Install]). It starts no process but for
 // questions (-V, -t), and knows nothing of fleets: who runs nginx takes its arguments from [Binary.Args].
 package nginx
 

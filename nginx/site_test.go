@@ -23,14 +23,14 @@ func local() Site {
 	}}
 }
 
-func TestShippedSiteFilesAreWhatLayWrites(t *testing.T) {
+func TestShippedSiteFilesAreWhatInstallWrites(t *testing.T) {
 	want := local().files(Version{1, 22, 1})
 	names, err := fs.Glob(Conf(), "site/*")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(names) != len(want) {
-		t.Errorf("shipped are %q, Lay writes %q", names, slices.Sorted(maps.Keys(want)))
+		t.Errorf("shipped are %q, Install writes %q", names, slices.Sorted(maps.Keys(want)))
 	}
 	for name, text := range want {
 		golden(t, filepath.Join("conf", "site", name), text)
@@ -136,9 +136,9 @@ func tree(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-func TestLay(t *testing.T) {
+func TestInstall(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
-	if err := local().Lay(dir, Conf(), Version{1, 22, 1}); err != nil {
+	if err := local().Install(dir, Conf(), Version{1, 22, 1}); err != nil {
 		t.Fatal(err)
 	}
 	shipped, laid := tree(t, "conf"), tree(t, filepath.Join(dir, "conf"))
@@ -156,22 +156,22 @@ func TestLay(t *testing.T) {
 	}
 }
 
-func TestLayAgainReplacesFilesAndOpensThePathForWorkers(t *testing.T) {
+func TestInstallAgainReplacesFilesAndOpensThePathForWorkers(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := local().Lay(dir, Conf(), Version{1, 22, 1}); err != nil {
+	if err := local().Install(dir, Conf(), Version{1, 22, 1}); err != nil {
 		t.Fatal(err)
 	}
 	s := local()
 	s.HTTP = "[::1]:8081"
-	if err := s.Lay(dir, Conf(), Version{1, 30, 6}); err != nil {
+	if err := s.Install(dir, Conf(), Version{1, 30, 6}); err != nil {
 		t.Fatal(err)
 	}
 	laid := tree(t, filepath.Join(dir, "conf"))
 	if got := laid["site/http-listen.conf"]; !strings.Contains(got, "listen [::1]:8081 ") {
-		t.Errorf("the second Lay left %q", got)
+		t.Errorf("the second Install left %q", got)
 	}
 	if got := laid["site/newer.conf"]; !strings.Contains(got, "\nkeepalive_min_timeout 10s;") {
 		t.Errorf("for 1.30.6 newer.conf is %q", got)
@@ -181,7 +181,7 @@ func TestLayAgainReplacesFilesAndOpensThePathForWorkers(t *testing.T) {
 	}
 }
 
-func TestLayCopiesWhatElseAConfigurationHas(t *testing.T) {
+func TestInstallCopiesWhatElseAConfigurationHas(t *testing.T) {
 	dir := t.TempDir()
 	custom := fstest.MapFS{
 		"nginx.conf":            {Data: []byte("events {}")},
@@ -189,7 +189,7 @@ func TestLayCopiesWhatElseAConfigurationHas(t *testing.T) {
 		"site/http-listen.conf": {Data: []byte("listen 1;")},
 		"certs/a/key.pem":       {Data: []byte("k")},
 	}
-	if err := local().Lay(dir, custom, Oldest); err != nil {
+	if err := local().Install(dir, custom, Oldest); err != nil {
 		t.Fatal(err)
 	}
 	laid := tree(t, filepath.Join(dir, "conf"))
@@ -201,7 +201,7 @@ func TestLayCopiesWhatElseAConfigurationHas(t *testing.T) {
 	}
 }
 
-func TestLayRefuses(t *testing.T) {
+func TestInstallRefuses(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -225,7 +225,7 @@ func TestLayRefuses(t *testing.T) {
 			if !filepath.IsAbs(dir) {
 				dir = filepath.Join(t.TempDir(), dir)
 			}
-			err := c.site.Lay(dir, c.conf, Oldest)
+			err := c.site.Install(dir, c.conf, Oldest)
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("error %v, want %q", err, c.err)
 			}

@@ -33,7 +33,7 @@ func Nginx(ctx context.Context, binary nginx.Binary, dir string, site nginx.Site
 		return nil, err
 	}
 	site.HTTP, site.GRPC, site.Admin, site.User = local(ports[0]), local(ports[1]), local(ports[2]), WorkersUser()
-	if err := site.Lay(dir, nginx.Conf(), binary.Version); err != nil {
+	if err := site.Install(dir, nginx.Conf(), binary.Version); err != nil {
 		return nil, err
 	}
 	if err := confedit.Apply(filepath.Join(dir, "conf"), edits); err != nil {
@@ -53,7 +53,7 @@ func Default(ctx context.Context, binary nginx.Binary, dir string, servers []ngi
 	b := &Balancer{HTTP: local(ports[0]), GRPC: local(ports[1])}
 	// The layout gives the folders and who may pass them; its nginx.conf is replaced.
 	layout := nginx.Site{HTTP: b.HTTP, GRPC: b.GRPC, Admin: local(ports[2]), Servers: servers}
-	if err := layout.Lay(dir, nginx.Conf(), binary.Version); err != nil {
+	if err := layout.Install(dir, nginx.Conf(), binary.Version); err != nil {
 		return nil, err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "conf", "nginx.conf"), []byte(defaultConf(b, binary, servers)), 0o644); err != nil {

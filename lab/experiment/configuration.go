@@ -106,7 +106,7 @@ func (v Variant) layOut(version nginx.Version, edits []confedit.Edit) (dir strin
 	for n := range v.Instances {
 		site.Servers = append(site.Servers, nginx.Server{HTTP: fmt.Sprintf("127.0.0.1:%d", 8001+n), GRPC: fmt.Sprintf("127.0.0.1:%d", 9001+n)})
 	}
-	if err := site.Lay(dir, nginx.Conf(), version); err != nil {
+	if err := site.Install(dir, nginx.Conf(), version); err != nil {
 		return dir, err
 	}
 	return dir, confedit.Apply(filepath.Join(dir, "conf"), edits)

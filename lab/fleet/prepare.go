@@ -120,7 +120,7 @@ func (f *Fleet) layOut() error {
 			GRPC: f.address(instance(n), "gRPC").String(),
 		})
 	}
-	err := site.Lay(f.options.Dir, f.options.Conf, f.options.Nginx.Version)
+	err := site.Install(f.options.Dir, f.options.Conf, f.options.Nginx.Version)
 	if err == nil {
 		err = confedit.Apply(filepath.Join(f.options.Dir, "conf"), f.options.Edits)
 	}

@@ -74,7 +74,7 @@ func TestApply(t *testing.T) {
 			dir := t.TempDir()
 			site := local()
 			site.HTTP, site.GRPC = free(t), free(t)
-			if err := site.Lay(dir, nginx.Conf(), b.Version); err != nil {
+			if err := site.Install(dir, nginx.Conf(), b.Version); err != nil {
 				t.Fatal(err)
 			}
 			before := tree(t, dir)
@@ -152,7 +152,7 @@ func TestApplyNamesWhatIsWrong(t *testing.T) {
 		t.Run(c.edit.Context+" "+c.edit.Directive+c.edit.Parameter+c.edit.Remove, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			if err := local().Lay(dir, nginx.Conf(), nginx.Oldest); err != nil {
+			if err := local().Install(dir, nginx.Conf(), nginx.Oldest); err != nil {
 				t.Fatal(err)
 			}
 			before := tree(t, dir)
@@ -178,7 +178,7 @@ func TestApplyNamesWhatIsWrong(t *testing.T) {
 func TestApplyReportsAllErrorsAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if err := local().Lay(dir, nginx.Conf(), nginx.Oldest); err != nil {
+	if err := local().Install(dir, nginx.Conf(), nginx.Oldest); err != nil {
 		t.Fatal(err)
 	}
 	err := Apply(filepath.Join(dir, "conf"), []Edit{{Context: "sever", Directive: "x"}, {Context: "http", Directive: "server_tokens on"}, {Context: "http", Remove: "y"}})
