@@ -42,7 +42,7 @@ func run(t *testing.T, folder, name string, args ...string) (string, bool) {
 	return string(output), err == nil
 }
 
-func TestABrokenContractIsRefused(t *testing.T) {
+func TestIncompatibleContractIsRejected(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, old, new string
@@ -77,7 +77,7 @@ func TestABrokenContractIsRefused(t *testing.T) {
 	}
 }
 
-func TestBreakingComparesWithTheLastTagElseTheParent(t *testing.T) {
+func TestBreakingComparesWithLastTagElseParent(t *testing.T) {
 	t.Parallel()
 	folder := copyOfContract(t)
 	if output, ok := run(t, folder, "proto/breaking"); !ok || !strings.Contains(output, "no earlier contract") {

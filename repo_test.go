@@ -48,7 +48,7 @@ func within(path string, trees []string) bool {
 	})
 }
 
-func TestImportsFormTwoLines(t *testing.T) {
+func TestImportsFollowRules(t *testing.T) {
 	t.Parallel()
 	output, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,Doc,GoFiles", "./...").Output()
 	if err != nil {
@@ -179,7 +179,7 @@ func TestGoModReplacesNothingAndNamesNoBuf(t *testing.T) {
 }
 
 // No secret, no key, no binary: what is committed is text that a person wrote or a generator.
-func TestTheTreeIsText(t *testing.T) {
+func TestTreeIsText(t *testing.T) {
 	t.Parallel()
 	output, err := exec.CommandContext(t.Context(), "git", "ls-files", "-z").Output()
 	if err != nil {

@@ -29,7 +29,7 @@ var forged = []string{
 	"Grpc-Metadata-X-Instance", "whoami-666", "Grpc-Metadata-X-Request-Id", "forged", "X-Request-Id", "no id at all",
 }
 
-func TestNobodyIsTakenForSomebodyElse(t *testing.T) {
+func TestForgedHeadersAreReplaced(t *testing.T) {
 	t.Parallel()
 	f := start(t, 1)
 	request, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+f.HTTP()+"/", nil)
@@ -78,7 +78,7 @@ func wantTrue(t *testing.T, door string, m *whoamiv1.WhoAmIResponse, instances, 
 }
 
 // One id names a request to its caller, in nginx's log and to the instance.
-func TestOneRequestIDOnTheWholeWay(t *testing.T) {
+func TestRequestIDIsTheSameAtClientNginxAndInstance(t *testing.T) {
 	t.Parallel()
 	f := start(t, 1)
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-request-id", "the-same.id_1")
@@ -102,7 +102,7 @@ func TestOneRequestIDOnTheWholeWay(t *testing.T) {
 
 // A body of 3 MB is too large for nginx as shipped. Where it is let in, nginx keeps it on disk, and its workers must own the
 // folder, whoever started nginx: else a root's nginx answers 500.
-func TestBodiesThatDoNotFitIntoMemory(t *testing.T) {
+func TestLargeBodyIsRejectedUnlessLimitIsRaised(t *testing.T) {
 	t.Parallel()
 	larger := t.TempDir()
 	if err := os.CopyFS(larger, nginx.Conf()); err != nil {
@@ -148,7 +148,7 @@ func TestBodiesThatDoNotFitIntoMemory(t *testing.T) {
 }
 
 // With max_fails=0 nobody is left out, so the first request after the first instance is back finds it.
-func TestAllDownThenBack(t *testing.T) {
+func TestAllDownThenBackServesAtOnce(t *testing.T) {
 	t.Parallel()
 	f := start(t, 2)
 	web, api := browser(t), dial(t, f, false)
@@ -181,7 +181,7 @@ func TestAllDownThenBack(t *testing.T) {
 
 // A caller whose connections nginx knows must be told at the drain of an instance only what it can act on: its stream ends
 // with UNAVAILABLE after a whole message, and a new one is served by another instance.
-func TestStreamsMoveWhenTheirInstanceDrains(t *testing.T) {
+func TestStreamsMoveWhenInstanceDrains(t *testing.T) {
 	t.Parallel()
 	f := start(t, 1)
 	api := dial(t, f, false)

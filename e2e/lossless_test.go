@@ -176,7 +176,7 @@ func stopOne(t *testing.T, f stack, l *load) {
 
 // What the retry policy is for. Without it the calls that ran on an instance when it was killed fail, however nginx is
 // configured; how many is chance, so the number is printed and not asserted.
-func TestKillsWithoutTheRetryPolicy(t *testing.T) {
+func TestKillsWithoutRetryPolicyFailWithUnavailable(t *testing.T) {
 	t.Parallel()
 	f := start(t, 2)
 	l := drive(t, f, false)
@@ -190,7 +190,7 @@ func TestKillsWithoutTheRetryPolicy(t *testing.T) {
 
 // Callers whose deadlines pass must not cost others their calls. With nginx's default max_fails they do: the instance resets
 // the expired stream, nginx takes that for a failure of the instance, and leaves it out.
-func TestExpiredDeadlinesBesideHealthyCalls(t *testing.T) {
+func TestExpiredDeadlinesFailNoOtherCall(t *testing.T) {
 	t.Parallel()
 	f := start(t, 2)
 	var impatient sync.WaitGroup

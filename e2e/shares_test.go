@@ -139,7 +139,7 @@ func accessLog(t *testing.T, f stack) []accessLine {
 }
 
 // Streams are few and long, so it is here that a worker's private turn would show: each worker begins at the first server.
-func TestStreamsSpreadOverInstancesWithManyWorkers(t *testing.T) {
+func TestStreamsSpreadEvenlyWithManyWorkers(t *testing.T) {
 	t.Parallel()
 	f := start(t, 4)
 	ctx, cancel := context.WithCancel(t.Context())

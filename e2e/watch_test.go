@@ -13,7 +13,7 @@ import (
 
 // WatchWhoAmI over HTTP passes nginx message by message, in both formats. After the one message of a watch at 3600 s nothing follows for an
 // hour, so it did not wait for others.
-func TestHTTPStreamThroughNginx(t *testing.T) {
+func TestHTTPStreamPassesNginxMessageByMessage(t *testing.T) {
 	t.Parallel()
 	s := start(t, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -106,7 +106,7 @@ func TestServiceSeesPeerAsOverGRPC(t *testing.T) {
 	}
 }
 
-func TestRequestHeadersThatBecomeMetadata(t *testing.T) {
+func TestOnlyListedHeadersBecomeMetadata(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name    string
@@ -179,7 +179,7 @@ func TestResponseMetadataKeepsItsName(t *testing.T) {
 	}
 }
 
-func TestMethodsAndPaths(t *testing.T) {
+func TestMethodAndPathDecideStatus(t *testing.T) {
 	t.Parallel()
 	server := serve(t, ok)
 	for _, test := range []struct {

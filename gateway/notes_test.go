@@ -57,7 +57,7 @@ func send(t *testing.T, server *httptest.Server, method, path, body string, head
 	return response, string(text)
 }
 
-func TestAnyMethodAndPathOfAMappingIsServed(t *testing.T) {
+func TestAnyMethodAndPathOfMappingIsServed(t *testing.T) {
 	t.Parallel()
 	server := notesServer(t, nil, nil)
 	for _, test := range []struct {
@@ -231,7 +231,7 @@ func TestStreamArrivesMessageByMessageAndEndsWithTheClient(t *testing.T) {
 }
 
 // HEAD has no body: the stream must not last.
-func TestHEADEndsAStream(t *testing.T) {
+func TestHEADEndsStream(t *testing.T) {
 	t.Parallel()
 	ended := make(chan error, 1)
 	server := watchServer(t, watcher{count: 1, ended: ended})
@@ -244,7 +244,7 @@ func TestHEADEndsAStream(t *testing.T) {
 }
 
 // A service that ends a client stream early is heard at once, though the client still sends.
-func TestClientStreamThatEndsEarly(t *testing.T) {
+func TestClientStreamErrorArrivesWhileClientSends(t *testing.T) {
 	t.Parallel()
 	server := notesServer(t, nil, nil)
 	body, write := io.Pipe()
@@ -347,7 +347,7 @@ func TestMessagesAreCopied(t *testing.T) {
 }
 
 // The rules for a handler's error are those of grpc-go's server.
-func TestErrorsThatAreNoStatus(t *testing.T) {
+func TestHandlerErrorsWithoutStatusGetTheirCode(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]codes.Code{
 		context.Canceled: codes.Canceled, context.DeadlineExceeded: codes.DeadlineExceeded, io.ErrUnexpectedEOF: codes.Unknown,
@@ -373,7 +373,7 @@ func TestUnregisteredMethodsAreUnimplemented(t *testing.T) {
 }
 
 // An error whose detail this program cannot name in JSON still arrives, without it.
-func TestErrorWithUnknownDetail(t *testing.T) {
+func TestErrorWithUnknownDetailArrivesWithoutDetails(t *testing.T) {
 	t.Parallel()
 	p := status.New(codes.Aborted, "busy").Proto()
 	p.Details = append(p.Details, unknownDetail())

@@ -29,7 +29,7 @@ func (u uploads) UploadNotes(stream grpc.ClientStreamingServer[notesv1.UploadNot
 }
 
 // A service may respond before it has read all requests.
-func TestClientStreamWithAnEarlyResponse(t *testing.T) {
+func TestClientStreamMayRespondEarly(t *testing.T) {
 	t.Parallel()
 	conn := gateway.NewConn(nil, nil)
 	notesv1.RegisterNotesServiceServer(conn, uploads{handle: func(stream grpc.ClientStreamingServer[notesv1.UploadNotesRequest, notesv1.UploadNotesResponse]) error {
@@ -48,7 +48,7 @@ func TestClientStreamWithAnEarlyResponse(t *testing.T) {
 }
 
 // A handler may call streams in process itself: they do not end the body of the request that it serves.
-func TestStreamWithinAStream(t *testing.T) {
+func TestStreamWithinStreamLeavesBodyOpen(t *testing.T) {
 	t.Parallel()
 	conn := gateway.NewConn(nil, nil)
 	whoamiv1.RegisterWhoAmIServiceServer(conn, watcher{count: 1})
@@ -78,7 +78,7 @@ func TestStreamWithinAStream(t *testing.T) {
 }
 
 // The limit is for each message of a client stream.
-func TestMessageOfAClientStreamIsLimited(t *testing.T) {
+func TestEachClientStreamMessageIsLimited(t *testing.T) {
 	t.Parallel()
 	conn := gateway.NewConn(nil, nil)
 	(&notes.Service{}).Register(conn)
@@ -97,7 +97,7 @@ func TestMessageOfAClientStreamIsLimited(t *testing.T) {
 }
 
 // The error that ends a stream arrives whatever it holds: a failed stream must not look complete.
-func TestStreamErrorThatJSONCannotHold(t *testing.T) {
+func TestStreamErrorThatJSONCannotHoldArrives(t *testing.T) {
 	t.Parallel()
 	p := status.New(codes.Aborted, "not UTF-8: \xff").Proto()
 	p.Details = append(p.Details, unknownDetail())
@@ -110,7 +110,7 @@ func TestStreamErrorThatJSONCannotHold(t *testing.T) {
 	}
 }
 
-func TestAcceptThatRefusesEvents(t *testing.T) {
+func TestAcceptThatRefusesEventsGetsJSON(t *testing.T) {
 	t.Parallel()
 	server := watchServer(t, watcher{count: 1})
 	for _, headers := range [][]string{{"Accept", "text/event-stream;q=0, */*"}, {"Accept", "text/event-stream; q=0.0"}, {"Content-Type", "text/event-stream"}} {
@@ -137,7 +137,7 @@ func TestSendAfterCloseSendIsAnError(t *testing.T) {
 }
 
 // Readers test handlers with requests that http.NewRequest made: those without a body have none at all.
-func TestRequestWithoutABody(t *testing.T) {
+func TestRequestWithoutBodyIsServed(t *testing.T) {
 	t.Parallel()
 	conn := gateway.NewConn(nil, nil)
 	(&notes.Service{}).Register(conn)

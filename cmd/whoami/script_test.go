@@ -107,7 +107,7 @@ func readTo(t *testing.T, log *bufio.Reader, text string) string {
 	}
 }
 
-func TestASecondSignalEndsAtOnce(t *testing.T) {
+func TestSecondSignalEndsProcessAtOnce(t *testing.T) {
 	t.Parallel()
 	rest, rpc := proctest.Reserve(t), proctest.Reserve(t)
 	cmd, log := command(t, "--port", rest, "--grpc-port", rpc, "--drain-delay", "10m")

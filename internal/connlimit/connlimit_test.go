@@ -49,7 +49,7 @@ func accepted(l net.Listener) <-chan net.Conn {
 	return all
 }
 
-func TestConnectionsWaitForAPlace(t *testing.T) {
+func TestConnectionsAboveLimitWait(t *testing.T) {
 	t.Parallel()
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {

@@ -42,7 +42,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestHelpWinsOverFaults(t *testing.T) {
+func TestHelpWinsOverErrors(t *testing.T) {
 	t.Parallel()
 	for _, line := range [][]string{{"-h"}, {"--nope", "--help"}, {"word", "-help"}} {
 		if _, err := flags.Parse(flags.New("test"), line); !errors.Is(err, flag.ErrHelp) {

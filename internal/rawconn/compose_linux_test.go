@@ -104,7 +104,7 @@ func check(t *testing.T, h healthv1.HealthClient) {
 }
 
 // How grpc-go reads a connection is its own business: these tests tell when an upgrade changes it. Not parallel: they count goroutines.
-func TestHowGRPCReads(t *testing.T) {
+func TestGRPCReadsByExpectedMethod(t *testing.T) {
 	config, trusted := certificate(t)
 	config.NextProtos = []string{"h2"}
 	const onReady, byRead, byNet = "rawconn.(*Conn).ReadOnReady(", "rawconn.(*Conn).Read(", "net.(*conn).Read("
@@ -135,7 +135,7 @@ func TestHowGRPCReads(t *testing.T) {
 }
 
 // More than a socket's buffers hold, to and fro, with TLS over raw calls.
-func TestTLSCarriesHTTP(t *testing.T) {
+func TestHTTPOverTLSTransfersLargeBodies(t *testing.T) {
 	t.Parallel()
 	config, trusted := certificate(t)
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -219,7 +219,7 @@ type shouting struct{ *net.TCPConn }
 
 func (s shouting) Write(b []byte) (int, error) { return s.TCPConn.Write(bytes.ToUpper(b)) }
 
-func TestOtherConnectionsStayAsTheyAre(t *testing.T) {
+func TestOtherConnectionsAreUnchanged(t *testing.T) {
 	t.Parallel()
 	c, client := connect(t, Listen(hiding{tcp(t)}))
 	if _, err := c.Write([]byte("a")); err != nil {

@@ -88,7 +88,7 @@ func TestLargeTransfersWaitAndComplete(t *testing.T) {
 }
 
 // A write that a deadline cuts returns how much of it is on its way: exactly that much arrives.
-func TestWriteCutByDeadlineCountsItsBytes(t *testing.T) {
+func TestWriteEndedByDeadlineCountsBytes(t *testing.T) {
 	t.Parallel()
 	own, client := pair(t)
 	n, wrote := 0, make(chan error, 1)
@@ -115,7 +115,7 @@ func TestWriteCutByDeadlineCountsItsBytes(t *testing.T) {
 }
 
 // Each direction ends by itself.
-func TestHalfClose(t *testing.T) {
+func TestHalfCloseLeavesOtherDirectionOpen(t *testing.T) {
 	t.Parallel()
 	own, client := pair(t)
 	if err := client.CloseWrite(); err != nil {
@@ -141,7 +141,7 @@ func TestHalfClose(t *testing.T) {
 }
 
 // No bytes: neither EOF nor a wait, and no write; only a closed connection fails, as in package net.
-func TestZeroBytes(t *testing.T) {
+func TestZeroBytesReturnAtOnce(t *testing.T) {
 	t.Parallel()
 	own, client := pair(t)
 	for _, b := range [][]byte{nil, {}} {
@@ -333,7 +333,7 @@ func TestRaceDetectorFollowsConnections(t *testing.T) {
 }
 
 // What it is for: nothing is allocated for a read or a write.
-func TestNothingIsAllocated(t *testing.T) {
+func TestReadAndWriteAllocateNothing(t *testing.T) {
 	own, client := pair(t)
 	b := make([]byte, 8)
 	if got := testing.AllocsPerRun(100, func() {

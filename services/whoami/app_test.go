@@ -89,7 +89,7 @@ func (r running) rest(t *testing.T, method, path, body, authorization string) (i
 }
 
 // An auth interceptor and a second service behave the same through both listeners.
-func TestInterceptorsAndServicesHoldForBothListeners(t *testing.T) {
+func TestInterceptorsAndServicesApplyToBothListeners(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), nil)
 	client := notesv1.NewNotesServiceClient(r.connection)

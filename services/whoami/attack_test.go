@@ -49,7 +49,7 @@ func (r running) rawHTTP(t *testing.T, text string) net.Conn {
 }
 
 // A body that never comes holds its connection for READ_TIMEOUT, whatever its path and method.
-func TestBodyThatNeverComes(t *testing.T) {
+func TestMissingBodyEndsConnectionAtReadTimeout(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), map[string]string{"READ_TIMEOUT": soon})
 	for _, request := range []string{
@@ -194,7 +194,7 @@ func (h *halfOpen) end(t *testing.T, stream uint32) string {
 }
 
 // A call whose message never comes ends: a unary one by CALL_TIMEOUT, a stream of one request by READ_TIMEOUT.
-func TestCallWhoseMessageNeverComes(t *testing.T) {
+func TestCallWithoutMessageTimesOut(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{whoAmI, "/whoami.v1.WhoAmIService/WatchWhoAmI", "/notes.v1.NotesService/CreateNote"} {
 		t.Run(method, func(t *testing.T) {
@@ -210,7 +210,7 @@ func TestCallWhoseMessageNeverComes(t *testing.T) {
 }
 
 // MAX_CALLS bounds unary calls and streams apart, counts those whose message has not come, and spares health checks.
-func TestMaxCalls(t *testing.T) {
+func TestMaxCallsBoundsUnaryCallsAndStreams(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), map[string]string{"MAX_CALLS": "2", "CALL_TIMEOUT": patient, "READ_TIMEOUT": patient})
 	h := r.halfOpen(t)
@@ -242,7 +242,7 @@ func TestMaxCalls(t *testing.T) {
 }
 
 // A message may have maxMessageBytes.
-func TestMaxMessage(t *testing.T) {
+func TestMessageAboveLimitIsRejected(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), nil)
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", token)
@@ -255,7 +255,7 @@ func TestMaxMessage(t *testing.T) {
 }
 
 // A client gets no more than maxStreamsPerConnection streams on a connection: the settings frame says so.
-func TestStreamsPerConnection(t *testing.T) {
+func TestStreamLimitIsAnnounced(t *testing.T) {
 	t.Parallel()
 	h := start(t, nil).halfOpen(t)
 	for {
@@ -282,7 +282,7 @@ func fifo(t *testing.T) string {
 	return path
 }
 
-func TestRecordsOnAFIFONeedAReader(t *testing.T) {
+func TestRecordsFIFOWithoutReaderIsAnError(t *testing.T) {
 	t.Parallel()
 	path := fifo(t)
 	c, err := load(t, map[string]string{"RECORDS": path})
@@ -296,7 +296,7 @@ func TestRecordsOnAFIFONeedAReader(t *testing.T) {
 
 // A write that failed midway leaves half a line; the next record does not continue it. The reader of this FIFO is slow,
 // so the write of a long record ends at its timeout; a full disk does the same.
-func TestRecordAfterATornOne(t *testing.T) {
+func TestRecordAfterTornOneStartsNewLine(t *testing.T) {
 	t.Parallel()
 	path := fifo(t)
 	reader, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -331,7 +331,7 @@ func TestRecordAfterATornOne(t *testing.T) {
 }
 
 // What HTTP middleware sees of a response.
-func TestFinalStatus(t *testing.T) {
+func TestFinalStatusIsRecorded(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name    string
@@ -387,7 +387,7 @@ func (r *discardResponse) Write(b []byte) (int, error) { return len(b), nil }
 func (r *discardResponse) WriteHeader(int)             {}
 
 // A construction that fails leaves no socket and no file open.
-func TestFailedConstructionClosesWhatIsOpen(t *testing.T) {
+func TestFailedStartClosesListeners(t *testing.T) {
 	t.Parallel()
 	taken := listener(t)
 	defer taken.Close()
@@ -410,7 +410,7 @@ func TestFailedConstructionClosesWhatIsOpen(t *testing.T) {
 }
 
 // Pings that come too fast end the connection; a ping now and then does not.
-func TestPingFlood(t *testing.T) {
+func TestPingFloodEndsConnection(t *testing.T) {
 	t.Parallel()
 	h := start(t, nil).halfOpen(t)
 	go func() {
@@ -435,7 +435,7 @@ func TestPingFlood(t *testing.T) {
 }
 
 // The admin listener has health, status and, only if asked for, profiles.
-func TestAdminListener(t *testing.T) {
+func TestAdminListenerServesHealthAndStatus(t *testing.T) {
 	t.Parallel()
 	get := func(r running, path string) (int, string) {
 		response, err := http.Get(r.admin + path)
@@ -468,7 +468,7 @@ func TestAdminListener(t *testing.T) {
 }
 
 // A deadline that a client sets holds, also where it is longer than CALL_TIMEOUT.
-func TestCallTimeoutIsForCallsWithoutADeadline(t *testing.T) {
+func TestCallTimeoutAppliesOnlyWithoutDeadline(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, appOf(waiting{}), map[string]string{"CALL_TIMEOUT": "100ms"})
 	client := whoamiv1.NewWhoAmIServiceClient(r.connection)
@@ -497,7 +497,7 @@ func (waiting) WhoAmI(ctx context.Context, _ *whoamiv1.WhoAmIRequest) (*whoamiv1
 }
 
 // Health can be watched when the instance runs all the streams that it may.
-func TestHealthWatchAtTheLimit(t *testing.T) {
+func TestHealthWatchWorksAtStreamLimit(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, appOf(waiting{}), map[string]string{"MAX_CALLS": "1", "READ_TIMEOUT": patient})
 	r.halfOpen(t).open(t, "/whoami.v1.WhoAmIService/WatchWhoAmI")
@@ -512,7 +512,7 @@ func TestHealthWatchAtTheLimit(t *testing.T) {
 }
 
 // A deadline far away does not let a message take longer to arrive than READ_TIMEOUT.
-func TestMessageThatNeverComesWithALongDeadline(t *testing.T) {
+func TestMissingMessageWithLongDeadlineTimesOut(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), map[string]string{"READ_TIMEOUT": soon, "CALL_TIMEOUT": soon})
 	h := r.halfOpen(t)
@@ -524,7 +524,7 @@ func TestMessageThatNeverComesWithALongDeadline(t *testing.T) {
 }
 
 // A record has the code that the client gets, also for a handler that returns its context's error.
-func TestRecordHasTheCodeOfTheResponse(t *testing.T) {
+func TestRecordHasResponseCode(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), map[string]string{"CALL_TIMEOUT": soon})
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", token)
@@ -537,7 +537,7 @@ func TestRecordHasTheCodeOfTheResponse(t *testing.T) {
 }
 
 // A client that asks whether to send its body gets an answer at once: the instance does not wait for the body.
-func TestExpectContinueIsAnsweredAtOnce(t *testing.T) {
+func TestExpectContinueGetsResponseAtOnce(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), map[string]string{"READ_TIMEOUT": patient})
 	conn := r.rawHTTP(t, "POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")

@@ -119,7 +119,7 @@ func (b *bubble) client() whoamiv1.WhoAmIServiceClient {
 	return whoamiv1.NewWhoAmIServiceClient(b.connection)
 }
 
-func TestUnreadyAtOnceButOpenForTheDrainDelay(t *testing.T) {
+func TestDrainIsUnreadyAtOnceButOpenForDelay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t, map[string]string{"DRAIN_DELAY": "5s"}, 0, false)
@@ -153,7 +153,7 @@ func TestUnreadyAtOnceButOpenForTheDrainDelay(t *testing.T) {
 	})
 }
 
-func TestUnaryCallsMayFinish(t *testing.T) {
+func TestUnaryCallsFinishDuringDrain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t, nil, 9*time.Second, false)
@@ -178,7 +178,7 @@ func TestUnaryCallsMayFinish(t *testing.T) {
 	})
 }
 
-func TestUnaryCallsAreCutAtTheDrainTimeout(t *testing.T) {
+func TestUnaryCallsAreCanceledAtDrainTimeout(t *testing.T) {
 	t.Parallel()
 	for name, deaf := range map[string]bool{"that end with their context": false, "that ignore it": true} {
 		t.Run(name, func(t *testing.T) {
@@ -216,7 +216,7 @@ func TestUnaryCallsAreCutAtTheDrainTimeout(t *testing.T) {
 	}
 }
 
-func TestStreamsEndAtOnceAndAskToReconnect(t *testing.T) {
+func TestStreamsEndAtOnceWithReconnectStatus(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t, nil, 0, false)

@@ -42,7 +42,7 @@ func TestParseEnv(t *testing.T) {
 	}
 }
 
-func TestParseEnvTellsAllFaultyLines(t *testing.T) {
+func TestParseEnvReportsAllInvalidLines(t *testing.T) {
 	t.Parallel()
 	lines, err := parseEnv(strings.NewReader("no sign\nA=1\n=x\n1A=x\nB='open\nC=\"x\" y\n"), "f.env")
 	want := `f.env:1: want NAME=value, have "no sign"
@@ -58,7 +58,7 @@ f.env:6: want one closing " at the end, have "C=\"x\" y"`
 	}
 }
 
-func TestUnreadableEnvFiles(t *testing.T) {
+func TestUnreadableEnvFileErrorNamesPath(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{filepath.Join(t.TempDir(), "none"), t.TempDir()} {
 		if _, err := readEnvFile(path); err == nil || !strings.HasPrefix(err.Error(), "--env-file "+path+": ") {

@@ -263,7 +263,7 @@ func TestUndecodableRequestHasHeadersAndRecords(t *testing.T) {
 }
 
 // What net/http and grpc-go answer themselves, without the instance's headers, unless options prevent it.
-func TestLibrariesAnswerNothingThemselves(t *testing.T) {
+func TestLibrariesSendNoResponseOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	r := start(t, nil)
 	connection, err := net.Dial("tcp", strings.TrimPrefix(r.base, "http://"))
@@ -319,7 +319,7 @@ func TestBothListenersGiveTheSameFields(t *testing.T) {
 	}
 }
 
-func TestStreamsNameTheInstanceToo(t *testing.T) {
+func TestStreamHeadersNameInstanceAndRequest(t *testing.T) {
 	t.Parallel()
 	r := start(t, nil)
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-request-id", "stream")
@@ -360,7 +360,7 @@ func TestStreamsNameTheInstanceToo(t *testing.T) {
 	wantNamed(t, "reflection", answer{headers: trailed}, "stream", true)
 }
 
-func TestWatchRefusesIntervalsOutOfBounds(t *testing.T) {
+func TestWatchRejectsIntervalsOutOfBounds(t *testing.T) {
 	t.Parallel()
 	r := start(t, nil)
 	for _, test := range []struct {
@@ -391,7 +391,7 @@ func TestWatchRefusesIntervalsOutOfBounds(t *testing.T) {
 }
 
 // Each request of either listener is two lines, which agree on everything but the event.
-func TestRecords(t *testing.T) {
+func TestRequestWritesArrivalAndCompletion(t *testing.T) {
 	t.Parallel()
 	r := start(t, nil)
 	r.http(t, "/", "x-request-id", "one")
@@ -424,7 +424,7 @@ func TestRecords(t *testing.T) {
 	}
 }
 
-func TestOnePanicDoesNotEndTheInstance(t *testing.T) {
+func TestPanicDoesNotEndInstance(t *testing.T) {
 	t.Parallel()
 	r := start(t, panicking{})
 	for range 3 {

@@ -39,7 +39,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-func TestWhatIsDerived(t *testing.T) {
+func TestUnsetSettingsAreDerived(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name    string
@@ -74,7 +74,7 @@ func TestWhatIsDerived(t *testing.T) {
 	}
 }
 
-func TestEachSettingError(t *testing.T) {
+func TestInvalidSettingIsRejected(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		environ map[string]string
@@ -120,7 +120,7 @@ func TestEachSettingError(t *testing.T) {
 	}
 }
 
-func TestAllSettingErrorsAtOnceWithSource(t *testing.T) {
+func TestAllSettingErrorsAreReportedWithSource(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "qa.env")
 	if err := os.WriteFile(file, []byte("ENVIRONMENT=mars\nHTTP_PROT=1\nlog level\nLOG_FORMAT=xml\n"), 0o600); err != nil {
@@ -152,7 +152,7 @@ func TestAllSettingErrorsAtOnceWithSource(t *testing.T) {
 	}
 }
 
-func TestPrecedence(t *testing.T) {
+func TestFlagWinsOverEnvironmentOverFile(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "a.env")
 	if err := os.WriteFile(file, []byte("INSTANCE=file\nHTTP_PORT=1\nBIND=127.0.0.2\n"), 0o600); err != nil {

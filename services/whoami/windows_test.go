@@ -14,7 +14,7 @@ import (
 )
 
 // With fixed windows the server announces them at once, and sends no PING that measures the bandwidth; without, the other way round.
-func TestFixedWindows(t *testing.T) {
+func TestFixedWindowsAreAnnouncedWithoutPing(t *testing.T) {
 	t.Parallel()
 	for fixed, want := range map[string]struct {
 		window uint32
