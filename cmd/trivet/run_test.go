@@ -462,7 +462,7 @@ func TestNothingOutlivesAKilledRun(t *testing.T) {
 }
 
 // A disk that is full, or becomes so, is one of the laboratory's own troubles, and said to be. Where nobody may mount a disk that is small,
-// the script run-broke.txt alone holds it, with a limit of files' sizes.
+// the script run-error.txt alone holds it, with a limit of files' sizes.
 func TestAFullDisk(t *testing.T) {
 	t.Parallel()
 	t.Run("before the load", func(t *testing.T) {
