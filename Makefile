@@ -11,7 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build experiments balance bench bench-sweep bench-smoke bench-doors bench-programs attack test test-docker check fmt lint scripts repo-rules generate generated breaking fuzz nginx dist release clean
+.PHONY: help up build experiments balance bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-docker check fmt lint scripts repo-rules generate generated breaking fuzz nginx dist release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -42,8 +42,8 @@ bench-smoke: bench-programs ## a minute: does all of bench work? It judges nothi
 	.cache/bench/bin/bench --smoke --json .cache/bench/smoke.json
 	.cache/bench/bin/bench --smoke --json .cache/bench/smoke-sweep.json sweep
 
-bench-doors: ## time, bytes and allocations of a request at both doors, by go test -bench (BASE=revision compares, by benchstat)
-	@bench/doors $(BASE)
+bench-listeners: ## time, bytes and allocations of a request on both listeners, by go test -bench (BASE=revision compares, by benchstat)
+	@bench/listeners $(BASE)
 
 # A module of its own: what whoami is compared with must not get into go.mod.
 bench-programs: build nginx ## build what bench runs, and what it compares with

@@ -4,7 +4,7 @@ import (
 	"context"
 	"strconv"
 
-	"trivet/bench/stage"
+	"trivet/bench/launch"
 	"trivet/bench/wire"
 )
 
@@ -12,15 +12,15 @@ import (
 // rate each connection carries one call at a time; in the closed loop few connections carry many, as a client's channels do.
 
 // whoamiProgram is one instance.
-func (b *bench) whoamiProgram(http, rpc int) (stage.Program, int) {
-	return stage.Program{Path: b.whoami(), Args: []string{"--port", strconv.Itoa(http), "--grpc-port", strconv.Itoa(rpc), "--instance", "whoami-1"}}, rpc
+func (b *bench) whoamiProgram(http, rpc int) (launch.Program, int) {
+	return launch.Program{Path: b.whoami(), Args: []string{"--port", strconv.Itoa(http), "--grpc-port", strconv.Itoa(rpc), "--instance", "whoami-1"}}, rpc
 }
 
 func directly(name, address, path string, pids []int) side {
 	return side{
 		name: name, instances: pids,
-		target:      wire.Target{Address: address, GRPC: true, Path: path, Connections: connections},
-		multiplexed: &wire.Target{Address: address, GRPC: true, Path: path, Connections: 8, Streams: 8},
+		target:      wire.Spec{Address: address, GRPC: true, Path: path, Connections: connections},
+		multiplexed: &wire.Spec{Address: address, GRPC: true, Path: path, Connections: 8, Streams: 8},
 	}
 }
 
@@ -42,17 +42,17 @@ func (b *bench) directlyAgainstTraefik(ctx context.Context) error {
 		question{instanceCPU, atMost(0.2)}, question{perSecond, atLeast(5)})
 }
 
-func (b *bench) direct(ctx context.Context, what, name, path string, program func(http, rpc int) (stage.Program, int), questions ...question) error {
+func (b *bench) direct(ctx context.Context, what, name, path string, program func(http, rpc int) (launch.Program, int), questions ...question) error {
 	one, err := b.start(ctx, "whoami", 1, b.whoamiProgram)
 	if err != nil {
 		return err
 	}
-	defer one.crew.Stop()
+	defer one.group.Stop()
 	other, err := b.start(ctx, name, 1, program)
 	if err != nil {
 		return err
 	}
-	defer other.crew.Stop()
+	defer other.group.Stop()
 	return b.compare(ctx, what, directly("whoami", one.servers[0].GRPC, method, one.pids),
 		directly(name, other.servers[0].GRPC, path, other.pids), questions...)
 }

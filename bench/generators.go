@@ -73,10 +73,10 @@ func (b *bench) againstGenerator(ctx context.Context, name string, bar float64) 
 		if err != nil {
 			return err
 		}
-		defer t.crew.Stop()
+		defer t.group.Stop()
 		a.run, z.run = b.load(dir, "", t.servers[0].GRPC), b.ghz(path, dir, t.servers[0].GRPC)
 	} else {
-		n, err := b.balanced(ctx, &troupe{servers: ours.servers}, returning(ours.body),
+		n, err := b.balanced(ctx, &backends{servers: ours.servers}, returning(ours.body),
 			confedit.Edit{Context: "main", Directive: "worker_processes 1"})
 		if err != nil {
 			return err

@@ -13,11 +13,11 @@ import (
 // A side is one of two that are compared: what is asked, and whose CPU time is counted.
 type side struct {
 	name      string
-	target    wire.Target
+	target    wire.Spec
 	instances []int
 	balancer  []int
 	// multiplexed is what is asked in the closed loop instead, where a client that has many calls on a connection is meant.
-	multiplexed *wire.Target
+	multiplexed *wire.Spec
 }
 
 // A figure is what is compared.

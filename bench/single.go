@@ -7,8 +7,8 @@ import (
 	"os"
 	"time"
 
+	"trivet/bench/launch"
 	"trivet/bench/proc"
-	"trivet/bench/stage"
 	"trivet/bench/stats"
 	"trivet/bench/wire"
 )
@@ -93,14 +93,14 @@ func (b *bench) once(ctx context.Context) (took, resident float64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	ports, err := stage.FreePorts(2)
+	ports, err := launch.FreePorts(2)
 	if err != nil {
 		return 0, 0, err
 	}
-	crew := stage.NewCrew(dir)
-	defer crew.Stop()
+	group := launch.NewGroup(dir)
+	defer group.Stop()
 	program, _ := b.whoamiProgram(ports[0], ports[1])
-	p, err := crew.Start(program)
+	p, err := group.Start(program)
 	if err != nil {
 		return 0, 0, err
 	}

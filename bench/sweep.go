@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"trivet/bench/stage"
+	"trivet/bench/launch"
 	"trivet/bench/wire"
 	"trivet/nginx"
 	"trivet/nginx/confedit"
@@ -106,12 +106,12 @@ func (b *bench) try(ctx context.Context, ours *shipped, s setting, rpc bool) (fl
 	return float64(r.Done) / (b.options.slice / 2).Seconds(), check(side{name: s.name}, r, err)
 }
 
-func (b *bench) set(ctx context.Context, ours *shipped, s setting) (*stage.Balancer, error) {
+func (b *bench) set(ctx context.Context, ours *shipped, s setting) (*launch.Balancer, error) {
 	dir, err := b.part("sweep")
 	if err != nil {
 		return nil, err
 	}
-	return stage.Nginx(ctx, b.nginxAt, dir, nginx.Site{Servers: ours.servers, Workers: s.workers}, s.edits)
+	return launch.Nginx(ctx, b.nginxAt, dir, nginx.Site{Servers: ours.servers, Workers: s.workers}, s.edits)
 }
 
 func (b *bench) againstBest(ctx context.Context, ours *shipped, best setting, rpc bool) error {

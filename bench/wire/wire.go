@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Target is what is asked, and over how many connections.
-type Target struct {
+// Spec is what is asked, and over how many connections.
+type Spec struct {
 	Address     string
 	GRPC        bool   // a unary call with an empty message; else a GET
 	Path        string // "/", or "/package.Service/Method"
@@ -49,7 +49,7 @@ type conn struct {
 }
 
 // Closed sends, for so long, a request whenever one was answered. Done counts those that were answered within d.
-func Closed(ctx context.Context, t Target, d time.Duration) (Result, error) {
+func Closed(ctx context.Context, t Spec, d time.Duration) (Result, error) {
 	return t.each(ctx, d+patience, func(c *conn, begin time.Time, _ int, r *Result) error {
 		return c.loop(begin.Add(d), max(1, t.Streams), r)
 	})
@@ -57,7 +57,7 @@ func Closed(ctx context.Context, t Target, d time.Duration) (Result, error) {
 
 // Open sends count requests, evenly over d, each at its time: one at a time on a connection, and at once where the answer before was late.
 // So all are sent, however slow the answers are; Took then is more than d.
-func Open(ctx context.Context, t Target, count int, d time.Duration) (Result, error) {
+func Open(ctx context.Context, t Spec, count int, d time.Duration) (Result, error) {
 	each := d / time.Duration(count)
 	return t.each(ctx, d+patience, func(c *conn, begin time.Time, first int, r *Result) error {
 		for n := first; n < count; n += t.Connections {
@@ -76,7 +76,7 @@ func Open(ctx context.Context, t Target, count int, d time.Duration) (Result, er
 const patience = 15 * time.Second
 
 // each runs f on every connection at once. The connections stand before the time begins.
-func (t Target) each(ctx context.Context, most time.Duration, f func(c *conn, begin time.Time, n int, r *Result) error) (Result, error) {
+func (t Spec) each(ctx context.Context, most time.Duration, f func(c *conn, begin time.Time, n int, r *Result) error) (Result, error) {
 	conns := make([]*conn, 0, t.Connections)
 	defer func() {
 		for _, c := range conns {
@@ -117,7 +117,7 @@ func (t Target) each(ctx context.Context, most time.Duration, f func(c *conn, be
 	return sum, first(faults)
 }
 
-func (t Target) dial(ctx context.Context) (*conn, error) {
+func (t Spec) dial(ctx context.Context) (*conn, error) {
 	var dialer net.Dialer
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -32,7 +32,7 @@ func (s *service) WhoAmI(context.Context, *whoamiv1.WhoAmIRequest) (*whoamiv1.Wh
 	return &whoamiv1.WhoAmIResponse{Instance: "x", Hostname: strings.Repeat("y", 300)}, nil
 }
 
-func serveGRPC(t *testing.T, s *service) Target {
+func serveGRPC(t *testing.T, s *service) Spec {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -42,14 +42,14 @@ func serveGRPC(t *testing.T, s *service) Target {
 	whoamiv1.RegisterWhoAmIServiceServer(server, s)
 	go server.Serve(l)
 	t.Cleanup(server.Stop)
-	return Target{Address: l.Addr().String(), GRPC: true, Path: whoamiv1.WhoAmIService_WhoAmI_FullMethodName, Connections: 4, Streams: 8}
+	return Spec{Address: l.Addr().String(), GRPC: true, Path: whoamiv1.WhoAmIService_WhoAmI_FullMethodName, Connections: 4, Streams: 8}
 }
 
-func serveHTTP(t *testing.T, f http.HandlerFunc) Target {
+func serveHTTP(t *testing.T, f http.HandlerFunc) Spec {
 	t.Helper()
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
-	return Target{Address: server.Listener.Addr().String(), Path: "/x", Connections: 4}
+	return Spec{Address: server.Listener.Addr().String(), Path: "/x", Connections: 4}
 }
 
 func TestOpenSendsAllOverGRPC(t *testing.T) {

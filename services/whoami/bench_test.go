@@ -19,7 +19,7 @@ import (
 )
 
 // What a request costs an instance: time, allocations and bytes. The client is a few prepared bytes over a real connection, as nginx
-// sends them, one at a time, and allocates nothing: so all that is counted is the instance's. `make bench-doors` compares two revisions.
+// sends them, one at a time, and allocates nothing: so all that is counted is the instance's. `make bench-listeners` compares two revisions.
 
 func BenchmarkHTTPListener(b *testing.B) {
 	conn, in := dialBench(b, runBench(b).HTTPAddr())

@@ -1,4 +1,4 @@
-package stage
+package launch
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 
 func TestStopEndsAProcessAndItsChildren(t *testing.T) {
 	t.Parallel()
-	c := NewCrew(t.TempDir())
+	c := NewGroup(t.TempDir())
 	p, err := c.Start(Program{Path: "/bin/sh", Args: []string{"-c", "sleep 1000 & echo $!; wait"}})
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func gone(pid string, deadline time.Time) bool {
 
 func TestAwaitTellsWhatAProcessThatEndedSaid(t *testing.T) {
 	t.Parallel()
-	c := NewCrew(t.TempDir())
+	c := NewGroup(t.TempDir())
 	defer c.Stop()
 	p, err := c.Start(Program{Path: "/bin/sh", Args: []string{"-c", "echo no such port; exit 1"}})
 	if err != nil {
@@ -66,7 +66,7 @@ func TestAwaitTellsWhatAProcessThatEndedSaid(t *testing.T) {
 
 func TestAwaitEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	c := NewCrew(t.TempDir())
+	c := NewGroup(t.TempDir())
 	defer c.Stop()
 	p, err := c.Start(Program{Path: "/bin/sh", Args: []string{"-c", "sleep 1000"}})
 	if err != nil {

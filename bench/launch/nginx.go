@@ -1,4 +1,4 @@
-package stage
+package launch
 
 import (
 	"context"
@@ -20,11 +20,11 @@ type Balancer struct {
 	HTTP, GRPC string
 	PIDs       []int // its master and its workers
 	process    *Process
-	crew       *Crew
+	group      *Group
 }
 
 // Stop ends it.
-func (b *Balancer) Stop() { b.crew.Stop() }
+func (b *Balancer) Stop() { b.group.Stop() }
 
 // Nginx starts one on the shipped files, with edits, in front of the servers. dir is a new folder, which every user may pass.
 func Nginx(ctx context.Context, binary nginx.Binary, dir string, site nginx.Site, edits []confedit.Edit) (*Balancer, error) {
@@ -107,20 +107,20 @@ func run(ctx context.Context, binary nginx.Binary, dir, http, grpc string) (*Bal
 	if err := binary.Test(ctx, dir); err != nil {
 		return nil, err
 	}
-	b := &Balancer{HTTP: http, GRPC: grpc, crew: NewCrew(filepath.Join(dir, "logs"))}
+	b := &Balancer{HTTP: http, GRPC: grpc, group: NewGroup(filepath.Join(dir, "logs"))}
 	var err error
-	if b.process, err = b.crew.Start(Program{Path: binary.Path, Args: binary.Args(dir), Quit: syscall.SIGTERM}); err != nil {
-		b.crew.Stop()
+	if b.process, err = b.group.Start(Program{Path: binary.Path, Args: binary.Args(dir), Quit: syscall.SIGTERM}); err != nil {
+		b.group.Stop()
 		return nil, err
 	}
 	for _, address := range []string{http, grpc} {
 		if err := b.process.Await(ctx, 2*time.Millisecond, Listening(address)); err != nil {
-			b.crew.Stop()
+			b.group.Stop()
 			return nil, err
 		}
 	}
 	if b.PIDs, err = WithWorkers(ctx, b.process.PID); err != nil {
-		b.crew.Stop()
+		b.group.Stop()
 		return nil, err
 	}
 	return b, nil

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
-	"trivet/bench/stage"
+	"trivet/bench/launch"
 	"trivet/bench/wire"
 	whoamiv1 "trivet/gen/whoami/v1"
 	"trivet/lab/fleet"
@@ -99,7 +99,7 @@ func (b *bench) ours(ctx context.Context) (*shipped, error) {
 func inspect(ctx context.Context, f *fleet.Fleet) (*shipped, error) {
 	s := &shipped{fleet: f}
 	var err error
-	if s.balancer, err = stage.WithWorkers(ctx, f.Process(fleet.Nginx).PID()); err != nil {
+	if s.balancer, err = launch.WithWorkers(ctx, f.Process(fleet.Nginx).PID()); err != nil {
 		return nil, err
 	}
 	for _, name := range f.Names() {
@@ -145,11 +145,11 @@ func (s *shipped) side(name string, rpc bool) side {
 	return side{name: name, target: through(s.fleet.HTTP(), s.fleet.GRPC(), rpc), instances: s.instances, balancer: s.balancer}
 }
 
-func through(http, rpc string, asRPC bool) wire.Target {
+func through(http, rpc string, asRPC bool) wire.Spec {
 	if asRPC {
-		return wire.Target{Address: rpc, GRPC: true, Path: method, Connections: connections}
+		return wire.Spec{Address: rpc, GRPC: true, Path: method, Connections: connections}
 	}
-	return wire.Target{Address: http, Path: "/", Connections: connections}
+	return wire.Spec{Address: http, Path: "/", Connections: connections}
 }
 
 // share is what the fleet gives each of three instances in its environment. The other side of a judged row gets the same: with all cores
@@ -161,37 +161,37 @@ func share() []string {
 	return []string{"GOMAXPROCS=" + strconv.Itoa(max(1, runtime.GOMAXPROCS(0)/3))}
 }
 
-// troupe is three programs of one kind, and what stops them.
-type troupe struct {
-	crew    *stage.Crew
+// backends is three programs of one kind, and what stops them.
+type backends struct {
+	group   *launch.Group
 	pids    []int
 	servers []nginx.Server
 }
 
 // start starts so many programs; of makes one for its two ports, and each is waited for until it takes connections on both (the second
 // may be none, 0).
-func (b *bench) start(ctx context.Context, name string, count int, of func(http, rpc int) (stage.Program, int)) (*troupe, error) {
+func (b *bench) start(ctx context.Context, name string, count int, of func(http, rpc int) (launch.Program, int)) (*backends, error) {
 	dir, err := b.part(name)
 	if err != nil {
 		return nil, err
 	}
-	ports, err := stage.FreePorts(2 * count)
+	ports, err := launch.FreePorts(2 * count)
 	if err != nil {
 		return nil, err
 	}
-	t := &troupe{crew: stage.NewCrew(dir)}
+	t := &backends{group: launch.NewGroup(dir)}
 	for n := range count {
 		program, rpc := of(ports[2*n], ports[2*n+1])
 		server := nginx.Server{HTTP: at(ports[2*n]), GRPC: at(rpc)}
-		p, err := t.crew.Start(program)
+		p, err := t.group.Start(program)
 		if err == nil {
-			err = p.Await(ctx, 5*time.Millisecond, stage.Listening(server.HTTP))
+			err = p.Await(ctx, 5*time.Millisecond, launch.Listening(server.HTTP))
 		}
 		if err == nil {
-			err = p.Await(ctx, 5*time.Millisecond, stage.Listening(server.GRPC))
+			err = p.Await(ctx, 5*time.Millisecond, launch.Listening(server.GRPC))
 		}
 		if err != nil {
-			t.crew.Stop()
+			t.group.Stop()
 			return nil, err
 		}
 		t.pids = append(t.pids, p.PID)
@@ -203,22 +203,22 @@ func (b *bench) start(ctx context.Context, name string, count int, of func(http,
 func at(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 
 // bareProgram answers what an instance of the fleet answers.
-func (b *bench) bareProgram(s *shipped, env []string) func(http, rpc int) (stage.Program, int) {
-	return func(http, rpc int) (stage.Program, int) {
-		return stage.Program{Path: b.bare(), Env: env, Args: []string{
+func (b *bench) bareProgram(s *shipped, env []string) func(http, rpc int) (launch.Program, int) {
+	return func(http, rpc int) (launch.Program, int) {
+		return launch.Program{Path: b.bare(), Env: env, Args: []string{
 			"--http", at(http), "--grpc", at(rpc),
 			"--body", base64.StdEncoding.EncodeToString(s.body), "--message", base64.StdEncoding.EncodeToString(s.message),
 		}}, rpc
 	}
 }
 
-// balanced puts the shipped files in front of a troupe.
-func (b *bench) balanced(ctx context.Context, t *troupe, edits ...confedit.Edit) (*stage.Balancer, error) {
+// balanced puts the shipped files in front of a backends.
+func (b *bench) balanced(ctx context.Context, t *backends, edits ...confedit.Edit) (*launch.Balancer, error) {
 	dir, err := b.part("nginx")
 	if err != nil {
 		return nil, err
 	}
-	return stage.Nginx(ctx, b.nginxAt, dir, nginx.Site{Servers: t.servers}, edits)
+	return launch.Nginx(ctx, b.nginxAt, dir, nginx.Site{Servers: t.servers}, edits)
 }
 
 // againstBare compares a fleet that has tuning in its environment with the bare library that has env.
@@ -232,7 +232,7 @@ func (b *bench) againstBare(ctx context.Context, rpc bool, tuning, env []string,
 	if err != nil {
 		return err
 	}
-	defer t.crew.Stop()
+	defer t.group.Stop()
 	n, err := b.balanced(ctx, t)
 	if err != nil {
 		return err
@@ -250,7 +250,7 @@ func (b *bench) againstBare(ctx context.Context, rpc bool, tuning, env []string,
 }
 
 // traefikProgram is traefik/whoami, if there is one: one port for both protocols.
-func (b *bench) traefikProgram() (func(http, rpc int) (stage.Program, int), error) {
+func (b *bench) traefikProgram() (func(http, rpc int) (launch.Program, int), error) {
 	path := b.traefik
 	if path == "" {
 		var err error
@@ -259,8 +259,8 @@ func (b *bench) traefikProgram() (func(http, rpc int) (stage.Program, int), erro
 		}
 	}
 	path, err := filepath.Abs(path)
-	return func(http, _ int) (stage.Program, int) {
-		return stage.Program{Path: path, Args: []string{"--port", strconv.Itoa(http), "--name", "whoami-1"}}, http
+	return func(http, _ int) (launch.Program, int) {
+		return launch.Program{Path: path, Args: []string{"--port", strconv.Itoa(http), "--name", "whoami-1"}}, http
 	}, err
 }
 
@@ -277,7 +277,7 @@ func (b *bench) againstTraefik(ctx context.Context, rpc bool) error {
 	if err != nil {
 		return err
 	}
-	defer t.crew.Stop()
+	defer t.group.Stop()
 	n, err := b.balanced(ctx, t)
 	if err != nil {
 		return err
@@ -304,8 +304,8 @@ func (b *bench) againstFastAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := b.start(ctx, "fastapi", 3, func(http, _ int) (stage.Program, int) {
-		return stage.Program{Path: "/usr/bin/python3", Dir: filepath.Join(b.tree, "bench", "fastapi"), Env: env, Args: []string{
+	t, err := b.start(ctx, "fastapi", 3, func(http, _ int) (launch.Program, int) {
+		return launch.Program{Path: "/usr/bin/python3", Dir: filepath.Join(b.tree, "bench", "fastapi"), Env: env, Args: []string{
 			"-m", "uvicorn", "app:app", "--port", strconv.Itoa(http), "--no-access-log", "--log-level", "warning",
 		}}, http
 	})
@@ -314,12 +314,12 @@ func (b *bench) againstFastAPI(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	defer t.crew.Stop()
+	defer t.group.Stop()
 	dir, err := b.part("nginx")
 	if err != nil {
 		return err
 	}
-	n, err := stage.Default(ctx, b.nginxAt, dir, t.servers)
+	n, err := launch.Default(ctx, b.nginxAt, dir, t.servers)
 	if err != nil {
 		return err
 	}
@@ -335,7 +335,7 @@ func (b *bench) againstReturn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n, err := b.balanced(ctx, &troupe{servers: ours.servers}, returning(ours.body))
+	n, err := b.balanced(ctx, &backends{servers: ours.servers}, returning(ours.body))
 	if err != nil {
 		return err
 	}
@@ -359,7 +359,7 @@ func (b *bench) againstDefaults(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n, err := stage.Default(ctx, b.nginxAt, dir, ours.servers)
+	n, err := launch.Default(ctx, b.nginxAt, dir, ours.servers)
 	if err != nil {
 		return err
 	}

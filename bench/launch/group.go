@@ -1,5 +1,5 @@
-// Package stage starts the programs that are compared, and ends them.
-package stage
+// Package launch starts the programs that are compared, and ends them.
+package launch
 
 import (
 	"context"
@@ -16,17 +16,17 @@ import (
 	"time"
 )
 
-// Crew is processes that were started together. Nothing of it outlives this program: the kernel ends each when the thread that started
-// it ends, and that thread lives as long as the crew.
-type Crew struct {
+// Group is processes that were started together. Nothing of it outlives this program: the kernel ends each when the thread that started
+// it ends, and that thread lives as long as the group.
+type Group struct {
 	dir     string
 	jobs    chan func()
 	members []*Process
 }
 
-// NewCrew keeps the processes' logs in dir.
-func NewCrew(dir string) *Crew {
-	c := &Crew{dir: dir, jobs: make(chan func())}
+// NewGroup keeps the processes' logs in dir.
+func NewGroup(dir string) *Group {
+	c := &Group{dir: dir, jobs: make(chan func())}
 	go func() {
 		runtime.LockOSThread() // Never unlocked: the thread ends with the goroutine.
 		for job := range c.jobs {
@@ -56,7 +56,7 @@ type Program struct {
 }
 
 // Start starts a program. Its output goes to a file.
-func (c *Crew) Start(p Program) (*Process, error) {
+func (c *Group) Start(p Program) (*Process, error) {
 	log := filepath.Join(c.dir, fmt.Sprintf("%s-%d.log", filepath.Base(p.Path), len(c.members)))
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -105,7 +105,7 @@ func (p *Process) Stop() {
 }
 
 // Stop ends all, the last first, and returns when they are gone.
-func (c *Crew) Stop() {
+func (c *Group) Stop() {
 	var all sync.WaitGroup
 	for _, p := range c.members {
 		all.Go(p.Stop)
