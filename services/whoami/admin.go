@@ -6,7 +6,7 @@ import (
 	"net/http/pprof"
 )
 
-// Status is what /status of the admin listener says of an instance, as JSON.
+// Status is the JSON body of /status on the admin listener.
 type Status struct {
 	Instance   string `json:"instance"`
 	Ready      bool   `json:"ready"`
@@ -15,7 +15,7 @@ type Status struct {
 	Panics     int64  `json:"panics"`      // handlers that panicked, since the start
 }
 
-// adminHandler returns the handler of the admin listener. It is for the operator alone: no load balancer leads here.
+// adminHandler returns the handler of the admin listener, which is for operators: no load balancer forwards to it.
 func (i *instance) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", healthz(alive))

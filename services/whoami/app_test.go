@@ -23,7 +23,7 @@ import (
 
 const token = "Bearer secret"
 
-// authorize is what a copied auth interceptor does.
+// authorize checks a token, like an auth interceptor that a user adds.
 func authorize(ctx context.Context) error {
 	switch first(ctx, "authorization") {
 	case "":
@@ -34,7 +34,7 @@ func authorize(ctx context.Context) error {
 	return status.Error(codes.PermissionDenied, "wrong token")
 }
 
-// extended is the app with a second service and an auth interceptor, added as a reader would.
+// extended returns the app with a second service and an auth interceptor, added as a user would.
 func extended(t *testing.T) app {
 	t.Helper()
 	c, err := load(t, nil)
@@ -66,7 +66,7 @@ func extended(t *testing.T) app {
 	return a
 }
 
-// rest sends a request with a body, and returns the status, the headers and the body.
+// rest sends a request with a body, and returns status, headers and body of the response.
 func (r running) rest(t *testing.T, method, path, body, authorization string) (int, http.Header, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, r.base+path, strings.NewReader(body))
@@ -88,7 +88,7 @@ func (r running) rest(t *testing.T, method, path, body, authorization string) (i
 	return response.StatusCode, response.Header, string(text)
 }
 
-// An auth interceptor and a second service behave the same through both listeners.
+// An auth interceptor and a second service behave the same on both listeners.
 func TestInterceptorsAndServicesApplyToBothListeners(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), nil)
@@ -119,7 +119,7 @@ func TestInterceptorsAndServicesApplyToBothListeners(t *testing.T) {
 			_, err := client.CreateNote(ctx, &notesv1.CreateNoteRequest{Topic: "f", Text: "x"})
 			return err
 		}, codes.OK},
-		{"an error with details", "POST", "/v1/topics/f/notes", `{}`, func(ctx context.Context) error {
+		{"error with details", "POST", "/v1/topics/f/notes", `{}`, func(ctx context.Context) error {
 			_, err := client.CreateNote(ctx, &notesv1.CreateNoteRequest{Topic: "f"})
 			return err
 		}, codes.InvalidArgument},
@@ -127,10 +127,10 @@ func TestInterceptorsAndServicesApplyToBothListeners(t *testing.T) {
 			_, err := client.GetNote(ctx, &notesv1.GetNoteRequest{Topic: "f", Id: 77})
 			return err
 		}, codes.NotFound},
-		{"a client stream", "POST", "/v1/notes:upload", `{"topic":"f","text":"x"}{"topic":"f","text":"y"}`, func(ctx context.Context) error {
+		{"client stream", "POST", "/v1/notes:upload", `{"topic":"f","text":"x"}{"topic":"f","text":"y"}`, func(ctx context.Context) error {
 			return upload(ctx, "x", "y")
 		}, codes.OK},
-		{"a client stream that fails", "POST", "/v1/notes:upload", `{"topic":"f","text":"x"}{"topic":"f","text":""}`, func(ctx context.Context) error {
+		{"client stream that fails", "POST", "/v1/notes:upload", `{"topic":"f","text":"x"}{"topic":"f","text":""}`, func(ctx context.Context) error {
 			return upload(ctx, "x", "")
 		}, codes.InvalidArgument},
 	} {
@@ -159,7 +159,7 @@ func TestInterceptorsAndServicesApplyToBothListeners(t *testing.T) {
 	}
 }
 
-// A drain ends the methods of a service that knows nothing of it: streams at once, unary calls at DRAIN_TIMEOUT.
+// A drain ends the calls of a service without drain code: streams at once, unary calls at DRAIN_TIMEOUT.
 func TestDrainEndsEveryMethodOnBothListeners(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), map[string]string{"DRAIN_TIMEOUT": "1s"})
@@ -230,7 +230,7 @@ func TestDrainEndsEveryMethodOnBothListeners(t *testing.T) {
 	}
 }
 
-// postOpen sends a body that does not end, and sends the response's body to got.
+// postOpen sends a body without an end, and sends the response's body to got.
 func (r running) postOpen(t *testing.T, path string, body io.Reader, got chan<- string) {
 	request, err := http.NewRequestWithContext(t.Context(), "POST", r.base+path, body)
 	if err != nil {
@@ -248,7 +248,7 @@ func (r running) postOpen(t *testing.T, path string, body io.Reader, got chan<- 
 	got <- string(text)
 }
 
-// open starts a GET whose body is read as it comes.
+// open sends a GET and returns a reader of the body as it arrives.
 func (r running) open(t *testing.T, path string) *bufio.Reader {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), "GET", r.base+path, nil)
@@ -264,7 +264,7 @@ func (r running) open(t *testing.T, path string) *bufio.Reader {
 	return bufio.NewReader(response.Body)
 }
 
-// awaitRunning waits until so many unary calls and streams run, by the admin listener.
+// awaitRunning waits until the admin listener reports these numbers of running unary calls and streams.
 func (r running) awaitRunning(t *testing.T, unary, streams int64) {
 	t.Helper()
 	for {

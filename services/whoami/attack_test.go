@@ -28,13 +28,13 @@ import (
 	notesv1 "trivet/internal/notes/v1"
 )
 
-// soon is a timeout that a test can wait for; patient is one that it cannot.
+// soon is a timeout that a test waits for; patient is one that it must not reach.
 const (
 	soon    = "200ms"
 	patient = "10m"
 )
 
-// rawHTTP sends text over a connection of its own.
+// rawHTTP sends text over a new connection.
 func (r running) rawHTTP(t *testing.T, text string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(r.base, "http://"))
@@ -48,7 +48,7 @@ func (r running) rawHTTP(t *testing.T, text string) net.Conn {
 	return conn
 }
 
-// A body that never comes holds its connection for READ_TIMEOUT, whatever its path and method.
+// A missing body holds its connection for READ_TIMEOUT, for any path and method.
 func TestMissingBodyEndsConnectionAtReadTimeout(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), map[string]string{"READ_TIMEOUT": soon})
@@ -69,7 +69,7 @@ func TestMissingBodyEndsConnectionAtReadTimeout(t *testing.T) {
 
 func isReset(err error) bool { return strings.Contains(err.Error(), "reset by peer") }
 
-// A drain does not wait for such bodies: they have bodyGrace, not READ_TIMEOUT.
+// While the instance drains, missing bodies have bodyGrace, not READ_TIMEOUT.
 func TestDrainDoesNotWaitForBodies(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), map[string]string{"READ_TIMEOUT": patient, "CALL_TIMEOUT": patient, "DRAIN_TIMEOUT": patient})
@@ -77,7 +77,7 @@ func TestDrainDoesNotWaitForBodies(t *testing.T) {
 		r.rawHTTP(t, "POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
 		r.rawHTTP(t, "GET "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
 	}
-	// A response on a ninth connection: those before it have been accepted and are being read.
+	// Once the ninth connection has its response, the eight before it have been accepted and are being read.
 	if _, _, body := r.rest(t, "GET", "/healthz", "", ""); !strings.Contains(body, "SERVING") {
 		t.Fatal(body)
 	}
@@ -92,8 +92,7 @@ func TestDrainDoesNotWaitForBodies(t *testing.T) {
 	}
 }
 
-// A handler may run longer than READ_TIMEOUT, and longer than bodyGrace while the instance drains: both bound the
-// arrival of a request alone.
+// READ_TIMEOUT and bodyGrace bound the arrival of a request, not its handler.
 func TestHandlerOutlastsReadTimeoutAndBodyGrace(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), map[string]string{"READ_TIMEOUT": "100ms", "CALL_TIMEOUT": "3s"})
@@ -116,14 +115,14 @@ func TestHandlerOutlastsReadTimeoutAndBodyGrace(t *testing.T) {
 	}
 }
 
-// halfOpen is a gRPC connection by hand: it can send headers without a message.
+// halfOpen is a gRPC connection that can send headers without a message.
 type halfOpen struct {
 	net.Conn
 	*http2.Framer
 	headers bytes.Buffer
 	encoder *hpack.Encoder
 	next    uint32
-	timeout string // grpc-timeout of calls; "" is none
+	timeout string // grpc-timeout of calls; "" for none
 }
 
 func (r running) halfOpen(t *testing.T) *halfOpen {
@@ -144,7 +143,7 @@ func (r running) halfOpen(t *testing.T) *halfOpen {
 	return h
 }
 
-// open sends the headers of a call, and nothing else.
+// open sends the headers of a call without a message, and returns the stream.
 func (h *halfOpen) open(t *testing.T, method string) uint32 {
 	t.Helper()
 	h.headers.Reset()
@@ -193,7 +192,7 @@ func (h *halfOpen) end(t *testing.T, stream uint32) string {
 	}
 }
 
-// A call whose message never comes ends: a unary one by CALL_TIMEOUT, a stream of one request by READ_TIMEOUT.
+// A call whose message never arrives ends: a unary call by CALL_TIMEOUT, a server stream by READ_TIMEOUT.
 func TestCallWithoutMessageTimesOut(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{whoAmI, "/whoami.v1.WhoAmIService/WatchWhoAmI", "/notes.v1.NotesService/CreateNote"} {
@@ -209,7 +208,8 @@ func TestCallWithoutMessageTimesOut(t *testing.T) {
 	}
 }
 
-// MAX_CALLS bounds unary calls and streams apart, counts those whose message has not come, and spares health checks.
+// MAX_CALLS bounds unary calls and streams separately, counts calls whose message has not arrived, and exempts health
+// checks.
 func TestMaxCallsBoundsUnaryCallsAndStreams(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), map[string]string{"MAX_CALLS": "2", "CALL_TIMEOUT": patient, "READ_TIMEOUT": patient})
@@ -241,7 +241,6 @@ func TestMaxCallsBoundsUnaryCallsAndStreams(t *testing.T) {
 	}
 }
 
-// A message may have maxMessageBytes.
 func TestMessageAboveLimitIsRejected(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), nil)
@@ -254,7 +253,7 @@ func TestMessageAboveLimitIsRejected(t *testing.T) {
 	}
 }
 
-// A client gets no more than maxStreamsPerConnection streams on a connection: the settings frame says so.
+// The SETTINGS frame announces maxStreamsPerConnection.
 func TestStreamLimitIsAnnounced(t *testing.T) {
 	t.Parallel()
 	h := start(t, nil).halfOpen(t)
@@ -272,7 +271,7 @@ func TestStreamLimitIsAnnounced(t *testing.T) {
 	}
 }
 
-// fifo makes a FIFO.
+// fifo creates a FIFO and returns its path.
 func fifo(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "records")
@@ -294,8 +293,8 @@ func TestRecordsFIFOWithoutReaderIsAnError(t *testing.T) {
 	}
 }
 
-// A write that failed midway leaves half a line; the next record does not continue it. The reader of this FIFO is slow,
-// so the write of a long record ends at its timeout; a full disk does the same.
+// After a write that failed midway the next record starts a new line. Here the reader of a FIFO is slow, so the write of a
+// long record ends at its timeout; a full disk has the same effect.
 func TestRecordAfterTornOneStartsNewLine(t *testing.T) {
 	t.Parallel()
 	path := fifo(t)
@@ -330,7 +329,6 @@ func TestRecordAfterTornOneStartsNewLine(t *testing.T) {
 	}
 }
 
-// What HTTP middleware sees of a response.
 func TestFinalStatusIsRecorded(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -345,10 +343,10 @@ func TestFinalStatusIsRecorded(t *testing.T) {
 			w.WriteHeader(http.StatusNotFound)
 		}, "404", 0},
 		{"two statuses", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); w.WriteHeader(500) }, "201", 0},
-		{"a body", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x") }, "200", 0},
+		{"body", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x") }, "200", 0},
 		{"aborted", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202); panic(http.ErrAbortHandler) }, "202", 0},
-		{"a panic", func(http.ResponseWriter, *http.Request) { panic("on purpose") }, "500", 1},
-		{"a panic midway", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(203); panic("on purpose") }, "203", 1},
+		{"panic", func(http.ResponseWriter, *http.Request) { panic("on purpose") }, "500", 1},
+		{"panic midway", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(203); panic("on purpose") }, "203", 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -386,7 +384,7 @@ func (r *discardResponse) Header() http.Header         { return r.header }
 func (r *discardResponse) Write(b []byte) (int, error) { return len(b), nil }
 func (r *discardResponse) WriteHeader(int)             {}
 
-// A construction that fails leaves no socket and no file open.
+// A start that fails leaves no socket open.
 func TestFailedStartClosesListeners(t *testing.T) {
 	t.Parallel()
 	taken := listener(t)
@@ -409,7 +407,6 @@ func TestFailedStartClosesListeners(t *testing.T) {
 	again.Close()
 }
 
-// Pings that come too fast end the connection; a ping now and then does not.
 func TestPingFloodEndsConnection(t *testing.T) {
 	t.Parallel()
 	h := start(t, nil).halfOpen(t)
@@ -434,7 +431,7 @@ func TestPingFloodEndsConnection(t *testing.T) {
 	}
 }
 
-// The admin listener has health, status and, only if asked for, profiles.
+// The admin listener serves health, status and, only with PPROF, profiles.
 func TestAdminListenerServesHealthAndStatus(t *testing.T) {
 	t.Parallel()
 	get := func(r running, path string) (int, string) {
@@ -467,7 +464,7 @@ func TestAdminListenerServesHealthAndStatus(t *testing.T) {
 	}
 }
 
-// A deadline that a client sets holds, also where it is longer than CALL_TIMEOUT.
+// A client's deadline applies even if it is later than CALL_TIMEOUT.
 func TestCallTimeoutAppliesOnlyWithoutDeadline(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, appOf(waiting{}), map[string]string{"CALL_TIMEOUT": "100ms"})
@@ -496,7 +493,7 @@ func (waiting) WhoAmI(ctx context.Context, _ *whoamiv1.WhoAmIRequest) (*whoamiv1
 	}
 }
 
-// Health can be watched when the instance runs all the streams that it may.
+// Health can be watched while the instance is at its limit of streams.
 func TestHealthWatchWorksAtStreamLimit(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, appOf(waiting{}), map[string]string{"MAX_CALLS": "1", "READ_TIMEOUT": patient})
@@ -511,7 +508,7 @@ func TestHealthWatchWorksAtStreamLimit(t *testing.T) {
 	}
 }
 
-// A deadline far away does not let a message take longer to arrive than READ_TIMEOUT.
+// READ_TIMEOUT bounds the arrival of a message even if the deadline is far away.
 func TestMissingMessageWithLongDeadlineTimesOut(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), map[string]string{"READ_TIMEOUT": soon, "CALL_TIMEOUT": soon})
@@ -523,7 +520,7 @@ func TestMissingMessageWithLongDeadlineTimesOut(t *testing.T) {
 	r.awaitRunning(t, 0, 0)
 }
 
-// A record has the code that the client gets, also for a handler that returns its context's error.
+// A record has the code that the client gets, even for a handler that returns its context's error.
 func TestRecordHasResponseCode(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), map[string]string{"CALL_TIMEOUT": soon})
@@ -536,7 +533,7 @@ func TestRecordHasResponseCode(t *testing.T) {
 	}
 }
 
-// A client that asks whether to send its body gets an answer at once: the instance does not wait for the body.
+// A client that sends Expect: 100-continue gets its response at once: the instance does not wait for the body.
 func TestExpectContinueGetsResponseAtOnce(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, extended(t), map[string]string{"READ_TIMEOUT": patient})
@@ -546,7 +543,7 @@ func TestExpectContinueGetsResponseAtOnce(t *testing.T) {
 	}
 }
 
-// Connections on which nothing was ever sent, as TCP checks make them, do not hold up a drain.
+// Connections on which nothing was sent, like those of TCP health checks, do not delay a drain.
 func TestDrainDoesNotWaitForSilentConnections(t *testing.T) {
 	t.Parallel()
 	r := startApp(t, appOf(waiting{}), map[string]string{"DRAIN_TIMEOUT": patient})
@@ -556,7 +553,7 @@ func TestDrainDoesNotWaitForSilentConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	// Connections that were made later are in use: the silent ones have been accepted.
+	// Once later connections are in use, the silent ones have been accepted.
 	r.http(t, "/healthz")
 	r.grpc(t, "/grpc.health.v1.Health/Check")
 	began := time.Now()

@@ -18,8 +18,9 @@ import (
 	whoamiv1 "trivet/gen/whoami/v1"
 )
 
-// What a request costs an instance: time, allocations and bytes. The client is a few prepared bytes over a real connection, as nginx
-// sends them, one at a time, and allocates nothing: so all that is counted is the instance's. `make bench-listeners` compares two revisions.
+// These benchmarks measure what a request costs an instance: time, allocations and bytes. The client sends prepared bytes over a real
+// connection, as nginx does, one request at a time, and allocates nothing, so the counts are the instance's. `make bench-listeners` compares
+// two revisions.
 
 func BenchmarkHTTPListener(b *testing.B) {
 	conn, in := dialBench(b, runBench(b).HTTPAddr())
@@ -36,14 +37,14 @@ func BenchmarkHTTPListener(b *testing.B) {
 	}
 }
 
-// readHTTP reads one answer, which must be a 200.
+// readHTTP reads one response, which must have status 200.
 func readHTTP(in *bufio.Reader) error {
 	line, err := in.ReadSlice('\n')
 	if err != nil {
 		return err
 	}
 	if !bytes.HasPrefix(line, []byte("HTTP/1.1 200 ")) {
-		return fmt.Errorf("answered %q", line)
+		return fmt.Errorf("status line %q", line)
 	}
 	length := 0
 	for len(line) > 2 {
@@ -57,7 +58,7 @@ func readHTTP(in *bufio.Reader) error {
 		}
 	}
 	if length == 0 {
-		return fmt.Errorf("an answer without a length")
+		return fmt.Errorf("response without Content-Length")
 	}
 	_, err = in.Discard(length)
 	return err
@@ -66,7 +67,7 @@ func readHTTP(in *bufio.Reader) error {
 func BenchmarkGRPCListener(b *testing.B) {
 	conn, in := dialBench(b, runBench(b).GRPCAddr())
 	greeting := append([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), benchFrame(4, 0, 0, nil)...)
-	// The connection's window, as wide as it goes: no answer ever waits.
+	// The largest window for the connection, so that no response waits.
 	greeting = append(greeting, benchFrame(8, 0, 0, binary.BigEndian.AppendUint32(nil, 1<<31-1-65535))...)
 	if _, err := conn.Write(greeting); err != nil {
 		b.Fatal(err)
@@ -101,13 +102,13 @@ func BenchmarkGRPCListener(b *testing.B) {
 	}
 }
 
-// benchFrame is one frame of HTTP/2.
+// benchFrame returns one HTTP/2 frame.
 func benchFrame(kind, flags byte, stream uint32, payload []byte) []byte {
 	f := []byte{byte(len(payload) >> 16), byte(len(payload) >> 8), byte(len(payload)), kind, flags}
 	return append(binary.BigEndian.AppendUint32(f, stream), payload...)
 }
 
-// readGRPC reads frames until the end of a call, which must have had a message, and appends what must be said in return.
+// readGRPC reads frames until the end of a call, which must have had a message, and appends the required replies to reply.
 func readGRPC(in *bufio.Reader, reply []byte) ([]byte, error) {
 	message := false
 	for {
@@ -129,7 +130,7 @@ func readGRPC(in *bufio.Reader, reply []byte) ([]byte, error) {
 			return reply, err
 		case kind == 1 && end, kind == 3, kind == 7:
 			return reply, fmt.Errorf("the call ended by a frame of type %d", kind)
-		case (kind == 4 || kind == 6) && !end: // SETTINGS and PING want to be acknowledged, the latter with what it said.
+		case (kind == 4 || kind == 6) && !end: // SETTINGS and PING need acknowledgment, PING with its payload.
 			if kind == 4 {
 				frame = []byte{0, 0, 0, 4, 0, 0, 0, 0, 0}
 			}
@@ -175,7 +176,7 @@ func freePort(b *testing.B) string {
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
-// dialBench connects to a listener, once it is open.
+// dialBench connects to a listener once it is open.
 func dialBench(b *testing.B, address string) (net.Conn, *bufio.Reader) {
 	b.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {

@@ -15,7 +15,7 @@ const (
 	protocolGRPC protocol = "grpc"
 )
 
-// Headers of every response, as HTTP writes them and as gRPC metadata.
+// Headers of every response, in HTTP spelling and as gRPC metadata keys.
 const (
 	instanceHeader  = "X-Instance"
 	instanceKey     = "x-instance"
@@ -23,7 +23,7 @@ const (
 	requestIDKey    = "x-request-id"
 )
 
-// call is one request, on either listener, from its arrival to its end.
+// call is one request to either listener, from arrival to end.
 type call struct {
 	id       string // [A-Za-z0-9._-]{1,64}
 	protocol protocol
@@ -34,13 +34,13 @@ type call struct {
 
 type callKey struct{}
 
-// callFrom is the call that ctx belongs to; nil outside one.
+// callFrom returns the call that ctx belongs to, or nil outside a call.
 func callFrom(ctx context.Context) *call {
 	c, _ := ctx.Value(callKey{}).(*call)
 	return c
 }
 
-// calls watches every call of an instance: it gives each its request ID, and writes its records and log line.
+// calls observes every call of an instance: it assigns the request ID and writes the records and the log line.
 type calls struct {
 	instance string
 	log      *slog.Logger
@@ -48,25 +48,25 @@ type calls struct {
 	records  *recorder
 }
 
-// begin returns ctx with a new call. id and attempts are what the client sent as x-request-id and
-// grpc-previous-rpc-attempts; "" is nothing.
+// begin returns ctx with a new call. id and attempts are the client's x-request-id and grpc-previous-rpc-attempts, ""
+// where it sent none.
 func (w *calls) begin(ctx context.Context, p protocol, method, id, attempts string) (context.Context, *call) {
 	c := &call{id: requestID(id), protocol: p, method: method, began: time.Now()}
 	c.record = w.records.arrive(c, attempts)
 	return context.WithValue(ctx, callKey{}, c), c
 }
 
-// end ends c. code is gRPC's by name, or the HTTP status by number.
+// end ends c. code is the name of the gRPC code, or the number of the HTTP status.
 func (w *calls) end(ctx context.Context, c *call, code string) {
 	w.records.complete(c.record, code)
-	if w.log.Enabled(ctx, w.level) { // Otherwise the arguments would be allocated for nothing.
+	if w.log.Enabled(ctx, w.level) { // Saves allocating the arguments.
 		w.log.LogAttrs(ctx, w.level, "request", slog.String("protocol", string(c.protocol)), slog.String("method", c.method),
 			slog.String("code", code), slog.String("id", c.id), slog.Int64("took_us", time.Since(c.began).Microseconds()))
 	}
 }
 
-// requestID is the client's ID if it is valid, otherwise a new one. An ID goes into logs, records and headers, so
-// clients may not choose freely what it holds.
+// requestID returns the client's ID if it is valid, otherwise a new one. IDs go into logs, records and headers, so
+// their characters are restricted.
 func requestID(clients string) string {
 	if isID(clients) {
 		return clients

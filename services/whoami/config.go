@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Config is the configuration of one instance. [Load] makes it; the zero value is not usable.
+// Config is the configuration of one instance. Use [Load] to create it; the zero value is not usable.
 type Config struct {
 	Environment    string // dev, qa or prod
 	Instance       string // [A-Za-z0-9._-]{1,64}
@@ -35,20 +35,20 @@ type Config struct {
 	RequestLog     bool
 	Records        string // path; "" is off
 	Reflection     bool
-	// Tuning that is not for everybody: docs/performance.md.
+	// Tuning with costs of its own: docs/performance.md.
 	GOGC          int // percent
 	RawSyscalls   bool
 	StreamWorkers uint32
 	FixedWindows  bool
 }
 
-// HTTPAddr is the address of the HTTP listener, host:port.
+// HTTPAddr returns the host:port of the HTTP listener.
 func (c Config) HTTPAddr() string { return netip.AddrPortFrom(c.Bind, c.HTTPPort).String() }
 
-// GRPCAddr is the address of the gRPC listener, host:port.
+// GRPCAddr returns the host:port of the gRPC listener.
 func (c Config) GRPCAddr() string { return netip.AddrPortFrom(c.Bind, c.GRPCPort).String() }
 
-// AdminAddr is the address of the admin listener, host:port; "" where it is off.
+// AdminAddr returns the host:port of the admin listener, or "" if it is off.
 func (c Config) AdminAddr() string {
 	if c.AdminPort == 0 {
 		return ""
@@ -56,7 +56,7 @@ func (c Config) AdminAddr() string {
 	return netip.AddrPortFrom(c.AdminBind, c.AdminPort).String()
 }
 
-// derived is the value of a setting that is not set and has no fixed default.
+// derived returns the value of a setting that is unset and has no fixed default.
 func (c Config) derived(name string) string {
 	switch name {
 	case "INSTANCE":
@@ -78,13 +78,13 @@ func (c Config) derived(name string) string {
 	return ""
 }
 
-// A SettingError is a setting whose value is not allowed.
+// A SettingError reports a setting with a value that is not allowed.
 type SettingError struct {
 	Name, Value, Source string
-	Want                string // what is allowed, in words
+	Want                string // allowed values, in words
 }
 
-// Error is like "HTTP_PORT=banana (.env.qa:3): want a port, 1 to 65535".
+// Error returns a message like "HTTP_PORT=banana (.env.qa:3): want a port, 1 to 65535".
 func (e SettingError) Error() string {
 	return fmt.Sprintf("%s=%s (%s): want %s", e.Name, e.Value, e.Source, e.Want)
 }
@@ -115,7 +115,7 @@ func (c *checker) wrong(name, value, want string) {
 	c.errs = append(c.errs, SettingError{name, value, source, want})
 }
 
-// validate turns text into values, and reports every error at once.
+// validate converts text to values and reports all errors at once.
 func (t text) validate(source map[string]string) (Config, error) {
 	check := &checker{source: source}
 	c := Config{
@@ -141,7 +141,7 @@ func (t text) validate(source map[string]string) (Config, error) {
 	return c, errors.Join(check.errs...)
 }
 
-// listeners validates where the instance listens, and its name, which may follow from that.
+// listeners validates addresses and ports, and the instance's name, which may be derived from them.
 func (t text) listeners(check *checker, c *Config) {
 	c.Bind = check.address("BIND", t.Bind)
 	c.HTTPPort = check.port("HTTP_PORT", t.HTTPPort)
@@ -154,7 +154,7 @@ func (t text) listeners(check *checker, c *Config) {
 	c.AdminPort = check.adminPort(t.AdminPort, *c)
 	c.PProf = check.boolean("PPROF", t.PProf)
 	if c.PProf && c.AdminPort == 0 && c.HTTPPort != 0 && (t.AdminPort == "" || t.AdminPort == "off") {
-		check.wrong("PPROF", t.PProf, "ADMIN_PORT to be set: the admin listener, which would serve the profiles, is off")
+		check.wrong("PPROF", t.PProf, "false, or ADMIN_PORT set: the admin listener serves the profiles, and it is off")
 	}
 	c.Instance = t.Instance
 	if c.Instance == "" {
@@ -163,7 +163,7 @@ func (t text) listeners(check *checker, c *Config) {
 	check.want(isID(c.Instance), "INSTANCE", c.Instance)
 }
 
-// bounds validates times and numbers that bound what clients can do.
+// bounds validates the timeouts and limits that clients are subject to.
 func (t text) bounds(check *checker, c *Config) {
 	const least, most = 100 * time.Millisecond, 10 * time.Minute
 	c.DrainDelay = check.duration("DRAIN_DELAY", t.DrainDelay, 0, most)
@@ -174,7 +174,7 @@ func (t text) bounds(check *checker, c *Config) {
 	c.MaxCalls = check.number("MAX_CALLS", t.MaxCalls, 1, 1_000_000)
 }
 
-// tuning validates what trades memory, generality or latency for CPU time.
+// tuning validates the settings that trade memory, generality or latency for CPU time.
 func (t text) tuning(check *checker, c *Config) {
 	c.GOGC = check.number("GOGC", t.GOGC, 10, 10_000)
 	c.RawSyscalls = check.boolean("RAW_SYSCALLS", t.RawSyscalls)
@@ -182,8 +182,8 @@ func (t text) tuning(check *checker, c *Config) {
 	c.FixedWindows = check.boolean("FIXED_WINDOWS", t.FixedWindows)
 }
 
-// appendable reports whether a file can be appended to, or created, without creating it. A FIFO is left alone: its
-// reader would see the end of the file.
+// appendable reports whether a file can be appended to or created, without creating it. It does not open a FIFO,
+// because closing it would show the reader end of file.
 func appendable(path string) bool {
 	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
 		return unix.Access(path, unix.W_OK) == nil
@@ -202,12 +202,12 @@ func (c *checker) address(name, value string) netip.Addr {
 	return address
 }
 
-// port is 0 for a value that is no port.
+// port returns 0 for a value that is not a port.
 func (c *checker) port(name, value string) uint16 {
 	port, err := strconv.ParseUint(value, 10, 16)
 	c.want(err == nil && port > 0, name, value)
 	if err != nil {
-		return 0 // For a number that is too large, ParseUint gives the largest.
+		return 0 // ParseUint returns the maximum for a number that is too large.
 	}
 	return uint16(port)
 }
@@ -215,20 +215,20 @@ func (c *checker) port(name, value string) uint16 {
 func (c *checker) grpcPort(value string, http uint16) uint16 {
 	if value == "" {
 		if http > 65535-1000 {
-			c.wrong("GRPC_PORT", fmt.Sprintf("%d", int(http)+1000), "a port, 1 to 65535: HTTP_PORT + 1000 is none, so set it too")
+			c.wrong("GRPC_PORT", fmt.Sprintf("%d", int(http)+1000), "a port, 1 to 65535: HTTP_PORT + 1000 is above that, so set GRPC_PORT too")
 			return 0
 		}
 		return http + 1000
 	}
 	port := c.port("GRPC_PORT", value)
 	if port != 0 && port == http {
-		c.wrong("GRPC_PORT", value, "a port other than HTTP_PORT, which is the same: each listener has its own")
+		c.wrong("GRPC_PORT", value, "a port other than HTTP_PORT: the listeners cannot share one")
 	}
 	return port
 }
 
-// adminPort is 0 where the admin listener is off. Only ports of the 8xxx range have one by default: in other ranges
-// nothing says that the port 1000 below is free.
+// adminPort returns 0 if the admin listener is off. Only HTTP ports 8000 to 8999 have one by default: elsewhere the port
+// 1000 below may belong to another program.
 func (c *checker) adminPort(value string, others Config) uint16 {
 	switch {
 	case value == "off":
@@ -269,8 +269,8 @@ func (c *checker) level(value string) slog.Level {
 	return level
 }
 
-// defaultInstance follows the fleet's numbers: port 8001 is whoami-1, to 8060. Another port says nothing, as in a
-// cluster where every instance has the same: there the hostname is the name.
+// defaultInstance follows the fleet's numbering: port 8001 is whoami-1, up to 8060. Other ports do not identify an
+// instance (in a cluster all instances use the same one), so the hostname does.
 func defaultInstance(port uint16) string {
 	if port > 8000 && port <= 8060 {
 		return "whoami-" + strconv.Itoa(int(port-8000))

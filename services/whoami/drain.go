@@ -14,51 +14,51 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// How a drain ends what still runs.
+// Errors with which a drain ends running calls.
 var (
 	errReconnect = status.Error(codes.Unavailable, "draining: reconnect")
-	errCut       = status.Error(codes.Unavailable, "draining: the call outlived DRAIN_TIMEOUT")
+	errCanceled  = status.Error(codes.Unavailable, "draining: the call outlived DRAIN_TIMEOUT")
 )
 
-// bodyGrace is how long the rest of a request's body may take once the instance drains.
+// bodyGrace bounds the arrival of the rest of a request's body once the instance drains.
 const bodyGrace = time.Second
 
-// drainState is how far the end of an instance has come: serving, then closing (listeners closed, streams end), then
-// cut (unary calls end too). Its interceptors and its middleware end the calls; no method takes part in that.
+// drainState is the progress of a shutdown: serving, then closing (listeners closed, streams end), then canceled (unary
+// calls end too). Its interceptors and middleware end the calls, so no service method needs to know about draining.
 type drainState struct {
-	closing, cut           context.Context
-	close, cutAll          context.CancelFunc
-	readTimeout            time.Duration // for the request of a stream whose client sends just one
-	streamsEnded, callsCut atomic.Int64
+	closing, canceled           context.Context
+	close, cancel               context.CancelFunc
+	readTimeout                 time.Duration // for the one request of a server stream
+	streamsEnded, callsCanceled atomic.Int64
 }
 
 func newDrainState(readTimeout time.Duration) *drainState {
 	d := &drainState{readTimeout: readTimeout}
 	d.closing, d.close = context.WithCancel(context.Background())
-	d.cut, d.cutAll = context.WithCancel(context.Background())
+	d.canceled, d.cancel = context.WithCancel(context.Background())
 	return d
 }
 
-// until is ctx, ended with why as its cause once over is done. The caller must call the function returned.
+// until returns ctx, canceled with cause why once over is done. The caller must call the returned function.
 func until(ctx, over context.Context, why error) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(over, func() { cancel(why) })
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// unary ends a call with UNAVAILABLE once the instance is cut.
+// unary ends a call with UNAVAILABLE once DRAIN_TIMEOUT has passed.
 func (d *drainState) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	ctx, done := until(ctx, d.cut, errCut)
+	ctx, done := until(ctx, d.canceled, errCanceled)
 	defer done()
 	resp, err := handler(ctx, req)
-	if err != nil && errors.Is(context.Cause(ctx), errCut) {
-		d.callsCut.Add(1)
-		return nil, errCut
+	if err != nil && errors.Is(context.Cause(ctx), errCanceled) {
+		d.callsCanceled.Add(1)
+		return nil, errCanceled
 	}
 	return resp, err
 }
 
-// stream ends a stream with UNAVAILABLE once the instance closes: unlike a unary call it has no end to wait for.
+// stream ends a stream with UNAVAILABLE once the listeners close: unlike a unary call it has no end to wait for.
 func (d *drainState) stream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	ctx, done := until(stream.Context(), d.closing, errReconnect)
 	defer done()
@@ -74,7 +74,7 @@ func (d *drainState) stream(service any, stream grpc.ServerStream, info *grpc.St
 	return err
 }
 
-// drainingStream is a server stream that ends with ctx, whatever its handler waits for.
+// drainingStream is a server stream that ends with ctx, even while its handler waits.
 type drainingStream struct {
 	grpc.ServerStream
 	ctx     context.Context
@@ -83,11 +83,11 @@ type drainingStream struct {
 
 func (s *drainingStream) Context() context.Context { return s.ctx }
 
-// RecvMsg ends with the stream's context; grpc-go itself would wait for the client, and a reflection stream left open
-// would hold up the whole drain. It receives into a message of its own: the goroutine that waits may outlive the call.
+// RecvMsg returns when the stream's context ends. grpc-go's own waits for the client, so one open reflection stream would
+// delay the whole drain. It receives into a separate message, because the waiting goroutine may outlive the call.
 func (s *drainingStream) RecvMsg(m any) error {
 	target, ok := m.(proto.Message)
-	if !ok { // A codec of its own: nothing here can copy its messages, so a drain waits for the client.
+	if !ok { // A custom codec: its messages cannot be copied here, so a drain waits for the client.
 		return s.ServerStream.RecvMsg(m)
 	}
 	ctx := s.ctx
@@ -106,8 +106,8 @@ func (s *drainingStream) RecvMsg(m any) error {
 	return err
 }
 
-// receive calls recv with a message of target's type, and copies it to target unless ctx ends first. recv may outlive
-// the call: it ends with the stream at the latest.
+// receive calls recv with a message of target's type and copies the result to target, unless ctx ends first. recv may
+// outlive receive: it returns when the stream ends at the latest.
 func receive(ctx context.Context, target proto.Message, recv func(any) error) (err error, received bool) {
 	message := target.ProtoReflect().New().Interface()
 	result := make(chan error, 1)
@@ -126,9 +126,9 @@ func receive(ctx context.Context, target proto.Message, recv func(any) error) (e
 
 var errNoRequest = status.Error(codes.DeadlineExceeded, "the request did not arrive within READ_TIMEOUT")
 
-// bodies is a middleware that bounds the wait for the rest of a request's body once the instance drains; until then the
-// server's ReadTimeout does. What the handler leaves of a body, at most 256 KiB, is read here: net/http would do so
-// later, when a drain can no longer shorten it.
+// bodies is a middleware that bounds the wait for the rest of a request's body once the instance drains; before that the
+// server's ReadTimeout does. It also reads up to 256 KiB that the handler left unread: net/http would do so later, when
+// a drain can no longer shorten the wait.
 func (d *drainState) bodies(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body == nil || r.Body == http.NoBody {
@@ -141,18 +141,18 @@ func (d *drainState) bodies(next http.Handler) http.Handler {
 		body := &watchedBody{ReadCloser: r.Body, whole: stop}
 		r.Body = body
 		next.ServeHTTP(w, r)
-		if body.read || r.Header.Get("Expect") == "" { // A client that waits for 100 Continue has sent none.
+		if body.read || r.Header.Get("Expect") == "" { // A client waiting for 100 Continue has sent no body.
 			_, _ = io.CopyN(io.Discard, body, 256<<10)
 		}
 	})
 }
 
-// watchedBody calls whole when the body has been read to its end: a deadline after that would end the context of the
-// handler, which net/http does when it cannot watch the connection any longer.
+// watchedBody calls whole once the body has been read completely. A read deadline after that would cancel the handler's
+// context, because net/http could no longer watch the connection.
 type watchedBody struct {
 	io.ReadCloser
 	whole func() bool
-	read  bool // the handler wanted some of it
+	read  bool // the handler has called Read
 }
 
 // Read implements [io.Reader].

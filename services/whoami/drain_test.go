@@ -24,7 +24,7 @@ import (
 	whoamiv1 "trivet/gen/whoami/v1"
 )
 
-// slow is a service whose unary call takes d, or forever if it is deaf to the end of its context.
+// slow is a service whose unary call takes d. If deaf, it ignores the end of its context.
 type slow struct {
 	*service
 	d    time.Duration
@@ -43,7 +43,7 @@ func (s slow) WhoAmI(ctx context.Context, req *whoamiv1.WhoAmIRequest) (*whoamiv
 	}
 }
 
-// A bubble is an instance under fake time, with in-memory connections and clients of both listeners.
+// A bubble is an instance under fake time, with in-memory connections and a client of each listener.
 type bubble struct {
 	*instance
 	connection *grpc.ClientConn
@@ -83,7 +83,7 @@ func newBubble(t *testing.T, environ map[string]string, d time.Duration, deaf bo
 	return b
 }
 
-// stop ends a bubble whose drain the test does not look at.
+// stop ends a bubble whose drain is not under test.
 func (b *bubble) stop(t *testing.T) {
 	t.Helper()
 	b.signal()
@@ -92,27 +92,27 @@ func (b *bubble) stop(t *testing.T) {
 	}
 }
 
-// get gives status (0 for no answer), body, and whether the answer says Connection: close.
+// get returns the status (0 without a response), the body, and whether the response has Connection: close.
 func (b *bubble) get(path string) (int, string, bool) {
-	answer, err := b.rest.Get("http://instance" + path)
+	response, err := b.rest.Get("http://instance" + path)
 	if err != nil {
 		return 0, err.Error(), false
 	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		return 0, err.Error(), false
 	}
-	return answer.StatusCode, string(body), answer.Close
+	return response.StatusCode, string(body), response.Close
 }
 
 func (b *bubble) health(t *testing.T) healthv1.HealthCheckResponse_ServingStatus {
 	t.Helper()
-	answer, err := healthv1.NewHealthClient(b.connection).Check(t.Context(), &healthv1.HealthCheckRequest{Service: "whoami.v1.WhoAmIService"})
+	response, err := healthv1.NewHealthClient(b.connection).Check(t.Context(), &healthv1.HealthCheckRequest{Service: "whoami.v1.WhoAmIService"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer.GetStatus()
+	return response.GetStatus()
 }
 
 func (b *bubble) client() whoamiv1.WhoAmIServiceClient {
@@ -172,7 +172,7 @@ func TestUnaryCallsFinishDuringDrain(t *testing.T) {
 		if err := <-b.over; err != nil {
 			t.Error(err)
 		}
-		if !strings.Contains(b.log.String(), "streams_ended=0 calls_cut=0") {
+		if !strings.Contains(b.log.String(), "streams_ended=0 calls_canceled=0") {
 			t.Errorf("log: %s", b.log)
 		}
 	})
@@ -195,7 +195,7 @@ func TestUnaryCallsAreCanceledAtDrainTimeout(t *testing.T) {
 				if err := <-rpc; status.Code(err) != codes.Unavailable {
 					t.Errorf("gRPC: %v, want UNAVAILABLE", err)
 				}
-				// A handler that ignores its context gets its connection closed: over HTTP there is then no answer.
+				// If the handler ignores its context its connection is closed: over HTTP there is no response.
 				if status := <-rest; !deaf && status != 503 || deaf && status != 0 {
 					t.Errorf("REST: %d", status)
 				}
@@ -203,14 +203,14 @@ func TestUnaryCallsAreCanceledAtDrainTimeout(t *testing.T) {
 				if err := <-b.over; err != nil {
 					t.Error(err)
 				}
-				want, counted := 3*time.Second, "calls_cut=2"
+				want, counted := 3*time.Second, "calls_canceled=2"
 				if deaf {
-					want, counted = want+afterCut, "calls_cut=0"
+					want, counted = want+cancelGrace, "calls_canceled=0"
 				}
 				if took != want || !strings.Contains(b.log.String(), counted) {
-					t.Errorf("cut after %v, want %v; log: %s", took, want, b.log)
+					t.Errorf("canceled after %v, want %v; log: %s", took, want, b.log)
 				}
-				<-time.After(20 * time.Second) // Fake: lets the deaf handlers end before the bubble does.
+				<-time.After(20 * time.Second) // Fake time, in which deaf handlers return before the bubble ends.
 			})
 		})
 	}
@@ -224,7 +224,7 @@ func TestStreamsEndAtOnceWithReconnectStatus(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Streams whose handlers wait for somebody else: for a change of health, for the client's next question.
+		// Streams whose handlers wait: for a change of health, for the client's next message.
 		health, err := healthv1.NewHealthClient(b.connection).Watch(t.Context(), &healthv1.HealthCheckRequest{})
 		if err != nil {
 			t.Fatal(err)
@@ -254,7 +254,7 @@ func TestStreamsEndAtOnceWithReconnectStatus(t *testing.T) {
 		if took := time.Since(began); took != 0 {
 			t.Errorf("drained after %v, want at once", took)
 		}
-		if !strings.Contains(b.log.String(), "streams_ended=3 calls_cut=0") {
+		if !strings.Contains(b.log.String(), "streams_ended=3 calls_canceled=0") {
 			t.Errorf("log: %s", b.log)
 		}
 	})
@@ -273,11 +273,11 @@ func TestWatchKeepsItsInterval(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t, nil, 0, false)
-		for interval, asked := range map[time.Duration]*durationpb.Duration{
+		for interval, requested := range map[time.Duration]*durationpb.Duration{
 			time.Second: nil, 10 * time.Millisecond: durationpb.New(10 * time.Millisecond), time.Hour: durationpb.New(time.Hour),
 		} {
 			ctx, cancel := context.WithCancel(t.Context())
-			watch, err := b.client().WatchWhoAmI(ctx, &whoamiv1.WatchWhoAmIRequest{Interval: asked})
+			watch, err := b.client().WatchWhoAmI(ctx, &whoamiv1.WatchWhoAmIRequest{Interval: requested})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -313,7 +313,7 @@ func TestListenersCloseWhenOneFails(t *testing.T) {
 		}
 		rest, rpc := bufconn.Listen(1), bufconn.Listen(1)
 		rest.Close()
-		if err := i.serve(t.Context(), listeners{http: rest, grpc: rpc}); err == nil || !strings.Contains(err.Error(), "a listener failed") {
+		if err := i.serve(t.Context(), listeners{http: rest, grpc: rpc}); err == nil || !strings.Contains(err.Error(), "listener failed") {
 			t.Errorf("%v", err)
 		}
 	})

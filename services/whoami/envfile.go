@@ -15,26 +15,26 @@ type envLine struct {
 	line        int // from 1
 }
 
-// readEnvFile reads the file at path. On an error it still returns what it could read, so that the faults of the values
-// can be told together with those of the lines.
+// readEnvFile reads the file at path. On an error it still returns the valid lines, so that errors in their values can be
+// reported together with the invalid lines.
 func readEnvFile(path string) ([]envLine, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("--env-file %s: %w", path, errors.Unwrap(err)) // Without "open".
+		return nil, fmt.Errorf("--env-file %s: %w", path, errors.Unwrap(err)) // Without os.PathError's "open PATH".
 	}
 	defer f.Close()
 	return parseEnv(f, path)
 }
 
-// parseEnv reads NAME=value lines, of which Docker Compose's env_file takes the same: a value is on one line, and nothing in
-// it is expanded. Empty lines and lines that start with # are passed over, `export` before a name too. A value may be quoted
-// by ' or ", and within " a \ stands before a " or a \ that is meant as such; unquoted, it ends before a # that follows
-// white space. The last of several assignments of one name holds.
+// parseEnv reads NAME=value lines in the format of Docker Compose's env_file, with values on one line and without
+// expansion. Empty lines, lines that start with #, and `export` before a name are ignored. A value may be quoted by ' or ";
+// within ", \ escapes " and \. An unquoted value ends before a # that follows white space. The last assignment of a name
+// wins.
 //
-// All faulty lines are told at once, as path:line.
+// All invalid lines are reported at once, as path:line.
 func parseEnv(r io.Reader, path string) ([]envLine, error) {
 	var lines []envLine
-	var faults []error
+	var errs []error
 	scanner := bufio.NewScanner(r)
 	for n := 1; scanner.Scan(); n++ {
 		text := strings.TrimSpace(scanner.Text())
@@ -46,15 +46,15 @@ func parseEnv(r io.Reader, path string) ([]envLine, error) {
 		}
 		name, value, err := assignment(text)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("%s:%d: %w", path, n, err))
+			errs = append(errs, fmt.Errorf("%s:%d: %w", path, n, err))
 			continue
 		}
 		lines = append(lines, envLine{name, value, n})
 	}
 	if err := scanner.Err(); err != nil {
-		faults = append(faults, fmt.Errorf("--env-file %s: cannot be read as lines of text: %w", path, err))
+		errs = append(errs, fmt.Errorf("--env-file %s: read lines: %w", path, err))
 	}
-	return lines, errors.Join(faults...)
+	return lines, errors.Join(errs...)
 }
 
 func assignment(text string) (name, value string, err error) {
@@ -72,12 +72,12 @@ func assignment(text string) (name, value string, err error) {
 	}
 	value, tail, ok := quoted(rest)
 	if tail = strings.TrimSpace(tail); !ok || tail != "" && tail[0] != '#' {
-		return "", "", fmt.Errorf("want one closing %c at the end, have %q", rest[0], text)
+		return "", "", fmt.Errorf("want the value to end at its closing %c, have %q", rest[0], text)
 	}
 	return name, value, nil
 }
 
-// quoted takes a value out of its quotes; ok tells whether they are closed.
+// quoted returns the value within the quotes that s starts with, and what follows; ok reports whether they are closed.
 func quoted(s string) (value, tail string, ok bool) {
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {
@@ -92,7 +92,7 @@ func quoted(s string) (value, tail string, ok bool) {
 	return "", "", false
 }
 
-// uncomment cuts an unquoted value before a # that stands at its start or behind white space: a#b is a value.
+// uncomment ends an unquoted value before a # at its start or after white space: a#b is a value.
 func uncomment(s string) string {
 	for i := range len(s) {
 		if s[i] == '#' && (i == 0 || s[i-1] == ' ' || s[i-1] == '\t') {

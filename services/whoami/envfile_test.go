@@ -14,16 +14,16 @@ func TestParseEnv(t *testing.T) {
 		{"plain", "A=b", "b"},
 		{"export", "export A=b", "b"},
 		{"export and a tab", "export\tA=b", "b"},
-		{"an escaped quote", `A="b \"c\" \\ \n"`, `b "c" \ \n`},
+		{"escaped quote", `A="b \"c\" \\ \n"`, `b "c" \ \n`},
 		{"no escapes in single quotes", `A='b\'`, `b\`},
 		{"white space around", "  A = b  ", "b"},
 		{"comment behind", "A=b # c", "b"},
-		{"a hash inside is a value", "A=b#c", "b#c"},
+		{"hash inside is a value", "A=b#c", "b#c"},
 		{"comment only", "A=# c", ""},
 		{"double quotes", `A="b # c"`, "b # c"},
 		{"single quotes", `A='b "c"'`, `b "c"`},
 		{"comment behind quotes", `A="b" # c`, "b"},
-		{"an equals sign in the value", "A=b=c", "b=c"},
+		{"equals sign in the value", "A=b=c", "b=c"},
 		{"empty", "A=", ""},
 		{"carriage return", "A=b\r", "b"},
 		{"byte order mark", "\ufeffA=b", "b"},
@@ -48,13 +48,13 @@ func TestParseEnvReportsAllInvalidLines(t *testing.T) {
 	want := `f.env:1: want NAME=value, have "no sign"
 f.env:3: want NAME=value, have "=x"
 f.env:4: want NAME=value, have "1A=x"
-f.env:5: want one closing ' at the end, have "B='open"
-f.env:6: want one closing " at the end, have "C=\"x\" y"`
+f.env:5: want the value to end at its closing ', have "B='open"
+f.env:6: want the value to end at its closing ", have "C=\"x\" y"`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
 	if !slices.Equal(lines, []envLine{{"A", "1", 2}}) {
-		t.Errorf("read %v beside the faults", lines)
+		t.Errorf("read %v beside the invalid lines", lines)
 	}
 }
 
@@ -79,7 +79,7 @@ func FuzzParseEnv(f *testing.F) {
 				t.Errorf("%+v from %q (%v)", l, in, err)
 			}
 		}
-		// What was read, written again with quotes, reads the same.
+		// A value that was read reads the same when written in quotes.
 		for _, l := range lines {
 			escaped := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(l.value)
 			again, err := parseEnv(strings.NewReader(l.name+`="`+escaped+`"`), "f")
@@ -90,7 +90,7 @@ func FuzzParseEnv(f *testing.F) {
 	})
 }
 
-// What is an id is said as a pattern, and looked for by hand because every request asks.
+// isID matches a pattern without package regexp, because it runs for every request.
 func FuzzIsID(f *testing.F) {
 	pattern := regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 	for _, seed := range []string{"", "a", "Aa0.-_", strings.Repeat("x", 64), strings.Repeat("x", 65), "a\n", "ä"} {

@@ -13,10 +13,10 @@ import (
 	whoamiv1 "trivet/gen/whoami/v1"
 )
 
-// CheckHealth checks the gRPC health of the instance that runs with c on this machine, and returns the state, like
-// SERVING. An error means that no response came before ctx ended.
+// CheckHealth returns the gRPC health status, like SERVING, of the instance that runs with c on this machine. An error
+// means that no response came before ctx ended.
 //
-// It sends one request: a retry would hide what it is there to report.
+// It sends one request without retries, which would hide the failures that it is to report.
 func CheckHealth(ctx context.Context, c Config) (healthv1.HealthCheckResponse_ServingStatus, error) {
 	target := c.target(c.GRPCPort)
 	connection, err := grpc.NewClient("passthrough:///"+target,
@@ -33,7 +33,7 @@ func CheckHealth(ctx context.Context, c Config) (healthv1.HealthCheckResponse_Se
 	return response.GetStatus(), nil
 }
 
-// target is the address at which this machine reaches a listener of its own: loopback where it binds every address.
+// target returns the address at which this machine reaches its own listener: localhost if it binds every address.
 func (c Config) target(port uint16) string {
 	host := c.Bind.String()
 	if c.Bind.IsUnspecified() {

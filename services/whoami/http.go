@@ -13,8 +13,8 @@ import (
 	"trivet/gateway"
 )
 
-// httpHandler returns the handler of the REST listener: the mappings of the services, health and the OpenAPI file.
-// The services are called through the interceptors of the gRPC server.
+// httpHandler returns the handler of the HTTP listener: the services' REST mappings, health and the OpenAPI file. It calls
+// the services through the interceptors of the gRPC server.
 func (i *instance) httpHandler() (http.Handler, error) {
 	conn := gateway.NewConn(i.unaryInterceptors(), i.streamInterceptors())
 	i.app.register(early{conn, i.calls, &i.unaryCalls, i.config.ReadTimeout})
@@ -25,7 +25,7 @@ func (i *instance) httpHandler() (http.Handler, error) {
 	return i.calls.http(i.panics.http(i.drain.bodies(rest))), nil
 }
 
-// paths adds what is no RPC.
+// paths adds the paths that are not RPCs.
 func (i *instance) paths(_ context.Context, mux *runtime.ServeMux, _ grpc.ClientConnInterface) error {
 	for path, handler := range map[string]http.HandlerFunc{
 		"/openapi.json": gateway.OpenAPI().ServeHTTP,
@@ -40,10 +40,11 @@ func (i *instance) paths(_ context.Context, mux *runtime.ServeMux, _ grpc.Client
 	return nil
 }
 
-// alive: a process that can respond is alive. One that drains must not be restarted: that would cut what it drains.
+// alive reports true: a process that responds is alive. It stays true in a drain, because a restart would end the calls
+// that the drain waits for.
 func alive() bool { return true }
 
-// healthz responds as grpc.health.v1 does over gRPC: SERVING, or an error while not.
+// healthz responds like grpc.health.v1: SERVING, or an error.
 func healthz(serving func() bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		if !serving() {
@@ -55,25 +56,25 @@ func healthz(serving func() bool) http.HandlerFunc {
 	}
 }
 
-// http is the middleware that watches every request of the REST listener, also those that reach no service.
+// http is the middleware that observes every request to the HTTP listener, including those that reach no service.
 func (w *calls) http(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		ctx, c := w.begin(r.Context(), protocolHTTP, r.Method+" "+r.URL.Path, r.Header.Get(requestIDHeader), "")
 		rw.Header().Set(instanceHeader, w.instance)
 		rw.Header().Set(requestIDHeader, c.id)
 		response := &statusWriter{ResponseWriter: rw}
-		defer func() { w.end(ctx, c, strconv.Itoa(response.status)) }() // Also while http.ErrAbortHandler passes.
+		defer func() { w.end(ctx, c, strconv.Itoa(response.status)) }() // Also on http.ErrAbortHandler's panic.
 		r = r.WithContext(ctx)
-		r.Header[requestIDHeader] = []string{c.id} // The service sees the ID that counts, whatever the client sent.
+		r.Header[requestIDHeader] = []string{c.id} // The service sees the assigned ID, not what the client sent.
 		next.ServeHTTP(response, r)
 		if response.status == 0 {
-			response.status = http.StatusOK // What net/http sends for a handler that wrote nothing.
+			response.status = http.StatusOK // net/http sends it for a handler that wrote nothing.
 		}
 	})
 }
 
-// http is the middleware that turns a panic outside a service into 500. http.ErrAbortHandler is no error: it is how a
-// handler breaks off a response.
+// http is the middleware that turns a panic outside a service into status 500. It passes http.ErrAbortHandler on, by which
+// handlers abort a response.
 func (p *panics) http(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -86,7 +87,7 @@ func (p *panics) http(next http.Handler) http.Handler {
 			}
 			_ = p.report(r.Context(), v)
 			if response, ok := w.(*statusWriter); ok && response.status != 0 {
-				panic(http.ErrAbortHandler) // Half a response must not look whole: this breaks the connection off.
+				panic(http.ErrAbortHandler) // Closes the connection, so that the client sees the response as incomplete.
 			}
 			gateway.WriteError(w, http.StatusInternalServerError, codes.Internal, failed)
 		}()
@@ -94,13 +95,13 @@ func (p *panics) http(next http.Handler) http.Handler {
 	})
 }
 
-// statusWriter keeps the final status of a response.
+// statusWriter records the final status of a response.
 type statusWriter struct {
 	http.ResponseWriter
 	status int // 0 until it is sent
 }
 
-// WriteHeader implements [http.ResponseWriter]. An informational status (1xx, but for 101) is not the final one.
+// WriteHeader implements [http.ResponseWriter]. An informational status (1xx except 101) is not final.
 func (w *statusWriter) WriteHeader(status int) {
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
@@ -116,5 +117,5 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// Unwrap lets [http.ResponseController] find what the writer can do.
+// Unwrap gives [http.ResponseController] access to the wrapped writer.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

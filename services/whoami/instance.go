@@ -1,10 +1,9 @@
-// Package whoami is one instance: settings, the WhoAmI RPC, its HTTP and gRPC listeners, and its life from start to
-// drained.
+// Package whoami implements one instance: settings, the WhoAmI RPC, HTTP and gRPC listeners, and graceful shutdown.
 //
 // Both listeners serve one implementation: gRPC through grpc-go's server, REST through an in-process connection that
-// runs the same interceptors. What belongs to every call (panics, timeouts, limits, the end of a drain) is an
-// interceptor, in interceptors.go and drain.go. What must see requests that reach no interceptor (request ID, headers,
-// records, request log) is a registrar around every unary method, and over HTTP a middleware.
+// runs the same interceptors. Per-call behavior (panics, timeouts, limits, draining) is in interceptors: interceptors.go
+// and drain.go. Behavior that must also cover requests that reach no interceptor (request ID, headers, records, request
+// log) is in a registrar around every unary method and, over HTTP, in a middleware.
 package whoami
 
 import (
@@ -29,11 +28,11 @@ import (
 	"trivet/internal/rawconn"
 )
 
-// afterCut is how long handlers have to notice that their context ended before their connections are closed.
-const afterCut = time.Second
+// cancelGrace is how long handlers may take to return after their context ended; then their connections are closed.
+const cancelGrace = time.Second
 
-// Run serves until ctx ends, then drains, and returns when everything is over. An error means that it could not serve:
-// a port is taken (all are reported at once), or the records file cannot be written.
+// Run serves until ctx ends, drains, and returns. An error means that it could not serve: ports are taken (all are
+// reported at once), or the records file cannot be written.
 func Run(ctx context.Context, c Config, log *slog.Logger) (err error) {
 	records, err := openRecorder(c.Records, c.Instance, log)
 	if err != nil {
@@ -55,8 +54,8 @@ func Run(ctx context.Context, c Config, log *slog.Logger) (err error) {
 	return i.serve(ctx, l)
 }
 
-// app is what an instance serves. To add a service, add it to register and its REST mapping to mappings; to add an
-// interceptor, which then runs for both listeners, add it to unary and stream.
+// app holds the services of an instance. To add a service, add it to register and its REST mapping to mappings. To add
+// an interceptor, which then runs for both listeners, add it to unary and stream.
 type app struct {
 	register func(grpc.ServiceRegistrar)
 	mappings []gateway.Mapping
@@ -72,7 +71,7 @@ func newApp(c Config) (app, error) {
 	return appOf(service), nil
 }
 
-// appOf is the app whose only service is service.
+// appOf returns an app with one service.
 func appOf(service whoamiv1.WhoAmIServiceServer) app {
 	return app{
 		register: func(r grpc.ServiceRegistrar) { whoamiv1.RegisterWhoAmIServiceServer(r, service) },
@@ -80,13 +79,13 @@ func appOf(service whoamiv1.WhoAmIServiceServer) app {
 	}
 }
 
-// listeners are the sockets of an instance; admin is nil where it is off.
+// listeners holds the sockets of an instance; admin is nil if it is off.
 type listeners struct {
 	http, grpc, admin net.Listener
-	limited           []*connlimit.Listener // what http and grpc stand on
+	limited           []*connlimit.Listener // below http and grpc
 }
 
-// all lists those that are open.
+// all returns the open listeners.
 func (l listeners) all() []net.Listener {
 	var all []net.Listener
 	for _, one := range []net.Listener{l.http, l.grpc, l.admin} {
@@ -97,7 +96,7 @@ func (l listeners) all() []net.Listener {
 	return all
 }
 
-// listen opens all listeners or none, so that a taken port is an error now and not a line in a log later.
+// listen opens all listeners or none, so that a taken port is an error at the start and not only a log line.
 func listen(ctx context.Context, c Config) (listeners, error) {
 	var (
 		l    listeners
@@ -127,7 +126,7 @@ func listen(ctx context.Context, c Config) (listeners, error) {
 	return l, nil
 }
 
-// bound limits how many connections of a listener are open at once, and makes them as the settings say.
+// bound applies MAX_CONNECTIONS and RAW_SYSCALLS to a listener.
 func (l *listeners) bound(c Config, one net.Listener) net.Listener {
 	limited := connlimit.Listen(one, c.MaxConnections)
 	l.limited = append(l.limited, limited)
@@ -137,16 +136,16 @@ func (l *listeners) bound(c Config, one net.Listener) net.Listener {
 	return limited
 }
 
-// explain names the setting behind a listener's failure, and what to do.
+// explain adds the setting and a remedy to a listener's error.
 func explain(name, flag string, port uint16, err error) error {
 	hint := "choose another with " + flag
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		hint = "stop the process that listens there (ss -ltnp shows it), or " + hint
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		hint = "no interface here has this address: set another with --bind"
+		hint = "no interface of this machine has the address: choose another with --bind"
 		if name == "ADMIN_PORT" {
-			hint = "no interface here has this address: set another with --admin-bind"
+			hint = "no interface of this machine has the address: choose another with --admin-bind"
 		}
 	}
 	return fmt.Errorf("%s=%d: %w: %s", name, port, err, hint)
@@ -199,16 +198,16 @@ func newInstance(c Config, a app, records *recorder, log *slog.Logger) (*instanc
 func (i *instance) httpServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler: handler,
-		// Otherwise net/http answers OPTIONS * itself, without the instance's headers.
+		// Otherwise net/http responds to OPTIONS * itself, without the instance's headers.
 		DisableGeneralOptionsHandler: true,
-		ReadTimeout:                  i.config.ReadTimeout, // Without it a request that never arrives whole holds its connection for ever. Not for streams.
-		IdleTimeout:                  120 * time.Second,    // Longer than nginx keeps idle connections: it would send requests into closing ones.
+		ReadTimeout:                  i.config.ReadTimeout, // Without it an incomplete request holds its connection forever. Streams lift it.
+		IdleTimeout:                  120 * time.Second,    // Longer than nginx keeps idle connections; otherwise it sends requests into closing ones.
 		MaxHeaderBytes:               maxHeaderBytes,
 		ErrorLog:                     slog.NewLogLogger(i.log.Handler(), slog.LevelWarn),
 	}
 }
 
-// setReady sets gRPC health and /readyz at once.
+// setReady sets both gRPC health and /readyz.
 func (i *instance) setReady(ready bool) {
 	i.ready.Store(ready)
 	state := healthv1.HealthCheckResponse_NOT_SERVING
@@ -221,7 +220,7 @@ func (i *instance) setReady(ready bool) {
 	}
 }
 
-// serve serves all listeners until ctx ends or one of them fails, and drains.
+// serve serves all listeners until ctx ends or one of them fails, then drains.
 func (i *instance) serve(ctx context.Context, l listeners) error {
 	failed := make(chan error, 3)
 	go func() { failed <- i.http.Serve(l.http) }()
@@ -238,15 +237,16 @@ func (i *instance) serve(ctx context.Context, l listeners) error {
 	var err error
 	select {
 	case <-ctx.Done():
-		i.log.Info("draining", "why", context.Cause(ctx).Error(), "delay", i.config.DrainDelay.String(), "timeout", i.config.DrainTimeout.String())
+		i.log.Info("draining", "reason", context.Cause(ctx).Error(), "delay", i.config.DrainDelay.String(), "timeout", i.config.DrainTimeout.String())
 	case err = <-failed:
-		err = fmt.Errorf("a listener failed: %w", err)
+		err = fmt.Errorf("listener failed: %w", err)
 	}
 	i.shutDown(l)
 	return err
 }
 
-// shutDown ends the instance: not ready at once, the delay, then listeners closed and streams ended, then calls cut.
+// shutDown drains the instance: it reports not ready, waits DRAIN_DELAY, closes the listeners and ends streams, waits
+// DRAIN_TIMEOUT for unary calls, and cancels those that remain.
 func (i *instance) shutDown(l listeners) {
 	began := time.Now()
 	i.health.Shutdown()
@@ -255,7 +255,7 @@ func (i *instance) shutDown(l listeners) {
 
 	i.drain.close()
 	for _, limited := range l.limited {
-		limited.CloseSilent() // Both servers would wait seconds for their first request.
+		limited.CloseSilent() // Both servers would wait seconds for a first request.
 	}
 	over := make(chan struct{})
 	go func() {
@@ -266,20 +266,20 @@ func (i *instance) shutDown(l listeners) {
 		<-grpcOver
 	}()
 	if !within(i.config.DrainTimeout, over) {
-		i.drain.cutAll()
-		if !within(afterCut, over) {
-			i.log.Warn("handlers ignored the end of their context: closing their connections")
+		i.drain.cancel()
+		if !within(cancelGrace, over) {
+			i.log.Warn("handlers did not return when their context ended: closing their connections")
 		}
 		i.grpc.Stop()
 		i.http.Close()
 		<-over
 	}
-	i.admin.Close() // Last: /readyz says NOT_SERVING as long as anything runs.
+	i.admin.Close() // Last: /readyz reports NOT_SERVING as long as anything runs.
 	i.log.Info("drained", "took", time.Since(began).String(), "streams_ended", i.drain.streamsEnded.Load(),
-		"calls_cut", i.drain.callsCut.Load(), "panics", i.panics.count.Load())
+		"calls_canceled", i.drain.callsCanceled.Load(), "panics", i.panics.count.Load())
 }
 
-// within waits at most d for done, and reports whether it came.
+// within waits at most d for done, and reports whether it was closed in time.
 func within(d time.Duration, done <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

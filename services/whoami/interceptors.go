@@ -19,26 +19,26 @@ import (
 	"trivet/gateway"
 )
 
-// unaryInterceptors run for every unary call, over gRPC and over REST, outermost first. One of your own, like a check
-// of credentials, goes last.
+// unaryInterceptors returns the interceptors of every unary call, over gRPC and REST, outermost first. The app's own, like
+// one that checks credentials, run last.
 func (i *instance) unaryInterceptors() []grpc.UnaryServerInterceptor {
 	return append([]grpc.UnaryServerInterceptor{i.panics.unary, i.unaryTimeout, i.drain.unary}, i.app.unary...)
 }
 
-// streamInterceptors do the same for streams.
+// streamInterceptors returns the interceptors of every stream, likewise.
 func (i *instance) streamInterceptors() []grpc.StreamServerInterceptor {
 	return append([]grpc.StreamServerInterceptor{i.calls.stream, i.panics.stream, i.admitStream, i.drain.stream}, i.app.stream...)
 }
 
-// early is a registrar whose unary methods begin before their request is decoded. An interceptor runs only after that:
-// a request that cannot be decoded would be answered without the headers and without a record, and one that never
-// arrives would not count. It does for unary calls what calls.stream and admitStream do for streams, which reach
-// their interceptors at once.
+// early is a registrar that starts unary calls before their request is decoded. Interceptors run only afterwards: without
+// early, a request that cannot be decoded gets a response without the headers and no record, and one that never arrives
+// does not count against the limit. It does for unary calls what calls.stream and admitStream do for streams, whose
+// interceptors run at once.
 type early struct {
 	grpc.ServiceRegistrar
 	calls   *calls
-	limit   *limit        // nil is none
-	arrival time.Duration // how long a request may take to arrive whose client set a longer deadline
+	limit   *limit        // nil for none
+	arrival time.Duration // bounds a request's arrival if the client's deadline is later
 }
 
 // RegisterService implements [grpc.ServiceRegistrar].
@@ -55,8 +55,8 @@ func (e early) RegisterService(desc *grpc.ServiceDesc, service any) {
 func (e early) handler(method string, next grpc.MethodHandler) grpc.MethodHandler {
 	return func(service any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (resp any, err error) {
 		ctx, end, err := e.calls.arrive(ctx, method)
-		// Before the response leaves: a client that has it can rely on the record. (To an undecodable request grpc-go
-		// responds while it decodes.)
+		// Before the response is sent, so that the record exists once the client has it. (grpc-go responds to an
+		// undecodable request while decoding.)
 		defer func() { end(err) }()
 		if err != nil {
 			return nil, err
@@ -71,8 +71,8 @@ func (e early) handler(method string, next grpc.MethodHandler) grpc.MethodHandle
 	}
 }
 
-// timely bounds the arrival of a request whose deadline is far away. One without a deadline has tapTimeout's: this takes
-// a goroutine.
+// timely bounds the arrival of a request whose deadline is far away, at the cost of a goroutine. A request without a
+// deadline has tapTimeout's.
 func (e early) timely(ctx context.Context, decode func(any) error) func(any) error {
 	if deadline, has := ctx.Deadline(); !has || time.Until(deadline) <= e.arrival {
 		return decode
@@ -109,14 +109,14 @@ type callStream struct {
 
 func (s callStream) Context() context.Context { return s.ctx }
 
-// arrive begins the call of method, sets its headers, and returns what ends it. A REST call has begun already: the HTTP
-// middleware has set the headers, and ends it with the HTTP status.
+// arrive begins a call of method, sets its headers, and returns a function that ends it. For a REST call the HTTP middleware
+// does all of this, and ends it with the HTTP status.
 func (w *calls) arrive(ctx context.Context, method string) (context.Context, func(error), error) {
 	if callFrom(ctx) != nil {
 		return ctx, func(error) {}, nil
 	}
 	attempts := ""
-	if w.records != nil { // Mostly there is none, and to find that out takes a look at all metadata.
+	if w.records != nil { // The search goes through all metadata, mostly in vain.
 		attempts = first(ctx, "grpc-previous-rpc-attempts")
 	}
 	ctx, c := w.begin(ctx, protocolGRPC, method, first(ctx, requestIDKey), attempts)
@@ -124,7 +124,7 @@ func (w *calls) arrive(ctx context.Context, method string) (context.Context, fun
 	return ctx, end, grpc.SetHeader(ctx, metadata.MD{instanceKey: {w.instance}, requestIDKey: {c.id}})
 }
 
-// first is the first value of the client's metadata under key, or "".
+// first returns the first value of the client's metadata under key, or "".
 func first(ctx context.Context, key string) string {
 	if values := metadata.ValueFromIncomingContext(ctx, key); len(values) > 0 {
 		return values[0]
@@ -132,15 +132,15 @@ func first(ctx context.Context, key string) string {
 	return ""
 }
 
-// panics turns a panic of a handler into INTERNAL, and counts it. Without it one panic would end the instance, and
-// with it every other call.
+// panics turns panics of handlers into INTERNAL and counts them. Without it one panic would end the instance and all other
+// calls.
 type panics struct {
 	log   *slog.Logger
 	count atomic.Int64
 }
 
-// failed is the message of a call whose handler panicked.
-const failed = "the instance failed on this call: its log has the cause under the request ID"
+// failed is the status message of a call whose handler panicked.
+const failed = "handler panicked: the instance's log has the stack under this request ID"
 
 func (p *panics) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 	defer func() {
@@ -160,7 +160,7 @@ func (p *panics) stream(service any, stream grpc.ServerStream, _ *grpc.StreamSer
 	return handler(service, stream)
 }
 
-// report must be called by the function that recovered v: it logs the stack.
+// report logs a panic with its stack, and returns the call's error. The function that recovered v must call it directly.
 func (p *panics) report(ctx context.Context, v any) error {
 	c := callFrom(ctx)
 	p.log.Error("panic", "panic", v, "panics", p.count.Add(1), "protocol", c.protocol, "method", c.method, "id", c.id, "stack", string(debug.Stack()))
@@ -171,7 +171,7 @@ func (p *panics) report(ctx context.Context, v any) error {
 func (i *instance) admitStream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	limit := &i.streams
 	if strings.HasPrefix(info.FullMethod, "/grpc.health.v1.Health/") {
-		limit = &i.healthStreams // A busy instance must not look broken.
+		limit = &i.healthStreams // Separate, so that a busy instance does not look broken.
 	}
 	if err := limit.admit(); err != nil {
 		return err
@@ -180,7 +180,7 @@ func (i *instance) admitStream(service any, stream grpc.ServerStream, info *grpc
 	return handler(service, stream)
 }
 
-// unaryTimeout gives a call without a deadline one of CALL_TIMEOUT. Over gRPC tapTimeout was first.
+// unaryTimeout sets a deadline of CALL_TIMEOUT on calls without one. Over gRPC tapTimeout has done so already.
 func (i *instance) unaryTimeout(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	if _, has := ctx.Deadline(); has {
 		return handler(ctx, req)
@@ -190,8 +190,8 @@ func (i *instance) unaryTimeout(ctx context.Context, req any, _ *grpc.UnaryServe
 	return handler(ctx, req)
 }
 
-// tapTimeout is a [tap.ServerInHandle] with which CALL_TIMEOUT includes the arrival of the request: one whose message
-// never comes would otherwise hold its stream for ever. grpc-go cancels ctx when the stream ends, and with it what is made here.
+// tapTimeout is a [tap.ServerInHandle] that makes CALL_TIMEOUT include the arrival of the request: a call whose message
+// never arrives would otherwise hold its stream forever. grpc-go cancels ctx, and so its child, when the stream ends.
 func (i *instance) tapTimeout(ctx context.Context, info *tap.Info) (context.Context, error) {
 	if _, has := ctx.Deadline(); has || !i.unaryMethods[info.FullMethodName] {
 		return ctx, nil

@@ -14,12 +14,12 @@ type limit struct {
 	name    string
 }
 
-// admit counts a call; the caller must call done once, if there is no error. RESOURCE_EXHAUSTED and not UNAVAILABLE:
-// clients retry the latter, which would add load where there is too much.
+// admit counts a call; without an error, done must be called once. The error is RESOURCE_EXHAUSTED and not UNAVAILABLE,
+// because clients retry the latter, which would add load to an overloaded instance.
 func (l *limit) admit() error {
 	if l.running.Add(1) > l.most {
 		l.done()
-		return status.Errorf(codes.ResourceExhausted, "the instance runs %d %s, its limit (MAX_CALLS)", l.most, l.name)
+		return status.Errorf(codes.ResourceExhausted, "instance is at its limit of %d %s (MAX_CALLS)", l.most, l.name)
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 	"trivet/internal/rawconn"
 )
 
-// Whatever the settings make of connections, grpc-go finds the method by which an idle one holds no buffer.
+// With any settings, grpc-go finds ReadOnReady on connections, by which an idle one holds no buffer.
 func TestBoundConnectionsHaveReadOnReady(t *testing.T) {
 	t.Parallel()
 	for _, raw := range []bool{false, true} {

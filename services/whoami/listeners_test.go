@@ -32,7 +32,7 @@ import (
 	whoamiv1 "trivet/gen/whoami/v1"
 )
 
-// running is an instance on ports of the kernel's, and a client of each listener.
+// running is an instance on ports assigned by the kernel, and a client of each listener.
 type running struct {
 	base       string // of the HTTP listener, http://host:port
 	connection *grpc.ClientConn
@@ -42,7 +42,7 @@ type running struct {
 	over       <-chan error // what serve returned
 }
 
-// start runs an instance of service, or of the real one if that is nil, until the test ends.
+// start runs an instance of service, or of the real service if nil, until the test ends.
 func start(t *testing.T, service whoamiv1.WhoAmIServiceServer) running {
 	t.Helper()
 	if service != nil {
@@ -107,15 +107,15 @@ func listener(t *testing.T) net.Listener {
 	return l
 }
 
-// answer is a response of either listener, as far as both promise the same.
-type answer struct {
+// response holds what both listeners' responses have in common.
+type response struct {
 	headers map[string][]string // lower-case names
-	code    codes.Code          // of gRPC; over HTTP as the body tells it
+	code    codes.Code          // of gRPC; over HTTP from the body
 	message *whoamiv1.WhoAmIResponse
 }
 
-// over HTTP, with headers as name, value, name, value.
-func (r running) http(t *testing.T, path string, headers ...string) answer {
+// http sends a GET, with headers as name, value, name, value.
+func (r running) http(t *testing.T, path string, headers ...string) response {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), "GET", r.base+path, nil)
 	if err != nil {
@@ -124,20 +124,20 @@ func (r running) http(t *testing.T, path string, headers ...string) answer {
 	for pair := range slices.Chunk(headers, 2) {
 		request.Header.Add(pair[0], pair[1])
 	}
-	response, err := http.DefaultClient.Do(request)
+	rest, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	defer rest.Body.Close()
+	body, err := io.ReadAll(rest.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := answer{headers: make(map[string][]string), message: &whoamiv1.WhoAmIResponse{}}
-	for name, values := range response.Header {
+	a := response{headers: make(map[string][]string), message: &whoamiv1.WhoAmIResponse{}}
+	for name, values := range rest.Header {
 		a.headers[strings.ToLower(name)] = values
 	}
-	if response.StatusCode != http.StatusOK {
+	if rest.StatusCode != http.StatusOK {
 		var e struct{ Code codes.Code }
 		if err := json.Unmarshal(body, &e); err != nil {
 			t.Fatalf("%v: %q", err, body)
@@ -153,17 +153,17 @@ func (r running) http(t *testing.T, path string, headers ...string) answer {
 	return a
 }
 
-// over gRPC, by any unary method.
-func (r running) grpc(t *testing.T, method string, headers ...string) answer {
+// grpc calls a unary method of WhoAmIService or Health, with headers as name, value, name, value.
+func (r running) grpc(t *testing.T, method string, headers ...string) response {
 	t.Helper()
 	ctx := metadata.AppendToOutgoingContext(t.Context(), headers...)
-	a := answer{message: &whoamiv1.WhoAmIResponse{}}
+	a := response{message: &whoamiv1.WhoAmIResponse{}}
 	var header, trailer metadata.MD
-	var request, response proto.Message = &whoamiv1.WhoAmIRequest{}, a.message
+	var in, out proto.Message = &whoamiv1.WhoAmIRequest{}, a.message
 	if strings.Contains(method, "Health") {
-		request, response = &healthv1.HealthCheckRequest{}, &healthv1.HealthCheckResponse{}
+		in, out = &healthv1.HealthCheckRequest{}, &healthv1.HealthCheckResponse{}
 	}
-	err := r.connection.Invoke(ctx, method, request, response, grpc.Header(&header), grpc.Trailer(&trailer))
+	err := r.connection.Invoke(ctx, method, in, out, grpc.Header(&header), grpc.Trailer(&trailer))
 	a.code = status.Code(err)
 	a.headers = metadata.Join(header, trailer) // An error without a message may come with trailers alone.
 	return a
@@ -171,7 +171,7 @@ func (r running) grpc(t *testing.T, method string, headers ...string) answer {
 
 const whoAmI = "/whoami.v1.WhoAmIService/WhoAmI"
 
-// panicking is a service whose every call panics.
+// panicking is a service whose calls panic.
 type panicking struct {
 	whoamiv1.UnimplementedWhoAmIServiceServer
 }
@@ -191,18 +191,18 @@ func TestBothListenersSendInstanceAndRequestID(t *testing.T) {
 		path, method string // the same request over HTTP and gRPC
 		rest, rpc    codes.Code
 	}{
-		{"a call", real, "/", whoAmI, codes.OK, codes.OK},
+		{"call", real, "/", whoAmI, codes.OK, codes.OK},
 		{"health", real, "/readyz", "/grpc.health.v1.Health/Check", codes.OK, codes.OK},
-		{"an unknown path, an unknown service", real, "/nope", "/no.Such/Method", codes.NotFound, codes.Unimplemented},
-		{"a path below, an unknown method", real, "/x/y", "/whoami.v1.WhoAmIService/Nope", codes.NotFound, codes.Unimplemented},
-		{"a panic", broken, "/", whoAmI, codes.Internal, codes.Internal},
+		{"unknown path, unknown service", real, "/nope", "/no.Such/Method", codes.NotFound, codes.Unimplemented},
+		{"path below, unknown method", real, "/x/y", "/whoami.v1.WhoAmIService/Nope", codes.NotFound, codes.Unimplemented},
+		{"panic", broken, "/", whoAmI, codes.Internal, codes.Internal},
 	} {
 		for _, id := range []struct {
 			name, sent string
 			kept       bool
 		}{
-			{"none", "", false}, {"a good id", "Aa0.-_", true}, {"the longest", long, true}, {"too long", long + "a", false},
-			{"a space", "a b", false}, {"a line end encoded", "a%0a", false}, {"a quote", `a"b`, false}, {"a slash", "a/b", false},
+			{"none", "", false}, {"valid", "Aa0.-_", true}, {"longest", long, true}, {"too long", long + "a", false},
+			{"space", "a b", false}, {"line end encoded", "a%0a", false}, {"quote", `a"b`, false}, {"slash", "a/b", false},
 		} {
 			t.Run(test.name+", id: "+id.name, func(t *testing.T) {
 				t.Parallel()
@@ -221,8 +221,8 @@ func TestBothListenersSendInstanceAndRequestID(t *testing.T) {
 	}
 }
 
-// wantNamed checks the two headers: there once each, with the instance, and with the id sent or a valid new one.
-func wantNamed(t *testing.T, listener string, a answer, sent string, kept bool) {
+// wantNamed checks that each of the two headers is there once, with the instance, and with the ID sent or a valid new one.
+func wantNamed(t *testing.T, listener string, a response, sent string, kept bool) {
 	t.Helper()
 	if got := a.headers["x-instance"]; !slices.Equal(got, []string{"whoami-7"}) {
 		t.Errorf("%s: x-instance %q, want whoami-7 once", listener, got)
@@ -233,7 +233,7 @@ func wantNamed(t *testing.T, listener string, a answer, sent string, kept bool) 
 	}
 }
 
-// garbage is a codec that sends what is no message.
+// garbage is a codec that sends bytes that are not a message.
 type garbage struct{}
 
 func (garbage) Marshal(any) ([]byte, error) { return []byte{0xff, 0xff, 0xff}, nil }
@@ -250,8 +250,8 @@ func TestUndecodableRequestHasHeadersAndRecords(t *testing.T) {
 	if status.Code(err) != codes.Internal {
 		t.Errorf("%v, want INTERNAL", err)
 	}
-	wantNamed(t, "grpc", answer{headers: metadata.Join(header, trailer)}, "garbage", true)
-	for { // grpc-go responds while it decodes: the record of the completion comes afterwards.
+	wantNamed(t, "grpc", response{headers: metadata.Join(header, trailer)}, "garbage", true)
+	for { // grpc-go responds while decoding, so the completion's record comes after the response.
 		text, err := os.ReadFile(r.records)
 		if err != nil || t.Context().Err() != nil {
 			t.Fatalf("records: %s, %v", text, err)
@@ -262,7 +262,7 @@ func TestUndecodableRequestHasHeadersAndRecords(t *testing.T) {
 	}
 }
 
-// What net/http and grpc-go answer themselves, without the instance's headers, unless options prevent it.
+// Unless options prevent it, net/http and grpc-go respond to these requests themselves, without the instance's headers.
 func TestLibrariesSendNoResponseOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	r := start(t, nil)
@@ -340,7 +340,7 @@ func TestStreamHeadersNameInstanceAndRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantNamed(t, "watch", answer{headers: header}, "stream", true)
+	wantNamed(t, "watch", response{headers: header}, "stream", true)
 
 	reflection, err := reflectionv1.NewServerReflectionClient(r.connection).ServerReflectionInfo(ctx)
 	if err != nil {
@@ -356,8 +356,7 @@ func TestStreamHeadersNameInstanceAndRequest(t *testing.T) {
 	if err != io.EOF {
 		t.Errorf("reflection ended with %v, want EOF", err)
 	}
-	trailed := metadata.Join(header, reflection.Trailer())
-	wantNamed(t, "reflection", answer{headers: trailed}, "stream", true)
+	wantNamed(t, "reflection", response{headers: metadata.Join(header, reflection.Trailer())}, "stream", true)
 }
 
 func TestWatchRejectsIntervalsOutOfBounds(t *testing.T) {
@@ -390,7 +389,7 @@ func TestWatchRejectsIntervalsOutOfBounds(t *testing.T) {
 	}
 }
 
-// Each request of either listener is two lines, which agree on everything but the event.
+// Each request to either listener writes two lines, which agree on all but event and code.
 func TestRequestWritesArrivalAndCompletion(t *testing.T) {
 	t.Parallel()
 	r := start(t, nil)

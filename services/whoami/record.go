@@ -11,46 +11,46 @@ import (
 	"time"
 )
 
-// A record is one line of the records file, JSON. Each request of either listener writes two, its arrival and its
-// completion, distinguished by event and matched by call.
+// A record is one JSON line of the records file. Each request to either listener writes two, at arrival and completion,
+// distinguished by event and matched by call.
 type record struct {
 	Version  int       `json:"v"`        // 1
 	Event    string    `json:"event"`    // arrival or completion
 	Time     time.Time `json:"time"`     // wall clock
 	Instance string    `json:"instance"` //
 	PID      int       `json:"pid"`      // distinguishes the starts of one instance
-	Call     uint64    `json:"call"`     // counts the arrivals of this process from 1
+	Call     uint64    `json:"call"`     // number of the arrival in this process, from 1
 	ID       string    `json:"id"`       // request ID
 	Protocol protocol  `json:"protocol"` // http or grpc
 	Method   string    `json:"method"`   // "GET /" or "/whoami.v1.WhoAmIService/WhoAmI"
 	Attempts string    `json:"previous_attempts,omitempty"`
 	// Only at completion.
-	Code     string `json:"code,omitempty"`        // gRPC code by name, like OK; over HTTP the status by number
+	Code     string `json:"code,omitempty"`        // name of the gRPC code, like OK; over HTTP the number of the status
 	Duration int64  `json:"duration_us,omitempty"` // microseconds since arrival
 }
 
-// recorder writes records. A nil recorder writes none. It may be used concurrently.
+// recorder writes records; a nil recorder writes none. It may be used concurrently.
 //
-// Each line is one unbuffered write to a file opened for appending, so that SIGKILL loses none and several processes
-// may share a file.
+// Each line is one unbuffered write to a file opened for appending, so that SIGKILL loses no line and several processes
+// can share a file.
 type recorder struct {
 	file     *os.File
 	instance string
 	log      *slog.Logger
 	calls    atomic.Uint64
-	failed   atomic.Bool // a failure was logged
-	torn     atomic.Bool // the file ends within a line
+	failed   atomic.Bool // a failure has been logged
+	torn     atomic.Bool // the file ends with an incomplete line
 }
 
-// recordTimeout bounds a write to a FIFO whose reader does not read: a record is lost rather than a call delayed.
+// recordTimeout bounds a write to a FIFO whose reader does not read: losing a record is better than delaying a call.
 const recordTimeout = time.Second
 
-// openRecorder appends to the file at path; an empty path is no recorder.
+// openRecorder opens the file at path for appending. It returns a nil recorder if path is empty.
 func openRecorder(path, instance string, log *slog.Logger) (*recorder, error) {
 	if path == "" {
 		return nil, nil
 	}
-	// O_NONBLOCK: opening a FIFO would wait for a reader, for ever.
+	// O_NONBLOCK: otherwise opening a FIFO waits for a reader, possibly forever.
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY|syscall.O_NONBLOCK, 0o644)
 	if errors.Is(err, syscall.ENXIO) {
 		return nil, fmt.Errorf("RECORDS=%s: no process reads this FIFO: start its reader first, or name a file", path)
@@ -61,7 +61,7 @@ func openRecorder(path, instance string, log *slog.Logger) (*recorder, error) {
 	return &recorder{file: f, instance: instance, log: log}, nil
 }
 
-// arrive records the arrival of c, and returns what complete takes.
+// arrive records the arrival of c, and returns the record to pass to complete.
 func (r *recorder) arrive(c *call, attempts string) *record {
 	if r == nil {
 		return nil
@@ -84,7 +84,7 @@ func (r *recorder) complete(line *record, code string) {
 	r.write(line)
 }
 
-// write logs only the first failure: a full disk must not fill the log as well, nor fail the calls.
+// write logs only the first failure: a full disk must neither fill the log nor fail calls.
 func (r *recorder) write(line *record) {
 	b, err := json.Marshal(line)
 	if err == nil {
@@ -95,14 +95,13 @@ func (r *recorder) write(line *record) {
 	}
 }
 
-// append writes one line. After a write that failed midway the next line begins with a newline: it must not continue
-// the torn one.
+// append writes one line. After a write that failed midway it first ends the torn line with a newline.
 func (r *recorder) append(line []byte) error {
 	torn := r.torn.Swap(false)
 	if torn {
 		line = append([]byte{'\n'}, line...)
 	}
-	_ = r.file.SetWriteDeadline(time.Now().Add(recordTimeout)) // A regular file has no deadline, and needs none.
+	_ = r.file.SetWriteDeadline(time.Now().Add(recordTimeout)) // Fails on regular files, which need no deadline.
 	n, err := r.file.Write(line)
 	if onlyNewline := torn && n == 1; n < len(line) && !onlyNewline {
 		r.torn.Store(torn || n > 0)
@@ -110,7 +109,7 @@ func (r *recorder) append(line []byte) error {
 	return err
 }
 
-// close ends the records. Calls that still run lose theirs.
+// close closes the file. Calls that are still running lose their completion record.
 func (r *recorder) close() error {
 	if r == nil {
 		return nil

@@ -26,8 +26,7 @@ const (
 	defaultInterval = time.Second
 )
 
-// service is the one implementation, which both listeners serve. What it says of a call it reads from the context: the
-// peer, the metadata, and the call.
+// service is the one implementation, served by both listeners. It reads peer, metadata and call from the context.
 type service struct {
 	whoamiv1.UnimplementedWhoAmIServiceServer
 	instance, environment, hostname, version string
@@ -50,7 +49,7 @@ func newService(c Config) (*service, error) {
 	}, nil
 }
 
-// WhoAmI implements the RPC of that name.
+// WhoAmI implements [whoamiv1.WhoAmIServiceServer].
 func (s *service) WhoAmI(ctx context.Context, _ *whoamiv1.WhoAmIRequest) (*whoamiv1.WhoAmIResponse, error) {
 	call := callFrom(ctx)
 	response := &whoamiv1.WhoAmIResponse{
@@ -67,18 +66,18 @@ func (s *service) WhoAmI(ctx context.Context, _ *whoamiv1.WhoAmIRequest) (*whoam
 	return response, nil
 }
 
-// forwardedFor is X-Forwarded-For as it arrived, several values joined as one header would have them.
+// forwardedFor returns the X-Forwarded-For that arrived, with several values joined as in one header.
 func forwardedFor(ctx context.Context) string {
 	return strings.Join(metadata.ValueFromIncomingContext(ctx, "x-forwarded-for"), ", ")
 }
 
-// WatchWhoAmI implements the RPC of that name. It ends when its context does: the client has gone, or the instance
+// WatchWhoAmI implements [whoamiv1.WhoAmIServiceServer]. It ends with its context: the client has left, or the instance
 // drains.
 func (s *service) WatchWhoAmI(req *whoamiv1.WatchWhoAmIRequest, stream grpc.ServerStreamingServer[whoamiv1.WatchWhoAmIResponse]) error {
 	interval := defaultInterval
-	if asked := req.GetInterval(); asked != nil {
-		// AsDuration saturates, so what does not fit is out of bounds as well.
-		if interval = asked.AsDuration(); !asked.IsValid() || interval < leastInterval || interval > mostInterval {
+	if requested := req.GetInterval(); requested != nil {
+		// AsDuration saturates, so durations that do not fit are out of bounds too.
+		if interval = requested.AsDuration(); !requested.IsValid() || interval < leastInterval || interval > mostInterval {
 			return status.Errorf(codes.InvalidArgument, "interval is %v: want %v to %v", interval, leastInterval, mostInterval)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/sethvargo/go-envconfig"
 )
 
-// load loads from environment variables alone.
+// load loads a configuration from environment variables only.
 func load(t *testing.T, environ map[string]string) (Config, error) {
 	t.Helper()
 	c, _, err := Load(t.Context(), Sources{Environ: envconfig.MapLookuper(environ)})
@@ -85,11 +85,11 @@ func TestInvalidSettingIsRejected(t *testing.T) {
 		{map[string]string{"HTTP_PORT": "-1"}, "HTTP_PORT=-1 (environment): want a port, 1 to 65535"},
 		{map[string]string{"HTTP_PORT": "banana"}, "HTTP_PORT=banana (environment): want a port, 1 to 65535"},
 		{map[string]string{"GRPC_PORT": "x"}, "GRPC_PORT=x (environment): want a port, 1 to 65535, other than HTTP_PORT"},
-		{map[string]string{"HTTP_PORT": "1", "GRPC_PORT": "1"}, "GRPC_PORT=1 (environment): want a port other than HTTP_PORT, which is the same: each listener has its own"},
+		{map[string]string{"HTTP_PORT": "1", "GRPC_PORT": "1"}, "GRPC_PORT=1 (environment): want a port other than HTTP_PORT: the listeners cannot share one"},
 		{map[string]string{"ADMIN_PORT": "8000"}, "ADMIN_PORT=8000 (environment): want a port, 1 to 65535, other than HTTP_PORT and GRPC_PORT, or off"},
 		{map[string]string{"ADMIN_PORT": "x"}, "ADMIN_PORT=x (environment): want a port, 1 to 65535, other than HTTP_PORT and GRPC_PORT, or off"},
 		{map[string]string{"ADMIN_BIND": "localhost"}, "ADMIN_BIND=localhost (environment): want an IP address"},
-		{map[string]string{"ADMIN_PORT": "off", "PPROF": "true"}, "PPROF=true (environment): want ADMIN_PORT to be set: the admin listener, which would serve the profiles, is off"},
+		{map[string]string{"ADMIN_PORT": "off", "PPROF": "true"}, "PPROF=true (environment): want false, or ADMIN_PORT set: the admin listener serves the profiles, and it is off"},
 		{map[string]string{"READ_TIMEOUT": "0s"}, "READ_TIMEOUT=0s (environment): want a duration, 100ms to 10m, like 500ms or 5s"},
 		{map[string]string{"CALL_TIMEOUT": "1h"}, "CALL_TIMEOUT=1h (environment): want a duration, 100ms to 10m, like 500ms or 5s"},
 		{map[string]string{"MAX_CONNECTIONS": "0"}, "MAX_CONNECTIONS=0 (environment): want a number, 1 to 1000000"},
@@ -99,7 +99,7 @@ func TestInvalidSettingIsRejected(t *testing.T) {
 		{map[string]string{"RAW_SYSCALLS": "1"}, "RAW_SYSCALLS=1 (environment): want true or false"},
 		{map[string]string{"FIXED_WINDOWS": "" + "on"}, "FIXED_WINDOWS=on (environment): want true or false"},
 		{map[string]string{"REQUEST_LOG": "yes"}, "REQUEST_LOG=yes (environment): want true or false"},
-		{map[string]string{"HTTP_PORT": "65000"}, "GRPC_PORT=66000 (default): want a port, 1 to 65535: HTTP_PORT + 1000 is none, so set it too"},
+		{map[string]string{"HTTP_PORT": "65000"}, "GRPC_PORT=66000 (default): want a port, 1 to 65535: HTTP_PORT + 1000 is above that, so set GRPC_PORT too"},
 		{map[string]string{"ENVIRONMENT": "mars"}, "ENVIRONMENT=mars (environment): want dev, qa or prod"},
 		{map[string]string{"BIND": "localhost"}, "BIND=localhost (environment): want an IP address"},
 		{map[string]string{"DRAIN_DELAY": "5"}, "DRAIN_DELAY=5 (environment): want a duration, 0s to 10m, like 500ms or 5s"},
@@ -187,7 +187,7 @@ func TestShippedEnvFilesAreValid(t *testing.T) {
 	}
 }
 
-// The example shows every setting, commented out; taking the comments away must give a file that loads.
+// The example shows every setting, commented out; uncommented, it must load.
 func TestExampleEnvFileHasEverySetting(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../.env.example")

@@ -13,7 +13,7 @@ import (
 	whoamiv1 "trivet/gen/whoami/v1"
 )
 
-// With fixed windows the server announces them at once, and sends no PING that measures the bandwidth; without, the other way round.
+// With fixed windows the server announces them at once, and sends no PING to measure the bandwidth; without, it does the opposite.
 func TestFixedWindowsAreAnnouncedWithoutPing(t *testing.T) {
 	t.Parallel()
 	for fixed, want := range map[string]struct {
