@@ -90,8 +90,8 @@ scripts: ## shellcheck over the shell scripts, actionlint over the workflow
 	@.ci/shellcheck
 	$(TOOL) actionlint -shellcheck= -pyflakes=
 
-repo-rules: ## the repository rules: import lines, sizes, what tests may not do
-	go test -count=1 -run 'Imports|Budgets|Neither|Replaces|Text' .
+repo-rules: ## the repository rules: import lines, sizes, language, what tests may not do
+	go test -count=1 -run 'Imports|Budgets|Neither|Replaces|Text|Language' .
 
 generate: ## write gen/ and gateway/openapi/ again from proto/, and experiments/schema.json from the code
 	$(TOOL) buf generate
