@@ -1,4 +1,4 @@
-// Command whoami is one instance of Trivet: it tells over REST and gRPC who answered.
+// Command whoami runs one instance of Trivet, which identifies itself over REST and gRPC.
 package main
 
 import (
@@ -17,8 +17,8 @@ func main() {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		received := <-signals
-		// From here on a second signal has its usual effect: it ends the process at once. signal.NotifyContext
-		// cannot promise that: there the context ends before anybody can call its stop.
+		// From here on a second signal ends the process at once. signal.NotifyContext cannot guarantee that: the context
+		// ends before its stop can be called.
 		signal.Reset()
 		cancel(fmt.Errorf("%v signal received", received))
 	}()

@@ -10,12 +10,12 @@ import (
 	"trivet/services/whoami"
 )
 
-// memoryShare is how much of a cgroup's memory limit Go's heap, stacks and runtime may take before they are collected
-// hard. The rest is for what Go does not count, like the kernel's socket buffers.
+// memoryShare is the part of a cgroup's memory limit that becomes GOMEMLIMIT. The rest is for memory that Go does not
+// count, like the kernel's socket buffers.
 const memoryShare = 0.75
 
-// limitMemory sets GOGC, and GOMEMLIMIT by the memory limit of the process's cgroup (a container's). GOMEMLIMIT in the
-// environment wins; without a limit there is none.
+// limitMemory sets GOGC, and GOMEMLIMIT from the memory limit of the process's cgroup, for example a container's.
+// GOMEMLIMIT in the environment wins. Without a cgroup limit it sets none.
 func limitMemory(c whoami.Config, log *slog.Logger) {
 	debug.SetGCPercent(c.GOGC)
 	limit, err := memlimit.Set(memlimit.WithRatio(memoryShare), memlimit.WithProvider(memlimit.FromCgroup))

@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"os/signal"
-	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -17,63 +15,43 @@ import (
 	"google.golang.org/grpc/grpclog"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
-	"trivet/internal/buildinfo"
+	"trivet/internal/cli"
 	"trivet/services/whoami"
 )
 
 // Exit codes. Being stopped by Ctrl-C or SIGTERM is a success.
 const (
-	done   = 0
-	failed = 1
-	misuse = 2
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
 )
 
-// run is the whole command; it returns the exit code. Data goes to stdout, words to stderr.
+// failure is an error of a command that was called correctly.
+type failure struct{ error }
+
+// run runs a command line and returns the exit code.
 func run(ctx context.Context, args []string, environ envconfig.Lookuper, stdout, stderr io.Writer) int {
-	call, err := parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		help(stdout)
-		return done
-	case call.version:
-		fmt.Fprintln(stdout, "whoami", buildinfo.String())
-		return done
+	err := newRoot(args, environ, streams{stdout, stderr}).ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
 	}
-	config, values, loadErr := whoami.Load(ctx, whoami.Sources{Flags: call.flags, Environ: environ, EnvFile: call.envFile})
-	if err := errors.Join(err, loadErr); err != nil {
-		complain(stderr, err)
-		fmt.Fprintln(stderr, "whoami: nothing was started; `whoami --help` lists the settings")
-		return misuse
+	cli.PrintErrors(stderr, "whoami", err)
+	if _, ok := errors.AsType[failure](err); ok {
+		return exitFailed
 	}
-	switch call.command {
-	case "config":
-		if err := show(stdout, values); err != nil {
-			complain(stderr, err)
-			return failed
-		}
-		return done
-	case "health":
-		return health(ctx, config, stdout, stderr)
-	}
-	// The reader of the log may go away (whoami 2>&1 | head -1). The next line would raise SIGPIPE and end the process,
-	// calls included; ignored, the line is lost.
-	signal.Ignore(syscall.SIGPIPE)
-	log := logger(config, stderr)
-	limitMemory(config, log)
-	// grpc-go and grpc-gateway log what clients do, in lines of their own, to standard error.
-	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer()))
-	if err := whoami.Run(ctx, config, log); err != nil {
-		complain(stderr, err)
-		return failed
-	}
-	return done
+	return exitUsage
 }
 
-// complain prints each of several joined errors on a line of its own.
-func complain(w io.Writer, err error) {
-	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintln(w, "whoami:", strings.TrimSuffix(line, "\n"))
-	}
+// serve runs the instance.
+func serve(ctx context.Context, c whoami.Config, _ []whoami.Value, s streams) error {
+	// If the log's reader leaves (whoami 2>&1 | head -1), the next line raises SIGPIPE, which would end the process and
+	// its calls. Ignored, only the line is lost.
+	signal.Ignore(syscall.SIGPIPE)
+	log := logger(c, s.err)
+	limitMemory(c, log)
+	// grpc-go and grpc-gateway log the errors of clients to standard error, in a format of their own.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer()))
+	return whoami.Run(ctx, c, log)
 }
 
 func logger(c whoami.Config, w io.Writer) *slog.Logger {
@@ -85,9 +63,9 @@ func logger(c whoami.Config, w io.Writer) *slog.Logger {
 	return slog.New(handler).With("instance", c.Instance)
 }
 
-// show prints every setting with its value and where it came from, in the form of an env file.
-func show(w io.Writer, values []whoami.Value) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+// show prints every setting with its value and source, in the format of an env file.
+func show(_ context.Context, _ whoami.Config, values []whoami.Value, s streams) error {
+	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	for _, v := range values {
 		fmt.Fprintf(table, "%s=%s\t# %s\n", v.Name, v.Value, v.Source)
 	}
@@ -97,17 +75,17 @@ func show(w io.Writer, values []whoami.Value) error {
 // healthTimeout bounds `whoami health`: an instance that takes longer to respond is not healthy.
 const healthTimeout = 2 * time.Second
 
-func health(ctx context.Context, c whoami.Config, stdout, stderr io.Writer) int {
+// checkHealth prints the health status of the instance, and fails unless it is SERVING.
+func checkHealth(ctx context.Context, c whoami.Config, _ []whoami.Value, s streams) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	state, err := whoami.CheckHealth(ctx, c)
 	if err != nil {
-		complain(stderr, err)
-		return failed
+		return err
 	}
-	fmt.Fprintln(stdout, state)
+	fmt.Fprintln(s.out, state)
 	if state != healthv1.HealthCheckResponse_SERVING {
-		return failed
+		return errors.New("instance is not SERVING")
 	}
-	return done
+	return nil
 }

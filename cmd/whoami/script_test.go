@@ -22,8 +22,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"whoami": main})
 }
 
-// The scripts in testdata run the real main. They know the ports $HTTP and $GRPC, which nobody else gets meanwhile, and
-// two commands more: `exits CODE command …`, and `await URL`, which waits for an answer with status 200.
+// The scripts in testdata run the real main. They have the ports $HTTP and $GRPC, reserved for them, and two more
+// commands: `exits CODE command …`, and `await URL`, which waits for a response with status 200.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -49,7 +49,7 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// poll asks url until it answers 200.
+// poll requests url until the status is 200.
 func poll(ctx context.Context, url string) error {
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
@@ -58,21 +58,21 @@ func poll(ctx context.Context, url string) error {
 		if err != nil {
 			return err
 		}
-		if answer, err := http.DefaultClient.Do(request); err == nil {
-			answer.Body.Close()
-			if answer.StatusCode == http.StatusOK {
+		if response, err := http.DefaultClient.Do(request); err == nil {
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
 				return nil
 			}
 		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return errors.New(url + " did not answer 200 in time")
+			return errors.New(url + " did not respond with 200 in time")
 		}
 	}
 }
 
-// command runs whoami as a process of its own.
+// command starts whoami as a process.
 func command(t *testing.T, args ...string) (*exec.Cmd, *bufio.Reader) {
 	t.Helper()
 	path, err := exec.LookPath("whoami") // testscript.Main put the registered commands on PATH.
@@ -91,7 +91,7 @@ func command(t *testing.T, args ...string) (*exec.Cmd, *bufio.Reader) {
 	return cmd, bufio.NewReader(stderr)
 }
 
-// readTo reads a log up to a line that contains text, and returns all of it.
+// readTo reads a log up to the first line that contains text, and returns what it read.
 func readTo(t *testing.T, log *bufio.Reader, text string) string {
 	t.Helper()
 	var all strings.Builder
@@ -149,7 +149,7 @@ func TestBothSignalsDrainAndExit0(t *testing.T) {
 	}
 }
 
-// The log's reader may go away (whoami 2>&1 | head -1). The line "draining" must not end the process: streams drain.
+// If the log's reader leaves (whoami 2>&1 | head -1), the line "draining" must not end the process: streams drain.
 func TestClosedLogDoesNotEndTheInstance(t *testing.T) {
 	t.Parallel()
 	rest, rpc := proctest.Reserve(t), proctest.Reserve(t)
@@ -162,7 +162,7 @@ func TestClosedLogDoesNotEndTheInstance(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.Stdout, cmd.Stderr = writer, writer // Both the same pipe, as of 2>&1: Go raises SIGPIPE for 1 and 2 alone.
+	cmd.Stdout, cmd.Stderr = writer, writer // Both the same pipe, as with 2>&1: Go raises SIGPIPE only for 1 and 2.
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

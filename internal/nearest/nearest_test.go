@@ -2,18 +2,22 @@ package nearest
 
 import "testing"
 
-func TestName(t *testing.T) {
+func TestHintNamesOnlyNearNames(t *testing.T) {
 	t.Parallel()
 	known := []string{"ENVIRONMENT", "BIND", "HTTP_PORT", "GRPC_PORT", "LOG_LEVEL"}
 	for name, want := range map[string]string{
-		"HTTP_PROT": "HTTP_PORT", "enviroment": "ENVIRONMENT", "LOGLEVEL": "LOG_LEVEL", "PORT": "HTTP_PORT", "bnd": "BIND", "": "BIND",
+		"HTTP_PROT": "HTTP_PORT", "enviroment": "ENVIRONMENT", "LOGLEVEL": "LOG_LEVEL", "PORT": "HTTP_PORT", "bnd": "BIND",
+		"": "", "x": "", "pi": "", "extra": "", "TIMEOUT": "",
 	} {
-		if got := Name(name, known); got != want {
-			t.Errorf("%q: %s, want %s", name, got, want)
+		if want != "" {
+			want = ": did you mean " + want + "?"
+		}
+		if got := Hint(name, known); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
 		}
 	}
-	if got := Name("x", nil); got != "" {
-		t.Errorf("of none: %q", got)
+	if got := Hint("x", nil); got != "" {
+		t.Errorf("without names: %q", got)
 	}
 }
 

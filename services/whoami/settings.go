@@ -131,7 +131,7 @@ func (s Sources) envFile() (map[string]envLine, error) {
 	byName := make(map[string]envLine)
 	for _, l := range lines {
 		if !slices.Contains(known, l.name) {
-			errs = append(errs, fmt.Errorf("%s:%d: unknown setting %s: did you mean %s?", s.EnvFile, l.line, l.name, nearest.Name(l.name, known)))
+			errs = append(errs, fmt.Errorf("%s:%d: unknown setting %s%s", s.EnvFile, l.line, l.name, nearest.Hint(l.name, known)))
 		}
 		byName[l.name] = l
 	}
