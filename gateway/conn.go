@@ -12,19 +12,18 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Conn is an in-process connection between a gRPC client and the services registered on it: a
-// [grpc.ServiceRegistrar] for the services, and a [grpc.ClientConnInterface] for the generated clients. A call runs
-// the interceptors that a gRPC server would run, so one that checks credentials protects REST too.
+// Conn is an in-process connection between gRPC clients and the services registered on it: a
+// [grpc.ServiceRegistrar] for the services, and a [grpc.ClientConnInterface] for generated clients. Calls run the
+// interceptors of a gRPC server, so one that checks credentials protects REST too.
 //
-// Messages are copied, so neither side sees what the other changes later. A unary call runs on its caller's
-// goroutine: a handler that ignores the end of its context delays the caller. Of the call options, Header and
-// Trailer are honored; nothing else of a connection exists here.
+// Messages are copied, so neither side sees later changes by the other. A unary call runs on the client's goroutine: a
+// handler that ignores the end of its context delays the client. Of the call options only Header and Trailer take
+// effect.
 //
-// Register every service before the first call. Calls may be concurrent.
+// Register all services before the first call. Calls may be concurrent.
 //
-// github.com/fullstorydev/grpchan/inprocgrpc is the well-kept alternative. It hides all values of the context from the
-// service, the peer among them, and starts a goroutine per unary call: a REST request took 1.7 times as long
-// (docs/performance.md).
+// The well-kept alternative, github.com/fullstorydev/grpchan/inprocgrpc, hides all context values from the service, the
+// peer among them, and starts a goroutine per unary call: a REST request took 1.7 times as long (docs/performance.md).
 type Conn struct {
 	unary   grpc.UnaryServerInterceptor
 	stream  grpc.StreamServerInterceptor
@@ -38,8 +37,8 @@ type method struct {
 	stream  *grpc.StreamDesc
 }
 
-// NewConn returns a connection without services. The interceptors run in the order given, as those of
-// [grpc.ChainUnaryInterceptor] and [grpc.ChainStreamInterceptor] do.
+// NewConn returns a connection without services. The interceptors run in the given order, as with
+// [grpc.ChainUnaryInterceptor] and [grpc.ChainStreamInterceptor].
 func NewConn(unary []grpc.UnaryServerInterceptor, stream []grpc.StreamServerInterceptor) *Conn {
 	return &Conn{unary: chainUnary(unary), stream: chainStream(stream), methods: make(map[string]method)}
 }
@@ -83,24 +82,24 @@ func (c *Conn) Invoke(ctx context.Context, name string, req, resp any, opts ...g
 		return status.Errorf(codes.Unimplemented, "no such unary method: %s", name)
 	}
 	call := &serverCall{method: name}
-	answer, err := m.unary.Handler(m.service, serverContext(ctx, call), func(in any) error { return copyMessage(in, req) }, c.unary)
-	call.tell(opts)
+	response, err := m.unary.Handler(m.service, serverContext(ctx, call), func(in any) error { return copyMessage(in, req) }, c.unary)
+	call.storeHeaders(opts)
 	if err != nil {
 		return Status(err).Err()
 	}
-	return copyMessage(resp, answer)
+	return copyMessage(resp, response)
 }
 
-// serverContext is the context in which a service handles a client's call: what the client sends is what arrives, and
-// the service's own calls carry none of it.
+// serverContext returns the context in which a service handles a client's call: the client's outgoing metadata becomes
+// incoming metadata, and calls that the service makes itself do not carry it.
 func serverContext(ctx context.Context, call grpc.ServerTransportStream) context.Context {
 	sent, _ := metadata.FromOutgoingContext(ctx)
 	ctx = metadata.NewOutgoingContext(metadata.NewIncomingContext(ctx, sent), nil)
 	return grpc.NewContextWithServerTransportStream(ctx, call)
 }
 
-// Status is the status that a client receives for a handler's error, by the rules of grpc-go's server: the error's own,
-// else CANCELED or DEADLINE_EXCEEDED for an error of a context, else UNKNOWN. A nil error is OK.
+// Status returns the status that a client receives for a handler's error, by the rules of grpc-go's server: the error's
+// own, else CANCELED or DEADLINE_EXCEEDED for context errors, else UNKNOWN. A nil error is OK.
 func Status(err error) *status.Status {
 	if s, ok := status.FromError(err); ok {
 		return s
@@ -124,8 +123,8 @@ type serverCall struct {
 	method          string
 	mutex           sync.Mutex
 	header, trailer metadata.MD
-	sent            bool          // the headers have left and cannot change
-	onSend          chan struct{} // closed when they do; nil for unary calls
+	sent            bool          // the headers have been sent and cannot change
+	onSend          chan struct{} // closed when they are sent; nil for unary calls
 }
 
 // Method implements [grpc.ServerTransportStream].
@@ -136,7 +135,7 @@ func (c *serverCall) SetHeader(md metadata.MD) error {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	if c.sent {
-		return status.Error(codes.Internal, "set header: the headers are sent already")
+		return status.Error(codes.Internal, "set header: headers have already been sent")
 	}
 	c.header = metadata.Join(c.header, md)
 	return nil
@@ -172,15 +171,15 @@ func (c *serverCall) SetTrailer(md metadata.MD) error {
 	return nil
 }
 
-// headers returns the headers and trailers as they are now.
+// headers returns the current headers and trailers.
 func (c *serverCall) headers() (header, trailer metadata.MD) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	return c.header, c.trailer
 }
 
-// tell writes headers and trailers to where the client wants them.
-func (c *serverCall) tell(opts []grpc.CallOption) {
+// storeHeaders stores headers and trailers where the client's options want them.
+func (c *serverCall) storeHeaders(opts []grpc.CallOption) {
 	header, trailer := c.headers()
 	for _, opt := range opts {
 		switch o := opt.(type) {

@@ -17,7 +17,7 @@ import (
 	"trivet/internal/notes"
 )
 
-// needToken is an interceptor like one that checks credentials: it protects REST and gRPC alike.
+// needToken is an interceptor that rejects calls without credentials; it protects both REST and gRPC.
 func needToken(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	if token := metadata.ValueFromIncomingContext(ctx, "authorization"); len(token) == 0 {
 		return nil, status.Error(codes.Unauthenticated, "Bearer")

@@ -1,11 +1,11 @@
-// Package gateway puts REST in front of gRPC services, by grpc-gateway, in process.
+// Package gateway serves gRPC services over REST, in process, with grpc-gateway.
 //
-// The services are registered on a [Conn], which runs the interceptors of the gRPC server. [New] makes a handler of
-// their REST mappings. Routing, errors with details, headers, trailers and streams are grpc-gateway's; added are HEAD,
-// OPTIONS, 405 with Allow, errors as JSON for every path, and server-sent events.
+// The services are registered on a [Conn], which runs the interceptors of the gRPC server. [New] returns a handler for
+// their REST mappings. grpc-gateway does routing, errors with details, headers, trailers and streams; this package adds
+// HEAD, OPTIONS, 405 with Allow, JSON errors for every path, and server-sent events.
 //
-// A service sees a call as if it had come over gRPC: the peer with both addresses and its TLS state, and as metadata
-// the headers that [Passes] lets in.
+// A service sees a call as if it had come over gRPC: the peer with both addresses and TLS state, and the headers that
+// [Passes] allows as metadata.
 package gateway
 
 import (
@@ -22,21 +22,21 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// A Mapping adds routes to mux: the REST mapping of a service, called through conn, or a path of its own by
+// A Mapping adds routes to mux: the REST mapping of a service, which it calls through conn, or other paths with
 // [runtime.ServeMux.HandlePath].
 type Mapping func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error
 
-// Options say what a gateway does beyond its mappings. The zero value is usable.
+// Options configure a gateway. The zero value is usable.
 type Options struct {
-	MaxMessage int64 // bytes of a message in a request's body; 0 is DefaultMaxMessage. Larger ones get 413
+	MaxMessage int64 // maximum bytes of a message in a request's body; 0 is DefaultMaxMessage. Larger ones get 413
 }
 
-// New returns the handler that serves the mappings through conn. An error is a mapping's own.
+// New returns a handler that serves the mappings through conn. It returns the first error of a mapping.
 //
-// Responses are JSON in protobuf's mapping, unset fields shown, with a newline at the end. A server stream is one
-// JSON object per line ({"result":…} or, at the end, {"error":…}) or, where Accept names text/event-stream, one event
-// per message. Every other error is {"code":…,"message":"…","details":[…]}. A bidirectional stream needs a client that
-// reads the response while it sends. Metadata whose key ends in -bin is no text, and does not become a header.
+// Responses are JSON in protobuf's mapping, with unset fields and a newline at the end. A server stream is one JSON
+// object per line ({"result":…} or, at the end, {"error":…}) or, if Accept names text/event-stream, one event per
+// message. Other errors are {"code":…,"message":"…","details":[…]}. Bidirectional streams need a client that reads the
+// response while it sends. Metadata with a key that ends in -bin is binary and does not become a header.
 func New(ctx context.Context, conn grpc.ClientConnInterface, options Options, mappings ...Mapping) (http.Handler, error) {
 	mux := runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, jsonLines{newJSON()}),
@@ -47,9 +47,9 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, options Options, ma
 		runtime.WithErrorHandler(writeError),
 		runtime.WithStreamErrorHandler(func(_ context.Context, err error) *status.Status { return printable(status.Convert(err)) }),
 		runtime.WithRoutingErrorHandler(writeRoutingError),
-		runtime.WithMiddlewares(answerProbe),
+		runtime.WithMiddlewares(stopProbe),
 		runtime.WithWriteContentLength(),
-		// Both let a POST pass for a GET, and so pass a check of the method that a load balancer makes.
+		// Both turn a POST into a GET, which would bypass a load balancer that checks the method.
 		runtime.WithDisableHTTPMethodOverride(),
 		runtime.WithDisablePathLengthFallback(),
 	)
@@ -64,7 +64,7 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, options Options, ma
 	return handler{mux, options.MaxMessage}, nil
 }
 
-// handler is a mux with what HTTP expects of every resource.
+// handler adds OPTIONS, HEAD and limits to a mux.
 type handler struct {
 	mux        *runtime.ServeMux
 	maxMessage int64
@@ -80,9 +80,9 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithValue(withPeer(r), requestKey{}, body)
 	in := r.WithContext(ctx)
 	in.Body = body
-	// grpc-gateway would append the connection's address to X-Forwarded-For, and so make a direct call look forwarded.
+	// Otherwise grpc-gateway appends the connection's address to X-Forwarded-For, and a direct call looks forwarded.
 	in.RemoteAddr = ""
-	if r.Header.Get("Grpc-Timeout") != "" { // A deadline of the client's, which grpc-gateway would take beside the matcher.
+	if r.Header.Get("Grpc-Timeout") != "" { // grpc-gateway applies this deadline without asking the header matcher.
 		in.Header = in.Header.Clone()
 		in.Header.Del("Grpc-Timeout")
 	}
@@ -90,7 +90,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		in.Header = in.Header.Clone()
 		in.Header.Set("Accept", eventStream)
 	}
-	if len(in.Header["Content-Type"]) > 0 && mediaIs(in.Header.Get("Content-Type"), eventStream) { // No format of requests.
+	if len(in.Header["Content-Type"]) > 0 && mediaIs(in.Header.Get("Content-Type"), eventStream) { // Not a request format.
 		in.Header = in.Header.Clone()
 		in.Header.Del("Content-Type")
 	}
@@ -104,10 +104,10 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Passes reports whether a request's header becomes metadata of the call: X-Request-Id, the trace context
-// (traceparent, tracestate, baggage), Authorization, and the four X-Forwarded-* that nginx sets. Other X-Forwarded-*,
-// like X-Forwarded-User, would let any client claim what only an authenticating proxy may say; Grpc-Metadata-* would
-// be a second way in for every name.
+// Passes reports whether a request header becomes metadata of the call: X-Request-Id, the trace context (traceparent,
+// tracestate, baggage), Authorization, and the four X-Forwarded-* headers that nginx sets. Others, like
+// X-Forwarded-User, would let any client claim what only an authenticating proxy may assert; Grpc-Metadata-* would admit
+// any name.
 func Passes(name string) bool {
 	switch strings.ToLower(name) {
 	case "x-request-id", "traceparent", "tracestate", "baggage", "authorization",
@@ -117,25 +117,25 @@ func Passes(name string) bool {
 	return false
 }
 
-// metadataKey is the key under which a header goes to the service. Authorization goes there without being asked for:
-// grpc-gateway always passes it.
+// metadataKey returns the metadata key of a request header, and whether to pass it. Authorization is not passed here,
+// because grpc-gateway always passes it.
 func metadataKey(name string) (string, bool) {
 	name = strings.ToLower(name)
 	return name, Passes(name) && name != "authorization"
 }
 
-// headerName is the name under which a service's metadata leaves: its own, as over gRPC. grpc-gateway's default puts
-// Grpc-Metadata- before it.
+// headerName returns the response header for a metadata key, and whether to send it: the key itself, as over gRPC, where
+// grpc-gateway's default prefixes Grpc-Metadata-.
 func headerName(key string) (string, bool) {
 	return key, !strings.HasSuffix(key, "-bin") && key != "content-length"
 }
 
-// trailerName is grpc-gateway's own name for a trailer.
+// trailerName returns grpc-gateway's default name for a trailer, and whether to send it.
 func trailerName(key string) (string, bool) {
 	return runtime.MetadataTrailerPrefix + key, !strings.HasSuffix(key, "-bin")
 }
 
-// withPeer is r's context with the peer that a gRPC server would put there.
+// withPeer returns r's context with the peer that a gRPC server would add.
 func withPeer(r *http.Request) context.Context {
 	p := &peer.Peer{Addr: address(r.RemoteAddr)}
 	p.LocalAddr, _ = r.Context().Value(http.LocalAddrContextKey).(net.Addr)
@@ -145,12 +145,12 @@ func withPeer(r *http.Request) context.Context {
 	return peer.NewContext(r.Context(), p)
 }
 
-// authInfo is what the gRPC server's TLS credentials would say of a connection.
+// authInfo returns what the TLS credentials of a gRPC server would report about a connection.
 func authInfo(state tls.ConnectionState) credentials.AuthInfo {
 	return credentials.TLSInfo{State: state, CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}
 }
 
-// address is an address as net/http gives it, text.
+// address is a net.Addr with the text of net/http.
 type address string
 
 func (address) Network() string  { return "tcp" }

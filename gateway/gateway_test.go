@@ -22,20 +22,20 @@ import (
 	whoamiv1 "trivet/gen/whoami/v1"
 )
 
-// implementation answers by a function, which sees what the gateway put into the context.
+// implementation responds by a function, which sees the context from the gateway.
 type implementation struct {
 	whoamiv1.UnimplementedWhoAmIServiceServer
-	answer func(context.Context) (*whoamiv1.WhoAmIResponse, error)
+	respond func(context.Context) (*whoamiv1.WhoAmIResponse, error)
 }
 
 func (i implementation) WhoAmI(ctx context.Context, _ *whoamiv1.WhoAmIRequest) (*whoamiv1.WhoAmIResponse, error) {
-	return i.answer(ctx)
+	return i.respond(ctx)
 }
 
-func serve(t *testing.T, answer func(context.Context) (*whoamiv1.WhoAmIResponse, error)) *httptest.Server {
+func serve(t *testing.T, respond func(context.Context) (*whoamiv1.WhoAmIResponse, error)) *httptest.Server {
 	t.Helper()
 	conn := gateway.NewConn(nil, nil)
-	whoamiv1.RegisterWhoAmIServiceServer(conn, implementation{answer: answer})
+	whoamiv1.RegisterWhoAmIServiceServer(conn, implementation{respond: respond})
 	return serveConn(t, conn, whoAmI, openAPI)
 }
 
@@ -65,8 +65,8 @@ func ok(context.Context) (*whoamiv1.WhoAmIResponse, error) {
 	return &whoamiv1.WhoAmIResponse{Instance: "whoami-1"}, nil
 }
 
-// ask sends a request with headers given as name, value, name, value.
-func ask(t *testing.T, server *httptest.Server, method, path string, headers ...string) (*http.Response, string) {
+// do sends a request with headers as name, value, name, value, and returns the response with its body.
+func do(t *testing.T, server *httptest.Server, method, path string, headers ...string) (*http.Response, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, nil)
 	if err != nil {
@@ -75,16 +75,16 @@ func ask(t *testing.T, server *httptest.Server, method, path string, headers ...
 	for pair := range slices.Chunk(headers, 2) {
 		r.Header.Add(pair[0], pair[1])
 	}
-	answer, err := server.Client().Do(r)
+	response, err := server.Client().Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer, string(body)
+	return response, string(body)
 }
 
 func TestServiceSeesPeerAsOverGRPC(t *testing.T) {
@@ -94,7 +94,7 @@ func TestServiceSeesPeerAsOverGRPC(t *testing.T) {
 		seen, _ = peer.FromContext(ctx)
 		return ok(ctx)
 	})
-	ask(t, server, "GET", "/")
+	do(t, server, "GET", "/")
 	if seen == nil {
 		t.Fatal("no peer in the context")
 	}
@@ -114,8 +114,8 @@ func TestOnlyListedHeadersBecomeMetadata(t *testing.T) {
 		key     string
 		want    []string
 	}{
-		{"no X-Forwarded-For stays none", nil, "x-forwarded-for", nil},
-		{"X-Forwarded-For is as it arrived", []string{"X-Forwarded-For", "192.0.2.1"}, "x-forwarded-for", []string{"192.0.2.1"}},
+		{"missing X-Forwarded-For stays missing", nil, "x-forwarded-for", nil},
+		{"X-Forwarded-For is unchanged", []string{"X-Forwarded-For", "192.0.2.1"}, "x-forwarded-for", []string{"192.0.2.1"}},
 		{"several X-Forwarded-For are joined", []string{"X-Forwarded-For", "192.0.2.1", "X-Forwarded-For", "192.0.2.2"}, "x-forwarded-for", []string{"192.0.2.1, 192.0.2.2"}},
 		{"X-Forwarded-Proto passes", []string{"X-Forwarded-Proto", "https"}, "x-forwarded-proto", []string{"https"}},
 		{"X-Request-Id passes", []string{"X-Request-Id", "abc"}, "x-request-id", []string{"abc"}},
@@ -139,7 +139,7 @@ func TestOnlyListedHeadersBecomeMetadata(t *testing.T) {
 				seen, _ = metadata.FromIncomingContext(ctx)
 				return ok(ctx)
 			})
-			ask(t, server, "GET", "/", test.headers...)
+			do(t, server, "GET", "/", test.headers...)
 			if got := seen.Get(test.key); !slices.Equal(got, test.want) {
 				t.Errorf("%s is %q, want %q; all: %v", test.key, got, test.want, seen)
 			}
@@ -151,12 +151,12 @@ func TestGrpcTimeoutHeaderSetsNoDeadline(t *testing.T) {
 	t.Parallel()
 	server := serve(t, func(ctx context.Context) (*whoamiv1.WhoAmIResponse, error) {
 		if _, has := ctx.Deadline(); has {
-			return nil, status.Error(codes.Internal, "a deadline came in")
+			return nil, status.Error(codes.Internal, "the context has a deadline")
 		}
 		return ok(ctx)
 	})
-	if answer, body := ask(t, server, "GET", "/", "Grpc-Timeout", "1S"); answer.StatusCode != 200 {
-		t.Errorf("%d: %s", answer.StatusCode, body)
+	if response, body := do(t, server, "GET", "/", "Grpc-Timeout", "1S"); response.StatusCode != 200 {
+		t.Errorf("%d: %s", response.StatusCode, body)
 	}
 }
 
@@ -168,13 +168,13 @@ func TestResponseMetadataKeepsItsName(t *testing.T) {
 		}
 		return ok(ctx)
 	})
-	answer, _ := ask(t, server, "GET", "/")
-	if got := answer.Header.Get("X-Teapot"); got != "yes" {
-		t.Errorf("X-Teapot is %q, want yes; all: %v", got, answer.Header)
+	response, _ := do(t, server, "GET", "/")
+	if got := response.Header.Get("X-Teapot"); got != "yes" {
+		t.Errorf("X-Teapot is %q, want yes; all: %v", got, response.Header)
 	}
-	for name := range maps.Keys(answer.Header) {
+	for name := range maps.Keys(response.Header) {
 		if strings.HasPrefix(name, "Grpc-") {
-			t.Errorf("%s went out", name)
+			t.Errorf("%s was sent", name)
 		}
 	}
 }
@@ -206,9 +206,9 @@ func TestMethodAndPathDecideStatus(t *testing.T) {
 	} {
 		t.Run(test.method+" "+test.path, func(t *testing.T) {
 			t.Parallel()
-			answer, body := ask(t, server, test.method, test.path)
-			if answer.StatusCode != test.status || answer.Header.Get("Allow") != test.allow {
-				t.Errorf("%d, Allow %q; want %d, %q", answer.StatusCode, answer.Header.Get("Allow"), test.status, test.allow)
+			response, body := do(t, server, test.method, test.path)
+			if response.StatusCode != test.status || response.Header.Get("Allow") != test.allow {
+				t.Errorf("%d, Allow %q; want %d, %q", response.StatusCode, response.Header.Get("Allow"), test.status, test.allow)
 			}
 			if test.method == "HEAD" || test.status == 204 {
 				if body != "" {
@@ -216,17 +216,17 @@ func TestMethodAndPathDecideStatus(t *testing.T) {
 				}
 				return
 			}
-			wantJSON(t, answer, body, test.code)
+			wantJSON(t, response, body, test.code)
 		})
 	}
 }
 
 const allowed = "GET, HEAD, OPTIONS"
 
-// wantJSON checks content type, the newline and, unless it is -1, the gRPC code of an error.
-func wantJSON(t *testing.T, answer *http.Response, body string, code float64) {
+// wantJSON checks the content type, the final newline and, unless code is -1, the gRPC code of an error.
+func wantJSON(t *testing.T, response *http.Response, body string, code float64) {
 	t.Helper()
-	if got := answer.Header.Get("Content-Type"); got != "application/json" {
+	if got := response.Header.Get("Content-Type"); got != "application/json" {
 		t.Errorf("Content-Type %q, want application/json", got)
 	}
 	if !strings.HasSuffix(body, "}\n") {
@@ -247,8 +247,8 @@ func wantJSON(t *testing.T, answer *http.Response, body string, code float64) {
 func TestHEADHasTheLengthOfGET(t *testing.T) {
 	t.Parallel()
 	server := serve(t, ok)
-	head, _ := ask(t, server, "HEAD", "/")
-	_, body := ask(t, server, "GET", "/")
+	head, _ := do(t, server, "HEAD", "/")
+	_, body := do(t, server, "GET", "/")
 	if head.ContentLength != int64(len(body)) {
 		t.Errorf("Content-Length %d, want %d", head.ContentLength, len(body))
 	}
@@ -257,9 +257,9 @@ func TestHEADHasTheLengthOfGET(t *testing.T) {
 func TestMethodOverrideIsRejected(t *testing.T) {
 	t.Parallel()
 	server := serve(t, ok)
-	answer, _ := ask(t, server, "POST", "/", "X-HTTP-Method-Override", "GET", "Content-Type", "application/x-www-form-urlencoded")
-	if answer.StatusCode != 405 {
-		t.Errorf("%d, want 405", answer.StatusCode)
+	response, _ := do(t, server, "POST", "/", "X-HTTP-Method-Override", "GET", "Content-Type", "application/x-www-form-urlencoded")
+	if response.StatusCode != 405 {
+		t.Errorf("%d, want 405", response.StatusCode)
 	}
 }
 
@@ -280,18 +280,18 @@ func TestServiceErrorsAreJSONWithTheirCode(t *testing.T) {
 		t.Run(test.err.Error(), func(t *testing.T) {
 			t.Parallel()
 			server := serve(t, func(context.Context) (*whoamiv1.WhoAmIResponse, error) { return nil, test.err })
-			answer, body := ask(t, server, "GET", "/")
-			if answer.StatusCode != test.status {
-				t.Errorf("%d, want %d", answer.StatusCode, test.status)
+			response, body := do(t, server, "GET", "/")
+			if response.StatusCode != test.status {
+				t.Errorf("%d, want %d", response.StatusCode, test.status)
 			}
-			wantJSON(t, answer, body, test.code)
+			wantJSON(t, response, body, test.code)
 		})
 	}
 }
 
 func TestUnsetFieldsAreShownAndBytesAreStable(t *testing.T) {
 	t.Parallel()
-	_, body := ask(t, serve(t, ok), "GET", "/")
+	_, body := do(t, serve(t, ok), "GET", "/")
 	want := `{"instance":"whoami-1","port":0,"protocol":"","environment":"","hostname":"","version":"","startTime":null,"caller":null}` + "\n"
 	if body != want {
 		t.Errorf("got  %s\nwant %s", body, want)
@@ -300,7 +300,7 @@ func TestUnsetFieldsAreShownAndBytesAreStable(t *testing.T) {
 
 func TestOpenAPIIsSwagger2(t *testing.T) {
 	t.Parallel()
-	_, body := ask(t, serve(t, ok), "GET", "/openapi.json")
+	_, body := do(t, serve(t, ok), "GET", "/openapi.json")
 	var file struct {
 		Swagger string
 		Paths   map[string]map[string]any

@@ -17,13 +17,13 @@ import (
 
 func newJSON() *runtime.JSONPb {
 	return &runtime.JSONPb{MarshalOptions: protojson.MarshalOptions{
-		// An empty field is information too: the reader sees that it exists and that it is empty.
+		// Readers see that the field exists, and that it is empty.
 		EmitUnpopulated: true,
 	}}
 }
 
-// jsonLines marshals each message to one line of JSON. It removes the white space that protojson adds at random,
-// differently in each build, so that responses, nginx's local replies and the docs look the same.
+// jsonLines marshals each message to one line of JSON. It removes the random white space that protojson adds in some
+// builds, so that responses look the same in every build, in nginx's local replies and in the docs.
 type jsonLines struct{ *runtime.JSONPb }
 
 // Marshal implements [runtime.Marshaler].
@@ -40,14 +40,13 @@ func (l jsonLines) Marshal(v any) ([]byte, error) {
 	return compact.Bytes(), nil
 }
 
-// Delimiter implements [runtime.Delimited]: each line has its newline already.
+// Delimiter implements [runtime.Delimited]. It is empty, because Marshal adds the newline.
 func (jsonLines) Delimiter() []byte { return nil }
 
 // StreamContentType implements [runtime.StreamContentType].
 func (jsonLines) StreamContentType(any) string { return "application/x-ndjson" }
 
-// WriteError writes an error as JSON: {"code":5,"message":"…","details":[]}, where code is the gRPC code by number.
-// httpStatus is the HTTP status.
+// WriteError writes an error as JSON, {"code":5,"message":"…","details":[]}, where code is the number of the gRPC code.
 func WriteError(w http.ResponseWriter, httpStatus int, code codes.Code, message string) {
 	body, err := jsonLines{newJSON()}.Marshal(printable(status.New(code, message)).Proto())
 	if err != nil {
@@ -55,13 +54,13 @@ func WriteError(w http.ResponseWriter, httpStatus int, code codes.Code, message 
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(httpStatus)
-	_, _ = w.Write(body) // The client is gone: the server notices.
+	_, _ = w.Write(body) // It fails if the client has left, which the server notices itself.
 }
 
-// writeError writes a service's error, with its details, and with the headers that were set before it.
+// writeError writes a service's error with its details and the headers set before it.
 func writeError(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
 	if body := requestFrom(r.Context()); body != nil && body.tooLarge() {
-		WriteError(w, http.StatusRequestEntityTooLarge, codes.ResourceExhausted, fmt.Sprintf("a message is larger than %d bytes", body.most))
+		WriteError(w, http.StatusRequestEntityTooLarge, codes.ResourceExhausted, fmt.Sprintf("message is larger than %d bytes", body.most))
 		return
 	}
 	if sse, ok := m.(serverSentEvents); ok {
@@ -70,8 +69,8 @@ func writeError(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler,
 	runtime.DefaultHTTPErrorHandler(ctx, mux, m, w, r, printable(status.Convert(err)).Err())
 }
 
-// printable is s as JSON can show it: its message, which may repeat bytes that a client sent, as UTF-8, and no details if
-// this program does not know the type of one.
+// printable returns s in a form that JSON can represent: its message, which may repeat a client's bytes, as valid UTF-8,
+// and no details if this program does not know the type of one.
 func printable(s *status.Status) *status.Status {
 	p := s.Proto()
 	p.Message = strings.ToValidUTF8(p.GetMessage(), "\ufffd")
@@ -87,7 +86,7 @@ func printable(s *status.Status) *status.Status {
 const eventStream = "text/event-stream"
 
 // serverSentEvents marshals the messages of a stream to events (https://html.spec.whatwg.org/multipage/server-sent-events.html),
-// an error to an event of the type "error". What is not of a stream stays JSON.
+// and an error to an event of type "error". Everything else stays JSON.
 type serverSentEvents struct{ jsonLines }
 
 // Marshal implements [runtime.Marshaler].
@@ -97,7 +96,7 @@ func (e serverSentEvents) Marshal(v any) ([]byte, error) {
 		return nil, err
 	}
 	switch v.(type) {
-	case map[string]any: // A message, as grpc-gateway wraps it.
+	case map[string]any: // A message in grpc-gateway's wrapping.
 		return append(append([]byte("data: "), line...), '\n'), nil
 	case map[string]proto.Message: // The error that ends a stream.
 		return append(append([]byte("event: error\ndata: "), line...), '\n'), nil
@@ -116,8 +115,7 @@ func (e serverSentEvents) ContentType(v any) string {
 // StreamContentType implements [runtime.StreamContentType].
 func (serverSentEvents) StreamContentType(any) string { return eventStream }
 
-// wantsEvents reports whether Accept names text/event-stream. A client that does is an EventSource: others have no use
-// for it.
+// wantsEvents reports whether Accept names text/event-stream, as only event-stream clients do.
 func wantsEvents(header http.Header) bool {
 	for _, value := range header["Accept"] {
 		for one := range strings.SplitSeq(value, ",") {
@@ -131,7 +129,7 @@ func wantsEvents(header http.Header) bool {
 	return false
 }
 
-// mediaIs reports whether a media type is want, whatever its parameters.
+// mediaIs reports whether a media type is want, ignoring parameters.
 func mediaIs(value, want string) bool {
 	media, _, _ := strings.Cut(value, ";")
 	return strings.EqualFold(strings.TrimSpace(media), want)

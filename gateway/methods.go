@@ -14,13 +14,13 @@ var probeMethods = []string{
 	http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 }
 
-// A probe finds out whether the mux has a route for a request, without serving it.
+// A probe determines whether the mux has a route for a request, without serving it.
 type probe struct{ matched bool }
 
 type probeKey struct{}
 
-// answerProbe is a middleware of the mux: on a probe it stops before the route's handler.
-func answerProbe(next runtime.HandlerFunc) runtime.HandlerFunc {
+// stopProbe is a middleware of the mux that stops a probe before the route's handler.
+func stopProbe(next runtime.HandlerFunc) runtime.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request, pathParams map[string]string) {
 		if p, ok := r.Context().Value(probeKey{}).(*probe); ok {
 			p.matched = true
@@ -30,14 +30,14 @@ func answerProbe(next runtime.HandlerFunc) runtime.HandlerFunc {
 	}
 }
 
-// allowed lists the methods that r's path has, as Allow names them; "" if the path is unknown.
+// allowed returns the Allow header of r's path, or "" if the path is unknown.
 func allowed(mux *runtime.ServeMux, r *http.Request) string {
 	var all []string
 	for _, method := range probeMethods {
 		p := &probe{}
-		trial := r.WithContext(context.WithValue(r.Context(), probeKey{}, p))
-		trial.Method = method
-		if mux.ServeHTTP(discard{}, trial); !p.matched {
+		request := r.WithContext(context.WithValue(r.Context(), probeKey{}, p))
+		request.Method = method
+		if mux.ServeHTTP(discard{}, request); !p.matched {
 			continue
 		}
 		all = append(all, method)
@@ -51,14 +51,14 @@ func allowed(mux *runtime.ServeMux, r *http.Request) string {
 	return strings.Join(append(all, http.MethodOptions), ", ")
 }
 
-// discard takes what the mux says to a probe that no route matches.
+// discard drops the mux's response to a probe that no route matches.
 type discard struct{}
 
 func (discard) Header() http.Header         { return make(http.Header) }
 func (discard) Write(b []byte) (int, error) { return len(b), nil }
 func (discard) WriteHeader(int)             {}
 
-// options answers OPTIONS with the methods that the path has; "*" is the server as a whole (RFC 9110, 9.3.7).
+// options responds to OPTIONS with the methods of the path; "*" is the server as a whole (RFC 9110, 9.3.7).
 func (h handler) options(w http.ResponseWriter, r *http.Request) {
 	allow := "GET, HEAD, OPTIONS"
 	if r.URL.Path != "*" {
@@ -72,7 +72,7 @@ func (h handler) options(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// head answers HEAD as GET; net/http drops the body. grpc-gateway has no HEAD. A stream ends at its first message.
+// head serves HEAD, which grpc-gateway lacks, as GET; net/http drops the body. A stream ends at its first message.
 func (h handler) head(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -92,10 +92,10 @@ func (w headWriter) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// Unwrap lets [http.ResponseController] find what the writer can do.
+// Unwrap gives [http.ResponseController] access to the wrapped writer.
 func (w headWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// writeRoutingError answers a request that no route matches: 404, or 405 with the methods that its path has.
+// writeRoutingError responds to a request without a route: 404, or 405 with the methods of its path.
 func writeRoutingError(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler, w http.ResponseWriter, r *http.Request, httpStatus int) {
 	if ctx.Value(probeKey{}) != nil {
 		return

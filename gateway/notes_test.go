@@ -27,7 +27,7 @@ import (
 	notesv1 "trivet/internal/notes/v1"
 )
 
-// notesServer serves the notes service, with interceptors.
+// notesServer serves the notes service with interceptors.
 func notesServer(t *testing.T, unary []grpc.UnaryServerInterceptor, stream []grpc.StreamServerInterceptor) *httptest.Server {
 	t.Helper()
 	conn := gateway.NewConn(unary, stream)
@@ -35,7 +35,7 @@ func notesServer(t *testing.T, unary []grpc.UnaryServerInterceptor, stream []grp
 	return serveConn(t, conn, notes.Mapping)
 }
 
-// send sends a body and returns the response with its body.
+// send sends a request with a body, and returns the response with its body.
 func send(t *testing.T, server *httptest.Server, method, path, body string, headers ...string) (*http.Response, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, strings.NewReader(body))
@@ -129,7 +129,7 @@ func TestInterceptorsRunInOrderForUnaryCallsAndStreams(t *testing.T) {
 func TestClientStreamIsOneObjectPerMessage(t *testing.T) {
 	t.Parallel()
 	server := notesServer(t, nil, nil)
-	many := strings.Repeat(`{"topic":"f","text":"`+strings.Repeat("x", 100_000)+`"}`+"\n", 50) // 5 MB: more than one message may have
+	many := strings.Repeat(`{"topic":"f","text":"`+strings.Repeat("x", 100_000)+`"}`+"\n", 50) // 5 MB: more than the limit of one message
 	if response, body := send(t, server, "POST", "/v1/notes:upload", many); response.StatusCode != 200 || body != `{"count":"50"}`+"\n" {
 		t.Errorf("%s %s", response.Status, body)
 	}
@@ -197,12 +197,12 @@ func TestServerStreamIsNewlineDelimitedJSONOrEvents(t *testing.T) {
 		if test.accept != "" {
 			headers = []string{"Accept", test.accept}
 		}
-		response, body := ask(t, server, "GET", "/watch", headers...)
+		response, body := do(t, server, "GET", "/watch", headers...)
 		if got := response.Header.Get("Content-Type"); response.StatusCode != 200 || got != test.contentType || body != test.body {
 			t.Errorf("Accept %q: %s, %s\n%s\nwant %s\n%s", test.accept, response.Status, got, body, test.contentType, test.body)
 		}
 	}
-	if response, _ := ask(t, server, "HEAD", "/watch"); response.StatusCode != 200 {
+	if response, _ := do(t, server, "HEAD", "/watch"); response.StatusCode != 200 {
 		t.Errorf("HEAD: %s", response.Status)
 	}
 }
@@ -230,12 +230,12 @@ func TestStreamArrivesMessageByMessageAndEndsWithTheClient(t *testing.T) {
 	}
 }
 
-// HEAD has no body: the stream must not last.
+// The response to HEAD has no body, so the stream must not go on.
 func TestHEADEndsStream(t *testing.T) {
 	t.Parallel()
 	ended := make(chan error, 1)
 	server := watchServer(t, watcher{count: 1, ended: ended})
-	if response, body := ask(t, server, "HEAD", "/watch"); response.StatusCode != 200 || body != "" {
+	if response, body := do(t, server, "HEAD", "/watch"); response.StatusCode != 200 || body != "" {
 		t.Errorf("%s %q", response.Status, body)
 	}
 	if err := <-ended; err == nil {
@@ -243,7 +243,7 @@ func TestHEADEndsStream(t *testing.T) {
 	}
 }
 
-// A service that ends a client stream early is heard at once, though the client still sends.
+// The error of a service that ends a client stream early arrives at once, although the client is still sending.
 func TestClientStreamErrorArrivesWhileClientSends(t *testing.T) {
 	t.Parallel()
 	server := notesServer(t, nil, nil)
@@ -260,7 +260,7 @@ func TestClientStreamErrorArrivesWhileClientSends(t *testing.T) {
 	}
 }
 
-// A client stream may last longer than the server's ReadTimeout, which is for one message.
+// A client stream may last longer than the server's ReadTimeout, which applies to one message.
 func TestClientStreamOutlastsReadTimeout(t *testing.T) {
 	t.Parallel()
 	const timeout = 100 * time.Millisecond
@@ -298,7 +298,7 @@ func TestServiceSeesTLSOfThePeer(t *testing.T) {
 	t.Parallel()
 	var info credentials.AuthInfo
 	conn := gateway.NewConn(nil, nil)
-	whoamiv1.RegisterWhoAmIServiceServer(conn, implementation{answer: func(ctx context.Context) (*whoamiv1.WhoAmIResponse, error) {
+	whoamiv1.RegisterWhoAmIServiceServer(conn, implementation{respond: func(ctx context.Context) (*whoamiv1.WhoAmIResponse, error) {
 		p, _ := peer.FromContext(ctx)
 		info = p.AuthInfo
 		return ok(ctx)
@@ -309,14 +309,14 @@ func TestServiceSeesTLSOfThePeer(t *testing.T) {
 	}
 	server := httptest.NewTLSServer(rest)
 	t.Cleanup(server.Close)
-	ask(t, server, "GET", "/")
+	do(t, server, "GET", "/")
 	got, isTLS := info.(credentials.TLSInfo)
 	if !isTLS || got.State.Version < tls.VersionTLS12 || got.SecurityLevel != credentials.PrivacyAndIntegrity {
 		t.Errorf("AuthInfo %#v, want TLSInfo of the connection", info)
 	}
 }
 
-// What the client sends must not leave with the calls that the service itself makes.
+// Calls that the service itself makes must not carry the client's metadata.
 func TestOutgoingMetadataStaysWithTheClient(t *testing.T) {
 	t.Parallel()
 	server := serve(t, func(ctx context.Context) (*whoamiv1.WhoAmIResponse, error) {
@@ -325,17 +325,17 @@ func TestOutgoingMetadataStaysWithTheClient(t *testing.T) {
 		}
 		return ok(ctx)
 	})
-	if response, body := ask(t, server, "GET", "/", "Authorization", "Bearer x"); response.StatusCode != 200 {
+	if response, body := do(t, server, "GET", "/", "Authorization", "Bearer x"); response.StatusCode != 200 {
 		t.Error(body)
 	}
 }
 
-// A client and a service that change a message after handing it over do not see each other's changes.
+// Client and service do not see each other's changes to a message after it was sent.
 func TestMessagesAreCopied(t *testing.T) {
 	t.Parallel()
 	kept := &whoamiv1.WhoAmIResponse{Instance: "whoami-1", Caller: &whoamiv1.Caller{RequestId: "a"}}
 	conn := gateway.NewConn(nil, nil)
-	whoamiv1.RegisterWhoAmIServiceServer(conn, implementation{answer: func(context.Context) (*whoamiv1.WhoAmIResponse, error) { return kept, nil }})
+	whoamiv1.RegisterWhoAmIServiceServer(conn, implementation{respond: func(context.Context) (*whoamiv1.WhoAmIResponse, error) { return kept, nil }})
 	got, err := whoamiv1.NewWhoAmIServiceClient(conn).WhoAmI(t.Context(), &whoamiv1.WhoAmIRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -346,14 +346,14 @@ func TestMessagesAreCopied(t *testing.T) {
 	}
 }
 
-// The rules for a handler's error are those of grpc-go's server.
+// Errors of handlers follow the rules of grpc-go's server.
 func TestHandlerErrorsWithoutStatusGetTheirCode(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]codes.Code{
 		context.Canceled: codes.Canceled, context.DeadlineExceeded: codes.DeadlineExceeded, io.ErrUnexpectedEOF: codes.Unknown,
 	} {
 		conn := gateway.NewConn(nil, nil)
-		whoamiv1.RegisterWhoAmIServiceServer(conn, implementation{answer: func(context.Context) (*whoamiv1.WhoAmIResponse, error) { return nil, err }})
+		whoamiv1.RegisterWhoAmIServiceServer(conn, implementation{respond: func(context.Context) (*whoamiv1.WhoAmIResponse, error) { return nil, err }})
 		_, got := whoamiv1.NewWhoAmIServiceClient(conn).WhoAmI(t.Context(), &whoamiv1.WhoAmIRequest{})
 		if status.Code(got) != want {
 			t.Errorf("%v became %v, want %v", err, got, want)
@@ -372,13 +372,13 @@ func TestUnregisteredMethodsAreUnimplemented(t *testing.T) {
 	}
 }
 
-// An error whose detail this program cannot name in JSON still arrives, without it.
+// An error with a detail of a type unknown to this program arrives without details.
 func TestErrorWithUnknownDetailArrivesWithoutDetails(t *testing.T) {
 	t.Parallel()
 	p := status.New(codes.Aborted, "busy").Proto()
 	p.Details = append(p.Details, unknownDetail())
 	server := serve(t, func(context.Context) (*whoamiv1.WhoAmIResponse, error) { return nil, status.ErrorProto(p) })
-	response, body := ask(t, server, "GET", "/")
+	response, body := do(t, server, "GET", "/")
 	var got struct {
 		Code    int
 		Message string

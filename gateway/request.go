@@ -8,14 +8,12 @@ import (
 	"time"
 )
 
-// DefaultMaxMessage is how large a message in a request's body may be unless Options say otherwise, in bytes: as large as
-// a gRPC server of grpc-go takes by default.
+// DefaultMaxMessage is the default limit of a message in a request's body, in bytes: the same as of a grpc-go server.
 const DefaultMaxMessage = 4 << 20
 
-// request is an HTTP request that is being served. A streaming call reaches it through the context: a client stream
-// outlasts the server's ReadTimeout, and ends the reading of a body that nothing handles any longer.
-//
-// It is also the request's body, which it limits. A nil request does nothing.
+// request is an HTTP request being served, and its limited body. Streaming calls find it in their context, to lift the
+// server's ReadTimeout for a client stream, and to stop reading a body once the call is over. The methods of a nil
+// request do nothing.
 type request struct {
 	body io.ReadCloser
 	w    http.ResponseWriter
@@ -23,11 +21,11 @@ type request struct {
 	mutex  sync.Mutex
 	most   int64 // bytes of a message
 	left   int64 // bytes until the message is too large
-	taken  bool  // a stream has it
-	whole  bool  // the body was read to its end
-	ended  bool  // the call is over: what is left of the body is not wanted
-	broken bool  // its connection has a read deadline in the past: it must not serve another request
-	served bool  // the handler has returned: the connection serves another request now
+	taken  bool  // by a stream
+	whole  bool  // the body has been read completely
+	ended  bool  // the call is over: the rest of the body is not needed
+	broken bool  // the connection has a read deadline in the past, and must not serve another request
+	served bool  // the handler has returned: the connection may be serving another request
 }
 
 type requestKey struct{}
@@ -63,11 +61,11 @@ func (r *request) Read(b []byte) (int, error) {
 	defer r.mutex.Unlock()
 	r.left -= int64(n)
 	if n > 0 && r.left <= 0 {
-		return n - 1, &http.MaxBytesError{Limit: r.most} // Without the byte that is too many, or a whole message might end with it.
+		return n - 1, &http.MaxBytesError{Limit: r.most} // Without the excess byte, which might complete a message.
 	}
 	r.whole = r.whole || err == io.EOF
 	if err != nil && r.ended {
-		err = io.EOF // The deadline that endStream set.
+		err = io.EOF // Caused by endStream's deadline.
 	}
 	return n, err
 }
@@ -82,7 +80,7 @@ func (r *request) tooLarge() bool {
 	return r.left <= 0
 }
 
-// take returns r for the call that it came for, and nil for those that the service makes with the same context.
+// take returns r for the call that it belongs to, and nil for calls that the service makes with the same context.
 func (r *request) take() *request {
 	if r == nil {
 		return nil
@@ -96,8 +94,8 @@ func (r *request) take() *request {
 	return r
 }
 
-// startStream lifts the server's ReadTimeout, which is for a single message, and lets both directions flow at once where
-// they must. A recorder in a test supports neither, and needs neither.
+// startStream lifts the server's ReadTimeout, which is meant for a single message, and enables full duplex for
+// bidirectional streams. httptest's recorder supports and needs neither.
 func (r *request) startStream(bidirectional bool) {
 	if r == nil {
 		return
@@ -114,7 +112,7 @@ func (r *request) startStream(bidirectional bool) {
 	}
 }
 
-// nextMessage begins to count anew: the limit is for each message of a stream.
+// nextMessage restarts the count: the limit applies to each message of a stream.
 func (r *request) nextMessage() {
 	if r == nil {
 		return
@@ -126,7 +124,7 @@ func (r *request) nextMessage() {
 	}
 }
 
-// endStream wakes a reader of the body: the call that the body was for is over.
+// endStream unblocks a reader of the body, because the call is over.
 func (r *request) endStream() {
 	if r == nil {
 		return
@@ -147,8 +145,8 @@ func (r *request) finish() {
 	r.served = true
 }
 
-// lastWriter says "Connection: close" where the connection is broken: net/http would take the deadline for the client's
-// leaving, and cancel the next request on the connection.
+// lastWriter sends "Connection: close" on a broken connection: net/http would take the past deadline as the client's
+// leaving, and cancel the next request on it.
 type lastWriter struct {
 	http.ResponseWriter
 	request *request
@@ -174,5 +172,5 @@ func (w lastWriter) close() {
 	}
 }
 
-// Unwrap lets [http.ResponseController] find what the writer can do.
+// Unwrap gives [http.ResponseController] access to the wrapped writer.
 func (w lastWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -11,9 +11,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// NewStream implements [grpc.ClientConnInterface]: it calls a streaming method, whose handler runs on a goroutine of
-// its own until it returns. A panic there ends the process, as it does in a gRPC server, unless an interceptor
-// recovers.
+// NewStream implements [grpc.ClientConnInterface]: it calls a streaming method. The handler runs on a goroutine of its
+// own. As in a gRPC server, a panic there ends the process unless an interceptor recovers.
 func (c *Conn) NewStream(ctx context.Context, _ *grpc.StreamDesc, name string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
 	m := c.methods[name]
 	if m.stream == nil {
@@ -46,8 +45,8 @@ func (c *Conn) NewStream(ctx context.Context, _ *grpc.StreamDesc, name string, _
 	return clientStream{s}, nil
 }
 
-// window is how many messages of a direction may wait until the other side takes them. A service may respond before it
-// has read all requests, and a client send before it reads: without room both would wait for each other.
+// window is how many messages may wait per direction until the other side receives them. Without it, a service that
+// responds before it has read all requests and a client that sends before it reads would wait for each other.
 const window = 8
 
 // stream is one streaming call.
@@ -55,14 +54,14 @@ type stream struct {
 	from *request // nil unless it is a REST call
 	serverCall
 	desc                *grpc.StreamDesc
-	client, server      context.Context // of each side; both end with the client's, or when the handler returns
+	client, server      context.Context // per side; both end with the client's context, or when the handler returns
 	requests, responses chan proto.Message
-	closed              bool          // the client sends no more; only its sender uses this
+	closed              bool          // the client has closed its side; used only by its sender
 	done                chan struct{} // closed when the handler has returned
-	err                 error         // what the client receives after the last response; set before done
+	err                 error         // received by the client after the last response; set before done
 }
 
-// message is a copy of m: the sender may change its own once it is sent.
+// message returns a copy of m, because the sender may change m after sending.
 func message(m any) (proto.Message, error) {
 	p, ok := m.(proto.Message)
 	if !ok {
@@ -78,7 +77,7 @@ func (s serverStream) Context() context.Context       { return s.server }
 func (s serverStream) SetTrailer(md metadata.MD)      { _ = s.serverCall.SetTrailer(md) }
 func (s serverStream) SetHeader(md metadata.MD) error { return s.serverCall.SetHeader(md) }
 
-// SendMsg implements [grpc.ServerStream]: it returns once there is room for the message.
+// SendMsg implements [grpc.ServerStream]. It waits for room for the message.
 func (s serverStream) SendMsg(m any) error {
 	response, err := message(m)
 	if err != nil {
@@ -93,7 +92,7 @@ func (s serverStream) SendMsg(m any) error {
 	}
 }
 
-// RecvMsg implements [grpc.ServerStream]: it returns io.EOF after the client's last message.
+// RecvMsg implements [grpc.ServerStream]. It returns io.EOF after the client's last message.
 func (s serverStream) RecvMsg(m any) error {
 	select {
 	case request, ok := <-s.requests:
@@ -111,8 +110,8 @@ type clientStream struct{ *stream }
 
 func (s clientStream) Context() context.Context { return s.client }
 
-// Header implements [grpc.ClientStream]: it waits until the headers are final. As in grpc-go the error of a call that
-// failed is RecvMsg's.
+// Header implements [grpc.ClientStream]. It waits until the headers are final. As in grpc-go, RecvMsg returns the error of
+// a failed call.
 func (s clientStream) Header() (metadata.MD, error) {
 	select {
 	case <-s.onSend:
@@ -128,8 +127,8 @@ func (s clientStream) Trailer() metadata.MD {
 	return trailer
 }
 
-// SendMsg implements [grpc.ClientStream]. Once the handler has returned it gives io.EOF, and RecvMsg the reason;
-// where the client sends a single message it gives nil instead, as grpc-go does and generated code expects.
+// SendMsg implements [grpc.ClientStream]. Once the handler has returned it returns io.EOF, and RecvMsg the reason; for a
+// client that sends a single message it returns nil instead, as grpc-go does and generated code expects.
 func (s clientStream) SendMsg(m any) error {
 	if s.closed {
 		return status.Error(codes.Internal, "in-process call: SendMsg after CloseSend")
@@ -159,14 +158,14 @@ func (s clientStream) CloseSend() error {
 	return nil
 }
 
-// RecvMsg implements [grpc.ClientStream]: it returns io.EOF, or the status, after the last response.
+// RecvMsg implements [grpc.ClientStream]. After the last response it returns io.EOF or the status.
 func (s clientStream) RecvMsg(m any) error {
 	select {
 	case response := <-s.responses:
 		return copyMessage(m, response)
 	case <-s.client.Done():
 	}
-	select { // Responses that came before the end.
+	select { // Responses sent before the end.
 	case response := <-s.responses:
 		return copyMessage(m, response)
 	default:
@@ -174,7 +173,7 @@ func (s clientStream) RecvMsg(m any) error {
 	}
 }
 
-// ended returns how the call ended: as its handler says if it has returned, else as the client's context does.
+// ended returns the error that ended the call: the handler's if it has returned, else the context's.
 func (s clientStream) ended() error {
 	select {
 	case <-s.done:

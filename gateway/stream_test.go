@@ -47,7 +47,7 @@ func TestClientStreamMayRespondEarly(t *testing.T) {
 	}
 }
 
-// A handler may call streams in process itself: they do not end the body of the request that it serves.
+// Streams that a handler calls in process do not end the body of the request that it serves.
 func TestStreamWithinStreamLeavesBodyOpen(t *testing.T) {
 	t.Parallel()
 	conn := gateway.NewConn(nil, nil)
@@ -77,7 +77,7 @@ func TestStreamWithinStreamLeavesBodyOpen(t *testing.T) {
 	}
 }
 
-// The limit is for each message of a client stream.
+// The limit applies to each message of a client stream.
 func TestEachClientStreamMessageIsLimited(t *testing.T) {
 	t.Parallel()
 	conn := gateway.NewConn(nil, nil)
@@ -96,14 +96,14 @@ func TestEachClientStreamMessageIsLimited(t *testing.T) {
 	}
 }
 
-// The error that ends a stream arrives whatever it holds: a failed stream must not look complete.
+// The error that ends a stream arrives whatever its content: a failed stream must not look complete.
 func TestStreamErrorThatJSONCannotHoldArrives(t *testing.T) {
 	t.Parallel()
 	p := status.New(codes.Aborted, "not UTF-8: \xff").Proto()
 	p.Details = append(p.Details, unknownDetail())
 	for _, count := range []uint64{0, 1} {
 		server := watchServer(t, watcher{count: count, err: status.ErrorProto(p)})
-		response, body := ask(t, server, "GET", "/watch")
+		response, body := do(t, server, "GET", "/watch")
 		if !strings.Contains(body, `{"error":{"code":10,`) || (count == 0) != (response.StatusCode == 409) {
 			t.Errorf("after %d messages: %s %s", count, response.Status, body)
 		}
@@ -114,7 +114,7 @@ func TestAcceptThatRefusesEventsGetsJSON(t *testing.T) {
 	t.Parallel()
 	server := watchServer(t, watcher{count: 1})
 	for _, headers := range [][]string{{"Accept", "text/event-stream;q=0, */*"}, {"Accept", "text/event-stream; q=0.0"}, {"Content-Type", "text/event-stream"}} {
-		if response, _ := ask(t, server, "GET", "/watch", headers...); response.Header.Get("Content-Type") != "application/x-ndjson" {
+		if response, _ := do(t, server, "GET", "/watch", headers...); response.Header.Get("Content-Type") != "application/x-ndjson" {
 			t.Errorf("%v: %s", headers, response.Header.Get("Content-Type"))
 		}
 	}
@@ -136,7 +136,7 @@ func TestSendAfterCloseSendIsAnError(t *testing.T) {
 	}
 }
 
-// Readers test handlers with requests that http.NewRequest made: those without a body have none at all.
+// Users test handlers with requests from http.NewRequest, whose Body is nil without a body.
 func TestRequestWithoutBodyIsServed(t *testing.T) {
 	t.Parallel()
 	conn := gateway.NewConn(nil, nil)

@@ -1,5 +1,5 @@
-// Package buildinfo tells what a binary was built from. It is here, and in no command, because both commands and the
-// instance's answer say the same thing.
+// Package buildinfo reports the version and revision that a binary was built from, for both commands and the instance's
+// responses.
 package buildinfo
 
 import (
@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// Set by `-ldflags -X` where the Go tool cannot see the repository, as in an image build; else empty.
+// Set by `-ldflags -X` where the Go tool cannot see the repository, for example in an image build; otherwise empty.
 var version, revision string
 
-// String is the module's version, and the VCS revision where the Go tool stamped one, for example
-// "v0.1.0 (3f6f7824d012)" or "v0.0.0-20261123220952-3f6f7824d012". A build outside version control is "(devel)".
+// String returns the module's version and, if the Go tool stamped one, the VCS revision, for example
+// "v0.1.0 (3f6f7824d012)" or "v0.0.0-20261123220952-3f6f7824d012". For a build outside version control it is "(devel)".
 func String() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -20,7 +20,7 @@ func String() string {
 	return describe(info, version, revision)
 }
 
-// describe prefers what was set at link time over what the Go tool stamped.
+// describe prefers values set at link time to those stamped by the Go tool.
 func describe(info *debug.BuildInfo, version, revision string) string {
 	if version == "" {
 		version = info.Main.Version
@@ -37,8 +37,8 @@ func describe(info *debug.BuildInfo, version, revision string) string {
 			dirty = ", modified"
 		}
 	}
-	// Twelve digits name a commit in any repository, and leave the line readable. The version that the Go tool makes of a
-	// commit without a tag holds them already.
+	// Twelve digits identify a commit in any repository and stay readable. The Go tool's version of an untagged commit
+	// contains them already.
 	if revision == "" || strings.Contains(version, revision[:min(12, len(revision))]) {
 		return version
 	}

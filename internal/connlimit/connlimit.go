@@ -1,8 +1,8 @@
 // Package connlimit bounds how many connections of a listener are open at once.
 //
-// It is netutil.LimitListener for servers of grpc-go. That one's connections hide that they are TCP, and then grpc-go holds a buffer of
-// 32 KB for each that is idle. With 1,000 idle connections and GOMEMLIMIT=48MiB, 5,000 calls took 4.4 s of CPU time and 138 garbage
-// collections with it, and 1.2 s and 6 without (grpc-go 1.85, GOMAXPROCS=1). Connections of this package can be read without.
+// It replaces netutil.LimitListener for grpc-go servers. LimitListener's connections hide that they are TCP, so grpc-go holds a 32 KB
+// buffer for each idle one. With 1,000 idle connections and GOMEMLIMIT=48MiB, 5,000 calls took 4.4 s of CPU time and 138 garbage
+// collections with such buffers, and 1.2 s and 6 without (grpc-go 1.85, GOMAXPROCS=1). Idle connections of this package hold no buffer.
 package connlimit
 
 import (
@@ -12,10 +12,10 @@ import (
 	"sync"
 )
 
-// Listen returns a listener that has at most n connections of l open. Others are established by the kernel, up to its backlog, and wait
-// to be accepted until one is closed.
+// Listen returns a listener that keeps at most n connections of l open. The kernel establishes others, up to its backlog; they wait to be
+// accepted until one is closed.
 //
-// A listener that changes what is read or written goes outside: tls.NewListener(connlimit.Listen(tcp, n), config), and likewise
+// A listener that changes what is read or written must wrap this one: tls.NewListener(connlimit.Listen(tcp, n), config), and likewise
 // rawconn.Listen.
 func Listen(l net.Listener, n int) *Listener {
 	return &Listener{Listener: l, places: make(chan struct{}, n), closed: make(chan struct{}), silent: make(map[*TCPConn]struct{})}
@@ -24,16 +24,16 @@ func Listen(l net.Listener, n int) *Listener {
 // Listener is a listener with a limit. Its methods may be called concurrently.
 type Listener struct {
 	net.Listener
-	places chan struct{} // holds something for each open connection
+	places chan struct{} // holds an element per open connection
 	once   sync.Once
 	closed chan struct{}
 
 	mutex  sync.Mutex
-	silent map[*TCPConn]struct{} // open connections on which nothing has arrived yet
+	silent map[*TCPConn]struct{} // open connections without received data
 }
 
-// CloseSilent closes the TCP connections on which nothing has arrived yet: a server that ends gracefully waits for their first
-// request. Those that UnwrapTCP was called on are left alone, because nothing is known of them.
+// CloseSilent closes the TCP connections that have not received anything: a graceful shutdown would wait for their first request. It
+// leaves connections alone on which UnwrapTCP was called, because their traffic is unknown.
 func (l *Listener) CloseSilent() {
 	l.mutex.Lock()
 	silent := slices.Collect(maps.Keys(l.silent))
@@ -54,7 +54,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case l.places <- struct{}{}:
 	case <-l.closed:
-		return l.Listener.Accept() // Has the error of a closed listener.
+		return l.Listener.Accept() // Returns the error of a closed listener.
 	}
 	accepted, err := l.Listener.Accept()
 	if err != nil {
@@ -76,7 +76,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return conn, nil
 }
 
-// Close implements [net.Listener]. It ends an Accept that waits for a place.
+// Close implements [net.Listener]. It unblocks an Accept that waits for a place.
 func (l *Listener) Close() error {
 	defer l.once.Do(func() { close(l.closed) })
 	return l.Listener.Close()
@@ -94,15 +94,15 @@ func (c other) Close() error {
 	return c.Conn.Close()
 }
 
-// TCPConn is a TCP connection with a place.
+// TCPConn is a TCP connection that counts against the limit.
 type TCPConn struct {
 	*net.TCPConn
 	free  func()
-	heard func() // something has arrived; the first call counts
+	heard func() // called when data arrives; only the first call has an effect
 	onReady
 }
 
-// UnwrapTCP returns the connection itself: only Close must not go past its wrapper.
+// UnwrapTCP returns the wrapped connection. Close must still be called on the wrapper.
 func (c *TCPConn) UnwrapTCP() *net.TCPConn {
 	c.heard()
 	return c.TCPConn

@@ -33,7 +33,7 @@ func dial(t *testing.T, l net.Listener) net.Conn {
 	return c
 }
 
-// accepted returns the connections of l, as they are accepted.
+// accepted returns a channel of the connections that l accepts.
 func accepted(l net.Listener) <-chan net.Conn {
 	all := make(chan net.Conn)
 	go func() {
@@ -62,9 +62,9 @@ func TestConnectionsAboveLimitWait(t *testing.T) {
 			first, second := <-conns, <-conns
 			select {
 			case <-conns:
-				t.Fatal("three connections are open")
+				t.Fatal("a third connection was accepted")
 			case l.places <- struct{}{}:
-				t.Fatal("there is a place for a third")
+				t.Fatal("a third place is free")
 			default:
 			}
 			first.Close()
@@ -77,7 +77,6 @@ func TestConnectionsAboveLimitWait(t *testing.T) {
 	}
 }
 
-// A connection that is closed twice frees one place: the other is taken.
 func TestCloseTwiceFreesOnePlace(t *testing.T) {
 	t.Parallel()
 	l := Listen(listen(t, "tcp"), 2)
@@ -97,7 +96,7 @@ func TestCloseTwiceFreesOnePlace(t *testing.T) {
 	conns[1].Close()
 }
 
-// A full listener that is closed ends the Accept that waits for a place.
+// Closing a full listener ends an Accept that waits for a place.
 func TestCloseEndsAccept(t *testing.T) {
 	t.Parallel()
 	l := Listen(listen(t, "tcp"), 1)
@@ -117,7 +116,6 @@ func TestCloseEndsAccept(t *testing.T) {
 	}
 }
 
-// A failed Accept leaves its place to the next.
 func TestFailedAcceptTakesNoPlace(t *testing.T) {
 	t.Parallel()
 	inner := listen(t, "tcp")

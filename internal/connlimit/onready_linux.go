@@ -14,14 +14,14 @@ func limitTCP(tcp *net.TCPConn, free func()) net.Conn {
 	c := &TCPConn{TCPConn: tcp, free: free}
 	raw, err := tcp.SyscallConn()
 	if err != nil {
-		return other{tcp, free} // A connection that cannot be read at all.
+		return other{tcp, free} // It cannot be read at all.
 	}
 	c.raw, c.try = raw, c.read
 	return c
 }
 
-// onReady reads into buffers that it takes once there is something to read. Its state is here, and not in a closure per read, so that
-// nothing is allocated.
+// onReady reads into buffers that it takes from a pool once there is data. Its state is here and not in a closure per read, to avoid
+// allocations.
 type onReady struct {
 	raw   syscall.RawConn
 	try   func(fd uintptr) bool
@@ -33,7 +33,7 @@ type onReady struct {
 	err   error
 }
 
-// read makes one system call, and reports whether it did not have to wait.
+// read makes one system call, and reports whether it completed without waiting.
 func (r *onReady) read(fd uintptr) bool {
 	r.took = r.pool.Get(r.size)
 	for r.err = syscall.EINTR; r.err == syscall.EINTR; {
@@ -46,8 +46,7 @@ func (r *onReady) read(fd uintptr) bool {
 	return r.err != syscall.EAGAIN
 }
 
-// ReadOnReady reads into a buffer of pool's, of size bytes, which is taken only once there is something to read. grpc-go looks for this
-// method.
+// ReadOnReady reads into a buffer of size bytes that it takes from pool once there is data. grpc-go looks for this method.
 func (c *TCPConn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) {
 	r := &c.onReady
 	r.mutex.Lock()

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// pool knows how many of its buffers are out.
+// pool counts its buffers in use.
 type pool struct{ out int }
 
 func (p *pool) Get(n int) *[]byte { p.out++; b := make([]byte, n); return &b }
@@ -33,7 +33,7 @@ func TestReadOnReadyHoldsNoBufferWhileItWaits(t *testing.T) {
 	fails := func(c *TCPConn, want error) {
 		t.Helper()
 		if took, _, err := c.ReadOnReady(100, p); !errors.Is(err, want) || took != nil || p.out != 0 {
-			t.Errorf("%v, %v, %d buffers out; want %v", took, err, p.out, want)
+			t.Errorf("%v, %v, %d buffers in use; want %v", took, err, p.out, want)
 		}
 	}
 	if err := own.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
@@ -48,7 +48,7 @@ func TestReadOnReadyHoldsNoBufferWhileItWaits(t *testing.T) {
 	}
 	took, n, err := own.ReadOnReady(100, p)
 	if err != nil || string((*took)[:n]) != "hello" || len(*took) != 100 || p.out != 1 {
-		t.Fatalf("%d bytes, %v, %d buffers out", n, err, p.out)
+		t.Fatalf("%d bytes, %v, %d buffers in use", n, err, p.out)
 	}
 	p.Put(took)
 	if err := client.CloseWrite(); err != nil {

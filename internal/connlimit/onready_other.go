@@ -4,7 +4,7 @@ package connlimit
 
 import "net"
 
-// onReady is for Linux, as grpc-go's own is.
+// onReady is empty: like grpc-go's own, ReadOnReady exists only on Linux.
 type onReady struct{}
 
 func limitTCP(tcp *net.TCPConn, free func()) net.Conn { return &TCPConn{TCPConn: tcp, free: free} }

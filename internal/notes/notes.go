@@ -1,4 +1,4 @@
-// Package notes is a second service, for tests: it has what the WhoAmI service has not, namely a POST with a body, path
+// Package notes is a second service, for tests. It covers what the WhoAmI service lacks: a POST with a body, path
 // parameters, a client stream, an error with details, and headers and trailers of its own.
 package notes
 
@@ -16,14 +16,14 @@ import (
 	notesv1 "trivet/internal/notes/v1"
 )
 
-// Service keeps notes in memory. The zero value is empty and usable. It may be used concurrently.
+// Service keeps notes in memory. The zero value is usable. It may be used concurrently.
 type Service struct {
 	notesv1.UnimplementedNotesServiceServer
 	mutex  sync.Mutex
 	topics map[string][]string
 }
 
-// Register registers the service.
+// Register registers the service on r.
 func (s *Service) Register(r grpc.ServiceRegistrar) { notesv1.RegisterNotesServiceServer(r, s) }
 
 // Mapping is the service's REST mapping.

@@ -1,4 +1,4 @@
-// Package proctest has what tests of processes share: ports, folders, exit codes.
+// Package proctest helps to test processes: ports, directories, exit codes.
 package proctest
 
 import (
@@ -14,11 +14,11 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// QuickExit is the value of GORACE that keeps a program built with -race from sleeping a second before it exits.
+// QuickExit is the value of GORACE that prevents a program built with -race from sleeping for a second before it exits.
 const QuickExit = "atexit_sleep_ms=0"
 
-// Passable is a folder of the test's that other users can pass through, as the workers of a root nginx must; the testing
-// package makes its parent 0700.
+// Passable returns a temporary directory that other users can traverse, as the workers of a root nginx must. The testing
+// package creates its parent with mode 0700.
 func Passable(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -28,7 +28,7 @@ func Passable(t testing.TB) string {
 	return dir
 }
 
-// Exits is the testscript command `exits CODE command …`: what the command said is there for stdout and stderr.
+// Exits implements the testscript command `exits CODE command …`. The output is available to the commands stdout and stderr.
 func Exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE command …")
@@ -47,9 +47,9 @@ func Exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// Reserve gives a free port of 127.0.0.1 that stays free for the test until it ends: a socket that is bound but does not
-// listen keeps the kernel from giving the port to anybody, and lets a listener share it, because both say SO_REUSEADDR
-// (Go's net.Listen and nginx do).
+// Reserve returns a free port of 127.0.0.1 that stays reserved until the test ends. It holds a socket that is bound but does
+// not listen: the kernel assigns the port to no other process, but a listener can share it, because both set SO_REUSEADDR
+// (as Go's net.Listen and nginx do).
 func Reserve(t testing.TB) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// How long a processor is held by a write of some size, on loopback, where the kernel does the receiver's part too: the median, because a
-// call that the machine interrupts says nothing.
+// BenchmarkProcessorHeld reports how long a write of a given size holds a processor on loopback, where the kernel also does the receiver's
+// part. It reports the median, because calls that the machine interrupts are not representative.
 func BenchmarkProcessorHeld(b *testing.B) {
 	for _, size := range []int{100, 4 << 10, most} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {

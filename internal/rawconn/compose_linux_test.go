@@ -25,7 +25,7 @@ import (
 	"trivet/internal/connlimit"
 )
 
-// await waits for a condition that other goroutines bring about.
+// await waits until a condition is true.
 func await(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -36,12 +36,12 @@ func await(t *testing.T, what string, is func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("not within 20 s: %s", what)
+			t.Fatalf("not true within 20 s: %s", what)
 		}
 	}
 }
 
-// waits counts the goroutines that wait in a call of all of these functions.
+// waits counts the goroutines that wait for I/O with all of these functions on their stack.
 func waits(functions ...string) int {
 	stacks := make([]byte, 1<<20)
 	for n := runtime.Stack(stacks, true); n == len(stacks); n = runtime.Stack(stacks, true) {
@@ -60,7 +60,7 @@ goroutines:
 	return count
 }
 
-// certificate returns a server's configuration and the pool that trusts it, from a server that net/http has for tests.
+// certificate returns the TLS configuration of an httptest server, and a pool that trusts it.
 func certificate(t *testing.T) (*tls.Config, *x509.CertPool) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
@@ -103,7 +103,8 @@ func check(t *testing.T, h healthv1.HealthClient) {
 	}
 }
 
-// How grpc-go reads a connection is its own business: these tests tell when an upgrade changes it. Not parallel: they count goroutines.
+// How grpc-go reads a connection is not part of its API: this test fails when an upgrade changes it. It is not parallel, because it counts
+// goroutines.
 func TestGRPCReadsByExpectedMethod(t *testing.T) {
 	config, trusted := certificate(t)
 	config.NextProtos = []string{"h2"}
@@ -115,11 +116,11 @@ func TestGRPCReadsByExpectedMethod(t *testing.T) {
 		reads          string
 	}{
 		{"plain: an idle connection holds no buffer", Listen(tcp(t)), nil, nil, onReady},
-		{"TLS: ciphertext is read by raw calls", Listen(tcp(t)), credentials.NewTLS(config), credentials.NewClientTLSFromCert(trusted, "example.com"), byRead},
+		{"TLS: raw calls read ciphertext", Listen(tcp(t)), credentials.NewTLS(config), credentials.NewClientTLSFromCert(trusted, "example.com"), byRead},
 		{"over a limit", Listen(connlimit.Listen(tcp(t), 1)), nil, nil, onReady},
 		{"a limit alone holds no buffer either", connlimit.Listen(tcp(t), 1), nil, nil, "connlimit.(*TCPConn).ReadOnReady("},
 		{"below LimitListener: raw calls, but ReadOnReady is hidden", netutil.LimitListener(Listen(tcp(t)), 1), nil, nil, byRead},
-		{"over LimitListener: nothing is changed", Listen(netutil.LimitListener(tcp(t), 1)), nil, nil, byNet},
+		{"over LimitListener: no raw calls", Listen(netutil.LimitListener(tcp(t), 1)), nil, nil, byNet},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.server == nil {
@@ -134,7 +135,7 @@ func TestGRPCReadsByExpectedMethod(t *testing.T) {
 	}
 }
 
-// More than a socket's buffers hold, to and fro, with TLS over raw calls.
+// Both directions carry more than a socket's buffers hold, by TLS over raw calls.
 func TestHTTPOverTLSTransfersLargeBodies(t *testing.T) {
 	t.Parallel()
 	config, trusted := certificate(t)
@@ -168,7 +169,7 @@ func TestHTTPOverTLSTransfersLargeBodies(t *testing.T) {
 	}
 }
 
-// What is closed is what was accepted, so that a limit gets its place back.
+// Close closes the accepted connection, so that a limit gets its place back.
 func TestCloseReachesTheWrapper(t *testing.T) {
 	t.Parallel()
 	inner := tcp(t)
@@ -227,10 +228,10 @@ func TestOtherConnectionsAreUnchanged(t *testing.T) {
 	}
 	b := make([]byte, 1)
 	if _, err := client.Read(b); err != nil || string(b) != "A" {
-		t.Errorf("%q, %v: its own Write was passed over", b, err)
+		t.Errorf("%q, %v: its own Write was bypassed", b, err)
 	}
 	if c, _ := connect(t, Listen(Listen(tcp(t)))); c.(*Conn).outer != net.Conn(c.(*Conn).TCPConn) {
-		t.Error("twice raw")
+		t.Error("Listen wrapped raw connections again")
 	}
 
 	unix, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))

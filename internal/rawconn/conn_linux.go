@@ -12,15 +12,15 @@ import (
 )
 
 // Listen returns a listener whose connections make raw system calls, if l accepts TCP connections (*net.TCPConn) or an [Unwrapper] of
-// one. Other connections are returned as l accepted them.
+// one. It returns other connections unchanged.
 //
-// The order of several listeners matters:
+// The order of listeners matters:
 //
 //	tls.NewListener(rawconn.Listen(tcp), config)      // right: TLS reads and writes ciphertext by raw calls
 //	rawconn.Listen(connlimit.Listen(tcp, n))          // right: the limit's connections are Unwrappers
-//	netutil.LimitListener(rawconn.Listen(tcp), n)     // raw calls, but it hides ReadOnReady: under gRPC each idle connection holds 32 KB,
-//	                                                  // as it does with LimitListener over package net
-//	rawconn.Listen(netutil.LimitListener(tcp, n))     // wrong: no connection is a *net.TCPConn, so none is changed
+//	netutil.LimitListener(rawconn.Listen(tcp), n)     // raw calls, but ReadOnReady is hidden: under gRPC each idle connection holds 32 KB,
+//	                                                  // as with LimitListener over package net
+//	rawconn.Listen(netutil.LimitListener(tcp, n))     // wrong: no connection is a *net.TCPConn, so all are unchanged
 func Listen(l net.Listener) net.Listener { return listener{l} }
 
 type listener struct{ net.Listener }
@@ -51,35 +51,35 @@ func (l listener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// Conn is a TCP connection whose Read, ReadOnReady and Write make raw system calls. Waiting, deadlines, half-closing and all else,
-// ReadFrom (sendfile) and WriteTo among it, are package net's.
+// Conn is a TCP connection whose Read, ReadOnReady and Write make raw system calls. Waiting, deadlines, half-closing and the other
+// methods, including ReadFrom (sendfile) and WriteTo, are package net's.
 type Conn struct {
 	*net.TCPConn
-	outer   net.Conn // what was accepted, and is to be closed
+	outer   net.Conn // the accepted connection, which Close closes
 	raw     syscall.RawConn
 	in, out transfer
 }
 
-// most is how many bytes one system call may move, because it holds a processor meanwhile.
+// most bounds the bytes that one system call moves, because it holds a processor meanwhile.
 const most = 64 << 10
 
-// transfer is one direction of a connection. Its state is here, and not in a closure per call, so that nothing is allocated.
+// transfer is one direction of a connection. Its state is here and not in a closure per call, to avoid allocations.
 type transfer struct {
 	mutex sync.Mutex            // held for as long as one call lasts
 	try   func(fd uintptr) bool // read or write
-	bytes []byte                // to read into, or left to write
-	n     int                   // how many bytes the last system call moved
-	errno syscall.Errno         // why it moved none
-	// For ReadOnReady: where to get bytes once there is something to read.
+	bytes []byte                // to read into, or remaining to write
+	n     int                   // bytes that the last system call moved
+	errno syscall.Errno         // of the last system call; 0 if it moved bytes
+	// For ReadOnReady: where to get a buffer once there is data.
 	pool mem.BufferPool
 	size int
 	took *[]byte
 }
 
-// begin forgets the last transfer.
+// begin resets the state of the last transfer.
 func (t *transfer) begin(b []byte) { t.bytes, t.n, t.errno = b, 0, 0 }
 
-// end returns why a transfer failed: err is what package net, which waits, says.
+// end returns the error of a transfer: err, package net's error of waiting, else the system call's.
 func (t *transfer) end(err error) error {
 	t.bytes = nil
 	if err == nil && t.errno != 0 {
@@ -111,7 +111,7 @@ func (t *transfer) write(fd uintptr) bool {
 	return true
 }
 
-// call makes one system call, and reports whether it did not have to wait.
+// call makes one system call, and reports whether it completed without waiting.
 func (t *transfer) call(number, fd uintptr) bool {
 	b := t.bytes[:min(len(t.bytes), most)]
 	for t.errno = syscall.EINTR; t.errno == syscall.EINTR; {
@@ -130,7 +130,7 @@ func system(number, fd uintptr, b []byte) (int, syscall.Errno) {
 			do = syscall.Write
 		}
 		n, err := do(int(fd), b)
-		errno, _ := err.(syscall.Errno) // Package syscall has no other errors here.
+		errno, _ := err.(syscall.Errno) // Package syscall returns no other errors here.
 		return n, errno
 	}
 	n, _, errno := syscall.RawSyscall(number, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
@@ -153,8 +153,8 @@ func (c *Conn) Read(b []byte) (int, error) {
 	return t.n, nil
 }
 
-// ReadOnReady reads into a buffer of pool's, of size bytes, which is taken only once there is something to read: so an idle connection
-// holds none. grpc-go looks for this method.
+// ReadOnReady reads into a buffer of size bytes that it takes from pool once there is data, so an idle connection holds none. grpc-go looks
+// for this method.
 func (c *Conn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) {
 	t := &c.in
 	t.mutex.Lock()
@@ -190,7 +190,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 // Close implements [net.Conn].
 func (c *Conn) Close() error { return c.outer.Close() }
 
-// failed is the error of a read or a write as package net gives it: net/http decides by its type and Op whether a connection broke.
+// failed returns the error of a read or write in package net's form: net/http detects a broken connection by its type and Op.
 func (c *Conn) failed(op string, err error) error {
 	switch e := err.(type) {
 	case *net.OpError: // closed, or a deadline has passed

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// tcp returns a TCP listener of 127.0.0.1.
+// tcp returns a TCP listener on 127.0.0.1.
 func tcp(t testing.TB) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -25,7 +25,7 @@ func tcp(t testing.TB) net.Listener {
 	return l
 }
 
-// connect returns a connection that l accepted, and the client's side of it.
+// connect returns a connection accepted by l, and its client's side.
 func connect(t testing.TB, l net.Listener) (net.Conn, *net.TCPConn) {
 	t.Helper()
 	client, err := net.Dial("tcp", l.Addr().String())
@@ -41,14 +41,14 @@ func connect(t testing.TB, l net.Listener) (net.Conn, *net.TCPConn) {
 	return accepted, client.(*net.TCPConn)
 }
 
-// pair returns a raw connection, and the client's side of it.
+// pair returns a raw connection and its client's side.
 func pair(t testing.TB) (*Conn, *net.TCPConn) {
 	t.Helper()
 	accepted, client := connect(t, Listen(tcp(t)))
 	return accepted.(*Conn), client
 }
 
-// What every net.Conn must do: deadlines past, present and future, several readers and writers at once, Close under them.
+// nettest checks what every net.Conn must do: past, present and future deadlines, concurrent readers and writers, Close during them.
 func TestConnPassesNettest(t *testing.T) {
 	t.Parallel()
 	nettest.TestConn(t, func() (net.Conn, net.Conn, func(), error) {
@@ -57,7 +57,7 @@ func TestConnPassesNettest(t *testing.T) {
 	})
 }
 
-// More than the socket's buffers and a single system call hold: both directions have to wait in the middle, and go on.
+// The transfers exceed the socket's buffers and a single system call, so both directions must wait midway and continue.
 func TestLargeTransfersWaitAndComplete(t *testing.T) {
 	t.Parallel()
 	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
@@ -87,7 +87,7 @@ func TestLargeTransfersWaitAndComplete(t *testing.T) {
 	}
 }
 
-// A write that a deadline cuts returns how much of it is on its way: exactly that much arrives.
+// A write that a deadline ends returns how many bytes were sent: exactly as many arrive.
 func TestWriteEndedByDeadlineCountsBytes(t *testing.T) {
 	t.Parallel()
 	own, client := pair(t)
@@ -114,7 +114,6 @@ func TestWriteEndedByDeadlineCountsBytes(t *testing.T) {
 	}
 }
 
-// Each direction ends by itself.
 func TestHalfCloseLeavesOtherDirectionOpen(t *testing.T) {
 	t.Parallel()
 	own, client := pair(t)
@@ -140,7 +139,7 @@ func TestHalfCloseLeavesOtherDirectionOpen(t *testing.T) {
 	}
 }
 
-// No bytes: neither EOF nor a wait, and no write; only a closed connection fails, as in package net.
+// Reads and writes of zero bytes neither wait, return EOF nor write; only a closed connection is an error, as in package net.
 func TestZeroBytesReturnAtOnce(t *testing.T) {
 	t.Parallel()
 	own, client := pair(t)
@@ -166,7 +165,7 @@ func TestZeroBytesReturnAtOnce(t *testing.T) {
 	}
 }
 
-// net/http and grpc-go tell by type and Op what became of a connection.
+// net/http and grpc-go classify connection errors by type and Op.
 func TestErrorsAreThoseOfPackageNet(t *testing.T) {
 	t.Parallel()
 	read := func(c net.Conn) error { _, err := c.Read(make([]byte, 1)); return err }
@@ -177,7 +176,7 @@ func TestErrorsAreThoseOfPackageNet(t *testing.T) {
 		}
 		took, _, err := own.ReadOnReady(1, mem.NopBufferPool{})
 		if took != nil {
-			t.Error("a buffer with an error")
+			t.Error("ReadOnReady returned both a buffer and an error")
 		}
 		return err
 	}
@@ -226,7 +225,7 @@ func TestErrorsAreThoseOfPackageNet(t *testing.T) {
 	}
 }
 
-// A write to a peer that is gone fails with EPIPE or ECONNRESET, and no signal ends the process.
+// A write to a closed peer fails with EPIPE or ECONNRESET, and no signal ends the process.
 func TestWriteToClosedPeerFails(t *testing.T) {
 	t.Parallel()
 	own, client := pair(t)
@@ -242,7 +241,7 @@ func TestWriteToClosedPeerFails(t *testing.T) {
 	}
 }
 
-// counted is a pool that knows how many of its buffers are out. It needs no lock: the test waits for each reader.
+// counted is a pool that counts its buffers in use. It needs no lock, because the tests wait for each reader.
 type counted struct{ out int }
 
 func (c *counted) Get(n int) *[]byte { c.out++; b := make([]byte, n); return &b }
@@ -256,7 +255,7 @@ func TestReadOnReadyHoldsNoBufferWhileItWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, _, err := own.ReadOnReady(100, pool); !errors.Is(err, os.ErrDeadlineExceeded) || pool.out != 0 {
-		t.Errorf("%v, %d buffers out", err, pool.out)
+		t.Errorf("%v, %d buffers in use", err, pool.out)
 	}
 	if err := own.SetReadDeadline(time.Time{}); err != nil {
 		t.Fatal(err)
@@ -266,18 +265,18 @@ func TestReadOnReadyHoldsNoBufferWhileItWaits(t *testing.T) {
 	}
 	took, n, err := own.ReadOnReady(100, pool)
 	if err != nil || string((*took)[:n]) != "hello" || len(*took) != 100 || pool.out != 1 {
-		t.Errorf("%q, %d of them, %v, %d buffers out", *took, n, err, pool.out)
+		t.Errorf("%q, %d of them, %v, %d buffers in use", *took, n, err, pool.out)
 	}
 	pool.Put(took)
 	if err := client.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := own.ReadOnReady(100, pool); err != io.EOF || pool.out != 0 {
-		t.Errorf("%v, %d buffers out; want EOF", err, pool.out)
+		t.Errorf("%v, %d buffers in use; want EOF", err, pool.out)
 	}
 }
 
-// Close and a deadline that is set meanwhile end reads that wait.
+// Close, or setting a deadline, ends waiting reads.
 func TestWaitingReadsEnd(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -302,14 +301,14 @@ func TestWaitingReadsEnd(t *testing.T) {
 				t.Errorf("read: %v, want %v", err, test.want)
 			}
 			if err := <-ready; !errors.Is(err, test.want) || pool.out != 0 {
-				t.Errorf("read on ready: %v, want %v; %d buffers out", err, test.want, pool.out)
+				t.Errorf("read on ready: %v, want %v; %d buffers in use", err, test.want, pool.out)
 			}
 		})
 	}
 }
 
-// What happened before a write happened before what follows the read of it, also for the race detector: it sees both sides only if the
-// calls are announced. Fails with -race alone.
+// A write happens before the read that receives it, for the race detector too, which sees both only if the calls are announced. The test can
+// fail only with -race.
 func TestRaceDetectorFollowsConnections(t *testing.T) {
 	t.Parallel()
 	own, client := pair(t)
@@ -332,7 +331,6 @@ func TestRaceDetectorFollowsConnections(t *testing.T) {
 	}
 }
 
-// What it is for: nothing is allocated for a read or a write.
 func TestReadAndWriteAllocateNothing(t *testing.T) {
 	own, client := pair(t)
 	b := make([]byte, 8)

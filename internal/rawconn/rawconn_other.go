@@ -4,5 +4,5 @@ package rawconn
 
 import "net"
 
-// Listen returns l as it is: raw system calls are for Linux.
+// Listen returns l: raw system calls are used on Linux only.
 func Listen(l net.Listener) net.Listener { return l }

@@ -1,5 +1,5 @@
-// Package whoami.v1 is the contract of a Trivet instance: which instance responded, on which listener, and to which
-// client.
+// Package whoami.v1 is the API of a Trivet instance. A response says which instance sent it, on which listener, and to
+// which client.
 //
 // The REST mapping is in whoami.rest.yaml beside this file.
 
@@ -65,16 +65,16 @@ func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
 	return file_whoami_v1_whoami_proto_rawDescGZIP(), []int{0}
 }
 
-// WhoAmIResponse says which instance responded, and what it saw of the client.
+// WhoAmIResponse identifies the instance that responded, and describes the client as the instance saw it.
 type WhoAmIResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The instance's name, for example `whoami-1`.
 	Instance string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
 	// The port of the listener that responded: the instance's own, not the load balancer's.
 	Port uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
-	// The listener that responded: `http` or `grpc`. REST is `http`, though the call is the same.
+	// The listener that responded: `http` (also for REST, although it is the same call) or `grpc`.
 	Protocol string `protobuf:"bytes,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
-	// The environment that the instance was configured for: `dev`, `qa` or `prod`.
+	// The environment that the instance is configured for: `dev`, `qa` or `prod`.
 	Environment string `protobuf:"bytes,4,opt,name=environment,proto3" json:"environment,omitempty"`
 	// The host name of the machine or container.
 	Hostname string `protobuf:"bytes,5,opt,name=hostname,proto3" json:"hostname,omitempty"`
@@ -82,7 +82,7 @@ type WhoAmIResponse struct {
 	Version string `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
 	// When the instance started.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// The client, as this instance saw it.
+	// The client, as the instance saw it.
 	Caller        *Caller `protobuf:"bytes,8,opt,name=caller,proto3" json:"caller,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -174,16 +174,16 @@ func (x *WhoAmIResponse) GetCaller() *Caller {
 	return nil
 }
 
-// Caller is what the instance saw of the client. Behind a load balancer the connection is the load balancer's: of the
-// client there is only what the load balancer passes on.
+// Caller describes the client as the instance saw it. Behind a load balancer the connection is the load balancer's, and
+// the instance sees only what the load balancer forwards about the client.
 type Caller struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Address and port of the other end of the connection.
 	PeerAddress string `protobuf:"bytes,1,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
 	// The X-Forwarded-For header as it arrived, several joined by ", "; empty if there was none. A client
-	// that reaches the instance directly can send anything here.
+	// that reaches the instance directly can send any value.
 	ForwardedFor string `protobuf:"bytes,2,opt,name=forwarded_for,json=forwardedFor,proto3" json:"forwarded_for,omitempty"`
-	// The request ID: the one that arrived if it matched [A-Za-z0-9._-]{1,64}, otherwise one made here.
+	// The request ID: the client's if it matched [A-Za-z0-9._-]{1,64}, otherwise a new one.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -240,10 +240,10 @@ func (x *Caller) GetRequestId() string {
 	return ""
 }
 
-// WatchWhoAmIRequest asks for the response again and again.
+// WatchWhoAmIRequest sets how often the response is sent.
 type WatchWhoAmIRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Time between two messages, 10 ms to 1 h. Unset means one second.
+	// Time between two messages, 10 ms to 1 h; one second if unset.
 	Interval      *durationpb.Duration `protobuf:"bytes,1,opt,name=interval,proto3" json:"interval,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -289,9 +289,9 @@ func (x *WatchWhoAmIRequest) GetInterval() *durationpb.Duration {
 // WatchWhoAmIResponse is one message of a watch.
 type WatchWhoAmIResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Counts the messages of this stream from 1, without gaps.
+	// Number of the message in this stream: 1, 2, 3, without gaps.
 	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// The same response that WhoAmI gives.
+	// The response of WhoAmI.
 	Answer        *WhoAmIResponse `protobuf:"bytes,2,opt,name=answer,proto3" json:"answer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1,5 +1,5 @@
-// Package whoami.v1 is the contract of a Trivet instance: which instance responded, on which listener, and to which
-// client.
+// Package whoami.v1 is the API of a Trivet instance. A response says which instance sent it, on which listener, and to
+// which client.
 //
 // The REST mapping is in whoami.rest.yaml beside this file.
 
@@ -32,26 +32,25 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// WhoAmIService says which of several identical instances responded to a call.
+// WhoAmIService identifies which of several identical instances responded to a call.
 //
-// Every response, errors too, carries two headers (metadata in gRPC): `x-instance`, the name of the instance, and
-// `x-request-id`, the request ID: the client's if it matched [A-Za-z0-9._-]{1,64}, otherwise a new one. Only what is no
-// request of HTTP or gRPC at all (a broken header, an unknown compression, a deadline that has passed on arrival) is
-// rejected before any code of the instance runs, and carries neither.
+// Every response, including errors, has two headers (metadata in gRPC): `x-instance`, the name of the instance, and
+// `x-request-id`, the request ID: the client's if it matched [A-Za-z0-9._-]{1,64}, otherwise a new one. The exceptions
+// are requests that HTTP or gRPC itself rejects (an invalid header, an unknown compression, a deadline that has passed on
+// arrival): their responses have neither, because no code of the instance runs.
 //
 // Errors of every method: DEADLINE_EXCEEDED if the request does not arrive in time (READ_TIMEOUT, CALL_TIMEOUT);
-// RESOURCE_EXHAUSTED if the instance runs as many calls as it may (MAX_CALLS), or if the message is larger than 64 KiB. An instance that is about to stop ends
-// what it cannot finish with UNAVAILABLE.
+// RESOURCE_EXHAUSTED if the instance is at its limit of calls (MAX_CALLS), or if the message is larger than 64 KiB;
+// UNAVAILABLE if the instance shuts down before it can finish the call.
 type WhoAmIServiceClient interface {
-	// WhoAmI says which instance responded. It has no side effects, so a client may retry it on any failure.
+	// WhoAmI returns which instance responded. It has no side effects, so a client may retry it on any failure.
 	// REST: `GET /`.
 	WhoAmI(ctx context.Context, in *WhoAmIRequest, opts ...grpc.CallOption) (*WhoAmIResponse, error)
-	// WatchWhoAmI sends the same response again every interval, until the client goes away, so that long streams can be
-	// studied: which instance holds them, and what a restart, a reload or a timeout does to them. The first message
-	// comes at once.
+	// WatchWhoAmI sends WhoAmI's response at once and then every interval, until the client leaves. It serves to study long
+	// streams: which instance holds them, and what a restart, a reload or a timeout does to them.
 	//
 	// Errors: INVALID_ARGUMENT if the interval is outside 10 ms to 1 h; UNAVAILABLE "draining: reconnect", always after
-	// a whole message, if the instance is about to stop.
+	// a complete message, if the instance shuts down.
 	//
 	// REST: `GET /watch?interval=1s`: newline-delimited JSON, or server-sent events if Accept has text/event-stream.
 	WatchWhoAmI(ctx context.Context, in *WatchWhoAmIRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchWhoAmIResponse], error)
@@ -98,26 +97,25 @@ type WhoAmIService_WatchWhoAmIClient = grpc.ServerStreamingClient[WatchWhoAmIRes
 // All implementations must embed UnimplementedWhoAmIServiceServer
 // for forward compatibility.
 //
-// WhoAmIService says which of several identical instances responded to a call.
+// WhoAmIService identifies which of several identical instances responded to a call.
 //
-// Every response, errors too, carries two headers (metadata in gRPC): `x-instance`, the name of the instance, and
-// `x-request-id`, the request ID: the client's if it matched [A-Za-z0-9._-]{1,64}, otherwise a new one. Only what is no
-// request of HTTP or gRPC at all (a broken header, an unknown compression, a deadline that has passed on arrival) is
-// rejected before any code of the instance runs, and carries neither.
+// Every response, including errors, has two headers (metadata in gRPC): `x-instance`, the name of the instance, and
+// `x-request-id`, the request ID: the client's if it matched [A-Za-z0-9._-]{1,64}, otherwise a new one. The exceptions
+// are requests that HTTP or gRPC itself rejects (an invalid header, an unknown compression, a deadline that has passed on
+// arrival): their responses have neither, because no code of the instance runs.
 //
 // Errors of every method: DEADLINE_EXCEEDED if the request does not arrive in time (READ_TIMEOUT, CALL_TIMEOUT);
-// RESOURCE_EXHAUSTED if the instance runs as many calls as it may (MAX_CALLS), or if the message is larger than 64 KiB. An instance that is about to stop ends
-// what it cannot finish with UNAVAILABLE.
+// RESOURCE_EXHAUSTED if the instance is at its limit of calls (MAX_CALLS), or if the message is larger than 64 KiB;
+// UNAVAILABLE if the instance shuts down before it can finish the call.
 type WhoAmIServiceServer interface {
-	// WhoAmI says which instance responded. It has no side effects, so a client may retry it on any failure.
+	// WhoAmI returns which instance responded. It has no side effects, so a client may retry it on any failure.
 	// REST: `GET /`.
 	WhoAmI(context.Context, *WhoAmIRequest) (*WhoAmIResponse, error)
-	// WatchWhoAmI sends the same response again every interval, until the client goes away, so that long streams can be
-	// studied: which instance holds them, and what a restart, a reload or a timeout does to them. The first message
-	// comes at once.
+	// WatchWhoAmI sends WhoAmI's response at once and then every interval, until the client leaves. It serves to study long
+	// streams: which instance holds them, and what a restart, a reload or a timeout does to them.
 	//
 	// Errors: INVALID_ARGUMENT if the interval is outside 10 ms to 1 h; UNAVAILABLE "draining: reconnect", always after
-	// a whole message, if the instance is about to stop.
+	// a complete message, if the instance shuts down.
 	//
 	// REST: `GET /watch?interval=1s`: newline-delimited JSON, or server-sent events if Accept has text/event-stream.
 	WatchWhoAmI(*WatchWhoAmIRequest, grpc.ServerStreamingServer[WatchWhoAmIResponse]) error
