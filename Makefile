@@ -30,23 +30,24 @@ experiments: build nginx ## run all experiments, and write experiments/README.md
 balance: build nginx ## ten minutes: does the ledger balance at 2,000 requests a second, under kills and reloads, ten times of ten
 	for n in 1 2 3 4 5 6 7 8 9 10; do bin/trivet run experiments/stress/balance.yaml || exit; done
 
-bench: bench-programs ## ten minutes: measure side by side, and print one table of ratios (ARGS="--rows 2a" chooses; docs/performance.md)
+bench: bench-programs ## half an hour: compare speed side by side and print a table of ratios (ARGS="--rows 2a" selects; docs/performance.md)
 	@.cache/bench/bin/bench $(ARGS)
 
 bench-sweep: bench-programs ## compare the shipped nginx files with the best of a sweep over keepalive, workers and logging
 	@.cache/bench/bin/bench --json .cache/bench/sweep.json $(ARGS) sweep
 
-bench-smoke: bench-programs ## a minute: does all of bench work? It judges nothing
+bench-smoke: bench-programs ## a minute: show that all of bench works; judges nothing
 	go -C bench vet ./...
+	go -C bench tool -modfile=../tools.mod staticcheck ./...
 	go -C bench test -count=1 -timeout 2m ./...
 	.cache/bench/bin/bench --smoke --json .cache/bench/smoke.json
 	.cache/bench/bin/bench --smoke --json .cache/bench/smoke-sweep.json sweep
 
-bench-listeners: ## time, bytes and allocations of a request on both listeners, by go test -bench (BASE=revision compares, by benchstat)
+bench-listeners: ## time, bytes and allocations per request of both listeners, by go test -bench (BASE=revision compares)
 	@bench/listeners $(BASE)
 
-# A module of its own: what whoami is compared with must not get into go.mod.
-bench-programs: build nginx ## build what bench runs, and what it compares with
+# A module of its own: programs to compare with must not get into go.mod.
+bench-programs: build nginx ## build bench, and fetch the programs that it compares with into .cache/bench
 	@bench/fetch
 	CGO_ENABLED=0 go -C bench build $(BUILD_FLAGS) -o ../.cache/bench/bin/ . ./bare
 

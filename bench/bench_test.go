@@ -1,30 +1,33 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"trivet/bench/stats"
+	service "trivet/services/whoami"
 )
 
-func TestWrongUse(t *testing.T) {
+func TestUsageErrorsNameTheFlag(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ args, says string }{
+	for _, c := range []struct{ args, want string }{
 		{"--pears 9", "not defined: -pears"},
-		{"--pairs 0", "--pairs is 0: want 1 to 1000"},
+		{"--blocks 0", "--blocks is 0: want 1 to 1000"},
 		{"--slice 1ms", "--slice is 1ms: want 50ms to 1m"},
+		{"--traefik-whoami /no/such", "--traefik-whoami: stat /no/such"},
 		{"swep", `unexpected argument "swep": did you mean sweep?`},
-		{"--rows 9z", "no row is called like 9z"},
+		{"--rows 9z", "--rows: no title contains 9z; bench --list prints them"},
 	} {
 		var out, err bytes.Buffer
-		if code := run(t.Context(), strings.Fields(c.args), &out, &err); code != misuse || !strings.Contains(err.String(), c.says) || out.Len() > 0 {
+		if code := run(t.Context(), strings.Fields(c.args), &out, &err); code != exitUsage || !strings.Contains(err.String(), c.want) || out.Len() > 0 {
 			t.Errorf("%s: exit code %d, %q, %q", c.args, code, out.String(), err.String())
 		}
 	}
@@ -32,194 +35,211 @@ func TestWrongUse(t *testing.T) {
 
 func TestHelpAndListMeasureNothing(t *testing.T) {
 	t.Parallel()
-	for args, says := range map[string]string{"--help": "Exit codes:", "--list": "\n5 trivet up with 3, 30 and 300 instances\n", "--list sweep": "sweep grpc\n"} {
+	for args, want := range map[string]string{
+		"--help":                            "Exit codes:",
+		"--list":                            "\n5 trivet up: 300 instances / 30\n",
+		"--list sweep":                      "3 sweep, gRPC: shipped / best variant\n",
+		"--list --traefik-whoami /dev/null": "2b gRPC directly: whoami / traefik\n",
+		"--list --rows podinfo":             "1b REST through nginx: whoami / podinfo\n2b gRPC through nginx: whoami / podinfo\n",
+	} {
 		var out, err bytes.Buffer
-		if code := run(t.Context(), strings.Fields(args), &out, &err); code != done || !strings.Contains(out.String(), says) || err.Len() > 0 {
+		if code := run(t.Context(), strings.Fields(args), &out, &err); code != exitOK || !strings.Contains(out.String(), want) || err.Len() > 0 {
 			t.Errorf("%s: exit code %d, %q, %q", args, code, out.String(), err.String())
 		}
 	}
 }
 
-func TestOutsideTheTreeItSaysWhatToType(t *testing.T) {
+func TestOutsideTheTreeErrorNamesCommand(t *testing.T) {
 	t.Chdir(t.TempDir())
 	var out, err bytes.Buffer
-	if code := run(t.Context(), nil, &out, &err); code != broken || !strings.Contains(err.String(), "type: make bench") {
+	if code := run(t.Context(), nil, &out, &err); code != exitFailed || !strings.Contains(err.String(), "run make bench in Trivet's source tree") {
 		t.Errorf("exit code %d, %q", code, err.String())
 	}
 }
 
-func TestVerdict(t *testing.T) {
+func TestExitCodeFollowsVerdicts(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		verdicts []stats.Verdict
 		smoke    bool
 		want     int
 	}{
-		{[]stats.Verdict{stats.Reached, stats.NotResolved, stats.NoBar, stats.NotMeasured}, false, done},
-		{[]stats.Verdict{stats.NotReached, stats.Reached}, false, missed},
-		{[]stats.Verdict{stats.NotReached, stats.Errors}, false, invalid},
-		{[]stats.Verdict{stats.NotReached}, true, done},
-		{[]stats.Verdict{stats.Errors}, true, invalid},
+		{[]stats.Verdict{stats.Reached, stats.Inconclusive, stats.NoBar, stats.NotMeasured}, false, exitOK},
+		{[]stats.Verdict{stats.NotReached, stats.Reached}, false, exitMissed},
+		{[]stats.Verdict{stats.NotReached, stats.Errors}, false, exitErrors},
+		{[]stats.Verdict{stats.NotReached}, true, exitOK},
+		{[]stats.Verdict{stats.Errors}, true, exitErrors},
 	} {
 		var table []Row
 		for _, v := range c.verdicts {
 			table = append(table, Row{Verdict: v})
 		}
-		if got := verdict(table, c.smoke); got != c.want {
+		if got := exitCode(table, c.smoke); got != c.want {
 			t.Errorf("%v: exit code %d, want %d", c.verdicts, got, c.want)
 		}
 	}
 }
 
-func TestTable(t *testing.T) {
+func TestTableShowsRatiosIntervalsAndNotes(t *testing.T) {
 	t.Parallel()
-	pairs := Row{What: "1a REST", Figure: "requests/s", A: "whoami", B: "bare", Bar: atLeast(0.95)}
-	for range stats.LeastPairs {
-		pairs.Pairs = append(pairs.Pairs, [2]float64{2000, 1000})
+	blocks := Row{What: "1a REST", Metric: "requests/s", A: "whoami", B: "bare", Bar: atLeast(0.95)}
+	for range stats.MinBlocks {
+		blocks.Blocks = append(blocks.Blocks, [2]float64{2000, 1000})
 	}
-	values := Row{What: "4 one instance", Figure: "start, ms", Values: []float64{12, 10, 11}, Bar: &stats.Bar{AtMost: true, Value: 50, Unit: "ms"}}
-	few := Row{What: "1a REST", Figure: "nginx µs/request", A: "whoami", B: "bare", Pairs: [][2]float64{{30, 60}}}
-	for _, r := range []*Row{&pairs, &values, &few} {
+	single := Row{What: "4 one instance", Metric: "start, ms", A: "whoami", Blocks: [][2]float64{{12}, {10}, {11}}, Bar: atMost(50)}
+	few := Row{What: "1a REST", Metric: "nginx µs/request", A: "whoami", B: "bare", Blocks: [][2]float64{{30, 60}}}
+	for _, r := range []*Row{&blocks, &single, &few} {
 		r.judge()
 	}
 	missing := Row{What: "1b REST", Verdict: stats.NotMeasured, Why: "there is none"}
-	got := text([]Row{pairs, few, missing, missing, values}, 61*time.Second)
+	b := &bench{options: options{blocks: 9, slice: time.Second, seed: 7}, table: []Row{blocks, few, missing, missing, single}}
+	got := b.text(61 * time.Second)
 	for _, want := range []string{
-		"1a REST         requests/s        whoami 2000 (2000-2000)  bare 1000 (1000-1000)  2.00 [2.00, 2.00]  ≥ 0.95   reached\n",
-		"                nginx µs/request  whoami 30.0              bare 60.0              0.50               -        -\n",
-		"1b REST                                                                                              -        not measured (1)\n",
-		"4 one instance  start, ms         11.0 (10.0-12.0)                                [8.52, 13.5]       ≤ 50 ms  not resolved\n",
-		"(1) there is none\nA and B: medians, with their spread (least to most); measured in 1m1s on ",
+		"1a REST         requests/s        whoami 2000 (2000-2000)  bare 1000 (1000-1000)  2.00 [2.00, 2.00]  ≥ 0.95  reached\n",
+		"                nginx µs/request  whoami 30.0              bare 60.0              0.50               -       -\n",
+		"1b REST                                                                                              -       not measured (1)\n",
+		"4 one instance  start, ms         whoami 11.0 (10.0-12.0)                         [8.52, 13.5]       ≤ 50    inconclusive\n",
+		"(1) there is none\nA and B: medians of the blocks (least-most). 9 blocks of 1s slices, seed 7, in 1m1s on ",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("want %q in\n%s", want, got)
 		}
 	}
 	if strings.Contains(got, "(2)") {
-		t.Errorf("one reason is told twice:\n%s", got)
+		t.Errorf("a reason is printed twice:\n%s", got)
 	}
 }
 
-// Nobody has written down when a request of another generator was planned: the first that is early moves the plan.
-func TestLateness(t *testing.T) {
+// measured returns the rows of a job whose blocks fail or not, in turn.
+func measured(t *testing.T, blocks int, errs ...error) (rows []Row, failed bool) {
+	t.Helper()
+	b := &bench{options: options{blocks: blocks}, progress: newProgress(io.Discard), dir: t.TempDir()}
+	n := 0
+	failed = b.measure(t.Context(), &job{what: "0", a: "x", b: "y", goals: []goal{{p50, nil}}, block: func(_ context.Context, dir string) (block, error) {
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			t.Errorf("the block has no directory: %v", err)
+		}
+		n++
+		return block{p50: {float64(n), 1}, fixedRate: {20, 20}}, errs[(n-1)%len(errs)]
+	}})
+	return b.table, failed
+}
+
+func TestBlocksWithErrorsAreReplaced(t *testing.T) {
 	t.Parallel()
-	begin := time.Unix(1000, 0)
-	var starts []time.Time
-	for n := range 100 {
-		starts = append(starts, begin.Add(time.Duration(n)*time.Millisecond))
-	}
-	if l := lateness(starts, 1000); l != 0 {
-		t.Errorf("all on time: %v late", l)
-	}
-	starts[0] = starts[0].Add(500 * time.Microsecond)
-	if l := lateness(starts, 1000); l != 0 {
-		t.Errorf("the first alone: %v late", l)
-	}
-	for n := 50; n < 100; n++ {
-		starts[n] = starts[n].Add(3 * time.Millisecond)
-	}
-	if l := lateness(starts, 1000); l != 3*time.Millisecond {
-		t.Errorf("half of them by 3 ms: %v late", l)
+	rows, failed := measured(t, 2, errors.New("broken"), nil)
+	if !failed || len(rows) != 1 || rows[0].Verdict != stats.NoBar || rows[0].Rate != 20 ||
+		!slices.Equal(rows[0].Blocks, [][2]float64{{2, 1}, {4, 1}}) || !strings.Contains(rows[0].Why, "2; the last: broken") {
+		t.Errorf("%+v, failed %v", rows, failed)
 	}
 }
 
-func TestWhatOtherGeneratorsWrite(t *testing.T) {
+func TestTooManyErrorsMakeRowCountForNothing(t *testing.T) {
 	t.Parallel()
-	starts, err := startsOfVegeta([]byte("1764012000000000005,200,1500,0,300,,eA==,,0,GET,http://x/,\n"))
-	if err != nil || len(starts) != 1 || starts[0].UnixNano() != 1764012000000000005 {
-		t.Errorf("vegeta: %v, %v", starts, err)
-	}
-	if _, err := startsOfVegeta([]byte("1764012000000000005,502,1500,0,300,502 Bad Gateway,,,0,GET,http://x/,\n")); err == nil {
-		t.Error("vegeta: a 502 counts as an answer")
-	}
-	starts, err = startsOfGhz([]byte(`{"details":[{"timestamp":"2026-11-24T10:00:00.002Z","latency":2000000,"error":"","status":"OK"}]}`))
-	if err != nil || len(starts) != 1 || !starts[0].Equal(time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)) {
-		t.Errorf("ghz: %v, %v", starts, err)
-	}
-	if _, err := startsOfGhz([]byte(`{"details":[{"status":"Unavailable","error":"gone"}]}`)); err == nil || !strings.Contains(err.Error(), "gone") {
-		t.Errorf("ghz: %v", err)
+	rows, failed := measured(t, 9, errors.New("broken"))
+	if !failed || len(rows) != 1 || rows[0].Verdict != stats.Errors || !strings.Contains(rows[0].Why, "4; the last: broken") {
+		t.Errorf("%+v, failed %v", rows, failed)
 	}
 }
 
-func TestRecordsOfLoad(t *testing.T) {
+func TestWhatTheMachineLacksIsNotMeasured(t *testing.T) {
+	t.Parallel()
+	_, err := (&bench{tree: t.TempDir()}).fetched("podinfo", "podinfo")
+	if !errors.Is(err, errUnavailable) || !strings.Contains(err.Error(), "bench/fetch") {
+		t.Errorf("%v", err)
+	}
+	rows, failed := measured(t, 9, err)
+	if failed || len(rows) != 1 || rows[0].Verdict != stats.NotMeasured {
+		t.Errorf("%+v, failed %v", rows, failed)
+	}
+}
+
+func TestRecordsOfLoadMustBeCompleteAndOK(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "records")
-	write := func(text string) {
-		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+	for _, c := range []struct {
+		text    string
+		planned int
+		ok      bool
+	}{
+		{`{"outcome":"ok"}` + "\n" + `{"outcome":"ok"}` + "\n", 2, true},
+		{`{"outcome":"ok"}` + "\n", 2, false},
+		{`{"outcome":"nginx","error":"502"}` + "\n", 1, false},
+		{"nonsense\n", 1, false},
+	} {
+		if err := os.WriteFile(name, []byte(c.text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-	}
-	write(`{"late_us":70,"outcome":"ok"}` + "\n" + `{"late_us":90,"outcome":"ok"}` + "\n")
-	if late, err := lateOfRecords(name, 2); err != nil || late != 90*time.Microsecond {
-		t.Errorf("%v, %v", late, err)
-	}
-	if _, err := lateOfRecords(name, 3); err == nil {
-		t.Error("a record that is missing is not missed")
-	}
-	write(`{"outcome":"nginx","error":"502"}` + "\n")
-	if _, err := lateOfRecords(name, 1); err == nil {
-		t.Error("an error is taken for an answer")
+		if err := checkRecords(name, c.planned); (err == nil) != c.ok {
+			t.Errorf("%q, %d planned: %v", c.text, c.planned, err)
+		}
 	}
 }
 
-func TestAwaitUp(t *testing.T) {
+func TestReportsOfGeneratorsMustBeCompleteAndOK(t *testing.T) {
 	t.Parallel()
-	said := `{"event":"started","name":"whoami-1","http":"127.0.0.1:1"}` + "\n" + `{"event":"up","http":"127.0.0.1:2","grpc":"127.0.0.1:3"}` + "\n"
-	if address, err := awaitUp(bufio.NewScanner(strings.NewReader(said))); err != nil || address != "127.0.0.1:2" {
+	name := filepath.Join(t.TempDir(), "report")
+	for _, c := range []struct {
+		text, code string
+		ok         bool
+	}{
+		{`{"requests":9,"status_codes":{"200":9}}`, "200", true},
+		{`{"requests":9,"status_codes":{"200":8}}`, "200", false},
+		{`{"requests":10,"status_codes":{"200":9,"502":1}}`, "200", false},
+		{`{"count":9,"statusCodeDistribution":{"OK":9}}`, "OK", true},
+		{`{"count":9,"statusCodeDistribution":{"Unavailable":9}}`, "OK", false},
+	} {
+		if err := os.WriteFile(name, []byte(c.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkReport(name, 9, c.code); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.text, err)
+		}
+	}
+}
+
+func TestUpAddressComesFromUpEvent(t *testing.T) {
+	t.Parallel()
+	events := `{"event":"started","name":"whoami-1","http":"127.0.0.1:1"}` + "\nwarning\n" + `{"event":"up","http":"127.0.0.1:2","grpc":"127.0.0.1:3"}` + "\n"
+	if address, err := upAddress([]byte(events)); err != nil || address != "127.0.0.1:2" {
 		t.Errorf("%q, %v", address, err)
 	}
-	for _, said := range []string{"", `{"event":"error","error":"no nginx"}` + "\n", "nonsense\n"} {
-		if address, err := awaitUp(bufio.NewScanner(strings.NewReader(said))); err == nil {
-			t.Errorf("%q: up at %q", said, address)
-		}
+	if address, err := upAddress([]byte(`{"event":"error","error":"no nginx"}` + "\n")); err == nil {
+		t.Errorf("up at %q", address)
 	}
 }
 
-// All settings of a sweep have names of their own, and the shipped one is among them.
-func TestSettings(t *testing.T) {
+func TestSweepHas45VariantsAmongThemTheShippedOne(t *testing.T) {
 	t.Parallel()
 	names := map[string]bool{}
-	for _, s := range settings("whoami_http") {
-		if names[s.name] {
-			t.Errorf("%s is there twice", s.name)
-		}
+	for _, s := range variants("whoami_http") {
 		names[s.name] = true
 	}
-	if !names["keepalive 256, a worker a CPU, log unbuffered"] || len(names) != 45 {
-		t.Errorf("%d settings: %v", len(names), names)
+	if !names["keepalive 256, workers auto, log unbuffered"] || len(names) != 45 {
+		t.Errorf("%d variants: %v", len(names), names)
 	}
 }
 
-// A side whose processes are gone is an error, and no cheap one.
-func TestASideThatIsGone(t *testing.T) {
+// A side whose process has died would otherwise look cheap.
+func TestProcessThatEndedIsAnError(t *testing.T) {
 	t.Parallel()
-	if used, err := (side{name: "x", instances: []int{1 << 25}}).used(); err == nil {
+	if used, err := (&running{programs: []int{1 << 25}}).cpu(); err == nil {
 		t.Errorf("it has used %v", used)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := (&bench{options: options{slice: time.Second}}).failed(ctx, "", side{}, side{}, nil, nil); err == nil {
-		t.Error("an interruption counts as a failure of the sides")
-	}
 }
 
-// A setting that the instance does not have leaves a row unmeasured, instead of comparing a program with itself.
-func TestTuningThatTheInstanceDoesNotHave(t *testing.T) {
+// A row with a setting that the instance lacks would compare a program with itself.
+func TestTunedSettingsExist(t *testing.T) {
 	t.Parallel()
-	tree := t.TempDir()
-	if err := os.Mkdir(filepath.Join(tree, "bin"), 0o755); err != nil {
-		t.Fatal(err)
+	var names []string
+	for _, s := range service.Settings() {
+		names = append(names, s.Name)
 	}
-	says := "#!/bin/sh\necho \"GOGC=$GOGC  # environment\"\necho 'STREAM_WORKERS=0  # default'\n"
-	if err := os.WriteFile(filepath.Join(tree, "bin", "whoami"), []byte(says), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	b := &bench{tree: tree}
-	if err := b.knows(t.Context(), []string{"GOGC=400"}); err != nil {
-		t.Error(err)
-	}
-	var why *unavailable
-	if err := b.knows(t.Context(), []string{"GOGC=400", "STREAM_WORKERS=64"}); !errors.As(err, &why) || !strings.Contains(why.Error(), "STREAM_WORKERS=64") {
-		t.Errorf("%v, want that it has no STREAM_WORKERS", err)
+	for _, c := range (&bench{}).comparisons() {
+		for _, env := range slices.Concat(c.a.env, c.b.env) {
+			if name, _, _ := strings.Cut(env, "="); !slices.Contains(names, name) {
+				t.Errorf("%s: the instance has no setting %s", c.what, name)
+			}
+		}
 	}
 }

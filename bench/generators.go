@@ -1,260 +1,200 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
-	"os/exec"
+	"os"
 	"path/filepath"
-	"regexp"
-	"runtime"
-	"slices"
 	"strconv"
-	"syscall"
 	"time"
 
-	"trivet/bench/stats"
-	"trivet/nginx/confedit"
+	"trivet/bench/launch"
+	"trivet/lab/load"
 )
 
-// generatorRate is what CPU per request is compared at: far below what any of them can hold, and what the experiments ask for. A smoke,
-// which judges nothing, asks for what a machine holds that is busy with something else.
-func (b *bench) generatorRate() int {
-	if b.smoke {
-		return 200
-	}
-	return 2000
-}
+const generatorCPU metric = "its own µs/request"
 
-// mostLate is the lateness p99 with which a generator still holds its rate.
-const mostLate = time.Millisecond
-
-// generatorJobs are what is measured of what makes and judges the load.
-func (b *bench) generatorJobs() []job {
-	return []job{
-		{"6 load over HTTP, against vegeta", func(ctx context.Context) error { return b.againstGenerator(ctx, "vegeta", 1.5) }},
-		{"6 load over gRPC, against ghz", func(ctx context.Context) error { return b.againstGenerator(ctx, "ghz", 1) }},
-		{"6 the ledger", b.ledgerCost},
-	}
-}
-
-// spent is what one run of a generator came to.
-type spent struct {
-	cpu  time.Duration
-	late time.Duration // p99
-}
-
-// A generator sends requests evenly for some time, at so many a second. An error means that it did not: answers failed, or requests are missing.
+// A generator sends requests at a rate for d and returns its CPU time. It is an error if a request failed or was not sent.
 type generator struct {
 	name string
-	run  func(ctx context.Context, rate int, d time.Duration) (spent, error)
-	idle time.Duration // CPU time of a run of one request: starting and ending
+	run  func(ctx context.Context, dir, address string, rate int, d time.Duration) (time.Duration, error)
 }
 
-// againstGenerator compares load with another generator, on something that takes more requests than either can send: nginx that answers
-// by itself, a bare grpc-go server.
-func (b *bench) againstGenerator(ctx context.Context, name string, bar float64) error {
-	path, err := b.fetched(name)
-	if err != nil {
-		return err
+// generatorJobs compare `trivet load` with other generators, on targets that take more requests than any of them sends: nginx that
+// responds itself, and a bare grpc-go server.
+func (b *bench) generatorJobs() []*job {
+	local := front{local: true, workers: 1}
+	return []*job{
+		b.generatorJob(behind("nginx", whoami, local), 1.5, func(r *running) string { return r.http },
+			generator{"load", b.load(load.HTTP)}, generator{"vegeta", b.vegeta}),
+		b.generatorJob(alone("grpc-go", bare), 1, func(r *running) string { return r.grpc },
+			generator{"load", b.load(load.GRPC)}, generator{"ghz", b.ghz}),
 	}
-	ours, err := b.ours(ctx)
-	if err != nil {
-		return err
-	}
-	dir, err := b.part(name)
-	if err != nil {
-		return err
-	}
-	a, z := &generator{name: "load"}, &generator{name: name}
-	if name == "ghz" {
-		t, err := b.start(ctx, "bare", 1, b.bareProgram(ours, nil))
-		if err != nil {
-			return err
-		}
-		defer t.group.Stop()
-		a.run, z.run = b.load(dir, "", t.servers[0].GRPC), b.ghz(path, dir, t.servers[0].GRPC)
-	} else {
-		n, err := b.balanced(ctx, &backends{servers: ours.servers}, returning(ours.body),
-			confedit.Edit{Context: "main", Directive: "worker_processes 1"})
-		if err != nil {
-			return err
-		}
-		defer n.Stop()
-		a.run, z.run = b.load(dir, n.HTTP, ""), vegeta(path, dir, n.HTTP)
-	}
-	if err := b.compareCost(ctx, a, z, bar); err != nil {
-		return err
-	}
-	return b.compareHighest(ctx, a, z)
 }
 
-// compareCost compares the CPU time of a request, without what a generator spends on starting and ending.
-func (b *bench) compareCost(ctx context.Context, a, z *generator, bar float64) error {
-	rate, d := b.generatorRate(), max(2*b.options.slice, 500*time.Millisecond) // In less, starting would be most of it.
-	row := Row{What: "6 load generator", Figure: "its own µs/request", A: a.name, B: z.name, Bar: atMost(bar), Rate: float64(rate)}
-	requests := float64(rate) * d.Seconds()
-	for _, g := range []*generator{a, z} {
-		var idle []float64
-		for range 3 {
-			s, err := g.run(ctx, 10, 100*time.Millisecond)
+func (b *bench) generatorJob(target side, bar float64, address func(*running) string, generators ...generator) *job {
+	// Far below what any of them holds, and what experiments use. A smoke must work on a busy machine too.
+	rate, d := 2000, max(3*b.options.slice, 500*time.Millisecond)
+	if b.smoke {
+		rate = 200
+	}
+	j := &job{what: "6 load generator", a: generators[0].name, b: generators[1].name, goals: []goal{{generatorCPU, atMost(bar)}}}
+	j.block = func(ctx context.Context, dir string) (block, error) {
+		up, err := b.start(ctx, target, filepath.Join(dir, "target"))
+		if err != nil {
+			return nil, err
+		}
+		defer up.group.Stop()
+		got := block{fixedRate: {float64(rate)}}
+		for _, i := range b.rng.Perm(len(generators)) {
+			// A run of one request is what starting and ending costs.
+			idle, err := generators[i].run(ctx, dir, address(up), 10, 100*time.Millisecond)
 			if err != nil {
-				return fmt.Errorf("%s: %w", g.name, err)
+				return nil, err
 			}
-			idle = append(idle, float64(s.cpu))
-		}
-		g.idle = time.Duration(stats.Median(idle))
-	}
-	var last error
-	for faults := 0; len(row.Pairs) < b.pairs && faults <= b.faulty(); {
-		b.progress.step(fmt.Sprintf("pair %d of %d", len(row.Pairs)+1, b.pairs))
-		var pair [2]float64
-		err := error(nil)
-		for i, g := range []*generator{a, z} {
-			s, fault := g.run(ctx, rate, d)
-			if err = errors.Join(err, fault); err == nil {
-				pair[i] = float64((s.cpu - g.idle).Nanoseconds()) / 1e3 / requests
+			used, err := generators[i].run(ctx, dir, address(up), rate, d)
+			if err != nil {
+				return nil, err
 			}
+			got.add(generatorCPU, i, float64((used-idle).Nanoseconds())/1e3/(float64(rate)*d.Seconds()))
 		}
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case err != nil:
-			faults, last = faults+1, err
-			row.Why = fmt.Sprintf("%d pairs met errors and count for nothing, like %v", faults, last)
-		default:
-			row.Pairs = append(row.Pairs, pair)
+		return got, nil
+	}
+	return j
+}
+
+// generate runs a generator and returns its CPU time. One that runs on long after its time is killed.
+func generate(ctx context.Context, dir string, d time.Duration, p launch.Program) (time.Duration, error) {
+	group := launch.NewGroup(dir)
+	defer group.Stop()
+	ctx, cancel := context.WithTimeout(ctx, 3*d+10*time.Second)
+	defer cancel()
+	started, err := group.Start(p)
+	if err != nil {
+		return 0, err
+	}
+	return started.Wait(ctx)
+}
+
+// load is `trivet load`, as `trivet run` starts it.
+func (b *bench) load(protocol string) func(context.Context, string, string, int, time.Duration) (time.Duration, error) {
+	return func(ctx context.Context, dir, address string, rate int, d time.Duration) (time.Duration, error) {
+		records := filepath.Join(dir, "records.jsonl")
+		if err := os.RemoveAll(records); err != nil {
+			return 0, err
+		}
+		s := load.Stream{Protocol: protocol, Call: load.Unary, Deadline: 5 * time.Second, Rate: []load.Point{{Rate: float64(rate)}}}
+		p := load.Plan{HTTP: address, Records: records, Begin: time.Now().Add(100 * time.Millisecond), For: d}
+		if protocol == load.GRPC {
+			s.Channels = 1
+			p.HTTP, p.GRPC = "", address
+		}
+		p.Streams = []load.Stream{s}
+		plan, err := json.Marshal(p)
+		if err != nil {
+			return 0, err
+		}
+		read, write, err := os.Pipe() // It ends when its standard input does.
+		if err != nil {
+			return 0, err
+		}
+		defer read.Close()
+		defer write.Close()
+		if _, err := write.Write(append(plan, '\n')); err != nil {
+			return 0, err
+		}
+		used, err := generate(ctx, dir, d, launch.Program{Path: b.trivet(), Args: []string{"load"}, Stdin: read})
+		return used, errors.Join(err, checkRecords(records, s.Count(d)))
+	}
+}
+
+// checkRecords returns an error unless there are so many records, all OK.
+func checkRecords(name string, planned int) error {
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	sent := 0
+	for lines := bufio.NewScanner(file); lines.Scan(); sent++ {
+		var r load.Record
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			return err
+		}
+		if r.Outcome != load.OK {
+			return fmt.Errorf("load: a request ended as %s: %s %s", r.Outcome, r.Reason, r.Error)
 		}
 	}
-	if row.Verdict = stats.Errors; len(row.Pairs) > 0 {
-		row.judge()
+	if sent != planned {
+		return fmt.Errorf("load: %d of %d requests have a record", sent, planned)
 	}
-	if len(row.Pairs) < b.pairs {
-		row.Verdict = stats.Errors
-	}
-	b.add(row)
 	return nil
 }
 
-// compareHighest finds the highest rate that each holds, three times in turn.
-func (b *bench) compareHighest(ctx context.Context, a, z *generator) error {
-	row := Row{What: "6 load generator", Figure: "highest rate, lateness p99 < 1 ms", A: a.name, B: z.name, Verdict: stats.NoBar}
-	rounds := 3
-	if b.smoke {
-		rounds = 1
-	}
-	for range rounds {
-		var pair [2]float64
-		for i, g := range []*generator{a, z} {
-			b.progress.step("the highest rate of " + g.name)
-			highest, err := b.highest(ctx, g)
-			if err != nil {
-				return err
-			}
-			pair[i] = highest
-		}
-		if pair[0] > 0 && pair[1] > 0 {
-			row.Pairs = append(row.Pairs, pair)
-		} else {
-			row.Why = fmt.Sprintf("not even %d requests/s started in time: the machine was too busy for this figure", leastRate)
-		}
-	}
-	if row.Verdict = stats.NotMeasured; len(row.Pairs) > 0 {
-		row.judge()
-	}
-	b.add(row)
-	return nil
-}
-
-// The rates that are tried grow by half, and in the end by the root of that.
-const (
-	firstRate = 4000
-	leastRate = 1000
-	rateStep  = 1.5
-)
-
-// highest is the highest rate that a generator holds: from the first it climbs until one is not held, or descends until one is, and then
-// tries once between the two. 0: not even the least is held.
-func (b *bench) highest(ctx context.Context, g *generator) (float64, error) {
-	holds := func(rate float64) bool {
-		s, err := g.run(ctx, int(rate), b.options.slice*3/4)
-		return err == nil && s.late < mostLate
-	}
-	rate := float64(firstRate)
-	if holds(rate) {
-		for !b.smoke && ctx.Err() == nil && holds(rate*rateStep) {
-			rate *= rateStep
-		}
-	} else {
-		for rate /= rateStep; !holds(rate); rate /= rateStep {
-			if rate < leastRate || ctx.Err() != nil {
-				return 0, context.Cause(ctx)
-			}
-		}
-	}
-	if between := rate * math.Sqrt(rateStep); !b.smoke && holds(between) {
-		rate = between
-	}
-	return rate, context.Cause(ctx)
-}
-
-// timed runs a command, and returns the CPU time that it used. One that does not end long after it should is killed.
-func timed(ctx context.Context, cmd *exec.Cmd) (time.Duration, error) {
-	runtime.LockOSThread() // The kernel kills it at this thread's death.
-	defer runtime.UnlockOSThread()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	said, err := cmd.CombinedOutput()
+// vegeta is `vegeta attack` with its defaults.
+func (b *bench) vegeta(ctx context.Context, dir, address string, rate int, d time.Duration) (time.Duration, error) {
+	path, err := b.fetched("vegeta", "vegeta")
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, said[max(0, len(said)-300):])
+		return 0, err
 	}
-	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), ctx.Err()
-}
-
-// lateness is the p99 of how late requests started, when nobody has written down when the first was planned: the plan is put as late as
-// it can be without any request being early. That is in favour of who did the sending.
-func lateness(starts []time.Time, rate int) time.Duration {
-	slices.SortFunc(starts, time.Time.Compare)
-	var late []float64
-	least := time.Duration(0)
-	for n, t := range starts {
-		l := t.Sub(starts[0]) - time.Duration(n)*time.Second/time.Duration(rate)
-		least = min(least, l)
-		late = append(late, float64(l))
+	targets, results, report := filepath.Join(dir, "targets"), filepath.Join(dir, "results.bin"), filepath.Join(dir, "report.json")
+	if err := os.WriteFile(targets, []byte("GET http://"+address+"/\n"), 0o644); err != nil {
+		return 0, err
 	}
-	return time.Duration(stats.Quantile(late, 0.99)) - least
-}
-
-var ledgerLine = regexp.MustCompile(`([0-9.]+) ns/request`)
-
-// ledgerCost is what joining one request's records takes, by the ledger's own benchmark.
-func (b *bench) ledgerCost(ctx context.Context) error {
-	if _, err := exec.LookPath("go"); err != nil {
-		return &unavailable{"the ledger's benchmark wants the go command"}
-	}
-	count, times := "5", "1x"
-	if b.smoke {
-		count = "1"
-	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^BenchmarkLedger$", "-benchtime", times, "-count", count, "./lab/ledger")
-	cmd.Dir = b.tree
-	said, err := cmd.CombinedOutput()
+	used, err := generate(ctx, dir, d, launch.Program{Path: path, Args: []string{
+		"attack", "-targets", targets, "-rate", fmt.Sprintf("%d/s", rate), "-duration", d.String(), "-output", results,
+	}})
 	if err != nil {
-		return fmt.Errorf("the ledger's benchmark: %w: %s", err, said)
+		return 0, err
 	}
-	var values []float64
-	for _, m := range ledgerLine.FindAllSubmatch(said, -1) {
-		ns, err := strconv.ParseFloat(string(m[1]), 64)
-		if err != nil {
-			return err
-		}
-		values = append(values, ns/1000)
+	if _, err := generate(ctx, dir, d, launch.Program{Path: path, Args: []string{"report", "-type", "json", "-output", report, results}}); err != nil {
+		return 0, err
 	}
-	if len(values) == 0 {
-		return fmt.Errorf("the ledger's benchmark tells no ns/request: %s", said)
+	// At the end of its time vegeta may leave the last request out.
+	return used, checkReport(report, planned(rate, d)-1, "200")
+}
+
+// ghz calls without waiting for responses (--async), as an open loop does, over one connection, as load does.
+func (b *bench) ghz(ctx context.Context, dir, address string, rate int, d time.Duration) (time.Duration, error) {
+	path, err := b.fetched("ghz", "ghz")
+	if err != nil {
+		return 0, err
 	}
-	row := Row{What: "6 ledger", Figure: "µs/request, four records each", Values: values}
-	row.judge()
-	b.add(row)
+	report := filepath.Join(dir, "report.json")
+	calls := planned(rate, d)
+	used, err := generate(ctx, dir, d, launch.Program{Path: path, Args: []string{
+		"--insecure", "--proto", filepath.Join(b.tree, "proto", "whoami", "v1", "whoami.proto"), "--call", "whoami.v1.WhoAmIService/WhoAmI",
+		"--async", "--connections", "1", "--rps", strconv.Itoa(rate), "--total", strconv.Itoa(calls), "--concurrency", strconv.Itoa(min(50, calls)),
+		"--format", "json", "--output", report, address,
+	}})
+	return used, errors.Join(err, checkReport(report, calls, "OK"))
+}
+
+func planned(rate int, d time.Duration) int { return int(math.Round(float64(rate) * d.Seconds())) }
+
+// checkReport returns an error unless a generator's report has at least so many responses, all with the code.
+func checkReport(name string, least int, code string) error {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	var report struct {
+		Vegeta map[string]int `json:"status_codes"`
+		GHZ    map[string]int `json:"statusCodeDistribution"`
+	}
+	if err := json.Unmarshal(text, &report); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	codes := report.Vegeta
+	if codes == nil {
+		codes = report.GHZ
+	}
+	if len(codes) != 1 || codes[code] < least {
+		return fmt.Errorf("a generator got responses by code %v, want %d of %s", codes, least, code)
+	}
 	return nil
 }

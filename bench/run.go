@@ -3,289 +3,205 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"trivet/bench/stats"
-	"trivet/lab/fleet"
 	"trivet/nginx"
 )
 
-// Exit codes.
-const (
-	done        = 0
-	missed      = 1 // a bar is not reached
-	misuse      = 2
-	invalid     = 3 // a row met errors, or nothing could be measured
-	broken      = 4
-	interrupted = 130
-)
-
-const manual = `bench measures Trivet side by side with others on this machine, in about ten minutes on two cores, and prints one table of ratios.
-
-  bench [flags]            the table (make bench)
-  bench [flags] sweep      the shipped nginx files against the best of a sweep over keepalive, workers and logging (make bench-sweep)
-
-  --rows WORDS             only rows of which the number or the name contains one of these words, with commas: --rows 2a,sweep
-  --pairs N                pairs of a row (default 9; with fewer nothing is claimed)
-  --slice DURATION         length of one side's slice at a fixed rate (default 800ms)
-  --json FILE              where the machine-readable copy goes (default .cache/bench/result.json)
-  --traefik-whoami FILE    a traefik/whoami that is here already, where the Go module proxy has none
-  --nginx PROGRAM          which nginx (default: the one on PATH, else .cache/nginx/nginx)
-  --smoke                  one short pair of a row, in under a minute: tells that everything works, and judges nothing
-  --list                   print the rows, and measure nothing
-
-It runs in Trivet's source tree, on what make build, make nginx and bench/fetch have put there. docs/performance.md explains the table.
-
-Exit codes: 0 no bar was missed; 1 one was; 2 wrong use; 3 a row met errors; 4 it could not be measured; 130 interrupted.
-`
-
-// options are the command line.
-type options struct {
-	sweep, smoke, list bool
-	rows               []string
-	pairs              int
-	slice              time.Duration
-	json, traefik      string
-	nginx              string
-}
-
-func parse(args []string) (options, error) {
-	o := options{}
-	rows := ""
-	set := flag.NewFlagSet("bench", flag.ContinueOnError)
-	set.SetOutput(io.Discard) // It would print its errors, and run prints them too.
-	set.StringVar(&rows, "rows", "", "")
-	set.IntVar(&o.pairs, "pairs", stats.LeastPairs, "")
-	set.DurationVar(&o.slice, "slice", 800*time.Millisecond, "")
-	set.StringVar(&o.json, "json", filepath.Join(cache, "result.json"), "")
-	set.StringVar(&o.traefik, "traefik-whoami", "", "")
-	set.StringVar(&o.nginx, "nginx", "", "")
-	set.BoolVar(&o.smoke, "smoke", false, "")
-	set.BoolVar(&o.list, "list", false, "")
-	if err := set.Parse(args); err != nil {
-		return o, err
-	}
-	switch words := set.Args(); {
-	case len(words) == 1 && words[0] == "sweep":
-		o.sweep = true
-	case len(words) > 0:
-		return o, fmt.Errorf("unexpected argument %q: did you mean sweep?", words[0])
-	}
-	if rows != "" {
-		o.rows = strings.Split(rows, ",")
-	}
-	if o.smoke {
-		o.pairs, o.slice = 1, 150*time.Millisecond
-	}
-	if o.pairs < 1 || o.pairs > 1000 {
-		return o, fmt.Errorf("--pairs is %d: want 1 to 1000", o.pairs)
-	}
-	if o.slice < 50*time.Millisecond || o.slice > time.Minute {
-		return o, fmt.Errorf("--slice is %v: want 50ms to 1m", o.slice)
-	}
-	return o, nil
-}
-
-// wants tells whether a row is to be measured.
-func (o options) wants(row string) bool {
-	return len(o.rows) == 0 || slices.ContainsFunc(o.rows, func(word string) bool { return strings.Contains(row, word) })
-}
-
-// cache is where bench/fetch puts what whoami is compared with, relative to the tree.
+// cache is where bench/fetch puts the programs to compare with, relative to the tree.
 var cache = filepath.Join(".cache", "bench")
-
-// run is the whole program; it returns the exit code. The table goes to stdout, words to stderr.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, manual)
-		return done
-	case err != nil:
-		fmt.Fprintf(stderr, "bench: %v; bench --help lists the flags\n", err)
-		return misuse
-	}
-	b := &bench{options: o, progress: newProgress(stderr)}
-	jobs := b.jobs()
-	if o.list {
-		for _, j := range jobs {
-			fmt.Fprintln(stdout, j.name)
-		}
-		return done
-	}
-	if !slices.ContainsFunc(jobs, func(j job) bool { return o.wants(j.name) }) {
-		fmt.Fprintf(stderr, "bench: no row is called like %s; bench --list prints them\n", strings.Join(o.rows, " or "))
-		return misuse
-	}
-	began := time.Now()
-	err = b.measure(ctx, jobs)
-	if len(b.table) > 0 {
-		fmt.Fprint(stdout, text(b.table, time.Since(began)))
-		err = errors.Join(err, b.save(time.Since(began)))
-	}
-	switch {
-	case ctx.Err() != nil:
-		fmt.Fprintf(stderr, "bench: stopped by %v; what is not above was not measured\n", context.Cause(ctx))
-		return interrupted
-	case err != nil:
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return broken
-	}
-	return verdict(b.table, o.smoke)
-}
-
-// verdict is the exit code of a table.
-func verdict(table []Row, smoke bool) int {
-	code := done
-	for _, r := range table {
-		switch {
-		case r.Verdict == stats.Errors:
-			return invalid
-		case r.Verdict == stats.NotReached && !smoke:
-			code = missed
-		}
-	}
-	return code
-}
 
 // bench is one run.
 type bench struct {
 	options
 	progress *progress
-	tree     string // absolute
-	folder   string // of this run; every user may pass it
+	rng      *rand.Rand // the order of sides
+	tree     string     // absolute
+	dir      string     // of this run; nginx's workers, not root, can pass it
 	nginxAt  nginx.Binary
-	shipped  *shipped // the fleet on the shipped files, once somebody has wanted it
 	table    []Row
-	parts    int // names of folders
+	parts    int // subdirectories of dir made so far
 }
 
-// job is what one group of rows takes.
+// A metric is what is compared, with its unit.
+type metric string
+
+// A goal is a metric and the bar that it should reach.
+type goal struct {
+	metric metric
+	bar    *stats.Bar
+}
+
+func atMost(value float64) *stats.Bar  { return &stats.Bar{Kind: stats.AtMost, Value: value} }
+func atLeast(value float64) *stats.Bar { return &stats.Bar{Kind: stats.AtLeast, Value: value} }
+
+// block holds the means of one block, of side A and side B.
+type block map[metric][2]float64
+
+// add adds v to side i.
+func (b block) add(m metric, i int, v float64) {
+	pair := b[m]
+	pair[i] += v
+	b[m] = pair
+}
+
+// A job measures the rows that have the same sides.
 type job struct {
-	name    string
-	measure func(context.Context) error
+	what  string
+	a, b  string // the sides; without b the rows have values of a alone
+	goals []goal
+	// block starts everything anew and measures it.
+	block func(ctx context.Context, dir string) (block, error)
 }
 
-func (b *bench) jobs() []job {
+// title is what --rows selects by.
+func (j *job) title() string { return strings.TrimSuffix(j.what+": "+j.a+" / "+j.b, " / ") }
+
+func (b *bench) jobs() []*job {
 	if b.sweep {
-		return []job{{"sweep http", b.sweepOf(false)}, {"sweep grpc", b.sweepOf(true)}}
+		return []*job{b.sweepJob(false), b.sweepJob(true)}
 	}
-	return slices.Concat(b.doorJobs(), b.tuningJobs(), b.singleJobs(), b.upJobs(), b.generatorJobs())
+	var all []*job
+	for _, c := range b.comparisons() {
+		all = append(all, b.compare(c))
+	}
+	all = append(all, b.uploadJobs()...)
+	all = append(all, b.instanceJobs()...)
+	all = append(all, b.generatorJobs()...)
+	slices.SortStableFunc(all, func(x, y *job) int { return strings.Compare(x.what, y.what) })
+	return all
 }
 
-// measure carries out the jobs that are wanted. The first thing that breaks ends it; what merely cannot be had on this machine is a row.
-func (b *bench) measure(ctx context.Context, jobs []job) (err error) {
+// run measures the jobs. Errors of a job become rows; what is missing on this machine does too.
+func (b *bench) run(ctx context.Context, jobs []*job) (err error) {
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
-	defer func() {
-		if b.shipped != nil {
-			err = errors.Join(err, b.shipped.stop())
-		}
-		if err != nil && ctx.Err() == nil {
-			err = fmt.Errorf("%w\nthe logs are in %s", err, b.folder)
-			return
-		}
-		err = os.RemoveAll(b.folder)
-	}()
-	wanted := slices.DeleteFunc(slices.Clone(jobs), func(j job) bool { return !b.wants(j.name) })
-	for n, j := range wanted {
-		b.progress.begin(fmt.Sprintf("[%d/%d] %s", n+1, len(wanted), j.name))
-		err := j.measure(ctx)
-		b.progress.end()
+	failed := false
+	for n, j := range jobs {
+		b.progress.line(fmt.Sprintf("[%d/%d] %s", n+1, len(jobs), j.title()))
+		failed = b.measure(ctx, j) || failed
 		if ctx.Err() != nil {
-			return nil
-		}
-		if why := (*unavailable)(nil); errors.As(err, &why) {
-			b.add(Row{What: j.name, Verdict: stats.NotMeasured, Why: why.Error()})
-		} else if err != nil {
-			return fmt.Errorf("%s: %w", j.name, err)
+			break
 		}
 	}
-	return nil
+	if failed && ctx.Err() == nil {
+		b.progress.line("the logs of blocks with errors are in " + b.dir)
+		return nil
+	}
+	return os.RemoveAll(b.dir)
 }
 
-// unavailable is why rows cannot be measured on this machine.
-type unavailable struct{ why string }
-
-func (u *unavailable) Error() string { return u.why }
-
-// prepare finds what is needed, and makes the run's folder.
+// prepare finds what is needed and makes the run's directory.
 func (b *bench) prepare(ctx context.Context) (err error) {
 	if b.tree, err = os.Getwd(); err != nil {
 		return err
 	}
-	for _, name := range []string{"bin/whoami", "bin/trivet", cache + "/bin/bare"} {
+	for _, name := range []string{"bin/whoami", "bin/trivet", filepath.Join(cache, "bin", "bare")} {
 		if _, err := os.Stat(name); err != nil {
-			return fmt.Errorf("%w; type: make bench (in Trivet's source tree)", err)
+			return fmt.Errorf("%w; run make bench in Trivet's source tree, which builds it", err)
 		}
 	}
-	if b.nginxAt, err = b.findNginx(ctx); err != nil {
-		return err
+	name := b.nginx
+	if name == "" {
+		name = "nginx"
 	}
-	// A folder of its own for everything, also for what `trivet up` keeps: other runs' folders stay out of it.
-	if b.folder, err = os.MkdirTemp("", "trivet-bench-"); err != nil {
-		return err
+	if b.nginxAt, err = nginx.Find(ctx, name); err != nil && b.nginx == "" {
+		if cached, e := nginx.Find(ctx, filepath.Join(".cache", "nginx", "nginx")); e == nil {
+			b.nginxAt, err = cached, nil
+		}
 	}
-	return os.Chmod(b.folder, 0o711)
-}
-
-func (b *bench) findNginx(ctx context.Context) (nginx.Binary, error) {
-	if b.nginx != "" {
-		return nginx.Find(ctx, b.nginx)
-	}
-	found, err := nginx.Find(ctx, "nginx")
 	if err != nil {
-		if cached, err := nginx.Find(ctx, filepath.Join(".cache", "nginx", "nginx")); err == nil {
-			return cached, nil
-		}
+		return err
 	}
-	return found, err
+	// Everything is kept here, also what `trivet up` keeps, so that no other run directory is touched.
+	if b.dir, err = os.MkdirTemp("", "trivet-bench-"); err != nil {
+		return err
+	}
+	return os.Chmod(b.dir, 0o711)
 }
 
-// part is a new folder of the run's.
-func (b *bench) part(name string) (string, error) {
+// part returns a new subdirectory of the run's.
+func (b *bench) part() (string, error) {
 	b.parts++
-	dir := filepath.Join(b.folder, fmt.Sprintf("%d-%s", b.parts, name))
+	dir := filepath.Join(b.dir, fmt.Sprint(b.parts))
 	if err := os.Mkdir(dir, 0o711); err != nil {
 		return "", err
 	}
 	return dir, os.Chmod(dir, 0o711) // Mkdir's mode went through the umask.
 }
 
-func (b *bench) whoami() string { return filepath.Join(b.tree, "bin", "whoami") }
-func (b *bench) trivet() string { return filepath.Join(b.tree, "bin", "trivet") }
-func (b *bench) bare() string   { return filepath.Join(b.tree, cache, "bin", "bare") }
+// errUnavailable is in the error of a job that this machine cannot measure.
+var errUnavailable = errors.New("not available")
 
-// fetched is the path of a program that bench/fetch got, or why there is none.
-func (b *bench) fetched(name string) (string, error) {
-	path := filepath.Join(b.tree, cache, name, name)
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
+// fetched returns the path of a file that bench/fetch gets, or its reason for not having it.
+func (b *bench) fetched(name, file string) (string, error) {
+	path := filepath.Join(b.tree, cache, name, file)
+	why, err := os.ReadFile(filepath.Join(b.tree, cache, name, "why"))
+	if err == nil {
+		return "", fmt.Errorf("%w: %s", errUnavailable, strings.TrimSpace(string(why)))
 	}
-	return "", b.lacks(name, "bench/fetch has not got "+name)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("%w: %w; bench/fetch gets it", errUnavailable, err)
+	}
+	return path, nil
 }
 
-// lacks is why something that bench/fetch gets is not there, in its own words if it has some.
-func (b *bench) lacks(name, otherwise string) error {
-	if why, err := os.ReadFile(filepath.Join(b.tree, cache, name, "why")); err == nil {
-		otherwise = strings.TrimSpace(string(why))
+// measure measures a job block by block, adds its rows, and reports whether it met errors. Failed blocks are replaced, up to a third.
+func (b *bench) measure(ctx context.Context, j *job) (failed bool) {
+	blocks := make(map[metric][][2]float64)
+	done, bad := 0, 0
+	var last error
+	for done < b.blocks && bad <= max(2, b.blocks/3) {
+		b.progress.step(fmt.Sprintf("block %d of %d", done+1, b.blocks))
+		got, err := b.block(ctx, j)
+		switch {
+		case ctx.Err() != nil:
+			return true
+		case errors.Is(err, errUnavailable):
+			b.table = append(b.table, Row{What: j.what, A: j.a, B: j.b, Verdict: stats.NotMeasured, Why: err.Error()})
+			return false
+		case err != nil:
+			bad, last = bad+1, err
+		default:
+			done++
+			for m, v := range got {
+				blocks[m] = append(blocks[m], v)
+			}
+		}
 	}
-	return &unavailable{otherwise}
+	for _, g := range j.goals {
+		r := Row{What: j.what, Metric: string(g.metric), A: j.a, B: j.b, Bar: g.bar, Blocks: blocks[g.metric]}
+		if rates := blocks[fixedRate]; len(rates) > 0 {
+			r.Rate = rates[0][0]
+		}
+		r.judge()
+		if bad > 0 {
+			r.Why = fmt.Sprintf("blocks with errors, which do not count: %d; the last: %v", bad, last)
+		}
+		if done < b.blocks {
+			r.Verdict = stats.Errors
+		}
+		b.table = append(b.table, r)
+	}
+	return bad > 0
 }
 
-// startFleet starts a fleet of three on the shipped files.
-func (b *bench) startFleet(ctx context.Context, name string, env ...string) (*fleet.Fleet, error) {
-	dir, err := b.part(name)
+// block measures one block. Its directory stays only if it failed: access logs of all blocks would take gigabytes.
+func (b *bench) block(ctx context.Context, j *job) (block, error) {
+	dir, err := b.part()
 	if err != nil {
 		return nil, err
 	}
-	return fleet.Start(ctx, fleet.Options{Instances: 3, Whoami: b.whoami(), Nginx: b.nginxAt, Dir: dir, Env: env})
+	got, err := j.block(ctx, dir)
+	if err == nil {
+		err = os.RemoveAll(dir)
+	}
+	return got, err
 }

@@ -1,4 +1,4 @@
-"""What the lesson of this field builds: FastAPI, told who it is, behind nginx."""
+"""What tutorials on load balancing build: FastAPI instances that name themselves, behind nginx."""
 import os
 import socket
 from datetime import datetime, timezone
@@ -14,7 +14,7 @@ START = datetime.now(timezone.utc).isoformat()
 
 @app.get("/")
 async def whoami(request: Request):
-    """The same fields as an instance of whoami answers."""
+    """Return the same fields as an instance of whoami."""
     return {
         "instance": INSTANCE,
         "port": request.url.port,

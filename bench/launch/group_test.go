@@ -10,75 +10,85 @@ import (
 	"time"
 )
 
-func TestStopEndsAProcessAndItsChildren(t *testing.T) {
-	t.Parallel()
-	c := NewGroup(t.TempDir())
-	p, err := c.Start(Program{Path: "/bin/sh", Args: []string{"-c", "sleep 1000 & echo $!; wait"}})
+func start(t *testing.T, script string) (*Group, *Process) {
+	t.Helper()
+	g := NewGroup(t.TempDir())
+	p, err := g.Start(Program{Path: "/bin/sh", Args: []string{"-c", script}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return g, p
+}
+
+func TestStopEndsProcessesAndTheirChildren(t *testing.T) {
+	t.Parallel()
+	g, p := start(t, "sleep 1000 & echo $!; wait")
 	child := ""
-	err = p.Await(t.Context(), time.Millisecond, func(context.Context) error {
-		if text, err := os.ReadFile(p.log); err != nil || !strings.HasSuffix(string(text), "\n") {
+	err := p.Await(t.Context(), time.Millisecond, func(context.Context) error {
+		text, err := p.Output()
+		if err != nil || !strings.HasSuffix(string(text), "\n") {
 			return errors.Join(errors.New("nothing yet"), err)
-		} else {
-			child = strings.TrimSpace(string(text))
 		}
+		child = strings.TrimSpace(string(text))
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Stop()
+	g.Stop()
 	if err := syscall.Kill(p.PID, 0); !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("process %d: %v", p.PID, err)
 	}
-	// Whoever takes orphans may not have taken it yet: a zombie runs nothing.
-	if stat, err := os.ReadFile("/proc/" + child + "/stat"); err == nil && !strings.Contains(string(stat), ") Z") {
-		if deadline := time.Now().Add(5 * time.Second); !gone(child, deadline) {
-			t.Errorf("child %s still runs: %s", child, stat)
+	// The orphan's new parent may not have reaped it yet: a zombie runs nothing.
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		stat, err := os.ReadFile("/proc/" + child + "/stat")
+		if err != nil || strings.Contains(string(stat), ") Z") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("child %s still runs: %s", child, stat)
 		}
 	}
 }
 
-func gone(pid string, deadline time.Time) bool {
-	for time.Now().Before(deadline) {
-		if stat, err := os.ReadFile("/proc/" + pid + "/stat"); err != nil || strings.Contains(string(stat), ") Z") {
-			return true
-		}
-	}
-	return false
-}
-
-func TestAwaitTellsWhatAProcessThatEndedSaid(t *testing.T) {
+func TestAwaitReportsLogOfProcessThatEnded(t *testing.T) {
 	t.Parallel()
-	c := NewGroup(t.TempDir())
-	defer c.Stop()
-	p, err := c.Start(Program{Path: "/bin/sh", Args: []string{"-c", "echo no such port; exit 1"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = p.Await(t.Context(), time.Millisecond, func(context.Context) error { return errors.New("refused") })
+	g, p := start(t, "echo no such port; exit 1")
+	defer g.Stop()
+	err := p.Await(t.Context(), time.Millisecond, func(context.Context) error { return errors.New("refused") })
 	if err == nil || !strings.Contains(err.Error(), "no such port") {
 		t.Errorf("%v", err)
 	}
 }
 
-func TestAwaitEndsWithItsContext(t *testing.T) {
+func TestAwaitEndsWithContext(t *testing.T) {
 	t.Parallel()
-	c := NewGroup(t.TempDir())
-	defer c.Stop()
-	p, err := c.Start(Program{Path: "/bin/sh", Args: []string{"-c", "sleep 1000"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	g, p := start(t, "sleep 1000")
+	defer g.Stop()
 	ctx, cancel := context.WithCancel(t.Context())
 	if err := p.Await(ctx, time.Millisecond, func(context.Context) error { cancel(); return errors.New("refused") }); err == nil {
-		t.Error("it answered")
+		t.Error("a process that is never ready counts as ready")
+	}
+	if _, err := p.Wait(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want that waiting was canceled", err)
 	}
 }
 
-func TestFreePortsAreDifferent(t *testing.T) {
+func TestWaitReturnsCPUTimeOrReason(t *testing.T) {
+	t.Parallel()
+	g, p := start(t, "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done")
+	defer g.Stop()
+	if used, err := p.Wait(t.Context()); err != nil || used <= 0 {
+		t.Errorf("%v, %v", used, err)
+	}
+	failing, p := start(t, "echo bad plan; exit 3")
+	defer failing.Stop()
+	if _, err := p.Wait(t.Context()); err == nil || !strings.Contains(err.Error(), "exit status 3: bad plan") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestFreePortsDiffer(t *testing.T) {
 	t.Parallel()
 	ports, err := FreePorts(20)
 	seen := map[int]bool{}

@@ -1,4 +1,4 @@
-// Package slow puts a line with a long round trip into loopback.
+// Package slow adds a long round trip to loopback.
 package slow
 
 import (
@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Line forwards TCP connections, and every byte arrives a fixed time after it was sent. It limits no rate: what is measured over it is
-// what waiting for the peer costs.
+// Line forwards TCP connections; every byte arrives a fixed time after it was sent. It limits no rate, so it shows what waiting for the
+// peer costs.
 type Line struct {
 	listener net.Listener
 	to       string
@@ -19,7 +19,7 @@ type Line struct {
 	running  sync.WaitGroup
 }
 
-// NewLine opens a line of 127.0.0.1 to an address. A round trip takes roundTrip longer than without it.
+// NewLine opens a line from a port of 127.0.0.1 to an address. A round trip over it takes roundTrip longer.
 func NewLine(to string, roundTrip time.Duration) (*Line, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -30,10 +30,10 @@ func NewLine(to string, roundTrip time.Duration) (*Line, error) {
 	return l, nil
 }
 
-// Address is where the line begins.
+// Address returns where the line begins.
 func (l *Line) Address() string { return l.listener.Addr().String() }
 
-// Close cuts the line, and returns when nothing is left of it.
+// Close closes the line's connections and returns when nothing of it is left.
 func (l *Line) Close() {
 	l.listener.Close()
 	l.mutex.Lock()
@@ -64,7 +64,7 @@ func (l *Line) accept() {
 	}
 }
 
-// keep reports whether the line is still open, and remembers connections to close with it; else it closes them.
+// keep remembers connections to close with the line and reports whether it is still open; if not, it closes them.
 func (l *Line) keep(conns ...net.Conn) bool {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
@@ -77,18 +77,18 @@ func (l *Line) keep(conns ...net.Conn) bool {
 	return !l.closed
 }
 
-// parcel is bytes under way.
+// parcel is bytes in flight.
 type parcel struct {
 	bytes []byte
 	due   time.Time
 }
 
-// underWay is how many parcels a line holds in each direction: enough that only the peers' own windows limit what is under way.
-const underWay = 1 << 14
+// inFlight is how many parcels a line holds in each direction: enough that only the peers' own windows limit what is in flight.
+const inFlight = 1 << 14
 
-// carry copies one direction. It reads at once, so that no TCP window fills, and writes when the time has come.
+// carry copies one direction. It reads at once, so that no TCP window fills, and writes when a parcel is due.
 func (l *Line) carry(to, from net.Conn) {
-	parcels := make(chan parcel, underWay)
+	parcels := make(chan parcel, inFlight)
 	l.running.Go(func() {
 		defer to.Close()
 		for p := range parcels {

@@ -52,8 +52,7 @@ func TestLineDelaysAndLosesNothing(t *testing.T) {
 	}
 }
 
-// Close ends connections that still carry something, and whatever tries the line afterwards.
-func TestClosedLineIsDead(t *testing.T) {
+func TestCloseEndsConnections(t *testing.T) {
 	t.Parallel()
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,109 +1,143 @@
-// Package wire makes load that costs little: requests whose bytes are written down once, over HTTP/1.1 and HTTP/2 of its own that know
-// just enough to tell an answer from an error. What a real client library spends would compete with the servers for the cores, and
-// bring every ratio nearer to 1.
+// Package wire generates load that costs little: requests whose bytes are built once, over its own HTTP/1.1 and HTTP/2, which know just
+// enough to tell a good response from an error. A real client library would compete with the servers for the cores and bring every ratio
+// nearer to 1.
 package wire
 
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
 )
 
-// Spec is what is asked, and over how many connections.
+// Spec is what is requested, and over which connections.
 type Spec struct {
 	Address     string
-	GRPC        bool   // a unary call with an empty message; else a GET
+	GRPC        bool   // else HTTP/1.1, GET
 	Path        string // "/", or "/package.Service/Method"
+	Message     []byte // gRPC: the encoded request
 	Connections int
-	// Streams is how many calls at once a connection carries in a closed loop; more than 1 with gRPC only.
-	Streams int
+	Streams     int  // gRPC, closed loop: calls at once on each connection; 0 is 1
+	Fresh       bool // a new connection for each request
 }
 
-// Result is what became of the requests.
+// Result is the outcome of the requests.
 type Result struct {
-	Done   int           // answered well
-	Failed int           // answered otherwise
-	Took   time.Duration // from the planned beginning until the last answer
+	Done   int           // good responses, or messages of streams
+	Failed int           // other responses
+	Took   time.Duration // from the planned start until the last response
+	// Latencies are Open's: from the start of a request to the end of its response. A request that had to wait because the response
+	// before it was late starts when planned. If the load's own timer is late, the request starts late: that is not the servers' time.
+	Latencies []time.Duration
 }
 
-// A protocol is one connection's side of a conversation.
+// A protocol is the client's side of one connection.
 type protocol interface {
-	// greet appends what must be said before the first request.
+	// greet appends what must be sent before the first request.
 	greet(to []byte) []byte
 	// request appends one more request.
 	request(to []byte) []byte
-	// read reads until one answer is complete and tells whether it was good; reply is what must be said in return, before anything else.
+	// read reads one whole response and reports whether it was good; reply must be sent before anything else.
 	read(from *bufio.Reader) (good bool, reply []byte, err error)
+	// next reads one message of a stream.
+	next(from *bufio.Reader, first bool) (reply []byte, err error)
 }
 
-// conn is one connection.
-type conn struct {
-	net.Conn
-	protocol
-	in  *bufio.Reader
-	out []byte
-}
+// grace is how long after its planned end a run may go on: longer than shared machines pause.
+const grace = 15 * time.Second
 
-// Closed sends, for so long, a request whenever one was answered. Done counts those that were answered within d.
-func Closed(ctx context.Context, t Spec, d time.Duration) (Result, error) {
-	return t.each(ctx, d+patience, func(c *conn, begin time.Time, _ int, r *Result) error {
-		return c.loop(begin.Add(d), max(1, t.Streams), r)
-	})
-}
+// perConnection is how many requests a connection carries before the load opens another: below the 1000 after which nginx closes it
+// (keepalive_requests).
+const perConnection = 900
 
-// Open sends count requests, evenly over d, each at its time: one at a time on a connection, and at once where the answer before was late.
-// So all are sent, however slow the answers are; Took then is more than d.
-func Open(ctx context.Context, t Spec, count int, d time.Duration) (Result, error) {
-	each := d / time.Duration(count)
-	return t.each(ctx, d+patience, func(c *conn, begin time.Time, first int, r *Result) error {
-		for n := first; n < count; n += t.Connections {
-			if wait := time.Until(begin.Add(time.Duration(n) * each)); wait > 0 {
-				time.Sleep(wait) // No longer than d; the end of ctx is seen at the next write.
-			}
+// Closed sends a request whenever one was answered, for d. Done counts responses within d.
+func Closed(ctx context.Context, s Spec, d time.Duration) (Result, error) {
+	return s.each(ctx, d+grace, func(c *client, begin time.Time, _ int, r *Result) error {
+		end := begin.Add(d)
+		if s.Streams > 1 {
+			return c.multiplex(end, r)
+		}
+		for time.Now().Before(end) {
+			before := *r
 			if err := c.one(r); err != nil {
 				return err
+			}
+			if time.Now().After(end) {
+				r.Done = before.Done
 			}
 		}
 		return nil
 	})
 }
 
-// patience is how long after its planned end a run may go on: longer than machines that share theirs with others stand still.
-const patience = 15 * time.Second
+// Open sends count requests evenly over d, each at its planned start, one at a time per connection: at once if the response before it was
+// late. So all are sent however slow the responses are; Took is then more than d.
+func Open(ctx context.Context, s Spec, count int, d time.Duration) (Result, error) {
+	interval := d / time.Duration(count)
+	return s.each(ctx, d+grace, func(c *client, begin time.Time, first int, r *Result) error {
+		for n := first; n < count; n += s.Connections {
+			start := begin.Add(time.Duration(n) * interval)
+			if wait := time.Until(start); wait > 0 {
+				time.Sleep(wait) // At most d; the end of ctx is noticed at the next write.
+				start = time.Now()
+			}
+			if err := c.one(r); err != nil {
+				return err
+			}
+			r.Latencies = append(r.Latencies, time.Since(start))
+		}
+		return nil
+	})
+}
 
-// each runs f on every connection at once. The connections stand before the time begins.
-func (t Spec) each(ctx context.Context, most time.Duration, f func(c *conn, begin time.Time, n int, r *Result) error) (Result, error) {
-	conns := make([]*conn, 0, t.Connections)
+// Watch holds a stream on each connection for d and counts the messages.
+func Watch(ctx context.Context, s Spec, d time.Duration) (Result, error) {
+	return s.each(ctx, d, func(c *client, _ time.Time, _ int, r *Result) error {
+		c.out = c.request(c.out)
+		for {
+			if err := c.flush(); err != nil {
+				return err
+			}
+			reply, err := c.next(c.in, r.Done == 0)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			c.out = append(c.out, reply...)
+			r.Done++
+		}
+	})
+}
+
+// each runs f on every connection at once. Connections that are kept alive are open before the time begins.
+func (s Spec) each(ctx context.Context, limit time.Duration, f func(c *client, begin time.Time, n int, r *Result) error) (Result, error) {
+	clients := make([]*client, s.Connections)
 	defer func() {
-		for _, c := range conns {
-			c.Close()
+		for _, c := range clients {
+			if c != nil {
+				c.close()
+			}
 		}
 	}()
-	for range t.Connections {
-		c, err := t.dial(ctx)
-		if err != nil {
-			return Result{}, err
+	for n := range clients {
+		clients[n] = &client{spec: s, ctx: ctx, deadline: time.Now().Add(limit)}
+		if !s.Fresh {
+			if err := clients[n].dial(); err != nil {
+				return Result{}, err
+			}
 		}
-		conns = append(conns, c)
 	}
-	begin := time.Now()
-	for _, c := range conns {
-		c.SetDeadline(begin.Add(most))
-	}
-	// Only now: where ctx ends at once, its deadline is the last one set.
-	defer context.AfterFunc(ctx, func() {
-		for _, c := range conns {
-			c.SetDeadline(time.Now())
-		}
-	})()
-	results, faults := make([]Result, len(conns)), make([]error, len(conns))
+	results, errs := make([]Result, len(clients)), make([]error, len(clients))
 	var all sync.WaitGroup
-	for n, c := range conns {
-		all.Go(func() { faults[n] = f(c, begin, n, &results[n]) })
+	begin := time.Now()
+	for n, c := range clients {
+		all.Go(func() { errs[n] = f(c, begin, n, &results[n]) })
 	}
 	all.Wait()
 	if ctx.Err() != nil {
@@ -113,73 +147,103 @@ func (t Spec) each(ctx context.Context, most time.Duration, f func(c *conn, begi
 	for _, r := range results {
 		sum.Done += r.Done
 		sum.Failed += r.Failed
+		sum.Latencies = append(sum.Latencies, r.Latencies...)
 	}
-	return sum, first(faults)
+	return sum, first(errs)
 }
 
-func (t Spec) dial(ctx context.Context) (*conn, error) {
-	var dialer net.Dialer
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	nc, err := dialer.DialContext(ctx, "tcp", t.Address)
+// client is one connection after another.
+type client struct {
+	spec     Spec
+	ctx      context.Context
+	deadline time.Time
+	conn     net.Conn
+	forget   func() bool // ends the wait for ctx
+	sent     int         // requests on conn
+	protocol
+	in  *bufio.Reader
+	out []byte
+}
+
+func (c *client) dial() error {
+	c.close()
+	dialer := net.Dialer{Deadline: c.deadline}
+	conn, err := dialer.DialContext(c.ctx, "tcp", c.spec.Address)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c := &conn{Conn: nc, in: bufio.NewReaderSize(nc, 16<<10)}
-	if t.GRPC {
-		c.protocol = newH2(t.Address, t.Path)
+	if err := conn.SetDeadline(c.deadline); err != nil {
+		return err
+	}
+	c.conn, c.sent = conn, 0
+	c.forget = context.AfterFunc(c.ctx, func() { conn.Close() })
+	if c.in == nil {
+		c.in = bufio.NewReaderSize(nil, 32<<10) // more than a frame of HTTP/2, 16 KiB
+	}
+	c.in.Reset(conn)
+	if c.spec.GRPC {
+		c.protocol = newH2(c.spec)
 	} else {
-		c.protocol = newH1(t.Address, t.Path)
+		c.protocol = newH1(c.spec)
 	}
-	c.out = c.greet(c.out)
-	return c, nil
+	c.out = c.greet(c.out[:0])
+	return nil
 }
 
-// one sends a request and reads its answer.
-func (c *conn) one(r *Result) error {
+func (c *client) close() {
+	if c.conn != nil {
+		c.forget()
+		c.conn.Close()
+	}
+}
+
+// one sends a request and reads its response.
+func (c *client) one(r *Result) error {
+	if c.spec.Fresh || c.sent >= perConnection {
+		if err := c.dial(); err != nil {
+			return err
+		}
+	}
 	c.out = c.request(c.out)
+	c.sent++
 	if err := c.flush(); err != nil {
 		return err
 	}
-	return c.answer(r)
+	return c.response(r)
 }
 
-// loop keeps so many requests under way until the end. Requests that came due while answers were read leave in one write.
-func (c *conn) loop(end time.Time, atOnce int, r *Result) error {
-	for range atOnce {
+// multiplex keeps Streams requests in flight until the end. Requests that became due while responses were read leave in one write.
+func (c *client) multiplex(end time.Time, r *Result) error {
+	for range c.spec.Streams {
 		c.out = c.request(c.out)
 	}
-	for open := atOnce; open > 0; {
+	for open := c.spec.Streams; open > 0; {
 		if c.in.Buffered() == 0 {
 			if err := c.flush(); err != nil {
 				return err
 			}
 		}
-		late := Result{}
-		into := r
+		before := *r
 		more := time.Now().Before(end)
-		if !more {
-			into = &late
-		}
-		if err := c.answer(into); err != nil {
+		if err := c.response(r); err != nil {
 			return err
 		}
-		r.Failed += late.Failed
 		if more {
 			c.out = c.request(c.out)
 		} else {
 			open--
+			r.Done = before.Done
 		}
 	}
 	return nil
 }
 
-func (c *conn) answer(r *Result) error {
+func (c *client) response(r *Result) error {
 	good, reply, err := c.read(c.in)
 	c.out = append(c.out, reply...)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s: %w", c.RemoteAddr(), err)
+		return fmt.Errorf("%s: %w", c.spec.Address, err)
 	case good:
 		r.Done++
 	default:
@@ -188,23 +252,23 @@ func (c *conn) answer(r *Result) error {
 	return nil
 }
 
-func (c *conn) flush() error {
+func (c *client) flush() error {
 	if len(c.out) == 0 {
 		return nil
 	}
-	_, err := c.Write(c.out)
+	_, err := c.conn.Write(c.out)
 	c.out = c.out[:0]
 	return err
 }
 
-// first is the first error, and how many more there are: all connections to one server mostly fail of the same.
-func first(faults []error) error {
-	faults = slices.DeleteFunc(faults, func(err error) bool { return err == nil })
-	switch len(faults) {
+// first returns the first error and the number of others: all connections to one server mostly fail in the same way.
+func first(errs []error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	switch len(errs) {
 	case 0:
 		return nil
 	case 1:
-		return faults[0]
+		return errs[0]
 	}
-	return fmt.Errorf("%w (and %d more connections)", faults[0], len(faults)-1)
+	return fmt.Errorf("%w (and %d more connections)", errs[0], len(errs)-1)
 }
