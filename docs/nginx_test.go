@@ -1,5 +1,5 @@
-// Package docs holds what a user reads after the README, and the tests that keep it true: what it quotes stands in the
-// files, what it links to exists, and the tests it names can be run.
+// Package docs holds the documentation and tests that keep it true: its quotations are in the quoted files, its links resolve, and the
+// tests that it names exist.
 package docs
 
 import (
@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// A block is fenced code, and the paragraph before it.
+// block is fenced code, with the paragraph before it.
 type block struct {
 	line     int // of the opening fence, from 1
 	language string
@@ -21,16 +21,16 @@ type block struct {
 	lines    []string
 }
 
-// A document is Markdown, taken apart as far as the tests need it.
+// document is Markdown, parsed as far as the tests need it.
 type document struct {
-	prose  []string // the lines, those of code blocks emptied
+	prose  []string // lines; those of code blocks are empty
 	blocks []block
 }
 
 func parse(text string) document {
 	var d document
 	var open *block
-	var paragraph, before []string // the paragraph that is being read, and the one that a blank line ended
+	var paragraph, before []string // the current paragraph, and the one before the last blank line
 	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
 		trimmed := strings.TrimSpace(line)
 		switch language, fence := strings.CutPrefix(trimmed, "```"); {
@@ -62,13 +62,13 @@ func parse(text string) document {
 
 var (
 	link       = regexp.MustCompile(`\]\(([^()\s]+)\)`)
-	codeSpan   = regexp.MustCompile("`(?:[^`\n]|\n[^`\n])*`") // may go over a line's end, not over a blank line
+	codeSpan   = regexp.MustCompile("`(?:[^`\n]|\n[^`\n])*`") // may span a line break, not a blank line
 	definition = regexp.MustCompile(`^\[[^\]]+\]:\s+(\S+)`)
 	heading    = regexp.MustCompile(`^#{1,6}\s+(.*)$`)
 	notSlug    = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 )
 
-// links are the targets of all links, by the line they stand in.
+// links returns the targets of all links, by line.
 func (d document) links() map[int][]string {
 	all := map[int][]string{}
 	text := codeSpan.ReplaceAllStringFunc(strings.Join(d.prose, "\n"), func(span string) string {
@@ -82,7 +82,7 @@ func (d document) links() map[int][]string {
 	return all
 }
 
-// anchors are the names that GitHub and others give to headings.
+// anchors returns the names that GitHub and others give to headings.
 func (d document) anchors() []string {
 	var all []string
 	for _, line := range d.prose {
@@ -105,14 +105,13 @@ func read(t *testing.T, name string) document {
 
 var behind = regexp.MustCompile(`([;{}])\s*#.*$`)
 
-// bare is a line without the space around it and without a comment behind a directive.
+// bare returns a line without surrounding space and trailing comment.
 func bare(line string) string {
 	return strings.TrimSpace(behind.ReplaceAllString(line, "$1"))
 }
 
-// quotes reports whether the lines stand in the file in this order, one directly after the other but for blank lines and
-// comments of the file. A line "# ..." stands for any lines, up to the first that is the next one quoted. If they do not,
-// missing is the line at which the best try ended.
+// quotes reports whether the file contains lines in this order, with nothing but blank lines and comments between them. A line "# ..."
+// stands for any lines up to the next quoted one. If it does not, missing is the line where the longest match ended.
 func quotes(lines []string, file string) (missing string, ok bool) {
 	in := strings.Split(file, "\n")
 	most := -1
@@ -128,7 +127,7 @@ func quotes(lines []string, file string) (missing string, ok bool) {
 	return missing, false
 }
 
-// quotedFrom counts the lines that the file's beginning has, as quotes says.
+// quotedFrom returns how many of lines match from the start of in.
 func quotedFrom(lines, in []string) int {
 	gap := false
 	for n, l := range lines {
@@ -154,8 +153,8 @@ func skippable(line string) bool {
 	return line == "" || strings.HasPrefix(line, "#")
 }
 
-// What the document shows of the configuration stands there, in the file that the paragraph before it ends with; what is in
-// no file says so.
+// TestQuotedConfigurationIsShipped checks that each block of configuration is in the file that the paragraph before it links last.
+// "Not shipped:" in that paragraph marks an exception.
 func TestQuotedConfigurationIsShipped(t *testing.T) {
 	t.Parallel()
 	quoted := 0
@@ -173,7 +172,7 @@ func TestQuotedConfigurationIsShipped(t *testing.T) {
 			continue
 		}
 		if len(files) == 0 {
-			t.Errorf("nginx.md:%d: a block of %s after neither a link to its file nor \"Not shipped:\"", b.line, b.language)
+			t.Errorf("nginx.md:%d: the paragraph before this %s block has neither a link to its file nor \"Not shipped:\"", b.line, b.language)
 			continue
 		}
 		name := files[len(files)-1]
@@ -183,30 +182,30 @@ func TestQuotedConfigurationIsShipped(t *testing.T) {
 			continue
 		}
 		if missing, ok := quotes(b.lines, string(text)); !ok {
-			t.Errorf("nginx.md:%d: %s has no such lines; the first that is missing or elsewhere: %s", b.line, name, missing)
+			t.Errorf("nginx.md:%d: %s lacks these lines; first missing or misplaced: %s", b.line, name, missing)
 		}
 		quoted++
 	}
 	if quoted < 15 {
-		t.Errorf("only %d blocks are quoted: is nginx.md still read rightly?", quoted)
+		t.Errorf("only %d quoted blocks found in nginx.md, want at least 15", quoted)
 	}
 }
 
 var columns = regexp.MustCompile(` {2,}`)
 
-// A directive in running text, "`a b;` in [file](file)", stands in that file too, though perhaps in columns.
-func TestDirectivesInTheTextAreShipped(t *testing.T) {
+// TestInlineDirectivesAreShipped checks that a directive in running text, "`a b;` in [file](file)", is in that file, whatever its columns.
+func TestInlineDirectivesAreShipped(t *testing.T) {
 	t.Parallel()
 	text := strings.Join(read(t, "nginx.md").prose, "\n")
 	all := regexp.MustCompile("`([^`\n]+;)`\\s+in\\s+\\[[^\\]]+\\]\\((\\.\\./nginx/[^)]+)\\)").FindAllStringSubmatch(text, -1)
 	if len(all) < 5 {
-		t.Errorf("only %d found: %q", len(all), all)
+		t.Errorf("only %d inline directives found, want at least 5: %q", len(all), all)
 	}
 	for _, m := range all {
 		if file, err := os.ReadFile(m[2]); err != nil {
 			t.Error(err)
 		} else if _, ok := quotes([]string{m[1]}, columns.ReplaceAllString(string(file), " ")); !ok {
-			t.Errorf("%s is not in %s", m[1], m[2])
+			t.Errorf("%s lacks %s", m[2], m[1])
 		}
 	}
 }
@@ -216,31 +215,31 @@ func TestQuotes(t *testing.T) {
 	const file = "# why\nserver {\n\tlisten 1; # here\n\n\t# and\n\ta b;\n\tc d;\n\ta e;\n}\n"
 	for _, c := range []struct {
 		name, block string
-		missing     string // "" if it is a quotation
+		missing     string // "" if the block is quoted
 	}{
 		{"one line", "listen 1;", ""},
-		{"with another comment behind it", "listen 1; # there", ""},
-		{"over a comment of the file", "listen 1;\na b;", ""},
+		{"other trailing comment", "listen 1; # there", ""},
+		{"across a comment of the file", "listen 1;\na b;", ""},
 		{"with a comment of the file", "# and\na b;", ""},
-		{"the whole, indented otherwise", "server {\n    listen 1;\n    a b;\n    c d;\n    a e;\n}", ""},
+		{"whole file, other indentation", "server {\n    listen 1;\n    a b;\n    c d;\n    a e;\n}", ""},
 		{"with a gap", "server {\n# ...\nc d;", ""},
-		{"a later one of two that begin alike", "a e;\n}", ""},
+		{"later of two similar lines", "a e;\n}", ""},
 		{"changed", "listen 2;", "listen 2;"},
-		{"half a line", "listen", "listen"},
-		{"a directive left out", "a b;\na e;", "a e;"},
-		{"in another order", "c d;\na b;", "a b;"},
-		{"a comment of nobody's", "# because\na b;", "# because"},
+		{"part of a line", "listen", "listen"},
+		{"omitted directive", "a b;\na e;", "a e;"},
+		{"other order", "c d;\na b;", "a b;"},
+		{"comment not in file", "# because\na b;", "# because"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			if missing, ok := quotes(strings.Split(c.block, "\n"), file); missing != c.missing || ok != (c.missing == "") {
-				t.Errorf("%v, missing is %q, want %q", ok, missing, c.missing)
+				t.Errorf("ok %v, missing %q, want %q", ok, missing, c.missing)
 			}
 		})
 	}
 }
 
-// markdown is every Markdown file of the repository, from this folder.
+// markdown returns every Markdown file of the repository, relative to this directory.
 func markdown(t *testing.T) []string {
 	t.Helper()
 	var all []string
@@ -261,11 +260,11 @@ func markdown(t *testing.T) []string {
 	return all
 }
 
-func TestLinksLeadSomewhere(t *testing.T) {
+func TestLinksResolve(t *testing.T) {
 	t.Parallel()
 	files := markdown(t)
 	if !slices.Contains(files, filepath.Join("..", "docs", "nginx.md")) {
-		t.Fatalf("nginx.md is not among %q", files)
+		t.Fatalf("no nginx.md in %q", files)
 	}
 	for _, name := range files {
 		d := read(t, name)
@@ -277,13 +276,13 @@ func TestLinksLeadSomewhere(t *testing.T) {
 					continue
 				}
 				if u.Scheme != "" {
-					continue // Elsewhere; a test must not depend on it.
+					continue // Tests must not depend on other sites.
 				}
 				file, of := name, d
 				if u.Path != "" {
 					file = filepath.Join(filepath.Dir(name), filepath.FromSlash(u.Path))
 					if _, err := os.Stat(file); err != nil || strings.HasPrefix(u.Path, "/") {
-						t.Errorf("%s:%d: %s leads nowhere", name, line, target)
+						t.Errorf("%s:%d: %s does not exist", name, line, target)
 						continue
 					}
 				}
@@ -301,29 +300,29 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
-func TestHeadingsDifferFromEachOther(t *testing.T) {
+func TestHeadingsAreUnique(t *testing.T) {
 	t.Parallel()
 	all := read(t, "nginx.md").anchors()
 	slices.Sort(all)
 	for i := 1; i < len(all); i++ {
 		if all[i] == all[i-1] {
-			t.Errorf("two headings are #%s: links lead to the first only", all[i])
+			t.Errorf("two headings are #%s: links reach only the first", all[i])
 		}
 	}
 }
 
-// What a short link in brackets stands for is defined, or a reader sees the brackets.
+// TestSourceReferencesAreDefined checks that each reference link has a definition; otherwise readers see the brackets.
 func TestSourceReferencesAreDefined(t *testing.T) {
 	t.Parallel()
 	text := strings.Join(read(t, "nginx.md").prose, "\n")
 	for _, m := range regexp.MustCompile(`\[(ngx_[^\]]+)\]`).FindAllStringSubmatch(text, -1) {
 		if !strings.Contains(text, "\n["+m[1]+"]: ") {
-			t.Errorf("[%s] is not defined", m[1])
+			t.Errorf("[%s] has no definition", m[1])
 		}
 	}
 }
 
-// A command that the document gives runs the tests it means: each alternative of -run matches a test's name.
+// TestNamedTestsExist checks that each alternative of -run in a documented command matches a test.
 func TestNamedTestsExist(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("nginx.md")
@@ -349,7 +348,7 @@ func TestNamedTestsExist(t *testing.T) {
 		}
 		for name := range strings.SplitSeq(m[2], "|") {
 			if !regexp.MustCompile(`(?m)^func Test\w*` + strings.TrimPrefix(name, "Test")).MatchString(source.String()) {
-				t.Errorf("no test of %s is meant by %s", m[1], m[0])
+				t.Errorf("no test in %s matches %s of %s", m[1], name, m[0])
 			}
 		}
 	}

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// nginx's own health needs no instance, and is in no log that people or the lab read.
+// TestAdminListener checks that nginx's own health needs no instance and stays out of the access log.
 func TestAdminListener(t *testing.T) {
-	b := balance(t, nobody(t))
+	b := startNginx(t, noInstances(t))
 	for _, c := range []struct {
 		path   string
 		status int
@@ -28,10 +28,10 @@ func TestAdminListener(t *testing.T) {
 	}
 }
 
-// Whatever a client names, the public listeners hand it to an instance or refuse it: none leads to the admin listener.
+// TestAdminListenerIsNotPublic checks that no path or host leads from a public listener to the admin listener.
 func TestAdminListenerIsNotPublic(t *testing.T) {
 	var i instance
-	b := balance(t, []Server{{web(t), i.serve(t)}}, edit{"site/public.conf", `default "1";`, `default "";`})
+	b := startNginx(t, []Server{{web(t), i.serve(t)}}, edit{"site/public.conf", `default "1";`, `default "";`})
 	for _, path := range []string{"/nginx_status", "/healthz"} {
 		for _, host := range []string{"lab", b.Admin, "127.0.0.1:7080", "localhost"} {
 			for _, target := range []string{path, "http://" + b.Admin + path} {
@@ -41,7 +41,7 @@ func TestAdminListenerIsNotPublic(t *testing.T) {
 				}
 			}
 		}
-		if resp, body := ask(t, "POST", b.GRPC, path, "application/grpc"); body != "" || resp.Header.Get("Grpc-Status") == "0" {
+		if resp, body := sendHTTP2(t, "POST", b.GRPC, path, "application/grpc"); body != "" || resp.Header.Get("Grpc-Status") == "0" {
 			t.Errorf("gRPC %s: %v %s", path, resp.Header, body)
 		}
 	}

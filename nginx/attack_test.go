@@ -23,19 +23,19 @@ import (
 	"google.golang.org/grpc/tap"
 )
 
-// An attacker is one HTTP/2 connection, whose frames the test writes itself: it sends what no gRPC client would.
+// attacker is an HTTP/2 connection whose frames the test writes itself, to send what no gRPC client sends.
 type attacker struct {
 	conn    net.Conn
-	mutex   sync.Mutex // guards what writes
+	mutex   sync.Mutex // guards writes
 	out     *bufio.Writer
 	framer  *h2.Framer
 	block   bytes.Buffer
 	encoder *hpack.Encoder
 	next    uint32        // stream ID
 	ended   chan struct{} // closed when the connection has ended
-	limit   chan int      // the concurrent streams that nginx announces, once
+	limit   chan int      // receives nginx's limit of concurrent streams, once
 
-	refused atomic.Int32 // streams that ended with their first frame of headers, or were reset
+	refused atomic.Int32 // streams that ended with their first HEADERS frame or were reset
 }
 
 // attack connects to the gRPC listener.
@@ -58,7 +58,7 @@ func attack(ctx context.Context, addr string) (*attacker, error) {
 
 func (a *attacker) read() {
 	defer close(a.ended)
-	over := map[uint32]bool{} // nginx resets a stream whose end it has already sent, when it does not want the rest of the body
+	over := map[uint32]bool{} // nginx resets a stream that it has already ended when it does not want the rest of the body
 	for {
 		frame, err := a.framer.ReadFrame()
 		if err != nil {
@@ -74,7 +74,7 @@ func (a *attacker) read() {
 					}
 				}
 				a.mutex.Lock()
-				_ = errors.Join(a.framer.WriteSettingsAck(), a.out.Flush()) // the reader sees it when the connection has ended
+				_ = errors.Join(a.framer.WriteSettingsAck(), a.out.Flush()) // ReadFrame reports an ended connection
 				a.mutex.Unlock()
 			}
 		case *h2.HeadersFrame:
@@ -88,16 +88,16 @@ func (a *attacker) read() {
 	}
 }
 
-// What an attacker sends after the headers of a call.
+// body is what an attacker sends after the headers of a call.
 type body int
 
 const (
-	whole   body = iota // a message, and the end of the stream
-	nothing             // neither: the call stays half open
+	whole   body = iota // a message and the end of the stream
+	nothing             // the call stays half open
 	reset               // RST_STREAM at once
 )
 
-// open begins a call of path.
+// open starts a call of path.
 func (a *attacker) open(path string, then body, metadata ...hpack.HeaderField) error {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
@@ -128,7 +128,7 @@ func (a *attacker) flush() error {
 	return a.out.Flush()
 }
 
-// oneRefused waits until a stream of the connection has ended, and reports whether one has before the context has.
+// oneRefused waits until a stream has ended, and reports whether one did before ctx.
 func (a *attacker) oneRefused(ctx context.Context) bool {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -144,7 +144,7 @@ func (a *attacker) oneRefused(ctx context.Context) bool {
 
 var hang = hpack.HeaderField{Name: "do", Value: "hang"}
 
-// countedCalls starts an instance that counts the streams begun at it, half-open ones too.
+// countedCalls starts an instance that counts the streams it gets, half-open ones included.
 func countedCalls(t testing.TB, begun *atomic.Int32) string {
 	t.Helper()
 	return serve(t, new(instance), grpc.InTapHandle(func(ctx context.Context, _ *tap.Info) (context.Context, error) {
@@ -153,8 +153,8 @@ func countedCalls(t testing.TB, begun *atomic.Int32) string {
 	}))
 }
 
-// mute is an instance's gRPC listener that accepts and reads, and never says a word; it counts connections.
-func mute(t *testing.T, count *atomic.Int32) string {
+// silentInstance starts a gRPC listener that accepts and reads but never responds; it counts connections.
+func silentInstance(t *testing.T, count *atomic.Int32) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -181,9 +181,9 @@ func mute(t *testing.T, count *atomic.Int32) string {
 	return l.Addr().String()
 }
 
-// flood holds calls on connections of its own until the test ends: a thousand on each, or as many as nginx announces, since newer ones
-// close the connection of a client that goes beyond. Each hundred is begun at an instance or refused before the next: faster, and the
-// backlog of the instances' sockets would be what refuses them.
+// flood holds calls on its own connections until the test ends: 1000 on each, or the limit that nginx announces, because newer nginx closes
+// the connection of a client that exceeds it. It sends them by the hundred, and waits until each hundred has reached an instance or was
+// refused; otherwise the backlog of the instances' sockets would overflow.
 func flood(t testing.TB, addr string, begun *atomic.Int32, connections int, path string, then body) (refused int) {
 	t.Helper()
 	var all []*attacker
@@ -218,11 +218,11 @@ func flood(t testing.TB, addr string, begun *atomic.Int32, connections int, path
 	return refused
 }
 
-// settled sends what a has opened, and waits until that many calls of all were begun or refused. It reports whether it came to that.
+// settled flushes a and waits until the given number of calls has reached an instance or was refused. It reports whether that happened.
 func (a *attacker) settled(t testing.TB, all []*attacker, begun *atomic.Int32, calls int) bool {
 	t.Helper()
 	if err := a.flush(); err != nil {
-		t.Logf("the connection of the flood: %v", err)
+		t.Logf("flood connection: %v", err)
 		return false
 	}
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -240,14 +240,14 @@ func (a *attacker) settled(t testing.TB, all []*attacker, begun *atomic.Int32, c
 		case <-a.ended:
 			return false
 		case <-deadline:
-			t.Logf("only %d of %d", n, calls)
+			t.Logf("only %d of %d calls started or refused", n, calls)
 			return false
 		}
 	}
 }
 
-// newClients counts, of n new clients of each listener, each with a connection of its own, those that failed.
-func newClients(t testing.TB, b *balancer, n int) (http1, grpc int, last error) {
+// newClients sends a request from n new clients to each listener, each on its own connection, and counts failures.
+func newClients(t testing.TB, b *testNginx, n int) (http1, grpc int, last error) {
 	t.Helper()
 	for i := range n {
 		if err := getOnce(b.HTTP, 5*time.Second); err != nil {
@@ -265,7 +265,7 @@ func newClients(t testing.TB, b *balancer, n int) (http1, grpc int, last error) 
 	return http1, grpc, last
 }
 
-// getOnce sends a GET on a connection of its own.
+// getOnce sends a GET on a new connection.
 func getOnce(addr string, timeout time.Duration) error {
 	conn, err := net.DialTimeout("tcp", addr, timeout)
 	if err != nil {
@@ -294,19 +294,19 @@ const (
 	streamPath = "/whoami.v1.WhoAmIService/WatchWhoAmI"
 )
 
-// As in the files: what a worker has in flight at most, and what a connection has.
+// Limits of the shipped files: calls and streams per worker, calls per connection.
 const (
 	callsBound, streamsBound = 1000, 750
 	connectionBound          = 128
 )
 
-func three(t testing.TB, begun *atomic.Int32) []Server {
+func threeInstances(t testing.TB, begun *atomic.Int32) []Server {
 	t.Helper()
 	return []Server{{web(t), countedCalls(t, begun)}, {web(t), countedCalls(t, begun)}, {web(t), countedCalls(t, begun)}}
 }
 
-// One client must not shut both listeners, whatever calls it holds and however many connections it makes of them; nor its streams what is
-// no stream. With the files of before, all 200 new clients fail in each case, but for calls that the instance refuses.
+// TestFloodLeavesBothListenersOpen checks that one client cannot shut the listeners, whatever calls and connections it holds, and that
+// streams leave room for unary calls. Without the limits, all 200 new clients fail in each case.
 func TestFloodLeavesBothListenersOpen(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -315,7 +315,7 @@ func TestFloodLeavesBothListenersOpen(t *testing.T) {
 		connections int
 		path        string
 		then        body
-		held        int // calls, at most, for each worker
+		held        int // most calls per worker
 	}{
 		{"streams on four connections, one worker", 1, 4, streamPath, whole, 4 * connectionBound},
 		{"streams on sixteen, one worker", 1, 16, streamPath, whole, streamsBound},
@@ -326,40 +326,40 @@ func TestFloodLeavesBothListenersOpen(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var begun atomic.Int32
-			b := balanceWith(t, Site{Servers: three(t, &begun), Workers: c.workers})
+			b := startSite(t, Site{Servers: threeInstances(t, &begun), Workers: c.workers})
 			refused := flood(t, b.GRPC, &begun, c.connections, c.path, c.then)
 			held := int(begun.Load())
 			http1, grpc, err := newClients(t, b, 100)
-			t.Logf("beside %d calls begun and %d refused, of 100 new clients each %d HTTP and %d gRPC failed", held, refused, http1, grpc)
+			t.Logf("with %d calls held and %d refused, %d of 100 new HTTP clients and %d of 100 new gRPC clients failed", held, refused, http1, grpc)
 			if http1+grpc > 0 {
 				t.Errorf("last: %v", err)
 			}
 			if held > c.held*c.workers || held < c.held*9/10 {
-				t.Errorf("%d calls were let in, want %d for each of %d workers", held, c.held, c.workers)
+				t.Errorf("%d calls admitted, want %d per worker, %d workers", held, c.held, c.workers)
 			}
 		})
 	}
 }
 
-// Beyond the bound clients learn that they are too many, in a way that they do not retry, and HTTP goes on.
+// TestTooManyCallsAreResourceExhausted checks that calls beyond the limit get a status that clients do not retry, and that HTTP goes on.
 func TestTooManyCallsAreResourceExhausted(t *testing.T) {
 	t.Parallel()
 	var begun atomic.Int32
-	b := balanceWith(t, Site{Servers: three(t, &begun), Workers: 1},
+	b := startSite(t, Site{Servers: threeInstances(t, &begun), Workers: 1},
 		edit{"grpc-listener.conf", "limit_conn grpc_calls  1000;", "limit_conn grpc_calls 20;"},
 		edit{"grpc-stream.conf", "limit_conn grpc_calls   1000;", "limit_conn grpc_calls 20;"},
 		edit{"grpc-stream.conf", "limit_conn grpc_streams 750;", "limit_conn grpc_streams 15;"})
 	flood(t, b.GRPC, &begun, 1, streamPath, whole)
 	if n := begun.Load(); n != 15 {
-		t.Errorf("%d streams were let in, want 15", n)
+		t.Errorf("%d streams admitted, want 15", n)
 	}
 	if http1, grpc, err := newClients(t, b, 1); http1+grpc > 0 {
-		t.Errorf("with the streams at their bound: %v", err)
+		t.Errorf("with streams at their limit: %v", err)
 	}
 	begun.Store(0)
 	flood(t, b.GRPC, &begun, 1, unaryPath, whole)
 	if n := begun.Load(); n != 5 {
-		t.Errorf("%d unary calls were let in beside 15 streams, want 5", n)
+		t.Errorf("%d unary calls admitted beside 15 streams, want 5", n)
 	}
 	_, _, err := call(t, b.GRPC, "over")
 	if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "too many requests") {
@@ -370,11 +370,11 @@ func TestTooManyCallsAreResourceExhausted(t *testing.T) {
 	}
 }
 
-// Over HTTP each request has a connection of its own. Bodies that do not come hold the bound and no more, and gRPC goes on.
-func TestSlowBodiesLeaveTheGRPCListenerOpen(t *testing.T) {
+// TestSlowBodiesLeaveGRPCListenerOpen checks that HTTP bodies which never arrive hold no more than the limit, and that gRPC goes on.
+func TestSlowBodiesLeaveGRPCListenerOpen(t *testing.T) {
 	t.Parallel()
 	var begun atomic.Int32
-	b := balanceWith(t, Site{Servers: three(t, &begun), Workers: 1},
+	b := startSite(t, Site{Servers: threeInstances(t, &begun), Workers: 1},
 		edit{"limits.conf", "limit_conn      http_requests 500;", "limit_conn http_requests 20;"})
 	const uploads, admitted = 60, 20
 	refused := make(chan error, uploads)
@@ -402,7 +402,7 @@ func TestSlowBodiesLeaveTheGRPCListenerOpen(t *testing.T) {
 				t.Error(err)
 			}
 		case <-time.After(20 * time.Second):
-			t.Fatal("fewer were refused than are too many")
+			t.Fatalf("fewer than %d requests were refused", uploads-admitted)
 		}
 	}
 	if err := getOnce(b.HTTP, 5*time.Second); err == nil || !strings.HasPrefix(err.Error(), "429") {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// What Find refuses. Its errors wrap one of these, and say what to do.
+// Reasons why Find refuses a binary. Its errors wrap one of these and say what to do.
 var (
 	ErrMissing       = errors.New("nginx not found")
 	ErrNotExecutable = errors.New("nginx cannot be executed")
@@ -22,21 +22,22 @@ var (
 	ErrLacksModule   = errors.New("nginx lacks a module")
 )
 
-// ErrNoVerdict is in an error of Find and Test that says nothing of what nginx was asked: it was ended by a signal, or could not even be started.
-var ErrNoVerdict = errors.New("nginx did not come to its answer")
+// ErrNoVerdict reports that nginx could not be started, or that a signal ended it: Find and Test learned nothing about the binary or the
+// configuration.
+var ErrNoVerdict = errors.New("nginx did not finish")
 
-// Binary is an nginx on this machine. Path is absolute.
+// Binary is an nginx on this machine; its Path is absolute.
 type Binary struct {
 	Path    string
 	Version Version
 }
 
-// sbin is where packages put nginx, beside PATH: an ordinary user of Debian has no sbin on it.
+// sbin lists where packages install nginx; Debian has no sbin on an ordinary user's PATH.
 var sbin = []string{"/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"}
 
-// Find looks up name, a path or a name on PATH (a bare name is also looked for where packages put nginx), runs it with -V,
-// and refuses what cannot run the configuration: ErrMissing, ErrNotExecutable, ErrNotNginx, ErrTooOld (older than Oldest),
-// ErrLacksModule. It changes nothing on the machine.
+// Find looks up name, a path or a name on PATH or where packages install nginx, and runs it with -V. It refuses a binary that cannot run
+// the configuration: ErrMissing, ErrNotExecutable, ErrNotNginx, ErrTooOld (older than Oldest), ErrLacksModule. It changes nothing on the
+// machine.
 func Find(ctx context.Context, name string) (Binary, error) {
 	path, err := look(name)
 	if err != nil {
@@ -45,7 +46,7 @@ func Find(ctx context.Context, name string) (Binary, error) {
 	text, err := output(ctx, path, "-V")
 	if err != nil {
 		if ctx.Err() != nil {
-			return Binary{}, fmt.Errorf("asking %s for its version: %w", path, context.Cause(ctx))
+			return Binary{}, fmt.Errorf("run %s -V: %w", path, context.Cause(ctx))
 		}
 		if ended := signalled(err); ended != nil {
 			return Binary{}, fmt.Errorf("%w: %s -V: %w", ErrNoVerdict, path, ended)
@@ -60,10 +61,10 @@ func Find(ctx context.Context, name string) (Binary, error) {
 		return Binary{}, fmt.Errorf("%w: %s -V prints %w", ErrNotNginx, path, err)
 	}
 	if !v.atLeast(Oldest) {
-		return Binary{}, fmt.Errorf("%w: %s is %s, want %s or newer; name another one (--nginx), or type: make nginx", ErrTooOld, path, v, Oldest)
+		return Binary{}, fmt.Errorf("%w: %s is %s, want %s or newer; name another one (--nginx), or run: make nginx", ErrTooOld, path, v, Oldest)
 	}
 	if lacking := lacks(text); len(lacking) > 0 {
-		return Binary{}, fmt.Errorf("%w: %s is built without %s; name another one (--nginx), or type: make nginx", ErrLacksModule, path, strings.Join(lacking, ", "))
+		return Binary{}, fmt.Errorf("%w: %s is built without %s; name another one (--nginx), or run: make nginx", ErrLacksModule, path, strings.Join(lacking, ", "))
 	}
 	return Binary{Path: path, Version: v}, nil
 }
@@ -82,17 +83,17 @@ func look(name string) (string, error) {
 	case err == nil:
 		return filepath.Abs(path)
 	case errors.Is(err, exec.ErrDot):
-		return "", fmt.Errorf("%w: %q is in the current folder, which PATH should not lead to; write ./%s", ErrMissing, name, name)
+		return "", fmt.Errorf("%w: %q is in the current directory, which must not be on PATH; write ./%s", ErrMissing, name, name)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EISDIR):
-		return "", fmt.Errorf("%w: %q: its mode forbids it, or it is a folder; type: chmod +x %s", ErrNotExecutable, name, name)
+		return "", fmt.Errorf("%w: %q: not executable, or a directory; run: chmod +x %s", ErrNotExecutable, name, name)
 	case strings.ContainsRune(name, filepath.Separator):
-		return "", fmt.Errorf("%w: there is no %q; name another one (--nginx), or type: make nginx", ErrMissing, name)
+		return "", fmt.Errorf("%w: there is no %q; name another one (--nginx), or run: make nginx", ErrMissing, name)
 	default:
-		return "", fmt.Errorf("%w: no %q on PATH; install it, name one, or type: make nginx", ErrMissing, name)
+		return "", fmt.Errorf("%w: no %q on PATH; install it, name one, or run: make nginx", ErrMissing, name)
 	}
 }
 
-// lacks names the modules which the configuration uses and the nginx that printed text (-V) has not.
+// lacks returns the modules that the configuration uses and the nginx that printed text (-V) lacks.
 func lacks(text string) []string {
 	var l []string
 	for _, m := range []string{"http_v2_module", "http_stub_status_module"} {
@@ -111,15 +112,15 @@ func lacks(text string) []string {
 	return l
 }
 
-// Args is how to run nginx on a laid-out dir: in the foreground, so that whoever starts it has its pid and sees it end. Its
-// pid is also in dir/nginx.pid once it runs (and that file is empty after a Test).
+// Args returns the arguments that run nginx on an installed dir, in the foreground, so that the program that starts it has its pid and
+// sees it end. The pid is also in dir/nginx.pid while it runs; after a Test that file is empty.
 func (b Binary) Args(dir string) []string {
 	return []string{"-p", dir, "-e", "logs/error.log", "-c", "conf/nginx.conf", "-g", "daemon off;"}
 }
 
-// Test runs `nginx -t` on a laid-out dir. The error's text is nginx's own lines, "[emerg] …" with files and line numbers as
-// nginx prints them; warnings alone are no error. ErrNoVerdict is in one that is none of the configuration. It may run beside an nginx that serves from the same dir. Like nginx
-// itself it makes the folders and log files which the configuration names.
+// Test runs `nginx -t` on an installed dir. Its error holds nginx's own lines, "[emerg] …" with file and line number; warnings alone are
+// no error. An error that is not about the configuration wraps ErrNoVerdict. Test may run while nginx serves from the same dir. Like
+// nginx itself, it creates the directories and log files that the configuration names.
 func (b Binary) Test(ctx context.Context, dir string) error {
 	text, err := output(ctx, b.Path, "-t", "-q", "-p", dir, "-e", "logs/error.log", "-c", "conf/nginx.conf", "-g", "daemon off;")
 	if err == nil {
@@ -131,14 +132,14 @@ func (b Binary) Test(ctx context.Context, dir string) error {
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || signalled(exit) != nil {
 		return fmt.Errorf("%w: %s -t: %w", ErrNoVerdict, b.Path, err)
 	}
-	if lines := complaints(text); lines != "" {
+	if lines := diagnostics(text); lines != "" {
 		return errors.New(lines)
 	}
 	return fmt.Errorf("%s -t: %w: %s", b.Path, err, clip(strings.TrimSpace(text)))
 }
 
-// complaints are the lines of nginx's that have a level, without the last one, which only says that the test failed.
-func complaints(text string) string {
+// diagnostics returns nginx's lines that have a level, without the last one, which only says that the test failed.
+func diagnostics(text string) string {
 	var l []string
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); strings.HasPrefix(line, "nginx: [") {
@@ -148,7 +149,7 @@ func complaints(text string) string {
 	return strings.Join(l, "\n")
 }
 
-// signalled is the error of a program that was ended by a signal; nil of any other.
+// signalled returns the error of a program that a signal ended, nil for any other.
 func signalled(err error) error {
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	if !ok {
@@ -160,8 +161,8 @@ func signalled(err error) error {
 	return exit
 }
 
-// output is what a program prints, both streams. A program that left a child behind which holds them open is waited for no longer
-// than a second. It has a process group of its own: Ctrl-C on a terminal is for us, and ctx is how the program hears of it.
+// output runs a program and returns what it prints to both streams. If a child that it left behind holds them open, output waits at most
+// a second. The program gets its own process group, so that Ctrl-C on a terminal reaches it only through ctx.
 func output(ctx context.Context, path string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, path, args...)
 	var b bytes.Buffer

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// real is the nginx that the tests use: $TRIVET_NGINX, else the one on PATH, else the one that nginx/fetch got.
-func real(t testing.TB) Binary {
+// findNginx returns the nginx for the tests: $TRIVET_NGINX, else the one on PATH, else the one that nginx/fetch got.
+func findNginx(t testing.TB) Binary {
 	t.Helper()
 	name := os.Getenv("TRIVET_NGINX")
 	if name != "" {
@@ -26,12 +26,12 @@ func real(t testing.TB) Binary {
 		b, err = Find(t.Context(), filepath.Join("..", ".cache", "nginx", "nginx"))
 	}
 	if err != nil {
-		t.Fatalf("these tests want a real nginx; type: make nginx (or set TRIVET_NGINX)\n%v", err)
+		t.Fatalf("tests need a real nginx; run make nginx, or set TRIVET_NGINX: %v", err)
 	}
 	return b
 }
 
-// script makes an executable that prints text to standard error, as nginx does, and exits with the code.
+// script writes an executable that prints text to standard error, like nginx, and exits with code.
 func script(t *testing.T, text, code string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "nginx")
@@ -56,17 +56,17 @@ func TestFindRefuses(t *testing.T) {
 		err          error
 		text         string
 	}{
-		{"a path that is not there", filepath.Join(dir, "none"), ErrMissing, "make nginx"},
-		{"a name that is not on PATH", "nginx-of-nobody", ErrMissing, `no "nginx-of-nobody" on PATH`},
+		{"missing path", filepath.Join(dir, "none"), ErrMissing, "make nginx"},
+		{"name not on PATH", "missing-nginx", ErrMissing, `no "missing-nginx" on PATH`},
 		{"no name", "", ErrMissing, `no "" on PATH`},
-		{"a file without the x bit", write("plain", "#!/bin/sh\n", 0o644), ErrNotExecutable, "chmod +x"},
-		{"a folder", dir, ErrNotExecutable, "it is a folder"},
-		{"an executable of another machine", write("noexec", "\x7fELF\x02 not this one", 0o755), ErrNotExecutable, "exec format error"},
+		{"file without x bit", write("plain", "#!/bin/sh\n", 0o644), ErrNotExecutable, "chmod +x"},
+		{"directory", dir, ErrNotExecutable, "or a directory"},
+		{"executable of another machine", write("noexec", "\x7fELF\x02 not this one", 0o755), ErrNotExecutable, "exec format error"},
 		{"too old", script(t, "nginx version: nginx/1.18.0\n"+built, "0"), ErrTooOld, "is 1.18.0, want 1.22.0 or newer"},
-		{"another program", script(t, "Server version: Apache/2.4.62", "0"), ErrNotNginx, "Apache/2.4.62"},
-		{"one that fails", script(t, "error while loading shared libraries: libssl.so.3", "127"), ErrNotNginx, "libssl.so.3"},
-		// To its whole process group, which must not be ours.
-		{"one that is ended", write("ended", "#!/bin/sh\nkill -INT 0\n", 0o755), ErrNoVerdict, "-V: signal: interrupt"},
+		{"other program", script(t, "Server version: Apache/2.4.62", "0"), ErrNotNginx, "Apache/2.4.62"},
+		{"failing program", script(t, "error while loading shared libraries: libssl.so.3", "127"), ErrNotNginx, "libssl.so.3"},
+		// Kills its process group, which must not be the test's.
+		{"killed program", write("ended", "#!/bin/sh\nkill -INT 0\n", 0o755), ErrNoVerdict, "-V: signal: interrupt"},
 		{"without HTTP/2", script(t, "nginx version: nginx/1.30.6\nconfigure arguments: --without-http_map_module", "0"), ErrLacksModule, "http_v2_module, http_stub_status_module, http_map_module"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -93,8 +93,8 @@ func TestFindByNameAndByRelativePath(t *testing.T) {
 	}
 }
 
-// A name that PATH finds only in the current folder is refused, as Go's own LookPath does.
-func TestFindOnARelativePATH(t *testing.T) {
+// TestFindRefusesRelativePATH checks that a name found only through a relative PATH is refused, as exec.LookPath does.
+func TestFindRefusesRelativePATH(t *testing.T) {
 	name := script(t, "nginx version: nginx/1.22.0\nconfigure arguments: --with-http_v2_module --with-http_stub_status_module", "0")
 	t.Chdir(filepath.Dir(name))
 	t.Setenv("PATH", ".")
@@ -103,7 +103,7 @@ func TestFindOnARelativePATH(t *testing.T) {
 	}
 }
 
-func TestFindStopsWithItsContext(t *testing.T) {
+func TestFindStopsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	name := script(t, "nginx version: nginx/1.22.0", "0")
@@ -122,7 +122,7 @@ func TestArgsStayInTheForeground(t *testing.T) {
 }
 
 func TestShippedConfigurationIsAccepted(t *testing.T) {
-	b := real(t)
+	b := findNginx(t)
 	many := local()
 	many.Servers = nil
 	for range 300 {
@@ -138,7 +138,7 @@ func TestShippedConfigurationIsAccepted(t *testing.T) {
 		{"as shipped", local(), Version{1, 22, 1}},
 		{"for this nginx", local(), b.Version},
 		{"IPv6", six, b.Version},
-		{"300 instances fit into the zones", many, b.Version},
+		{"300 instances fit the zones", many, b.Version},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -153,17 +153,17 @@ func TestShippedConfigurationIsAccepted(t *testing.T) {
 				t.Fatal(err)
 			}
 			for line := range strings.Lines(string(log)) {
-				// The one warning that is allowed: files for 1.22 on a newer nginx.
+				// The only expected warning: files for 1.22 on a newer nginx.
 				if !strings.Contains(line, `the "listen ... http2" directive is deprecated`) {
-					t.Errorf("nginx complains: %s", line)
+					t.Errorf("unexpected log line: %s", line)
 				}
 			}
 		})
 	}
 }
 
-func TestTestReportsNginxsOwnLines(t *testing.T) {
-	b, dir := real(t), t.TempDir()
+func TestConfigurationTestReportsNginxLines(t *testing.T) {
+	b, dir := findNginx(t), t.TempDir()
 	if err := local().Install(dir, Conf(), b.Version); err != nil {
 		t.Fatal(err)
 	}
@@ -175,13 +175,13 @@ func TestTestReportsNginxsOwnLines(t *testing.T) {
 	if err := b.Test(t.Context(), dir); err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
-	if err := (Binary{Path: script(t, "segmentation fault", "3")}).Test(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "segmentation fault") {
-		t.Errorf("a program without lines of nginx's: error %v", err)
+	if err := (Binary{Path: script(t, "bus error", "3")}).Test(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "bus error") {
+		t.Errorf("program that prints no nginx line: error %v", err)
 	}
 }
 
-// What ends nginx from outside says nothing of the configuration.
-func TestTestThatIsEnded(t *testing.T) {
+// TestConfigurationTestEndedBySignal checks that a killed nginx -t says nothing about the configuration.
+func TestConfigurationTestEndedBySignal(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "nginx")
 	if err := os.WriteFile(path, []byte("#!/bin/sh\necho 'nginx: [emerg] half a word' >&2\nkill -INT 0\n"), 0o755); err != nil {

@@ -10,17 +10,17 @@ import (
 	"testing"
 )
 
-// TestWhatTheCommentsPropose does what the comments of the configuration tell a reader to do, as they tell it.
-func TestWhatTheCommentsPropose(t *testing.T) {
-	b := real(t)
+// TestCommentedDirectivesAreAccepted makes the edits that comments of the configuration suggest.
+func TestCommentedDirectivesAreAccepted(t *testing.T) {
+	b := findNginx(t)
 	for _, c := range []struct {
 		name  string
 		edits []edit
 	}{
 		{"least_conn above keepalive", []edit{{"upstreams.conf", "\tkeepalive 256;\n\n", "\tleast_conn;\n\tkeepalive 256;\n\n"}}},
-		{"the alternative to max_fails=0", []edit{{"site/http-servers.conf", "127.0.0.1:8001 max_fails=0;", "127.0.0.1:8001 max_fails=3 fail_timeout=1s;"}}},
+		{"alternative to max_fails=0", []edit{{"site/http-servers.conf", "127.0.0.1:8001 max_fails=0;", "127.0.0.1:8001 max_fails=3 fail_timeout=1s;"}}},
 		{"rate limits", []edit{{"limits.conf", `default "";`, "default $binary_remote_addr;"}}},
-		{"a proxy in front", []edit{
+		{"proxy in front", []edit{
 			{"headers.conf", "#     set_real_ip_from  10.1.2.3;", "set_real_ip_from 10.1.2.3;"},
 			{"headers.conf", "#     real_ip_header ", "real_ip_header "},
 			{"headers.conf", "#     real_ip_recursive ", "real_ip_recursive "},
@@ -38,14 +38,14 @@ func TestWhatTheCommentsPropose(t *testing.T) {
 				t.Error(err)
 			}
 			if log, err := os.ReadFile(filepath.Join(dir, "logs", "error.log")); err != nil || len(log) > 0 {
-				t.Errorf("nginx complains: %s %v", log, err)
+				t.Errorf("error log: %s %v", log, err)
 			}
 		})
 	}
 }
 
-func TestAProxyInFrontIsBelievedOnceItIsTrusted(t *testing.T) {
-	b := balance(t, []Server{{web(t), free(t)}},
+func TestTrustedProxySetsClientAddress(t *testing.T) {
+	b := startNginx(t, []Server{{web(t), free(t)}},
 		edit{"headers.conf", "#     set_real_ip_from  10.1.2.3;", "set_real_ip_from 127.0.0.1;"},
 		edit{"headers.conf", "#     real_ip_header ", "real_ip_header "},
 		edit{"headers.conf", "#     real_ip_recursive ", "real_ip_recursive "})
@@ -54,12 +54,12 @@ func TestAProxyInFrontIsBelievedOnceItIsTrusted(t *testing.T) {
 		t.Errorf("%d, %v: %s", status, err, body)
 	}
 	if l := b.only(t, "trusted"); l.RemoteAddr != "192.0.2.7" {
-		t.Errorf("the access log has %q", l.RemoteAddr)
+		t.Errorf("access log: remote_addr %q", l.RemoteAddr)
 	}
 }
 
-// Only the two groups of instances can be reached through the balancer: no control port, nothing else.
-func TestNothingElseIsProxied(t *testing.T) {
+// TestOnlyInstancesAreProxied checks that nginx passes requests to the two upstreams and nothing else, such as an admin port.
+func TestOnlyInstancesAreProxied(t *testing.T) {
 	pass := regexp.MustCompile(`(?m)^\s*\w+_pass\s.*$`)
 	var all []string
 	err := fs.WalkDir(Conf(), ".", func(name string, entry fs.DirEntry, err error) error {

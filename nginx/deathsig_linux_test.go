@@ -2,5 +2,5 @@ package nginx
 
 import "syscall"
 
-// endWithTests ends nginx even when the tests are killed.
+// endWithTests makes nginx end even if the tests are killed.
 func endWithTests() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// The image's configuration is conf/ with another site/: the same files for the same things, and the Dockerfile takes both.
-func TestTheImageHasTheSameConfiguration(t *testing.T) {
+// TestImageSitesMatchLocalSite checks that the image's sites have the same files as conf/site, and that the Dockerfile copies them.
+func TestImageSitesMatchLocalSite(t *testing.T) {
 	local := names(t, "conf/site")
 	for _, site := range []string{"docker/site", "docker/host"} {
 		if got := names(t, site); got != local {
@@ -19,10 +19,10 @@ func TestTheImageHasTheSameConfiguration(t *testing.T) {
 	text := read(t, "Dockerfile")
 	for _, want := range []string{"COPY conf/ /etc/nginx/\nCOPY docker/site/ /etc/nginx/site/\n", "RUN nginx -t\n", "http://127.0.0.1:7080/healthz", "STOPSIGNAL SIGQUIT\n"} {
 		if !strings.Contains(text, want) {
-			t.Errorf("the Dockerfile has no %q", want)
+			t.Errorf("Dockerfile lacks %q", want)
 		}
 	}
-	// What does not depend on where the instances are is the same in both of the image's sites.
+	// Files that do not depend on where the instances run are identical.
 	for _, name := range []string{"process.conf", "logs.conf", "http-listen.conf", "grpc-listen.conf", "public.conf", "hosts.conf", "admin-listen.conf"} {
 		if read(t, "docker/site/"+name) != read(t, "docker/host/"+name) {
 			t.Errorf("docker/site/%s and docker/host/%s differ", name, name)
@@ -33,8 +33,8 @@ func TestTheImageHasTheSameConfiguration(t *testing.T) {
 	}
 }
 
-// As many workers as the compose file gives CPUs.
-func TestTheImageHasAWorkerForEachCPU(t *testing.T) {
+// TestImageHasOneWorkerPerCPU compares worker_processes with the CPUs in docker-compose.yml.
+func TestImageHasOneWorkerPerCPU(t *testing.T) {
 	workers := regexp.MustCompile(`(?m)^worker_processes (\d+);`).FindStringSubmatch(read(t, "docker/site/process.conf"))
 	cpus := regexp.MustCompile(`(?m)^ +cpus: (\d+) # as many as worker_processes`).FindStringSubmatch(read(t, "../docker-compose.yml"))
 	if workers == nil || cpus == nil || workers[1] != cpus[1] {
@@ -42,11 +42,11 @@ func TestTheImageHasAWorkerForEachCPU(t *testing.T) {
 	}
 }
 
-// nginx itself looks at both sites, where it is new enough for them; the image's build does in any case.
-func TestTheImageSitesAreAccepted(t *testing.T) {
-	b := real(t)
+// TestImageSitesAreAccepted runs nginx -t on both sites, if this nginx is new enough; the image's build always does.
+func TestImageSitesAreAccepted(t *testing.T) {
+	b := findNginx(t)
 	if !b.Version.atLeast(Version{1, 27, 4}) {
-		t.Logf("nginx %s is too old for these files; `make test-docker` tries them", b.Version)
+		t.Logf("nginx %s is too old for these files; `make test-docker` tests them", b.Version)
 		return
 	}
 	for _, site := range []string{"docker/site", "docker/host"} {
@@ -58,7 +58,7 @@ func TestTheImageSitesAreAccepted(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name := range strings.FieldsSeq(names(t, site)) {
-			// A name that resolves on this machine, and a file that the entry script writes in a container.
+			// Replace the host name by one that resolves here, and the file that nginx/docker/nginx writes.
 			text := strings.NewReplacer("host.docker.internal", "localhost", "/run/nginx/environment.conf", filepath.Join(dir, "environment.conf")).Replace(read(t, site+"/"+name))
 			if err := os.WriteFile(filepath.Join(dir, "conf", "site", name), []byte(text), 0o644); err != nil {
 				t.Fatal(err)
@@ -70,7 +70,7 @@ func TestTheImageSitesAreAccepted(t *testing.T) {
 	}
 }
 
-// names lists a folder, separated by spaces.
+// names returns the file names of a directory, separated by spaces.
 func names(t *testing.T, dir string) string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

@@ -8,10 +8,10 @@ import (
 	"trivet/nginx"
 )
 
-// One instance behind the balancer, on other ports than the shipped ones. What runs it is
-// exec.Command(binary.Path, binary.Args(dir)...), with the binary of nginx.Find.
+// This example puts one instance behind nginx, on other ports than the shipped ones. To start nginx, run
+// exec.Command(binary.Path, binary.Args(dir)...) with the binary of nginx.Find.
 func ExampleSite_Install() {
-	dir, err := os.MkdirTemp("", "balancer")
+	dir, err := os.MkdirTemp("", "nginx")
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -30,7 +30,7 @@ func ExampleSite_Install() {
 	text, err := os.ReadFile(filepath.Join(dir, "conf", "site", "grpc-servers.conf"))
 	fmt.Printf("%s%v", text, err)
 	// Output:
-	// # The instances' gRPC endpoints. upstreams.conf says why max_fails=0.
+	// # gRPC endpoints of the instances. Why max_fails=0: upstreams.conf.
 	// server [::1]:9001 max_fails=0;
 	// <nil>
 }

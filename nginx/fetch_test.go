@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestFetchWithoutANetwork runs nginx/fetch in a tree of its own where it can get nothing: what it says then, and that it leaves nothing.
-func TestFetchWithoutANetwork(t *testing.T) {
+// TestFetchWithoutNetwork runs nginx/fetch where it can download nothing, and checks its message and that it leaves no partial files.
+func TestFetchWithoutNetwork(t *testing.T) {
 	const nothing = "#!/bin/sh\n"
 	debian := map[string]string{
 		"apt-get": nothing, "apt-cache": nothing, "dpkg": nothing, "dpkg-deb": nothing, "dpkg-query": nothing, "ldd": nothing,
@@ -18,16 +18,16 @@ func TestFetchWithoutANetwork(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		tools map[string]string
-		nginx string // what is at .cache/nginx/nginx already
+		nginx string // content of .cache/nginx/nginx, if any
 		ok    bool
 		says  string
 	}{
-		{"an nginx is there", nil, "#!/bin/sh\necho nginx version: nginx/1.22.1 >&2\n", true, "nothing to do"},
-		{"one that does not run is not taken for one", nil, nothing, false, "install nginx 1.22.0 or newer"},
-		{"Alpine", map[string]string{"apk": nothing}, "", false, "type: sudo apk add nginx"},
-		{"macOS", map[string]string{"brew": nothing}, "", false, "type: brew install nginx"},
-		{"a system nobody knows", nil, "", false, "https://nginx.org/en/download.html"},
-		{"Debian without package lists, not root", debian, "", false, "type: sudo apt-get update && "},
+		{"nginx is present", nil, "#!/bin/sh\necho nginx version: nginx/1.22.1 >&2\n", true, "nothing to do"},
+		{"broken nginx is ignored", nil, nothing, false, "install nginx 1.22.0 or newer"},
+		{"Alpine", map[string]string{"apk": nothing}, "", false, "run: sudo apk add nginx"},
+		{"macOS", map[string]string{"brew": nothing}, "", false, "docker compose up --build"},
+		{"unknown system", nil, "", false, "https://nginx.org/en/download.html"},
+		{"Debian without package lists, not root", debian, "", false, "run: sudo apt-get update && "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tree := t.TempDir()
@@ -53,7 +53,7 @@ func TestFetchWithoutANetwork(t *testing.T) {
 				t.Errorf("%v: %s; want %q", err, out, c.says)
 			}
 			if left, _ := filepath.Glob(filepath.Join(tree, ".cache", "*.partial.*")); len(left) > 0 {
-				t.Errorf("left over: %q", left)
+				t.Errorf("partial files: %q", left)
 			}
 		})
 	}
@@ -69,7 +69,7 @@ func put(t *testing.T, name, text string) {
 	}
 }
 
-// link makes the machine's own tool reachable in bin.
+// link puts a link to one of the machine's tools into bin.
 func link(t *testing.T, bin, name string) {
 	t.Helper()
 	path, err := exec.LookPath(name)

@@ -16,7 +16,7 @@ import (
 	whoamiv1 "trivet/gen/whoami/v1"
 )
 
-// counted is an instance's HTTP listener that counts requests, malformed ones too, by the connections that carried them.
+// counted starts an instance's HTTP listener that counts requests and connections.
 func counted(t *testing.T) (addr string, requests, connections *atomic.Int32) {
 	t.Helper()
 	requests, connections = new(atomic.Int32), new(atomic.Int32)
@@ -38,11 +38,12 @@ func counted(t *testing.T) (addr string, requests, connections *atomic.Int32) {
 	return server.Listener.Addr().String(), requests, connections
 }
 
-// A host that an instance would refuse must not reach it: net/http answers 400 and closes the pooled connection.
+// TestMalformedHostsAreRefused checks that no instance gets a host that it would refuse: net/http replies 400 and closes the pooled
+// connection.
 func TestMalformedHostsAreRefused(t *testing.T) {
 	addr, requests, connections := counted(t)
 	var grpcServer instance
-	b := balance(t, []Server{{addr, grpcServer.serve(t)}})
+	b := startNginx(t, []Server{{addr, grpcServer.serve(t)}})
 	if status, _, body, err := raw(t, b.HTTP, get("first", "/")); err != nil || status != 200 {
 		t.Fatalf("%d, %v: %s", status, err, body)
 	}
@@ -71,8 +72,8 @@ func TestMalformedHostsAreRefused(t *testing.T) {
 	}
 }
 
-func TestHostsThatAreValidPass(t *testing.T) {
-	b := balance(t, []Server{{web(t), free(t)}})
+func TestValidHostsPass(t *testing.T) {
+	b := startNginx(t, []Server{{web(t), free(t)}})
 	for _, c := range []struct{ request, host string }{
 		{"GET / HTTP/1.1\r\nHost: WhoAmI-1.Example_x.com:8080\r\n\r\n", "whoami-1.example_x.com"},
 		{"GET / HTTP/1.1\r\nHost: whoami.example.com.\r\n\r\n", "whoami.example.com"},
@@ -90,7 +91,7 @@ func TestHostsThatAreValidPass(t *testing.T) {
 		if err := json.Unmarshal(body, &h); err != nil {
 			t.Fatal(err)
 		}
-		// Both are what nginx made of it, and nothing that the client wrote beside it.
+		// Both are nginx's $host, whatever else the client sent.
 		for _, name := range []string{"Host", "X-Forwarded-Host"} {
 			if got := h.Values(name); len(got) != 1 || got[0] != c.host {
 				t.Errorf("%q: %s is %q, want %q", c.request, name, got, c.host)
@@ -102,7 +103,7 @@ func TestHostsThatAreValidPass(t *testing.T) {
 func TestUnknownHostsAreRefused(t *testing.T) {
 	addr, requests, _ := counted(t)
 	var grpcServer instance
-	b := balance(t, []Server{{addr, grpcServer.serve(t)}},
+	b := startNginx(t, []Server{{addr, grpcServer.serve(t)}},
 		edit{"site/hosts.conf", `default "";`, "default 421;"},
 		edit{"site/hosts.conf", `# whoami.example.com "";`, `whoami.example.com "";`},
 		edit{"site/hosts.conf", `# *.example.com      "";`, `*.inner.example.com "";`})
@@ -133,7 +134,7 @@ func TestUnknownHostsAreRefused(t *testing.T) {
 			t.Errorf("%s: %v", host, err)
 		}
 	}
-	// The paths of local replies pass the check of the host, and reach no instance either.
+	// Paths of local replies are exempt from the host check, but reach no instance.
 	for _, path := range []string{"/.nginx-error", "/.nginx-error/502", "/.nginx-errors", "/%2enginx-error/x"} {
 		if status, _, body, err := raw(t, b.HTTP, "GET "+path+" HTTP/1.1\r\nHost: other\r\n\r\n"); err != nil || status != 404 {
 			t.Errorf("%s: %d, %v: %s", path, status, err, body)
@@ -158,7 +159,7 @@ func TestDiagnosticsOverHTTP(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			addr, requests, _ := counted(t)
-			b := balance(t, []Server{{addr, free(t)}}, c.edits...)
+			b := startNginx(t, []Server{{addr, free(t)}}, c.edits...)
 			for _, path := range paths {
 				for _, method := range []string{"GET", "POST", "HEAD"} {
 					status, h, body, err := raw(t, b.HTTP, strings.Replace(get("d", path, "Connection: close"), "GET", method, 1))
@@ -170,7 +171,7 @@ func TestDiagnosticsOverHTTP(t *testing.T) {
 						continue
 					}
 					if c.status == 404 {
-						wantOwnHeaders(t, h, 404)
+						wantLocalReply(t, h, 404)
 					}
 					if c.status == 404 && method != "HEAD" {
 						if a := decode(t, body); a.Code != 12 || a.Message != "nginx: there is nothing at this path" {
@@ -183,7 +184,7 @@ func TestDiagnosticsOverHTTP(t *testing.T) {
 				t.Errorf("%d requests reached the instance", n)
 			}
 			if status, _, _, err := raw(t, b.HTTP, get("other", "/healthzz")); err != nil || status != 200 {
-				t.Errorf("another path: %d, %v", status, err)
+				t.Errorf("other path: %d, %v", status, err)
 			}
 		})
 	}
@@ -206,10 +207,10 @@ func TestDiagnosticsOverGRPC(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var i instance
-			b := balance(t, []Server{{free(t), i.serve(t)}}, c.edits...)
+			b := startNginx(t, []Server{{free(t), i.serve(t)}}, c.edits...)
 			for _, path := range append(paths, "/grpc.healthy.v1.X/Y") {
-				// No instance of the tests has these services: nginx or the instance, the client sees the same.
-				if resp, _ := ask(t, "POST", b.GRPC, path, "application/grpc"); resp.StatusCode != 200 || resp.Header.Get("Grpc-Status") != "12" {
+				// Test instances lack these services, so the client gets UNIMPLEMENTED from nginx or from the instance.
+				if resp, _ := sendHTTP2(t, "POST", b.GRPC, path, "application/grpc"); resp.StatusCode != 200 || resp.Header.Get("Grpc-Status") != "12" {
 					t.Errorf("%s: %s, %v; want UNIMPLEMENTED", path, resp.Status, resp.Header)
 				}
 			}

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// web is an instance's HTTP door for the tests: it answers with the request's headers as JSON, and misbehaves where asked to.
+// web starts a test instance's HTTP listener: it returns the request's headers as JSON, and misbehaves on request.
 func web(t testing.TB) string {
 	t.Helper()
 	gone := make(chan struct{})
@@ -56,7 +56,7 @@ func web(t testing.TB) string {
 	return server.Listener.Addr().String()
 }
 
-// raw sends text as it is and reads one answer; err is what came instead of one.
+// raw sends text unchanged and reads one response; err reports what arrived instead.
 func raw(t *testing.T, addr, text string) (status int, h http.Header, body []byte, err error) {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
@@ -78,26 +78,26 @@ func raw(t *testing.T, addr, text string) (status int, h http.Header, body []byt
 	return resp.StatusCode, resp.Header, body, err
 }
 
-// get is a request with an id and further lines of its header.
+// get returns a GET request with a request ID and further header lines.
 func get(id, path string, lines ...string) string {
 	return "GET " + path + " HTTP/1.1\r\nHost: lab\r\nX-Request-Id: " + id + "\r\n" + strings.Join(append(lines, "\r\n"), "\r\n")
 }
 
-// TestHTTPErrors provokes every error that nginx makes itself. Where nothing a caller does can provoke one, the configuration returns it.
-// wantOwnHeaders checks the headers of an error that nginx itself made.
-func wantOwnHeaders(t *testing.T, h http.Header, status int) {
+// wantLocalReply checks the headers of a local reply.
+func wantLocalReply(t *testing.T, h http.Header, status int) {
 	t.Helper()
 	if got := h.Get("Content-Type"); got != "application/json" {
 		t.Errorf("content type %q", got)
 	}
 	if got := h.Get("Server"); got != "nginx" {
-		t.Errorf("Server: %q tells the version", got)
+		t.Errorf("Server: %q reveals the version", got)
 	}
 	if got := h.Get("Allow"); (got == "GET, HEAD, OPTIONS") != (status == 405) {
 		t.Errorf("Allow: %q", got)
 	}
 }
 
+// TestHTTPErrors provokes each local reply of the HTTP listener. Where no request provokes it, the configuration returns it.
 func TestHTTPErrors(t *testing.T) {
 	up := func(t *testing.T) []Server { return []Server{{web(t), free(t)}} }
 	returns := func(status int) []edit {
@@ -117,31 +117,31 @@ func TestHTTPErrors(t *testing.T) {
 		status, code int
 		message      string
 	}{
-		{"400, two words for a host", up, nil, false, "GET / HTTP/1.1\r\nX-Request-Id: e\r\nHost: a b\r\n\r\n", 400, 13, "malformed"},
-		{"400, a request line that cannot be read", up, nil, false, "GET\x01 / HTTP/1.1\r\nHost: lab\r\n\r\n", 400, 13, "malformed"},
+		{"400, host of two words", up, nil, false, "GET / HTTP/1.1\r\nX-Request-Id: e\r\nHost: a b\r\n\r\n", 400, 13, "malformed"},
+		{"400, malformed request line", up, nil, false, "GET\x01 / HTTP/1.1\r\nHost: lab\r\n\r\n", 400, 13, "malformed"},
 		{"403", up, []edit{{"http-listener.conf", "location / {", "location / {\ndeny all;"}}, false, get("e", "/"), 403, 7, "not allowed"},
-		{"404, the errors' own path", up, nil, false, get("e", "/.nginx-error"), 404, 12, "nothing at this path"},
+		{"404, path of local replies", up, nil, false, get("e", "/.nginx-error"), 404, 12, "nothing at this path"},
 		{"405, TRACE", up, nil, false, strings.Replace(get("e", "/"), "GET", "TRACE", 1), 405, 12, "method"},
 		{"413, more than 1m", up, nil, false, strings.Replace(get("e", "/", "Content-Length: 1048577"), "GET", "POST", 1), 413, 8, "body is too large"},
-		{"414, a line of 9 KB", up, nil, false, get("e", "/"+strings.Repeat("p", 9000)), 414, 8, "path is too long"},
+		{"414, line of 9 KB", up, nil, false, get("e", "/"+strings.Repeat("p", 9000)), 414, 8, "path is too long"},
 		{"415", up, returns(415), false, get("e", "/"), 415, 13, "want content-type"},
-		{"429, the second of a minute", up, limited, true, get("e", "/"), 429, 8, "too many requests"},
+		{"429, second request in a minute", up, limited, true, get("e", "/"), 429, 8, "too many requests"},
 		{"431, one header of 9 KB", up, nil, false, get("e", "/", "X-Large: "+strings.Repeat("h", 9000)), 431, 8, "headers are too large"},
 		{"431, five headers of 7 KB", up, nil, false, get("e", "/", strings.Repeat("X-Large: "+strings.Repeat("h", 7000)+"\r\n", 5)+"X: y"), 431, 8, "headers are too large"},
 		{"500", up, returns(500), false, get("e", "/"), 500, 13, "error log"},
-		{"501, an unknown transfer encoding", up, nil, false, get("e", "/", "Transfer-Encoding: brotli"), 501, 12, "transfer encoding"},
-		{"502, nobody is there", nobody, nil, false, get("e", "/"), 502, 14, "no instance can be reached; the request was not handled"},
-		{"502, the instance breaks off", up, nil, false, strings.Replace(get("e", "/drop", "Content-Length: 0"), "GET", "POST", 1), 502, 14, "may have been handled"},
+		{"501, unknown transfer encoding", up, nil, false, get("e", "/", "Transfer-Encoding: brotli"), 501, 12, "transfer encoding"},
+		{"502, no instance runs", noInstances, nil, false, get("e", "/"), 502, 14, "no instance can be reached; the request was not handled"},
+		{"502, instance breaks off", up, nil, false, strings.Replace(get("e", "/drop", "Content-Length: 0"), "GET", "POST", 1), 502, 14, "may have been handled"},
 		{"503", up, returns(503), false, get("e", "/"), 503, 14, "out of service"},
-		{"504, the instance hangs", up, []edit{{"http-listener.conf", "proxy_read_timeout 10s", "proxy_read_timeout 100ms"}}, false, get("e", "/hang"), 504, 14, "in time"},
+		{"504, instance hangs", up, []edit{{"http-listener.conf", "proxy_read_timeout 10s", "proxy_read_timeout 100ms"}}, false, get("e", "/hang"), 504, 14, "in time"},
 		{"505, HTTP/3.0 in plain text", up, nil, false, "GET / HTTP/3.0\r\nHost: lab\r\nX-Request-Id: e\r\n\r\n", 505, 13, "version of HTTP"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			b := balance(t, c.servers(t), c.edits...)
+			b := startNginx(t, c.servers(t), c.edits...)
 			if c.warmUp {
 				if status, _, body, err := raw(t, b.HTTP, get("first", "/")); status != 200 || err != nil {
-					t.Fatalf("the first request: %d, %s, %v", status, body, err)
+					t.Fatalf("first request: %d, %s, %v", status, body, err)
 				}
 			}
 			status, h, body, err := raw(t, b.HTTP, c.request)
@@ -151,26 +151,26 @@ func TestHTTPErrors(t *testing.T) {
 			if a := decode(t, body); a.Code != c.code || !strings.Contains(a.Message, c.message) {
 				t.Errorf("%+v, want code %d and a message with %q", a, c.code, c.message)
 			}
-			wantOwnHeaders(t, h, c.status)
+			wantLocalReply(t, h, c.status)
 			id := h.Get("X-Request-Id")
 			sameID(t, h, id)
 			l := b.only(t, id)
 			if l.Status != strconv.Itoa(c.status) || l.Error != l.Status {
-				t.Errorf("the access log has status %q, error %q", l.Status, l.Error)
+				t.Errorf("access log: status %q, error %q", l.Status, l.Error)
 			}
 			if id == "e" && (!strings.HasPrefix(c.request, l.Method+" ") || l.URI != strings.Fields(c.request)[1]) {
-				t.Errorf("the access log has %q %q for %.60q", l.Method, l.URI, c.request)
+				t.Errorf("access log: %q %q for %.60q", l.Method, l.URI, c.request)
 			}
 			if strings.Contains(c.request, "X-Request-Id: e") && c.status != 414 && c.status != 431 && c.status != 505 && id != "e" {
-				t.Errorf("the id became %q", id)
+				t.Errorf("request ID became %q", id)
 			}
 		})
 	}
 }
 
-// A body that does not fit into memory goes to the temp folder. When that cannot be written, it is a 500.
-func TestHTTP500WhenTheTempFolderIsShut(t *testing.T) {
-	b := balance(t, []Server{{web(t), free(t)}})
+// TestLargeBodyGets500WithoutTempDirectory checks that a body above the buffer gets 500 where temp/ cannot be written.
+func TestLargeBodyGets500WithoutTempDirectory(t *testing.T) {
+	b := startNginx(t, []Server{{web(t), free(t)}})
 	temp := filepath.Join(b.dir, "temp")
 	if err := os.Chmod(temp, 0); err != nil {
 		t.Fatal(err)
@@ -189,9 +189,9 @@ func post(id string, bytes int) string {
 	return strings.Replace(get(id, "/", "Content-Length: "+strconv.Itoa(bytes)), "GET", "POST", 1) + strings.Repeat("b", bytes)
 }
 
-// As root this fails when the workers cannot pass through the run folder, or do not own the temp folders.
-func TestLargeBodiesReachTheInstance(t *testing.T) {
-	b := balance(t, []Server{{web(t), free(t)}}, edit{"http-listener.conf", "client_max_body_size 1m;", "client_max_body_size 4m;"})
+// TestLargeBodiesReachInstance fails as root if the workers cannot pass through the run directory or do not own the temp directories.
+func TestLargeBodiesReachInstance(t *testing.T) {
+	b := startNginx(t, []Server{{web(t), free(t)}}, edit{"http-listener.conf", "client_max_body_size 1m;", "client_max_body_size 4m;"})
 	status, _, body, err := raw(t, b.HTTP, post("large", 3<<20))
 	if err != nil || status != 200 || !bytes.Contains(body, []byte(`"Body":["3145728"]`)) {
 		t.Errorf("3 MB: %d, %v: %.300s", status, err, body)
@@ -199,7 +199,7 @@ func TestLargeBodiesReachTheInstance(t *testing.T) {
 }
 
 func TestBodiesUpToTheLimitPass(t *testing.T) {
-	b := balance(t, []Server{{web(t), free(t)}})
+	b := startNginx(t, []Server{{web(t), free(t)}})
 	for size, want := range map[int]int{1 << 20: 200, 1<<20 + 1: 413} {
 		if status, _, body, err := raw(t, b.HTTP, post("limit", size)); err != nil || status != want {
 			t.Errorf("%d bytes: %d, %v: %.300s", size, status, err, body)
@@ -207,21 +207,22 @@ func TestBodiesUpToTheLimitPass(t *testing.T) {
 	}
 }
 
-// What nginx cannot answer: it closes, and says 408 only in its log. When this fails, errors.conf has good news to tell.
-func TestHTTP408IsOnlyInTheLog(t *testing.T) {
-	b := balance(t, []Server{{web(t), free(t)}},
+// TestHTTP408IsOnlyLogged checks that nginx closes the connection and only logs 408. If this fails, nginx has learned to send it: update
+// docs/nginx.md.
+func TestHTTP408IsOnlyLogged(t *testing.T) {
+	b := startNginx(t, []Server{{web(t), free(t)}},
 		edit{"limits.conf", "client_body_timeout 30s", "client_body_timeout 100ms"})
 	status, _, body, err := raw(t, b.HTTP, strings.Replace(get("slow", "/", "Content-Length: 9"), "GET", "POST", 1))
 	if err == nil {
 		t.Errorf("status %d: %s", status, body)
 	}
 	if l := b.only(t, "slow"); l.Status != "408" {
-		t.Errorf("the access log has status %q", l.Status)
+		t.Errorf("access log: status %q", l.Status)
 	}
 }
 
-func TestHTTPAnswersOfTheInstancePassUntouched(t *testing.T) {
-	b := balance(t, []Server{{web(t), free(t)}})
+func TestHTTPResponsesPassUnchanged(t *testing.T) {
+	b := startNginx(t, []Server{{web(t), free(t)}})
 	for _, want := range []int{400, 404, 405, 413, 429, 500, 502, 503, 504} {
 		status, h, body, err := raw(t, b.HTTP, get(fmt.Sprint("own-", want), fmt.Sprint("/status/", want)))
 		if err != nil || status != want {
@@ -237,14 +238,14 @@ func TestHTTPAnswersOfTheInstancePassUntouched(t *testing.T) {
 	}
 	for _, l := range b.log(t) {
 		if l.Error != "" || l.Status != l.UpstreamStatus {
-			t.Errorf("the log takes the instance's answer for nginx's: %+v", l)
+			t.Errorf("access log reports the instance's error as nginx's: %+v", l)
 		}
 	}
 }
 
-func TestHTTPForgedHeadersDoNotPass(t *testing.T) {
-	b := balance(t, []Server{{web(t), free(t)}})
-	forged := append(slices.Clone(forgeries), "X-Forwarded-Host: evil", "X-Forwarded-For: 6.6.6.6") // twice, too
+func TestForgedHTTPHeadersAreRemoved(t *testing.T) {
+	b := startNginx(t, []Server{{web(t), free(t)}})
+	forged := append(slices.Clone(forgeries), "X-Forwarded-Host: evil", "X-Forwarded-For: 6.6.6.6") // also twice
 	for _, name := range []string{"X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups", "X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token"} {
 		forged = append(forged, name+": evil", "Grpc-Metadata-"+name+": evil")
 	}
@@ -255,7 +256,7 @@ func TestHTTPForgedHeadersDoNotPass(t *testing.T) {
 		t.Fatalf("%d, %v", status, err)
 	}
 	if bytes.Contains(body, []byte("evil")) || bytes.Contains(body, []byte("6.6.6.6")) {
-		t.Errorf("something forged arrived: %s", body)
+		t.Errorf("forged headers arrived: %s", body)
 	}
 	var h http.Header
 	if err := json.Unmarshal(body, &h); err != nil {
@@ -273,7 +274,7 @@ func TestHTTPForgedHeadersDoNotPass(t *testing.T) {
 	}
 }
 
-// forgeries are header lines that a caller has no right to.
+// forgeries are headers that clients must not set.
 var forgeries = []string{
 	"X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: evil", "X-Forwarded-Port: evil", "X-Forwarded-Server: evil",
 	"X-Forwarded-Prefix: evil", "X-Real-IP: 6.6.6.6", "Forwarded: for=6.6.6.6;by=evil", "X-Instance: evil", "x-instance: evil",
@@ -284,15 +285,15 @@ var forgeries = []string{
 }
 
 func TestRequestIDs(t *testing.T) {
-	b := balance(t, []Server{{web(t), free(t)}})
-	for _, c := range []struct{ name, id, want string }{ // want "" for a new one
+	b := startNginx(t, []Server{{web(t), free(t)}})
+	for _, c := range []struct{ name, id, want string }{ // want "": a new one
 		{"kept", "Order-7.b_C", "Order-7.b_C"},
 		{"64 bytes are kept", strings.Repeat("i", 64), strings.Repeat("i", 64)},
-		{"65 are not", strings.Repeat("i", 65), ""},
+		{"65 bytes are replaced", strings.Repeat("i", 65), ""},
 		{"none", "", ""},
-		{"a space", "a b", ""},
-		{"a quotation mark", `a"b`, ""},
-		{"a byte that is not ASCII", "a\xffb", ""},
+		{"space", "a b", ""},
+		{"quotation mark", `a"b`, ""},
+		{"non-ASCII byte", "a\xffb", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			status, h, body, err := raw(t, b.HTTP, get(c.id, "/"))
@@ -313,9 +314,10 @@ func TestRequestIDs(t *testing.T) {
 	}
 }
 
-// nginx 1.22 takes the first of two, newer ones join them, which is no valid id. Either way one arrives, and the same comes back.
+// TestTwoRequestIDsBecomeOne checks that one ID arrives and comes back. nginx 1.22 takes the first of two; newer nginx joins them to an
+// invalid ID and replaces it.
 func TestTwoRequestIDsBecomeOne(t *testing.T) {
-	b := balance(t, []Server{{web(t), free(t)}})
+	b := startNginx(t, []Server{{web(t), free(t)}})
 	_, h, body, err := raw(t, b.HTTP, get("a", "/", "X-Request-Id: b"))
 	var arrived http.Header
 	if err := errors.Join(err, json.Unmarshal(body, &arrived)); err != nil {
@@ -325,15 +327,15 @@ func TestTwoRequestIDsBecomeOne(t *testing.T) {
 	sameID(t, h, id)
 	sameID(t, arrived, id)
 	if id != "a" && len(id) != 32 {
-		t.Errorf("the id is %q", id)
+		t.Errorf("request ID %q", id)
 	}
 }
 
 func TestAccessLogOfARetriedRequest(t *testing.T) {
 	before := time.Now()
 	up := web(t)
-	servers := append(nobody(t)[:2], Server{up, free(t)})
-	b := balance(t, servers)
+	servers := append(noInstances(t)[:2], Server{up, free(t)})
+	b := startNginx(t, servers)
 	status, _, body, err := raw(t, b.HTTP, get("retried", `/a%20b?q="x"`))
 	if err != nil || status != 200 {
 		t.Fatalf("%d, %v: %s", status, err, body)
@@ -369,9 +371,10 @@ func TestAccessLogOfARetriedRequest(t *testing.T) {
 	}
 }
 
-// Old health checks ask so. $host is then the server's name; were it empty, instances would refuse the request.
-func TestACallerWithoutAHostIsServed(t *testing.T) {
-	b := balance(t, []Server{{web(t), free(t)}})
+// TestRequestWithoutHostIsServed sends what old health checks send. $host is then server_name; if it were empty, instances would refuse
+// the request.
+func TestRequestWithoutHostIsServed(t *testing.T) {
+	b := startNginx(t, []Server{{web(t), free(t)}})
 	status, _, body, err := raw(t, b.HTTP, "GET / HTTP/1.0\r\n\r\n")
 	if err != nil || status != 200 {
 		t.Errorf("%d %s, %v", status, body, err)

@@ -9,45 +9,44 @@ import (
 	"path/filepath"
 )
 
-// Install writes conf into dir/conf, with site/ files for s in place of those it has, and makes the folders which nginx wants to
-// find (dir/logs, dir/temp). dir is made if it is missing, but not its parents. v decides what the site files may use.
+// Install writes conf into dir/conf, with its site/ files replaced by those for s and nginx version v, and creates the directories that
+// nginx expects: dir/logs and dir/temp. It creates dir, but not dir's parents. It validates s first; if s is invalid it reports all
+// errors and writes nothing.
 //
-// Folders get what an nginx started by root needs: its workers, who are not root, can pass through dir (mode 0711; a dir that
-// is there only gains that). Every parent of dir must let them through as well, and that is the caller's affair.
+// Directories get mode 0711, so that the workers of an nginx that root started can pass through; an existing dir only gains those bits.
+// The caller makes dir's parents passable.
 //
-// It may be called again on the same dir: files are replaced one by one, each at once, so that an nginx which reads them
-// meanwhile never sees half a file. Files that conf no longer has stay. On an error what is there may be old and new mixed,
-// and a file that does not exist yet is not half made. Everything that is wrong with s is reported at once, and then nothing
-// is written.
+// Install may run again on the same dir, also while nginx reads it: each file is replaced atomically. Files that conf no longer has stay.
+// After an error, old and new files may be mixed, but none is incomplete.
 func (s Site) Install(dir string, conf fs.FS, v Version) error {
 	if err := s.Validate(); err != nil {
-		return fmt.Errorf("the balancer's site: %w", err)
+		return fmt.Errorf("install nginx configuration: invalid site: %w", err)
 	}
 	if info, err := fs.Stat(conf, "nginx.conf"); errors.Is(err, fs.ErrNotExist) {
-		return errors.New("the balancer's configuration has no nginx.conf at its top: name the folder that holds it")
+		return errors.New("install nginx configuration: no nginx.conf: name the directory that holds it")
 	} else if err != nil {
-		return fmt.Errorf("the balancer's configuration: %w", err)
+		return fmt.Errorf("install nginx configuration: %w", err)
 	} else if !info.Mode().IsRegular() {
-		return errors.New("the balancer's configuration: nginx.conf is not a file")
+		return errors.New("install nginx configuration: nginx.conf is not a regular file")
 	}
 	for _, sub := range []string{"", "conf", "conf/site", "logs", "temp"} {
-		if err := folder(filepath.Join(dir, sub)); err != nil {
-			return fmt.Errorf("laying out the balancer: %w", err)
+		if err := makeDir(filepath.Join(dir, sub)); err != nil {
+			return fmt.Errorf("install nginx configuration: %w", err)
 		}
 	}
 	files := s.files(v)
 	if err := copyConf(filepath.Join(dir, "conf"), conf, files); err != nil {
-		return fmt.Errorf("laying out the balancer: %w", err)
+		return fmt.Errorf("install nginx configuration: %w", err)
 	}
 	for name, text := range files {
 		if err := replace(filepath.Join(dir, "conf", "site", name), []byte(text)); err != nil {
-			return fmt.Errorf("laying out the balancer: %w", err)
+			return fmt.Errorf("install nginx configuration: %w", err)
 		}
 	}
 	return nil
 }
 
-// copyConf copies conf to dir, but for the site files that are written anyway.
+// copyConf copies conf to dir, except for the files of site.
 func copyConf(dir string, conf fs.FS, site map[string]string) error {
 	return fs.WalkDir(conf, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -58,13 +57,13 @@ func copyConf(dir string, conf fs.FS, site map[string]string) error {
 		}
 		to := filepath.Join(dir, filepath.FromSlash(name))
 		if entry.IsDir() {
-			return folder(to)
+			return makeDir(to)
 		}
-		// Stat and not entry.Type, because a link to a file is as good as the file; a named pipe would be read for ever.
+		// fs.Stat follows links, unlike entry.Type. Reading a named pipe would block forever.
 		if info, err := fs.Stat(conf, name); err != nil {
 			return err
 		} else if !info.Mode().IsRegular() {
-			return fmt.Errorf("%s is neither a file nor a folder", name)
+			return fmt.Errorf("%s is neither a regular file nor a directory", name)
 		}
 		text, err := fs.ReadFile(conf, name)
 		if err != nil {
@@ -74,8 +73,8 @@ func copyConf(dir string, conf fs.FS, site map[string]string) error {
 	})
 }
 
-// folder makes name, or lets others pass through the one that is there.
-func folder(name string) error {
+// makeDir creates a directory that other users can pass through, or makes an existing one passable.
+func makeDir(name string) error {
 	if err := os.Mkdir(name, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
@@ -83,14 +82,14 @@ func folder(name string) error {
 	if err != nil {
 		return err
 	}
-	// Mkdir's mode went through the umask.
+	// The umask may have removed bits of Mkdir's mode.
 	if mode := info.Mode().Perm(); mode&0o111 != 0o111 {
 		return os.Chmod(name, mode|0o111)
 	}
 	return nil
 }
 
-// replace puts a file in place at once: whole and new, or as it was.
+// replace writes a file atomically.
 func replace(name string, text []byte) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {

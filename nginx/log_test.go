@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-func TestAccessLogNamesHostClientAndTrace(t *testing.T) {
-	b := balance(t, []Server{{web(t), free(t)}})
+func TestAccessLogRecordsHostClientAndTrace(t *testing.T) {
+	b := startNginx(t, []Server{{web(t), free(t)}})
 	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	request := get("logged", "/", `User-Agent: a "b"`, "Traceparent: "+trace)
 	status, _, body, err := raw(t, b.HTTP, strings.Replace(request, "Host: lab", "Host: LAB.example:8080", 1))
@@ -29,7 +29,7 @@ func TestAccessLogNamesHostClientAndTrace(t *testing.T) {
 	}
 }
 
-// Where query strings are left out, they are also on errors, which change nginx's own $uri and $args.
+// TestQueryStringsCanBeLeftOut checks errors too, which change nginx's $uri and $args.
 func TestQueryStringsCanBeLeftOut(t *testing.T) {
 	for name, c := range map[string]struct {
 		edits []edit
@@ -42,7 +42,7 @@ func TestQueryStringsCanBeLeftOut(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := balance(t, []Server{{web(t), free(t)}}, c.edits...)
+			b := startNginx(t, []Server{{web(t), free(t)}}, c.edits...)
 			want := map[string]string{}
 			for path, logged := range c.want {
 				id := fmt.Sprint("q", len(want))
@@ -53,26 +53,26 @@ func TestQueryStringsCanBeLeftOut(t *testing.T) {
 			}
 			for _, l := range b.log(t) {
 				if l.URI != want[l.ID] {
-					t.Errorf("logged is %q, want %q", l.URI, want[l.ID])
+					t.Errorf("logged %q, want %q", l.URI, want[l.ID])
 				}
 			}
 		})
 	}
 }
 
-// A log is renamed, then `nginx -s reopen` makes nginx begin a new one. Under load no line is lost, doubled or torn.
+// TestReopenLosesNoLine renames the log and runs `nginx -s reopen` under load: no line may be lost, doubled or torn.
 func TestReopenLosesNoLine(t *testing.T) {
-	nginx := real(t)
-	b := balance(t, []Server{{web(t), free(t)}}, edit{"site/process.conf", "worker_processes 1;", "worker_processes 2;"})
+	nginx := findNginx(t)
+	b := startNginx(t, []Server{{web(t), free(t)}}, edit{"site/process.conf", "worker_processes 1;", "worker_processes 2;"})
 	log := filepath.Join(b.dir, "logs", "access.log")
 	const clients, rotations = 8, 5
 	var finished atomic.Int64
 	rotated := make(chan struct{})
 	sent := make(chan []int)
-	go func() { sent <- keepAsking(t, b.HTTP, clients, &finished, rotated) }()
+	go func() { sent <- sendGETs(t, b.HTTP, clients, &finished, rotated) }()
 	for n := range rotations {
 		old := fmt.Sprint(log, ".", n)
-		// So that each file gets lines: those of requests that end after the rename are in the old file until nginx opens the new one.
+		// Wait, so that each file gets lines: until nginx opens the new file, it writes to the renamed one.
 		await(t, func() bool { return finished.Load() > int64(50*(n+1)) && size(log) > 0 })
 		if err := os.Rename(log, old); err != nil {
 			t.Fatal(err)
@@ -113,8 +113,8 @@ func TestReopenLosesNoLine(t *testing.T) {
 	}
 }
 
-// keepAsking sends GETs with the id CLIENT.N, one after the other for each client, until the channel is closed. It returns how many each sent.
-func keepAsking(t *testing.T, addr string, clients int, finished *atomic.Int64, until <-chan struct{}) []int {
+// sendGETs sends GETs with request ID CLIENT.N, sequentially per client, until the channel is closed. It returns how many each client sent.
+func sendGETs(t *testing.T, addr string, clients int, finished *atomic.Int64, until <-chan struct{}) []int {
 	sent := make([]int, clients)
 	var load sync.WaitGroup
 	for n := range clients {
@@ -148,7 +148,7 @@ func keepAsking(t *testing.T, addr string, clients int, finished *atomic.Int64, 
 	return sent
 }
 
-// await returns once ok, and fails when the test's time is up.
+// await returns once ok reports true; it fails the test after 30 s.
 func await(t *testing.T, ok func() bool) {
 	t.Helper()
 	deadline, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -159,7 +159,7 @@ func await(t *testing.T, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline.Done():
-			t.Fatal("not within half a minute")
+			t.Fatal("condition not met within 30 s")
 		}
 	}
 }

@@ -16,12 +16,13 @@ import (
 	whoamiv1 "trivet/gen/whoami/v1"
 )
 
-// A call with more metadata than large_client_header_buffers costs its channel the connection, and with it every other call on it. grpc-go
-// makes UNAVAILABLE of that, other clients RESOURCE_EXHAUSTED; the shipped policy retries the first only. docs/nginx.md says why.
-func TestOversizedMetadataEndsTheCallsBesideIt(t *testing.T) {
+// TestOversizedMetadataEndsConcurrentCalls checks that a call whose metadata exceeds large_client_header_buffers ends its connection, and
+// with it all other calls on it. grpc-go reports UNAVAILABLE, other clients RESOURCE_EXHAUSTED; why the shipped policy retries only the
+// first: docs/nginx.md.
+func TestOversizedMetadataEndsConcurrentCalls(t *testing.T) {
 	t.Parallel()
 	var begun atomic.Int32
-	b := balance(t, three(t, &begun))
+	b := startNginx(t, threeInstances(t, &begun))
 	c := client(t, b.GRPC, grpc.WithDisableRetry())
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -39,7 +40,7 @@ func TestOversizedMetadataEndsTheCallsBesideIt(t *testing.T) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("only %d calls came to the instances", begun.Load())
+			t.Fatalf("only %d calls reached instances", begun.Load())
 		}
 	}
 	var pairs []string
@@ -47,14 +48,14 @@ func TestOversizedMetadataEndsTheCallsBesideIt(t *testing.T) {
 		pairs = append(pairs, fmt.Sprint("x-large-", n), strings.Repeat("h", 7000))
 	}
 	if _, err := c.WhoAmI(metadata.AppendToOutgoingContext(ctx, pairs...), &whoamiv1.WhoAmIRequest{}); status.Code(err) != codes.Unavailable {
-		t.Errorf("the large call: %v", err)
+		t.Errorf("large call: %v", err)
 	}
 	for range others {
 		if err := <-ended; status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "ENHANCE_YOUR_CALM") {
-			t.Errorf("a call beside it: %v", err)
+			t.Errorf("concurrent call: %v", err)
 		}
 	}
 	if _, err := c.WhoAmI(ctx, &whoamiv1.WhoAmIRequest{}); err != nil {
-		t.Errorf("the next call, on a new connection: %v", err)
+		t.Errorf("next call, on a new connection: %v", err)
 	}
 }

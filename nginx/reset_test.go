@@ -12,11 +12,12 @@ import (
 	whoamiv1 "trivet/gen/whoami/v1"
 )
 
-// A client that resets each call at once (rapid reset, CVE-2023-44487) must reconnect after keepalive_requests calls.
-func TestRapidResetEndsTheConnection(t *testing.T) {
+// TestRapidResetEndsConnection checks that a client that resets each call at once (rapid reset, CVE-2023-44487) must reconnect after
+// keepalive_requests calls.
+func TestRapidResetEndsConnection(t *testing.T) {
 	t.Parallel()
 	var begun atomic.Int32
-	b := balance(t, three(t, &begun))
+	b := startNginx(t, threeInstances(t, &begun))
 	a, err := attack(t.Context(), b.GRPC)
 	if err != nil {
 		t.Fatal(err)
@@ -24,26 +25,26 @@ func TestRapidResetEndsTheConnection(t *testing.T) {
 	defer a.conn.Close()
 	for range 5000 {
 		if a.open(unaryPath, reset, hang) != nil {
-			break // nginx has closed the connection: as it should
+			break // nginx has closed the connection, as it should
 		}
 	}
 	_ = a.flush() // likewise
 	select {
 	case <-a.ended:
 	case <-time.After(20 * time.Second):
-		t.Error("5000 calls later the connection is still open")
+		t.Error("connection is still open after 5000 calls")
 	}
 	if n := len(b.log(t)); n > 1000 {
 		t.Errorf("nginx served %d calls of one connection, want 1000 at most", n)
 	}
 }
 
-// Clients whose connection has served keepalive_requests calls are sent on by GOAWAY, and lose nothing by it: no call of many at once, no
-// stream that began before. No retry policy is needed for that.
+// TestReconnectsLoseNothing checks that the GOAWAY after keepalive_requests calls loses neither concurrent calls nor an earlier stream,
+// without a retry policy.
 func TestReconnectsLoseNothing(t *testing.T) {
 	t.Parallel()
 	i := &instance{release: make(chan struct{})}
-	b := balance(t, []Server{{free(t), i.serve(t)}})
+	b := startNginx(t, []Server{{free(t), i.serve(t)}})
 	c := client(t, b.GRPC, grpc.WithDisableRetry())
 	stream, err := c.WatchWhoAmI(t.Context(), &whoamiv1.WatchWhoAmIRequest{})
 	if err != nil {
@@ -69,11 +70,11 @@ func TestReconnectsLoseNothing(t *testing.T) {
 	}
 	all.Wait()
 	if n := failed.Load(); n > 0 {
-		t.Errorf("%d of 5000 calls failed, the last: %v", n, last.Load())
+		t.Errorf("%d of 5000 calls failed, last: %v", n, last.Load())
 	}
 	close(i.release)
 	if _, err := stream.Recv(); err != nil {
-		t.Errorf("the stream that began on the first connection: %v", err)
+		t.Errorf("stream on the first connection: %v", err)
 	}
 	connections := map[int]int{}
 	for _, l := range b.log(t) {
@@ -81,19 +82,20 @@ func TestReconnectsLoseNothing(t *testing.T) {
 	}
 	t.Logf("5001 calls on %d connections, %v", len(connections), connections)
 	if len(connections) < 5 {
-		t.Errorf("%d connections, want five at least: %v", len(connections), connections)
+		t.Errorf("%d connections, want at least 5: %v", len(connections), connections)
 	}
 }
 
-// BenchmarkRapidReset prints how GETs fare beside a client that resets its calls: `go test ./nginx -bench RapidReset
-// -benchtime 1x -run '^$'`. It takes a minute, and is a measurement: nothing is judged.
+// BenchmarkRapidReset measures GETs beside a client that resets its calls, in about a minute:
+//
+//	go test ./nginx -bench RapidReset -benchtime 1x -run '^$'
 func BenchmarkRapidReset(b *testing.B) {
 	for _, c := range []struct {
 		name  string
 		edits []edit
 	}{
 		{"as shipped", nil},
-		{"1000 streams, 1000000 calls a connection", []edit{
+		{"1000 streams, 1000000 calls per connection", []edit{
 			{"grpc-listener.conf", "http2_max_concurrent_streams 128;", "http2_max_concurrent_streams 1000;"},
 			{"limits.conf", "keepalive_requests 1000;", "keepalive_requests 1000000;"},
 		}},
@@ -106,12 +108,12 @@ func BenchmarkRapidReset(b *testing.B) {
 	}
 }
 
-// besideRapidReset sends 350 GETs, ten at once, while one connection at a time resets its calls as fast as nginx reads. Each has two
-// seconds; what was not sent after twenty, because those before it took so long, is counted apart.
+// besideRapidReset sends 350 GETs, ten at a time, while one connection at a time resets its calls as fast as nginx reads. Each GET has 2 s;
+// those not sent within 20 s are counted separately.
 func besideRapidReset(b *testing.B, edits []edit) {
 	var begun, failed, unsent atomic.Int32
 	var sent atomic.Int64
-	n := balanceWith(b, Site{Servers: three(b, &begun), Workers: 1}, edits...)
+	n := startSite(b, Site{Servers: threeInstances(b, &begun), Workers: 1}, edits...)
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	var attacker, users sync.WaitGroup

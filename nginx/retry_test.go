@@ -14,14 +14,14 @@ import (
 	whoamiv1 "trivet/gen/whoami/v1"
 )
 
-// The shipped service config stops retries before they become the load: a failed attempt costs a token of 1000, a success gives a tenth of
-// one back, and with 500 or fewer nothing is retried.
-func TestRetriesStop(t *testing.T) {
+// TestRetriesAreThrottled checks that the shipped service config stops retries before they become the load: a failed attempt costs one of
+// 1000 tokens, a success returns a tenth of one, and at 500 or fewer nothing is retried.
+func TestRetriesAreThrottled(t *testing.T) {
 	t.Parallel()
 	var i instance
-	b := balance(t, []Server{{free(t), i.serve(t)}})
+	b := startNginx(t, []Server{{free(t), i.serve(t)}})
 	c := client(t, b.GRPC, grpc.WithDefaultServiceConfig(ServiceConfig))
-	// calls makes n of them, fifty at once, and returns how many attempts came to the instance.
+	// calls makes n calls, 50 at a time, and returns how many attempts reached the instance.
 	calls := func(n int, do string, want codes.Code) int {
 		before := i.calls.Load()
 		ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "do", do), time.Minute)
@@ -41,17 +41,17 @@ func TestRetriesStop(t *testing.T) {
 		return int(i.calls.Load() - before)
 	}
 	if n := calls(10, "fail without headers", codes.Unavailable); n != 40 {
-		t.Errorf("at first 10 calls made %d attempts, want four each", n)
+		t.Errorf("10 calls made %d attempts at first, want 4 each", n)
 	}
 	failed := 40 + calls(250, "fail without headers", codes.Unavailable)
 	if failed < 500 || failed > 800 {
-		t.Errorf("260 calls made %d attempts, want about 500 until the retries stop, and one for each call after", failed)
+		t.Errorf("260 calls made %d attempts, want about 500 until retries stop, and one per call after", failed)
 	}
 	if n := calls(50, "fail without headers", codes.Unavailable); n != 50 {
 		t.Errorf("with no tokens left 50 calls made %d attempts", n)
 	}
 	failed += 50
-	// Half of all calls fail now. With a whole token for each success the retries would be back.
+	// Half of all calls fail now. With a whole token per success, retries would be back.
 	succeeded := calls(failed-500+10, "", codes.OK)
 	if n := calls(1, "fail without headers", codes.Unavailable); n != 1 {
 		t.Errorf("after %d failed attempts and %d successes a call made %d attempts, want 1", failed, succeeded, n)

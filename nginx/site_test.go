@@ -12,9 +12,9 @@ import (
 	"testing/fstest"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite golden files")
 
-// local is the fleet whose site files are shipped.
+// local is the site whose files are shipped.
 func local() Site {
 	return Site{HTTP: "127.0.0.1:8080", GRPC: "127.0.0.1:9090", Admin: "127.0.0.1:7080", Diagnostics: true, Servers: []Server{
 		{"127.0.0.1:8001", "127.0.0.1:9001"},
@@ -23,17 +23,23 @@ func local() Site {
 	}}
 }
 
-func TestShippedSiteFilesAreWhatInstallWrites(t *testing.T) {
-	want := local().files(Version{1, 22, 1})
-	names, err := fs.Glob(Conf(), "site/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(names) != len(want) {
-		t.Errorf("shipped are %q, Install writes %q", names, slices.Sorted(maps.Keys(want)))
-	}
-	for name, text := range want {
-		golden(t, filepath.Join("conf", "site", name), text)
+// TestShippedSiteFilesHoldReplacedDirectives checks that each directive that Install replaces is in its shipped file, once, and that Install
+// writes all shipped files.
+func TestShippedSiteFilesHoldReplacedDirectives(t *testing.T) {
+	other := Site{HTTP: "[::1]:80", GRPC: "[::1]:90", Admin: "[::1]:70", Workers: 2, User: "nginx"}
+	for _, v := range []Version{Oldest, {1, 30, 6}} {
+		edits := other.edits(v)
+		if got, want := strings.Join(slices.Sorted(maps.Keys(edits)), " "), names(t, "conf/site"); got != want {
+			t.Errorf("Install writes %s, shipped are %s", got, want)
+		}
+		for name, pairs := range edits {
+			text := read(t, "conf/site/"+name)
+			for i := 0; i < len(pairs); i += 2 {
+				if n := strings.Count(text, pairs[i]); n != 1 {
+					t.Errorf("%q occurs %d times in conf/site/%s, want once", pairs[i], n, name)
+				}
+			}
+		}
 	}
 }
 
@@ -56,15 +62,15 @@ func golden(t *testing.T, name, got string) {
 	}
 	want, err := os.ReadFile(name)
 	if err != nil {
-		t.Fatalf("%v; if the file is new: go test ./nginx -update", err)
+		t.Fatalf("%v; to create it, run: go test ./nginx -update", err)
 	}
 	if got != string(want) {
-		t.Errorf("%s holds\n%s\nand would be\n%s\nif that is right: go test ./nginx -update", name, want, got)
+		t.Errorf("%s is\n%s\ngot\n%s\nto update it, run: go test ./nginx -update", name, want, got)
 	}
 }
 
-func TestValidateReportsEveryFault(t *testing.T) {
-	s := Site{HTTP: "8080", GRPC: "127.0.0.1:0", Admin: "localhost", Workers: -1, User: "nobody; daemon on", Servers: []Server{
+func TestValidateReportsAllErrors(t *testing.T) {
+	s := Site{HTTP: "8080", GRPC: "127.0.0.1:0", Admin: "localhost", Workers: -1, User: "www-data; daemon on", Servers: []Server{
 		{"127.0.0.1:70000", "::1:9001"},
 		{":8002", "[fe80::1%eth0]:9002"},
 		{"a b:8003", "x;y:9003"},
@@ -74,13 +80,13 @@ func TestValidateReportsEveryFault(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		`HTTP is "8080"`, `GRPC is "127.0.0.1:0"`, `Admin is "localhost"`, "Workers is -1", `User is "nobody; daemon on"`,
+		`HTTP is "8080"`, `GRPC is "127.0.0.1:0"`, `Admin is "localhost"`, "Workers is -1", `User is "www-data; daemon on"`,
 		`Servers[0].HTTP is "127.0.0.1:70000"`, `Servers[0].GRPC is "::1:9001"`,
 		`Servers[1].HTTP is ":8002"`, `Servers[1].GRPC is "[fe80::1%eth0]:9002"`,
 		`Servers[2].HTTP is "a b:8003"`, `Servers[2].GRPC is "x;y:9003"`,
 	} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("nothing about %s in:\n%v", want, err)
+			t.Errorf("no error about %s in:\n%v", want, err)
 		}
 	}
 	if n := len(strings.Split(err.Error(), "\n")); n != 11 {
@@ -95,15 +101,15 @@ func TestValidate(t *testing.T) {
 		site Site
 		err  string
 	}{
-		{"the local fleet", local(), ""},
+		{"local fleet", local(), ""},
 		{"IPv6", edit(func(s *Site) { s.HTTP, s.GRPC = "[::]:8080", "[::1]:9090" }), ""},
-		{"a name", edit(func(s *Site) { s.Servers = []Server{{"whoami-1:8000", "localhost:9000"}} }), ""},
-		{"nothing at all", Site{}, "Servers is empty"},
-		{"one address for both doors", edit(func(s *Site) { s.GRPC = s.HTTP }), "want two addresses"},
-		{"one address for two listeners", edit(func(s *Site) { s.Admin = s.HTTP }), `HTTP and Admin are both "127.0.0.1:8080"`},
-		{"a named port, which SplitHostPort lets through", edit(func(s *Site) { s.HTTP = "127.0.0.1:http" }), "1 to 65535"},
-		{"a signed port", edit(func(s *Site) { s.HTTP = "127.0.0.1:+80" }), "1 to 65535"},
-		{"a line break", edit(func(s *Site) { s.HTTP = "127.0.0.1\n:80" }), "want a host"},
+		{"host name", edit(func(s *Site) { s.Servers = []Server{{"whoami-1:8000", "localhost:9000"}} }), ""},
+		{"zero value", Site{}, "Servers is empty"},
+		{"one address for HTTP and gRPC", edit(func(s *Site) { s.GRPC = s.HTTP }), "want two addresses"},
+		{"one address for HTTP and admin", edit(func(s *Site) { s.Admin = s.HTTP }), `HTTP and Admin are both "127.0.0.1:8080"`},
+		{"named port, which SplitHostPort accepts", edit(func(s *Site) { s.HTTP = "127.0.0.1:http" }), "1 to 65535"},
+		{"signed port", edit(func(s *Site) { s.HTTP = "127.0.0.1:+80" }), "1 to 65535"},
+		{"line break", edit(func(s *Site) { s.HTTP = "127.0.0.1\n:80" }), "want an address or name"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := c.site.Validate()
@@ -114,7 +120,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// tree lists the files under dir with their content, and fails when one of them is left over from a write that did not end.
+// tree returns the files under dir with their content. It fails if a write left a temporary file.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -141,9 +147,9 @@ func TestInstall(t *testing.T) {
 	if err := local().Install(dir, Conf(), Version{1, 22, 1}); err != nil {
 		t.Fatal(err)
 	}
-	shipped, laid := tree(t, "conf"), tree(t, filepath.Join(dir, "conf"))
-	if !maps.Equal(shipped, laid) {
-		t.Errorf("laid out are %q, shipped %q, or they differ in content", slices.Sorted(maps.Keys(laid)), slices.Sorted(maps.Keys(shipped)))
+	shipped, installed := tree(t, "conf"), tree(t, filepath.Join(dir, "conf"))
+	if !maps.Equal(shipped, installed) {
+		t.Errorf("installed %q, shipped %q, or their content differs", slices.Sorted(maps.Keys(installed)), slices.Sorted(maps.Keys(shipped)))
 	}
 	for _, sub := range []string{"", "conf", "conf/site", "logs", "temp"} {
 		info, err := os.Stat(filepath.Join(dir, sub))
@@ -156,7 +162,7 @@ func TestInstall(t *testing.T) {
 	}
 }
 
-func TestInstallAgainReplacesFilesAndOpensThePathForWorkers(t *testing.T) {
+func TestInstallAgainReplacesFilesAndOpensDirectory(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -169,19 +175,19 @@ func TestInstallAgainReplacesFilesAndOpensThePathForWorkers(t *testing.T) {
 	if err := s.Install(dir, Conf(), Version{1, 30, 6}); err != nil {
 		t.Fatal(err)
 	}
-	laid := tree(t, filepath.Join(dir, "conf"))
-	if got := laid["site/http-listen.conf"]; !strings.Contains(got, "listen [::1]:8081 ") {
-		t.Errorf("the second Install left %q", got)
+	installed := tree(t, filepath.Join(dir, "conf"))
+	if got := installed["site/http-listen.conf"]; !strings.Contains(got, "listen [::1]:8081 ") {
+		t.Errorf("second Install wrote %q", got)
 	}
-	if got := laid["site/newer.conf"]; !strings.Contains(got, "\nkeepalive_min_timeout 10s;") {
-		t.Errorf("for 1.30.6 newer.conf is %q", got)
+	if got := installed["site/newer.conf"]; !strings.Contains(got, "\nkeepalive_min_timeout 10s;") {
+		t.Errorf("newer.conf for 1.30.6: %q", got)
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o711 {
-		t.Errorf("the folder: %v, %v", info.Mode(), err)
+		t.Errorf("directory: %v, %v", info.Mode(), err)
 	}
 }
 
-func TestInstallCopiesWhatElseAConfigurationHas(t *testing.T) {
+func TestInstallCopiesOtherFiles(t *testing.T) {
 	dir := t.TempDir()
 	custom := fstest.MapFS{
 		"nginx.conf":            {Data: []byte("events {}")},
@@ -192,12 +198,12 @@ func TestInstallCopiesWhatElseAConfigurationHas(t *testing.T) {
 	if err := local().Install(dir, custom, Oldest); err != nil {
 		t.Fatal(err)
 	}
-	laid := tree(t, filepath.Join(dir, "conf"))
-	if laid["nginx.conf"] != "events {}" || laid["site/tls.conf"] != "# mine" || laid["certs/a/key.pem"] != "k" {
-		t.Errorf("laid out: %q", laid)
+	installed := tree(t, filepath.Join(dir, "conf"))
+	if installed["nginx.conf"] != "events {}" || installed["site/tls.conf"] != "# mine" || installed["certs/a/key.pem"] != "k" {
+		t.Errorf("installed %q", installed)
 	}
-	if !strings.Contains(laid["site/http-listen.conf"], "listen 127.0.0.1:8080 ") {
-		t.Errorf("site/ is not ours: %q", laid["site/http-listen.conf"])
+	if !strings.Contains(installed["site/http-listen.conf"], "listen 127.0.0.1:8080 ") {
+		t.Errorf("site/http-listen.conf was not replaced: %q", installed["site/http-listen.conf"])
 	}
 }
 
@@ -213,12 +219,12 @@ func TestInstallRefuses(t *testing.T) {
 		conf fs.FS
 		err  string
 	}{
-		{"a broken site", Site{}, "new", Conf(), "Servers is empty"},
-		{"no nginx.conf", local(), "new", fstest.MapFS{"http-listener.conf": {}}, "has no nginx.conf at its top"},
-		{"a folder of that name", local(), "new", fstest.MapFS{"nginx.conf/x": {}}, "nginx.conf is not a file"},
-		{"a named pipe among the files", local(), "", fstest.MapFS{"nginx.conf": {}, "pipe": {Mode: fs.ModeNamedPipe}}, "pipe is neither a file nor a folder"},
+		{"invalid site", Site{}, "new", Conf(), "Servers is empty"},
+		{"no nginx.conf", local(), "new", fstest.MapFS{"http-listener.conf": {}}, "no nginx.conf: name the directory"},
+		{"directory of that name", local(), "new", fstest.MapFS{"nginx.conf/x": {}}, "nginx.conf is not a regular file"},
+		{"named pipe", local(), "", fstest.MapFS{"nginx.conf": {}, "pipe": {Mode: fs.ModeNamedPipe}}, "pipe is neither a regular file nor a directory"},
 		{"no parent", local(), "no/parent", Conf(), "no such file"},
-		{"a file in the way", local(), file, Conf(), "not a directory"},
+		{"file in place of dir", local(), file, Conf(), "not a directory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := c.dir
@@ -231,21 +237,21 @@ func TestInstallRefuses(t *testing.T) {
 			}
 			if c.dir == "new" {
 				if _, err := os.Stat(dir); err == nil {
-					t.Error("something was written")
+					t.Error("Install wrote something")
 				}
 			}
 		})
 	}
 }
 
-// Whatever Validate lets through is one word of a configuration file: nothing of it ends a directive or begins another.
+// FuzzAddress checks that a valid address is one word of a configuration file: no part of it can end a directive or start another.
 func FuzzAddress(f *testing.F) {
 	for _, seed := range []string{"127.0.0.1:80", "[::1]:80", "host-1:65535", "a b:1", "x;y:1", "#:1", "[::1%eth0]:1", "$h:1"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
 		if address("f", value) == nil && strings.ContainsAny(value, " \t\r\n;{}#$\"'\\") {
-			t.Errorf("%q is let through", value)
+			t.Errorf("%q is accepted", value)
 		}
 	})
 }

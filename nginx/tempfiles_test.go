@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// A response that its client reads slowly takes no disk, and arrives whole. With nginx's default of 1 GB for each it would fill a small
-// disk, and what then does not fit is cut off.
-func TestLargeResponsesTakeNoDisk(t *testing.T) {
+// TestLargeResponsesUseNoDisk checks that a response to a slow client uses no disk and arrives complete. With nginx's default of 1 GB per
+// response, it would fill a small disk and be cut off.
+func TestLargeResponsesUseNoDisk(t *testing.T) {
 	t.Parallel()
 	const size = 32 << 20
 	var written atomic.Int64
@@ -31,7 +31,7 @@ func TestLargeResponsesTakeNoDisk(t *testing.T) {
 		}
 	}))
 	t.Cleanup(instance.Close)
-	b := balance(t, []Server{{instance.Listener.Addr().String(), free(t)}})
+	b := startNginx(t, []Server{{instance.Listener.Addr().String(), free(t)}})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+b.HTTP, nil)
@@ -43,7 +43,7 @@ func TestLargeResponsesTakeNoDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	// The client reads on once everything between it and the instance is full: nothing was written for half a second.
+	// Read on once everything between instance and client is full: nothing was written for 500 ms.
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for last, same := int64(-1), 0; same < 5; same++ {
@@ -52,19 +52,19 @@ func TestLargeResponsesTakeNoDisk(t *testing.T) {
 			last, same = now, 0
 		}
 	}
-	stood := written.Load()
+	stalledAt := written.Load()
 	if n, err := io.Copy(io.Discard, resp.Body); err != nil || n != size {
 		t.Errorf("%d bytes of %d arrived: %v", n, size, err)
 	}
 	log, err := os.ReadFile(filepath.Join(b.dir, "logs", "error.log"))
 	if err != nil || strings.Contains(string(log), "temporary file") {
-		t.Errorf("nginx wrote a temporary file: %s %v", log, err)
+		t.Errorf("nginx wrote a temporary file: %s, %v", log, err)
 	}
-	t.Logf("the instance had written %d bytes of %d before the client read on", stood, size)
+	t.Logf("instance had written %d bytes of %d before the client read on", stalledAt, size)
 }
 
-// Bodies that do not fit into memory are bounded by number, in all workers together: 64 slow uploads do not fill a disk of 64 MB.
-func TestSlowUploadsDoNotFillTheDisk(t *testing.T) {
+// TestSlowUploadsLeaveDiskSpace checks the limit on bodies in files, over all workers: 64 slow uploads do not fill a disk of 64 MB.
+func TestSlowUploadsLeaveDiskSpace(t *testing.T) {
 	t.Parallel()
 	const uploads, admitted = 64, 48
 	for name, head := range map[string]string{
@@ -73,7 +73,7 @@ func TestSlowUploadsDoNotFillTheDisk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := balanceWith(t, Site{Servers: []Server{{web(t), free(t)}}, Workers: 2})
+			b := startSite(t, Site{Servers: []Server{{web(t), free(t)}}, Workers: 2})
 			refused := make(chan error, uploads)
 			for n := range uploads {
 				conn, err := net.DialTimeout("tcp", b.HTTP, 5*time.Second)
@@ -82,7 +82,7 @@ func TestSlowUploadsDoNotFillTheDisk(t *testing.T) {
 				}
 				t.Cleanup(func() { _ = conn.Close() })
 				go func() {
-					// Refused ones may see the connection end while they send.
+					// A refused client may see the connection end while it sends.
 					_, err := fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: lab\r\nX-Request-Id: upload-%d\r\n%s%s", n, head, strings.Repeat("b", 999_000))
 					resp, readErr := http.ReadResponse(bufio.NewReader(conn), nil)
 					if readErr != nil {
@@ -100,14 +100,14 @@ func TestSlowUploadsDoNotFillTheDisk(t *testing.T) {
 				select {
 				case <-refused:
 				case <-time.After(20 * time.Second):
-					t.Fatal("fewer uploads were refused than are too many")
+					t.Fatalf("fewer than %d uploads were refused", uploads-admitted)
 				}
 			}
 			if status, _, _, err := raw(t, b.HTTP, get("small", "/", "Content-Length: 9999", "", strings.Repeat("b", 9999))); err != nil || status != 200 {
-				t.Errorf("a small body beside them: %d, %v", status, err)
+				t.Errorf("small body beside them: %d, %v", status, err)
 			}
 			if status, _, _, err := raw(t, b.HTTP, strings.Replace(get("large", "/", "Content-Length: 10000"), "GET", "POST", 1)); err != nil || status != 429 {
-				t.Errorf("one large body more: %d, %v; want 429", status, err)
+				t.Errorf("another large body: %d, %v; want 429", status, err)
 			}
 		})
 	}

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// unaccepting is the address of a socket whose queue is full: the kernel drops each SYN, as a machine that is gone would.
+// unaccepting returns the address of a socket whose queue is full: the kernel drops each SYN, like a machine that is gone.
 func unaccepting(t *testing.T) string {
 	t.Helper()
 	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
@@ -36,7 +36,7 @@ func unaccepting(t *testing.T) string {
 	if !ok {
 		t.Fatalf("%T", name)
 	}
-	// One more than the queue takes, so that it is full when the first connection is in it.
+	// One more than the queue holds, so that it is full once the first connection is in it.
 	for range 2 {
 		filler, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK, 0)
 		if err != nil {
@@ -50,10 +50,10 @@ func unaccepting(t *testing.T) string {
 	return fmt.Sprint("127.0.0.1:", to.Port)
 }
 
-// Where no instance accepted a connection, nothing was sent, and clients may send the request again, whatever it does.
-func TestConnectTimeoutsSayThatNothingWasHandled(t *testing.T) {
+// TestConnectTimeoutReportsUnhandledRequest checks that clients learn that nothing was sent, so that they may repeat any request.
+func TestConnectTimeoutReportsUnhandledRequest(t *testing.T) {
 	full := unaccepting(t)
-	b := balance(t, []Server{{full, full}})
+	b := startNginx(t, []Server{{full, full}})
 	_, _, err := call(t, b.GRPC, "g")
 	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "no instance accepted a connection in time; the request was not handled") {
 		t.Errorf("gRPC: %v", err)
@@ -69,8 +69,8 @@ func TestConnectTimeoutsSayThatNothingWasHandled(t *testing.T) {
 	}
 }
 
-// Methods that the configuration does not list are taken for unary: neither a call whose message never comes nor an instance that says
-// nothing holds connections for an hour. Streams that it lists may be silent.
+// TestOnlyListedStreamsMayBeSilent checks that methods without a location get unary timeouts: neither a call whose message never comes nor
+// an instance that is silent holds connections for an hour. Listed streams may be silent.
 func TestOnlyListedStreamsMayBeSilent(t *testing.T) {
 	short := []edit{
 		{"grpc-listener.conf", "client_body_timeout  10s;", "client_body_timeout 200ms;"},
@@ -92,7 +92,7 @@ func TestOnlyListedStreamsMayBeSilent(t *testing.T) {
 		t.Run(c.path, func(t *testing.T) {
 			t.Parallel()
 			var connections atomic.Int32
-			b := balance(t, []Server{{free(t), mute(t, &connections)}}, short...)
+			b := startNginx(t, []Server{{free(t), silentInstance(t, &connections)}}, short...)
 			for _, then := range []body{nothing, whole} {
 				a, err := attack(t.Context(), b.GRPC)
 				if err != nil {
@@ -105,7 +105,7 @@ func TestOnlyListedStreamsMayBeSilent(t *testing.T) {
 				if err := a.flush(); err != nil {
 					t.Fatal(err)
 				}
-				// Those that must not end are given four times the timeouts; the others far more than they take.
+				// Streams must survive four times the timeouts; the others get far longer than they need to end.
 				wait := 20 * time.Second
 				if c.silent {
 					wait = 800 * time.Millisecond

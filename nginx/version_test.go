@@ -14,16 +14,16 @@ func TestParseVersion(t *testing.T) {
 		{"Debian 12 -V", "nginx version: nginx/1.22.1\nbuilt with OpenSSL 3.0.19\nTLS SNI support enabled\nconfigure arguments: --with-http_v2_module\n", Version{1, 22, 1}, ""},
 		{"-v", "nginx version: nginx/1.30.6\n", Version{1, 30, 6}, ""},
 		{"no newline", "nginx version: nginx/1.31.4", Version{1, 31, 4}, ""},
-		{"a distribution's name after it", "nginx version: nginx/1.24.0 (Ubuntu)\n", Version{1, 24, 0}, ""},
-		{"OpenResty, whose first three numbers are nginx's", "nginx version: openresty/1.27.1.2\n", Version{1, 27, 1}, ""},
-		{"a warning first", "nginx: [alert] could not open error log file\nnginx version: nginx/1.26.3\n", Version{1, 26, 3}, ""},
-		{"Tengine tells nginx's version on its second line", "Tengine version: Tengine/3.1.0\nnginx version: nginx/1.24.0\n", Version{1, 24, 0}, ""},
+		{"distribution name after it", "nginx version: nginx/1.24.0 (Ubuntu)\n", Version{1, 24, 0}, ""},
+		{"OpenResty", "nginx version: openresty/1.27.1.2\n", Version{1, 27, 1}, ""},
+		{"warning first", "nginx: [alert] could not open error log file\nnginx version: nginx/1.26.3\n", Version{1, 26, 3}, ""},
+		{"Tengine, nginx's version on second line", "Tengine version: Tengine/3.1.0\nnginx version: nginx/1.24.0\n", Version{1, 24, 0}, ""},
 		{"not nginx", "Server version: Apache/2.4.62 (Debian)\n", Version{}, "Apache"},
 		{"nothing", "", Version{}, "no line"},
 		{"no patch level", "nginx version: nginx/1.22\n", Version{}, "no line"},
 		{"inside a line", "this is nginx version: nginx/1.22.1\n", Version{}, "no line"},
-		{"a number nobody could mean", "nginx version: nginx/1.22.99999999999999999999\n", Version{}, "no line"},
-		{"a long text is clipped", strings.Repeat("x", 5000), Version{}, "xxx…"},
+		{"number out of range", "nginx version: nginx/1.22.99999999999999999999\n", Version{}, "no line"},
+		{"long text is clipped", strings.Repeat("x", 5000), Version{}, "xxx…"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := ParseVersion(c.text)
@@ -51,7 +51,7 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// What was parsed is what was printed: the version's own text is found again, and parses to the same.
+// FuzzParseVersion checks that a parsed version, printed again, parses to the same version.
 func FuzzParseVersion(f *testing.F) {
 	f.Add("nginx version: nginx/1.22.1\nconfigure arguments: --with-http_v2_module\n")
 	f.Add("nginx version: openresty/1.27.1.2\n")
@@ -62,7 +62,7 @@ func FuzzParseVersion(f *testing.F) {
 		v, err := ParseVersion(text)
 		if err != nil {
 			if v != (Version{}) {
-				t.Errorf("%v beside error %v", v, err)
+				t.Errorf("version %v with error %v", v, err)
 			}
 			return
 		}

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// watching is an instance's HTTP listener whose /watch sends a line for each value of next, and nothing in between.
+// watching starts an instance's HTTP listener whose /watch sends a line per value of next.
 func watching(t *testing.T, next <-chan int) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -42,7 +42,7 @@ func watching(t *testing.T, next <-chan int) string {
 	return server.Listener.Addr().String()
 }
 
-// watch opens a stream, which ends with ctx.
+// watch opens a stream that ends with ctx.
 func watch(ctx context.Context, t *testing.T, addr string) *http.Response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/watch?interval=1h", nil)
@@ -59,10 +59,10 @@ func watch(ctx context.Context, t *testing.T, addr string) *http.Response {
 	return resp
 }
 
-// Each message arrives before the next is sent, and a stream may be silent for longer than any other response.
+// TestHTTPStreamsPassMessageByMessage checks that each message arrives before the next is sent, and that only streams may be silent.
 func TestHTTPStreamsPassMessageByMessage(t *testing.T) {
 	next := make(chan int)
-	b := balance(t, []Server{{watching(t, next), free(t)}}, edit{"http-listener.conf", "proxy_read_timeout 10s", "proxy_read_timeout 200ms"})
+	b := startNginx(t, []Server{{watching(t, next), free(t)}}, edit{"http-listener.conf", "proxy_read_timeout 10s", "proxy_read_timeout 200ms"})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	resp := watch(ctx, t, b.HTTP)
@@ -71,7 +71,7 @@ func TestHTTPStreamsPassMessageByMessage(t *testing.T) {
 	}
 	lines := bufio.NewReader(resp.Body)
 	for n := range 5 {
-		if n == 3 { // In a silence, another request waits for its read timeout.
+		if n == 3 { // Meanwhile, another request reaches its read timeout.
 			if status, _, body, err := raw(t, b.HTTP, get("slow", "/hang")); err != nil || status != 504 {
 				t.Fatalf("%d, %v: %s", status, err, body)
 			}
@@ -79,7 +79,7 @@ func TestHTTPStreamsPassMessageByMessage(t *testing.T) {
 		select {
 		case next <- n:
 		case <-ctx.Done():
-			t.Fatalf("message %d: the instance waits no more", n)
+			t.Fatalf("message %d: the stream has ended", n)
 		}
 		text, err := lines.ReadBytes('\n')
 		var message struct {
@@ -95,10 +95,10 @@ func TestHTTPStreamsPassMessageByMessage(t *testing.T) {
 	}
 }
 
-// Streams are bounded, so that they leave connections for everything else.
+// TestHTTPStreamsAreBounded checks that streams leave connections for other requests.
 func TestHTTPStreamsAreBounded(t *testing.T) {
 	const most = 3
-	b := balance(t, []Server{{watching(t, nil), free(t)}},
+	b := startNginx(t, []Server{{watching(t, nil), free(t)}},
 		edit{"http-stream.conf", "limit_conn http_streams 250;", fmt.Sprintf("limit_conn http_streams %d;", most)})
 	ctx, leave := context.WithTimeout(t.Context(), time.Minute)
 	defer leave()
@@ -116,7 +116,7 @@ func TestHTTPStreamsAreBounded(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	if status, _, body, err := raw(t, b.HTTP, get("other", "/", "Connection: close")); err != nil || status != 200 {
-		t.Errorf("beside them: %d, %v: %s", status, err, body)
+		t.Errorf("request beside them: %d, %v: %s", status, err, body)
 	}
 	leave()
 	await(t, func() bool {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// frame is one HTTP/2 frame as it went over the wire.
+// frame is one HTTP/2 frame.
 type frame struct {
 	Type, Flags byte
 	Stream      uint32
@@ -24,14 +24,14 @@ const (
 	endStream, endHeaders byte = 1, 4
 )
 
-// How a request's headers leave the stream: closed, or open for a body.
+// Flags of a request's HEADERS frame: stream ended, or open for a body.
 const (
 	ended = endStream
 	open  = 0
 )
 
-// http2 sends the fields as one request without a body (stream 1), in frames of 16 KB, and returns the frames that come back until
-// the stream or the connection ends. It writes what no HTTP client would let through.
+// http2 sends fields as one request without a body (stream 1), in frames of 16 KB, and returns the frames that arrive until the stream or
+// the connection ends. It sends what HTTP clients reject.
 func http2(t *testing.T, addr string, fields [][2]string, flags byte) []frame {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
@@ -86,7 +86,7 @@ func frames(t *testing.T, r io.Reader) []frame {
 		if _, err := io.ReadFull(r, head[:]); err != nil {
 			var timeout net.Error
 			if errors.As(err, &timeout) && timeout.Timeout() {
-				t.Fatalf("nothing more came after %+v", all)
+				t.Fatalf("timeout after frames %+v", all)
 			}
 			return all
 		}
@@ -102,7 +102,7 @@ func frames(t *testing.T, r io.Reader) []frame {
 	}
 }
 
-// ofStream is the frames of stream 1.
+// ofStream returns the frames of stream 1.
 func ofStream(all []frame) []frame {
 	var own []frame
 	for _, f := range all {

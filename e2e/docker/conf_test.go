@@ -61,7 +61,7 @@ func TestConfigurationBindMounted(t *testing.T) {
 }
 
 // The third way.
-func TestConfigurationInAVolume(t *testing.T) {
+func TestConfigurationInVolume(t *testing.T) {
 	s := stack{tool: v1, files: []string{"docker-compose.volume.yml"}}
 	s.up(t)
 	calls := load(t)

@@ -63,7 +63,7 @@ func ends(t *testing.T, s stack, service, reason string) {
 	}
 }
 
-func TestFoldersThatNginxCannotUse(t *testing.T) {
+func TestUnusableConfigurationStopsNginx(t *testing.T) {
 	for _, c := range []struct {
 		name, tool string
 		make       func(dir string) error
@@ -94,13 +94,13 @@ func TestFoldersThatNginxCannotUse(t *testing.T) {
 }
 
 // docker-compose 1.29 takes 300.1.1.1 for an address, and Docker would publish on all: then nginx does not serve.
-func TestBindThatOnlyLooksLikeAnAddress(t *testing.T) {
+func TestInvalidBindAddressStopsNginx(t *testing.T) {
 	s := stack{tool: v1, env: []string{"BIND=300.1.1.1"}}
 	s.upNginx(t)
 	ends(t, s, "nginx", "BIND=300.1.1.1: want an IP address to publish on")
 }
 
-func TestPortTaken(t *testing.T) {
+func TestTakenPortStopsStart(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:9090")
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestPortTaken(t *testing.T) {
 }
 
 // Values that the tool passes on are refused by the instances, each of which says why.
-func TestEnvironmentThatIsNone(t *testing.T) {
+func TestUnknownEnvironmentIsRefused(t *testing.T) {
 	s := stack{tool: v1, env: []string{"ENVIRONMENT=example"}} // .env.example is there
 	s.build(t)
 	t.Cleanup(func() { s.down(t) })
@@ -128,7 +128,7 @@ func TestEnvironmentThatIsNone(t *testing.T) {
 }
 
 // One instance that cannot run keeps neither nginx from starting nor the others from answering. In prod, which also closes diagnostics.
-func TestOneBadInstance(t *testing.T) {
+func TestBadInstanceLeavesOthersServing(t *testing.T) {
 	const bad = "services:\n  whoami-2:\n    environment: {HTTP_PORT: banana}\n"
 	override := filepath.Join(t.TempDir(), "bad.yml") // Not in the tree, whose images would then be built anew.
 	if err := os.WriteFile(override, []byte(bad), 0o644); err != nil {

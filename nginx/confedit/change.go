@@ -65,7 +65,7 @@ func (d *statement) begins(first []string) bool {
 	return len(first) <= len(d.words) && slices.Equal(texts(d.words[:len(first)]), first)
 }
 
-// parameter returns the argument of d with the same name before "=" as text, nil if there is none.
+// parameter returns the argument of d that has text's name before "=", nil if there is none.
 func (d *statement) parameter(text string) *word {
 	name, _, _ := strings.Cut(text, "=")
 	for i := range d.words[1:] {

@@ -163,7 +163,7 @@ func (t *outline) setDirective(name string, context []string, text string) ([]ch
 		case d.off():
 			remedy = "remove those first"
 		case repeated[d.words[0].text] == nil:
-			remedy = "the first argument must tell which"
+			remedy = "give the first argument of the one to replace"
 		}
 		return nil, fmt.Errorf("directive %q could replace any of %d in %s: %s: %s", text, len(same), n.label(), positions(same), remedy)
 	case len(same) == 1:

@@ -15,53 +15,53 @@ import (
 	"trivet/nginx"
 )
 
-// Each row's edits are made to the shipped configuration, and want stands in a file afterwards. nginx must accept all of them.
+// applied holds edits of the shipped configuration and texts that the files contain afterwards; nginx must accept each result.
 var applied = []struct {
 	name  string
 	edits []Edit
 	want  map[string][]string
 }{
-	{"a directive's value", []Edit{{Context: "upstream whoami_http", Directive: "keepalive 4"}},
+	{"value of a directive", []Edit{{Context: "upstream whoami_http", Directive: "keepalive 4"}},
 		map[string][]string{"upstreams.conf": {"\tkeepalive 4; # was: keepalive 256;\n\n\t# Below", "zone whoami_grpc 1m;\n\tinclude site/grpc-servers.conf;\n\tkeepalive 256;\n"}}},
-	{"a balancing method stands above keepalive", []Edit{{Context: "upstream whoami_http", Directive: "least_conn;"}},
-		map[string][]string{"upstreams.conf": {"upstream whoami_http {\n\tleast_conn; # added\n\t# One state"}}},
-	{"a parameter, in an included file", []Edit{{Context: "upstream whoami_grpc server", Parameter: "max_fails=1"}},
+	{"balancing method is added above keepalive", []Edit{{Context: "upstream whoami_http", Directive: "least_conn;"}},
+		map[string][]string{"upstreams.conf": {"upstream whoami_http {\n\tleast_conn; # added\n\t# State shared"}}},
+	{"parameter in an included file", []Edit{{Context: "upstream whoami_grpc server", Parameter: "max_fails=1"}},
 		map[string][]string{"site/grpc-servers.conf": {"server 127.0.0.1:9001 max_fails=1; # was: server 127.0.0.1:9001 max_fails=0;\nserver 127.0.0.1:9002 max_fails=1; #"}}},
 	{"two parameters", []Edit{{Context: "upstream whoami_http server", Parameter: "max_fails=3"}, {Context: "upstream whoami_http server", Parameter: "fail_timeout=1s"}},
 		map[string][]string{"site/http-servers.conf": {"server 127.0.0.1:8003 max_fails=3 fail_timeout=1s; # was: server 127.0.0.1:8003 max_fails=3; # was: server 127.0.0.1:8003 max_fails=0;\n"}}},
-	{"a parameter goes", []Edit{{Context: "upstream whoami_http server", Remove: "max_fails"}},
+	{"parameter is removed", []Edit{{Context: "upstream whoami_http server", Remove: "max_fails"}},
 		map[string][]string{"site/http-servers.conf": {"server 127.0.0.1:8001; # was: server 127.0.0.1:8001 max_fails=0;\n"}}},
-	{"a directive goes", []Edit{{Context: "upstream whoami_http", Remove: "zone"}},
+	{"directive is removed", []Edit{{Context: "upstream whoami_http", Remove: "zone"}},
 		map[string][]string{"upstreams.conf": {"\t# was: zone whoami_http 1m;\n\n\tinclude"}}},
-	{"one of several goes", []Edit{{Context: "http-listener.conf server", Remove: "error_page 494"}},
+	{"one of several is removed", []Edit{{Context: "http-listener.conf server", Remove: "error_page 494"}},
 		map[string][]string{"http-listener.conf": {"\t# was: error_page 494 =431 /.nginx-error;\n"}}},
-	{"a block goes", []Edit{{Context: "grpc-listener.conf server", Remove: "location = /whoami.v1.WhoAmIService/WatchWhoAmI"}},
+	{"block is removed", []Edit{{Context: "grpc-listener.conf server", Remove: "location = /whoami.v1.WhoAmIService/WatchWhoAmI"}},
 		map[string][]string{"grpc-listener.conf": {"\t# was: location = /whoami.v1.WhoAmIService/WatchWhoAmI { … }\n"}}},
-	{"the header of that name", []Edit{{Context: "location /", Directive: "x 1"}, {Context: "http-headers.conf", Directive: `proxy_set_header X-Real-IP "a b"`}}[1:],
+	{"header of that name", []Edit{{Context: "location /", Directive: "x 1"}, {Context: "http-headers.conf", Directive: `proxy_set_header X-Real-IP "a b"`}}[1:],
 		map[string][]string{"http-headers.conf": {`proxy_set_header X-Real-IP "a b"; # was: proxy_set_header X-Real-IP $remote_addr;`}}},
-	{"a header more", []Edit{{Context: "http-headers.conf", Directive: `add_header X-Extra 1 always`}},
+	{"another header", []Edit{{Context: "http-headers.conf", Directive: `add_header X-Extra 1 always`}},
 		map[string][]string{"http-headers.conf": {"add_header        X-Request-Id $id always;\nadd_header X-Extra 1 always; # added\n"}}},
-	{"a block is added, and used", []Edit{
+	{"block is added and used", []Edit{
 		{Context: "http", Directive: `split_clients $request_id $kept { 90% 1; * 0; }`},
 		{Context: "http-headers.conf", Directive: `proxy_set_header X-Kept $kept`},
 	}, map[string][]string{"nginx.conf": {"http {\n\tsplit_clients $request_id $kept { 90% 1; * 0; } # added\n\t# All five"}, "http-headers.conf": {"X-Kept $kept; # added\n"}}},
-	{"a block takes the place of one", []Edit{{Context: "limits.conf", Directive: "map $remote_addr $limited_by {\n\tdefault $binary_remote_addr;\n}"}},
+	{"block replaces a block", []Edit{{Context: "limits.conf", Directive: "map $remote_addr $limited_by {\n\tdefault $binary_remote_addr;\n}"}},
 		map[string][]string{"limits.conf": {"\tdefault $binary_remote_addr;\n} # was: map $remote_addr $limited_by { … }\nlimit_req_zone"}}},
-	{"a map more", []Edit{{Context: "http", Directive: "map $uri $more { default 1; }"}},
+	{"another map", []Edit{{Context: "http", Directive: "map $uri $more { default 1; }"}},
 		map[string][]string{"grpc-listener.conf": {"\tdefault \"\";\n}\nmap $uri $more { default 1; } # added\n\nserver"}}},
 	{"at the top", []Edit{{Context: "main", Directive: "worker_processes 3"}, {Context: "main", Directive: "timer_resolution 100ms"}},
 		map[string][]string{"site/process.conf": {"\nworker_processes 3; # was: worker_processes auto;\n"}, "nginx.conf": {"timer_resolution 100ms; # added\n# nginx in front"}}},
-	{"a later edit sees what an earlier one added", []Edit{
+	{"later edit uses an earlier one", []Edit{
 		{Context: "http-listener.conf server", Directive: "location /slow { proxy_pass http://whoami_http; }"},
 		{Context: "location /slow", Directive: "proxy_read_timeout 1s"},
 		{Context: "location /slow", Directive: "proxy_read_timeout 2s"},
 		{Context: "location /slow proxy_read_timeout", Parameter: "2s"},
 	}, map[string][]string{"http-listener.conf": {"proxy_read_timeout 2s; # was: proxy_read_timeout 1s;"}}},
-	{"a directive of many lines", []Edit{{Context: "http", Directive: "log_format requests '$id'"}},
+	{"directive of many lines", []Edit{{Context: "http", Directive: "log_format requests '$id'"}},
 		map[string][]string{"access-log.conf": {"log_format requests '$id'; # was: log_format requests escape=json '{\"v\":1,' '\"id\":"}}},
-	{"a file that is included twice, for both", []Edit{{Context: "grpc-only.conf", Remove: `if ($request_method != POST)`}},
+	{"file included twice, for both", []Edit{{Context: "grpc-only.conf", Remove: `if ($request_method != POST)`}},
 		map[string][]string{"grpc-only.conf": {"# was: if ($request_method != POST) { … }\n"}}},
-	{"a block in it", []Edit{{Context: `location / if ($is_grpc = "")`, Directive: "return 505"}},
+	{"block of such a file", []Edit{{Context: `location / if ($is_grpc = "")`, Directive: "return 505"}},
 		map[string][]string{"grpc-only.conf": {"return 505; # was: return 415;\n"}}},
 }
 
@@ -92,7 +92,7 @@ func TestApply(t *testing.T) {
 				delete(after, "conf/"+name)
 			}
 			if !maps.Equal(before, after) {
-				t.Error("other files changed as well")
+				t.Error("other files changed too")
 			}
 			if err := b.Test(t.Context(), dir); err != nil {
 				t.Error(err)
@@ -101,10 +101,10 @@ func TestApply(t *testing.T) {
 	}
 }
 
-// lineNumber is what the shipped files may change; FuzzParseConf looks at the numbers themselves.
+// lineNumber matches line numbers, which change with the shipped files; FuzzParseConf checks them.
 var lineNumber = regexp.MustCompile(`:\d+`)
 
-func TestApplyNamesWhatIsWrong(t *testing.T) {
+func TestApplyErrorsNamePlaces(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		edit           Edit
@@ -169,7 +169,7 @@ func TestApplyNamesWhatIsWrong(t *testing.T) {
 				t.Errorf("%+v\n%v\nwant %s: %s", e, err, c.field, c.message)
 			}
 			if !maps.Equal(before, tree(t, dir)) {
-				t.Error("something was written all the same")
+				t.Error("Apply wrote something")
 			}
 		})
 	}
@@ -183,15 +183,15 @@ func TestApplyReportsAllErrorsAtOnce(t *testing.T) {
 	}
 	err := Apply(filepath.Join(dir, "conf"), []Edit{{Context: "sever", Directive: "x"}, {Context: "http", Directive: "server_tokens on"}, {Context: "http", Remove: "y"}})
 	var at []int
-	for _, fault := range err.(interface{ Unwrap() []error }).Unwrap() {
-		at = append(at, fault.(*Error).Index)
+	for _, err := range err.(interface{ Unwrap() []error }).Unwrap() {
+		at = append(at, err.(*Error).Index)
 	}
 	if !slices.Equal(at, []int{0, 2}) {
-		t.Errorf("faults of %v: %v", at, err)
+		t.Errorf("errors of edits %v: %v", at, err)
 	}
 }
 
-// Files outside the configuration directory are neither read nor written, however a configuration names them.
+// TestApplyStaysInItsDirectory checks that files outside the directory are neither read nor written, however a configuration names them.
 func TestApplyStaysInItsDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -263,7 +263,7 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// rebuild writes a file again from what was read of it and what is between.
+// rebuild returns a file's text, put together from its statements and what is between them.
 func rebuild(text string, from, to int, body []*statement) string {
 	var b strings.Builder
 	for _, d := range body {
@@ -317,7 +317,7 @@ func FuzzParseConf(f *testing.F) {
 	})
 }
 
-// An edit that is made leaves a configuration that can be read.
+// FuzzEdit checks that a successful edit leaves a configuration that can be parsed.
 func FuzzEdit(f *testing.F) {
 	for _, c := range applied {
 		for _, e := range c.edits {

@@ -8,7 +8,7 @@ import (
 	"trivet/nginx/confedit"
 )
 
-// Both edits name their place by the blocks in which it stands. Comments show what was there before.
+// Both edits name their place by its enclosing blocks. Comments show what was there before.
 func ExampleApply() {
 	dir, err := os.MkdirTemp("", "conf")
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"trivet/nginx"
 )
 
-// realNginx is the nginx that the tests use: $TRIVET_NGINX, else the one on PATH, else the one that nginx/fetch got.
+// realNginx returns the nginx for the tests: $TRIVET_NGINX, else the one on PATH, else the one that nginx/fetch got.
 func realNginx(t *testing.T) nginx.Binary {
 	t.Helper()
 	named := os.Getenv("TRIVET_NGINX")
@@ -27,7 +27,7 @@ func realNginx(t *testing.T) nginx.Binary {
 	return b
 }
 
-// local is the site whose files are shipped.
+// local returns the site whose files are shipped.
 func local() nginx.Site {
 	return nginx.Site{HTTP: "127.0.0.1:8080", GRPC: "127.0.0.1:9090", Admin: "127.0.0.1:7080", Servers: []nginx.Server{
 		{HTTP: "127.0.0.1:8001", GRPC: "127.0.0.1:9001"},

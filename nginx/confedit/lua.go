@@ -12,7 +12,7 @@ func (d *statement) hasLua() bool {
 }
 
 // skipLua moves behind the "}" that closes the Lua block of d, as the Lua module finds it: braces in strings, long brackets and
-// comments do not count. What the Lua module and Lua itself read differently is refused, because an edit could then cut it apart.
+// comments do not count. It refuses code that the Lua module and Lua itself read differently, because an edit could split it.
 func (s *scanner) skipLua(d *statement) error {
 	line := s.line // of the "{"
 	for depth := 1; depth > 0; {

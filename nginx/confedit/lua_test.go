@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Each code ends where the Lua module ends it (libnginx-mod-http-lua 0.10.23 with nginx 1.22.1), or is refused.
+// luaCodes holds code that ends where the Lua module (libnginx-mod-http-lua 0.10.23 with nginx 1.22.1) ends it, or is refused.
 var luaCodes = []struct{ code, refused string }{
 	{`ngx.say("hi")`, ""},
 	{`local t = {a = {1}}; local n = #t`, ""},

@@ -22,7 +22,7 @@ type sources struct {
 type outline struct {
 	*sources
 	main     *node
-	nodes    []*node // main, files and blocks, in the order of reading
+	nodes    []*node // main, files and blocks, in reading order
 	parsed   map[string][]*statement
 	included map[string][]string // by file: where it is included
 }
@@ -31,10 +31,10 @@ type outline struct {
 type node struct {
 	names  [][]string // in words
 	title  string
-	at     *statement // nil of a file
+	at     *statement // nil for a file
 	file   string     // the block's, or its name
 	parent *node
-	parts  []*statement // directives and blocks that stand in it, those of included files among them
+	parts  []*statement // its directives and blocks, including those of included files
 }
 
 // mostIncludes bounds the nodes of files that include others many times.
@@ -188,7 +188,7 @@ func (t *outline) several(name string, found []*node) string {
 	}
 	text := fmt.Sprintf("context %q means %d blocks: %s", name, len(found), strings.Join(places, ", "))
 	if len(unique) == 0 {
-		return text + ": no context tells them apart"
+		return text + ": no context names only one of them"
 	}
 	return text + ": write one of " + strings.Join(unique, ", ")
 }

@@ -17,10 +17,10 @@ import (
 	"trivet/nginx"
 )
 
-// A pair is two uses of a directive, and the block that they stand in together.
+// pair is two uses of a directive in one block.
 type pair struct{ block, first, second string }
 
-// repeatedPairs has a pair for each directive of repeated, for different things.
+// repeatedPairs holds a pair for each directive of repeated; its two uses are for different things.
 var repeatedPairs = map[string]pair{
 	"access_log":             {"server", "access_log a.log", "access_log b.log"},
 	"add_header":             {"server", "add_header A 1", "add_header B 1"},
@@ -66,13 +66,13 @@ var repeatedPairs = map[string]pair{
 	"uwsgi_param":            {"server", "uwsgi_param A 1", "uwsgi_param B 1"},
 }
 
-// notBuiltIn are directives of modules that an nginx may not have; Debian's package has each of these in a package of its own.
+// notBuiltIn lists directives of modules that an nginx may lack; Debian packages each of these modules separately.
 var notBuiltIn = []string{
 	"auth_http_header", "geoip_proxy", "js_import", "js_path", "js_preload_object", "js_set", "js_shared_dict_zone", "js_var",
 	"load_module", "lua_shared_dict", "perl_modules", "perl_require", "perl_set", "xslt_param", "xslt_string_param", "xslt_stylesheet",
 }
 
-// overridden are directives that nginx also accepts twice, but of which a block needs one: each holds a whole list, or the last one wins.
+// overridden holds directives that nginx accepts twice but a block needs once: each holds a whole list, or the last one wins.
 var overridden = map[string]pair{
 	"addition_types":        {"server", "addition_types a/b", "addition_types a/c"},
 	"ancient_browser_value": {"server", "ancient_browser_value a", "ancient_browser_value b"},
@@ -103,7 +103,7 @@ var overridden = map[string]pair{
 	"zone":                  {"upstream", "zone a 1m", "zone a 1m"},
 }
 
-// single are directives which nginx refuses to see twice, of all kinds.
+// single holds directives of all kinds that nginx refuses to accept twice.
 var single = map[string]pair{
 	"auth_basic":           {"server", "auth_basic a", "auth_basic b"},
 	"client_max_body_size": {"server", "client_max_body_size 1m", "client_max_body_size 2m"},
@@ -136,7 +136,7 @@ var single = map[string]pair{
 	"worker_processes":     {"main", "worker_processes 1", "worker_processes 2"},
 }
 
-// families adds the pairs of directives that differ in their prefix only.
+// families adds pairs of directives that differ only in their prefix.
 func families() map[string]pair {
 	all := maps.Clone(repeatedPairs)
 	for _, prefix := range []string{"fastcgi", "grpc", "proxy", "scgi", "uwsgi"} {
@@ -156,7 +156,7 @@ func families() map[string]pair {
 	return all
 }
 
-// config is a configuration with text in a block, and all that the pairs need.
+// config returns a configuration with text in a block, and everything that the pairs need.
 func (p pair) config(text string) string {
 	c := "PID\nMAIN\nevents { EVENTS }\nhttp {\naccess_log off;\nlimit_conn_zone $uri zone=conn_a:1m; limit_conn_zone $uri zone=conn_b:1m;\n" +
 		"limit_req_zone $uri zone=req_a:1m rate=1r/s; limit_req_zone $uri zone=req_b:1m rate=1r/s;\n" +
@@ -178,7 +178,7 @@ func (p pair) config(text string) string {
 	return c
 }
 
-// nginxSays asks nginx about a configuration; "" means yes.
+// nginxSays returns nginx's complaint about a configuration, "" if it accepts it.
 func nginxSays(t *testing.T, b nginx.Binary, text string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -197,7 +197,7 @@ func nginxSays(t *testing.T, b nginx.Binary, text string) string {
 	return ""
 }
 
-// certificate is a new self-signed one with its key.
+// certificate returns a new self-signed certificate with its key.
 func certificate(t *testing.T) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -216,7 +216,7 @@ func certificate(t *testing.T) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})) + string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE " + "KEY", Bytes: private}))
 }
 
-// nginx accepts each repeated directive twice in one block, and the second use of an edit is added.
+// TestRepeated checks that nginx accepts each repeated directive twice in one block, and that a second edit adds it.
 func TestRepeated(t *testing.T) {
 	t.Parallel()
 	b := realNginx(t)
@@ -230,7 +230,7 @@ func TestRepeated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if repeated[name] == nil {
-				t.Errorf("it is not in repeated")
+				t.Error("not in repeated")
 			}
 			if said := nginxSays(t, b, p.config(p.first+";\n"+p.second+";")); said != "" {
 				t.Error(said)
@@ -242,7 +242,7 @@ func TestRepeated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if repeated[name] != nil {
-				t.Errorf("it is in repeated")
+				t.Error("in repeated")
 			}
 			if said := nginxSays(t, b, p.config(p.first+";\n"+p.second+";")); said != "" {
 				t.Error(said)
@@ -254,7 +254,7 @@ func TestRepeated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if repeated[name] != nil {
-				t.Errorf("it is in repeated")
+				t.Error("in repeated")
 			}
 			if said := nginxSays(t, b, p.config(p.first+";")); said != "" {
 				t.Error(said)
@@ -267,7 +267,7 @@ func TestRepeated(t *testing.T) {
 	}
 }
 
-// checkEdits makes both edits, and wants so many directives of the name afterwards.
+// checkEdits makes both edits and checks how many directives of the name there are afterwards.
 func (p pair) checkEdits(t *testing.T, want int) {
 	t.Helper()
 	dir := t.TempDir()
@@ -294,7 +294,7 @@ func (p pair) checkEdits(t *testing.T, want int) {
 	}
 }
 
-func TestWhichRepeatedDirectiveIsReplaced(t *testing.T) {
+func TestRepeatedDirectiveIsReplacedOrAdded(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, before, directive, after, refused string }{
 		{"rate limit of the same zone", "limit_req zone=a burst=5; limit_req zone=b;", "limit_req burst=9 zone=a", "limit_req burst=9 zone=a; limit_req zone=b;", ""},
@@ -306,14 +306,14 @@ func TestWhichRepeatedDirectiveIsReplaced(t *testing.T) {
 		{"log to the same file", "access_log a; access_log b;", "access_log b main buffer=1k", "access_log a; access_log b main buffer=1k;", ""},
 		{"second log", "access_log a;", "access_log b", "access_log a; access_log b;", ""},
 		{"off in place of one", "access_log a;", "access_log off", "access_log off;", ""},
-		{"one in place of off", "access_log off;", "access_log a", "access_log a;", ""},
+		{"file replaces off", "access_log off;", "access_log a", "access_log a;", ""},
 		{"off in place of off", "access_log off;", "access_log off", "access_log off;", ""},
 		{"off where there is none", "x;", "access_log off", "access_log off; x;", ""},
 		{"off in place of several", "access_log a; access_log b;", "access_log off", "", `directive "access_log off;" could replace any of 2 in http (nginx.conf:1): nginx.conf:2, nginx.conf:3: remove those first`},
 		{"twice the same", "add_header A 1; add_header A 2;", "add_header A 3", "", `directive "add_header A 3;" could replace any of 2 in http (nginx.conf:1): nginx.conf:2, nginx.conf:3: remove all but one first`},
 		{"another code", "error_page 404 /a;", "error_page 502 503 /b", "error_page 404 /a; error_page 502 503 /b;", ""},
 		{"codes from the same on", "error_page 502 503 /a;", "error_page 502 =200 /b", "error_page 502 =200 /b;", ""},
-		{"a code that another has already", "error_page 404 /x; error_page 500 502 503 =200 /a;", "error_page 429 502 /b", "",
+		{"code that another directive has", "error_page 404 /x; error_page 500 502 503 =200 /a;", "error_page 429 502 /b", "",
 			`directive "error_page 429 502 /b;" would have no effect for 502: nginx.conf:3 comes before it; set or remove that one, error_page 500`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

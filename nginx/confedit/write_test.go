@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// TestMain makes this program one that edits the configuration at CONFEDIT_DIR for ever, if that is set: a test kills it.
+// TestMain makes the test binary edit the configuration at CONFEDIT_DIR forever, if that is set, until a test kills it.
 func TestMain(m *testing.M) {
 	dir := os.Getenv("CONFEDIT_DIR")
 	if dir == "" {
@@ -31,10 +31,10 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// original is so long that writing it takes long enough for a test to see the temporary file.
+// original is so long that a test can see the temporary file while it is written.
 var original = "events {\n\tworker_connections 1;\n}\n" + strings.Repeat("# comment\n", 100_000)
 
-// A process that is killed between create and rename leaves its temporary file, and nothing that keeps the next edit from being made.
+// TestEditAfterCrash checks that a process killed between create and rename leaves nothing that prevents the next edit.
 func TestEditAfterCrash(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -53,7 +53,7 @@ func TestEditAfterCrash(t *testing.T) {
 	tree(t, dir) // Fails on what is left over.
 }
 
-// killBetween starts a process that edits, kills it when its temporary file is there, and reports whether that is still there.
+// killBetween starts a process that edits, kills it once its temporary file exists, and reports whether that file remains.
 func killBetween(t *testing.T, dir string) bool {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
@@ -82,7 +82,8 @@ func killBetween(t *testing.T, dir string) bool {
 	return there()
 }
 
-// What a crash left for a file that this edit does not change goes as well, if the file is part of the configuration.
+// TestStaleFilesAreRemoved checks that Apply also removes the temporary files of files that it does not change, if those are part of the
+// configuration.
 func TestStaleFilesAreRemoved(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -99,7 +100,7 @@ func TestStaleFilesAreRemoved(t *testing.T) {
 	}
 }
 
-// A temporary file is never one that a link leads to.
+// TestLinkInPlaceOfTemporaryFileIsNotFollowed checks that a link never makes Apply write to another file.
 func TestLinkInPlaceOfTemporaryFileIsNotFollowed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -112,7 +113,7 @@ func TestLinkInPlaceOfTemporaryFileIsNotFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := read(t, filepath.Join(dir, "other")); got != "other\n" {
-		t.Errorf("the other file is now %q", got)
+		t.Errorf("other file is now %q", got)
 	}
 	if info, err := os.Lstat(filepath.Join(dir, "nginx.conf")); err != nil || !info.Mode().IsRegular() {
 		t.Errorf("nginx.conf: %v, %v", info.Mode(), err)
@@ -134,8 +135,8 @@ func TestModeIsKept(t *testing.T) {
 	}
 }
 
-// No edit is lost when several are made at the same time.
-func TestEditsAtTheSameTime(t *testing.T) {
+// TestConcurrentEdits checks that concurrent edits do not lose each other.
+func TestConcurrentEdits(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	name := filepath.Join(dir, "nginx.conf")

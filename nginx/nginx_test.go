@@ -17,29 +17,29 @@ import (
 	"trivet/internal/proctest"
 )
 
-// balancer is a real nginx on the laid-out configuration.
-type balancer struct {
+// testNginx is a real nginx that runs the installed configuration.
+type testNginx struct {
 	HTTP, GRPC, Admin string // host:port
 	dir               string
 	cmd               *exec.Cmd
 	stderr            bytes.Buffer
-	done              chan struct{} // closed when nginx is gone
+	done              chan struct{} // closed when nginx has ended
 }
 
-// edit changes one place of a laid-out file; a place that is not there exactly once fails the test.
+// edit changes one place of an installed file; the test fails unless old occurs exactly once.
 type edit struct{ file, old, new string }
 
-// balance starts nginx, with one worker, in front of servers, and stops it with the test.
-func balance(t *testing.T, servers []Server, edits ...edit) *balancer {
+// startNginx starts nginx with one worker in front of servers, and stops it when the test ends.
+func startNginx(t *testing.T, servers []Server, edits ...edit) *testNginx {
 	t.Helper()
-	return balanceWith(t, Site{Servers: servers, Workers: 1, Diagnostics: true}, edits...)
+	return startSite(t, Site{Servers: servers, Workers: 1, Diagnostics: true}, edits...)
 }
 
-// balanceWith starts nginx for site, on addresses of its own.
-func balanceWith(t testing.TB, site Site, edits ...edit) *balancer {
+// startSite starts nginx for site, on free addresses.
+func startSite(t testing.TB, site Site, edits ...edit) *testNginx {
 	t.Helper()
-	nginx := real(t)
-	b := &balancer{HTTP: free(t), GRPC: free(t), Admin: free(t), dir: proctest.Passable(t), done: make(chan struct{})}
+	nginx := findNginx(t)
+	b := &testNginx{HTTP: free(t), GRPC: free(t), Admin: free(t), dir: proctest.Passable(t), done: make(chan struct{})}
 	site.HTTP, site.GRPC, site.Admin = b.HTTP, b.GRPC, b.Admin
 	if err := site.Install(b.dir, Conf(), nginx.Version); err != nil {
 		t.Fatal(err)
@@ -64,15 +64,15 @@ func (e edit) apply(t testing.TB, dir string) {
 		t.Fatal(err)
 	}
 	if n := bytes.Count(text, []byte(e.old)); n != 1 {
-		t.Fatalf("%q is %d times in %s, want once", e.old, n, e.file)
+		t.Fatalf("%q occurs %d times in %s, want once", e.old, n, e.file)
 	}
 	if err := os.WriteFile(name, bytes.Replace(text, []byte(e.old), []byte(e.new), 1), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// start reports whether nginx takes connections; not so when it ended instead.
-func (b *balancer) start(t testing.TB, nginx Binary) bool {
+// start starts nginx, and reports whether it accepts connections before it ends.
+func (b *testNginx) start(t testing.TB, nginx Binary) bool {
 	t.Helper()
 	b.cmd = exec.Command(nginx.Path, nginx.Args(b.dir)...)
 	b.cmd.Stderr = &b.stderr
@@ -82,7 +82,7 @@ func (b *balancer) start(t testing.TB, nginx Binary) bool {
 	}
 	go func() {
 		defer close(b.done)
-		_ = b.cmd.Wait() // how it ended is seen in what it printed
+		_ = b.cmd.Wait() // what it printed says how it ended
 	}()
 	t.Cleanup(func() { b.signal(t, syscall.SIGTERM) })
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -92,9 +92,9 @@ func (b *balancer) start(t testing.TB, nginx Binary) bool {
 		case <-b.done:
 			return false
 		case <-t.Context().Done():
-			t.Fatal("nginx takes no connections")
+			t.Fatal("nginx accepts no connections")
 		case <-tick.C:
-			conn, err := net.Dial("tcp", b.Admin) // the last one it listens on
+			conn, err := net.Dial("tcp", b.Admin) // the last address that it listens on
 			if err != nil {
 				continue
 			}
@@ -106,8 +106,8 @@ func (b *balancer) start(t testing.TB, nginx Binary) bool {
 	}
 }
 
-// signal ends nginx and waits until it is gone.
-func (b *balancer) signal(t testing.TB, s syscall.Signal) {
+// signal sends s to nginx and waits until it has ended.
+func (b *testNginx) signal(t testing.TB, s syscall.Signal) {
 	t.Helper()
 	if err := b.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Error(err)
@@ -119,7 +119,7 @@ func (b *balancer) signal(t testing.TB, s syscall.Signal) {
 	}
 }
 
-// line is one line of the access log.
+// line is one entry of the access log.
 type line struct {
 	V                     int
 	ID                    string
@@ -148,8 +148,8 @@ type line struct {
 	BytesSent             int `json:"bytes_sent"`
 }
 
-// log ends nginx, which writes the last lines, and returns the access log without the connections that start made.
-func (b *balancer) log(t *testing.T) []line {
+// log ends nginx, so that it writes the last entries, and returns the access log.
+func (b *testNginx) log(t *testing.T) []line {
 	t.Helper()
 	b.signal(t, syscall.SIGQUIT)
 	text, err := os.ReadFile(filepath.Join(b.dir, "logs", "access.log"))
@@ -169,8 +169,8 @@ func (b *balancer) log(t *testing.T) []line {
 	return all
 }
 
-// only is the one line of the request with the id.
-func (b *balancer) only(t *testing.T, id string) line {
+// only ends nginx and returns the entry of the request with the ID, of which there must be exactly one.
+func (b *testNginx) only(t *testing.T, id string) line {
 	t.Helper()
 	var found []line
 	for _, l := range b.log(t) {
@@ -179,32 +179,32 @@ func (b *balancer) only(t *testing.T, id string) line {
 		}
 	}
 	if len(found) != 1 {
-		t.Fatalf("%d lines of %q in the access log: %+v", len(found), id, found)
+		t.Fatalf("%d access-log entries of %q, want 1: %+v", len(found), id, found)
 	}
 	return found[0]
 }
 
-// free returns an address that nothing listens on, and that nothing else gets while the test runs.
+// free returns an address that nothing listens on, reserved for the test.
 func free(t testing.TB) string {
 	t.Helper()
 	return "127.0.0.1:" + proctest.Reserve(t)
 }
 
-// nobody is a fleet of which no instance runs.
-func nobody(t *testing.T) []Server {
+// noInstances returns endpoints of three instances that do not run.
+func noInstances(t *testing.T) []Server {
 	return []Server{{free(t), free(t)}, {free(t), free(t)}, {free(t), free(t)}}
 }
 
-// answer is the JSON of an error, as instances and the balancer write it.
-type answer struct {
+// errorBody is the JSON of an error, as instances and nginx write it.
+type errorBody struct {
 	Code    int
 	Message string
 	Details []any
 }
 
-func decode(t *testing.T, body []byte) answer {
+func decode(t *testing.T, body []byte) errorBody {
 	t.Helper()
-	var a answer
+	var a errorBody
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&a); err != nil || a.Details == nil || !bytes.HasSuffix(body, []byte("}\n")) {
@@ -213,7 +213,7 @@ func decode(t *testing.T, body []byte) answer {
 	return a
 }
 
-// sameID fails unless the answer bears the id, once.
+// sameID fails unless the response has the request ID exactly once.
 func sameID(t *testing.T, h http.Header, id string) {
 	t.Helper()
 	if got := h.Values("X-Request-Id"); len(got) != 1 || got[0] != id {
