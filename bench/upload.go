@@ -4,15 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/benchmark/latency"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/encoding/protowire"
 
-	"trivet/bench/slow"
 	whoamiv1 "trivet/gen/whoami/v1"
 )
 
@@ -58,14 +60,36 @@ func (b *bench) uploadJobs() []*job {
 	return jobs
 }
 
+// forward connects each accepted connection to the address, until the listener closes.
+func forward(from net.Listener, address string) {
+	for {
+		near, err := from.Accept()
+		if err != nil {
+			return
+		}
+		far, err := net.Dial("tcp", address)
+		if err != nil {
+			near.Close()
+			continue
+		}
+		go func() { _, _ = io.Copy(far, near); far.Close() }()
+		go func() { _, _ = io.Copy(near, far); near.Close() }()
+	}
+}
+
 // upload sends calls with large requests, all at once, over a new line and connection.
 func upload(ctx context.Context, address string, calls int) (time.Duration, error) {
-	line, err := slow.NewLine(address, roundTrip)
+	line, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
 	}
 	defer line.Close()
-	conn, err := grpc.NewClient("passthrough:///"+line.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	network := latency.Network{Latency: roundTrip / 2}
+	go forward(network.Listener(line), address)
+	conn, err := grpc.NewClient("passthrough:///"+line.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, to string) (net.Conn, error) {
+			return network.ContextDialer((&net.Dialer{}).DialContext)(ctx, "tcp", to)
+		}))
 	if err != nil {
 		return 0, err
 	}
