@@ -65,7 +65,7 @@ release: ## write archives, the image as OCI layouts, bills of materials and che
 nginx: ## get Debian's nginx into .cache/nginx, unless this machine has one that will do
 	@nginx/fetch
 
-test: nginx ## run every test, also those through a real nginx
+test: nginx ## test the main module, also through a real nginx (bench: bench-smoke; containers: test-docker)
 	$(if $(RACE),,@echo "no C compiler here: the tests run without -race (apt-get install gcc)")
 	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test $(TEST_FLAGS) ./...
 	$(if $(RACE),go test -shuffle=on -count=1 ./internal/rawconn) # With -race it makes other system calls.

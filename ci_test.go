@@ -13,9 +13,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestGovulncheckVerdicts gives .ci/govulncheck databases of its own: a vulnerability in a function that is called fails, an
-// unreachable database does not, and whatever else goes wrong is not taken for an unreachable database.
-func TestGovulncheckVerdicts(t *testing.T) {
+// TestGovulncheckFailsExceptWithoutDatabase runs .ci/govulncheck with made-up databases: a vulnerability in a called function
+// fails, an unreachable database does not, and other errors are not taken for an unreachable database.
+func TestGovulncheckFailsExceptWithoutDatabase(t *testing.T) {
 	t.Parallel()
 	const osv = `{"schema_version":"1.3.1","id":"GO-2000-0001","modified":"2000-01-01T00:00:00Z","published":"2000-01-01T00:00:00Z",
 		"summary":"made up","details":"made up","affected":[{"package":{"name":"stdlib","ecosystem":"Go"},
@@ -38,7 +38,7 @@ func TestGovulncheckVerdicts(t *testing.T) {
 		"vulnerable":  {affected, "./internal/buildinfo", "GO-2000-0001", false},
 		"clean":       {database("[]"), "./internal/buildinfo", "No vulnerabilities found", true},
 		"unreachable": {"http://127.0.0.1:1", "./internal/buildinfo", "NOT CHECKED", true},
-		"wrong use":   {affected, "./internal/missing", "missing", false},
+		"no package":  {affected, "./internal/missing", "missing", false},
 	} {
 		output, err := exec.CommandContext(t.Context(), ".ci/govulncheck", "-db", c.db, c.pkg).CombinedOutput()
 		if (err == nil) != c.ok || !strings.Contains(string(output), c.says) {
@@ -47,7 +47,7 @@ func TestGovulncheckVerdicts(t *testing.T) {
 	}
 }
 
-// TestShellcheckIsNotSilentlyMissing runs .ci/shellcheck where shellcheck can be neither found nor downloaded.
+// TestShellcheckIsNotSilentlyMissing runs .ci/shellcheck where it can neither find nor download shellcheck.
 func TestShellcheckIsNotSilentlyMissing(t *testing.T) {
 	t.Parallel()
 	tree, bin := t.TempDir(), t.TempDir()
@@ -71,8 +71,8 @@ func TestShellcheckIsNotSilentlyMissing(t *testing.T) {
 	}
 }
 
-// TestWorkflowIsMinimal holds what actionlint does not: the workflow runs .ci/run on both architectures, may only read, and names
-// actions by commit.
+// TestWorkflowIsMinimal checks what actionlint does not: the workflow runs .ci/run on both architectures, has read permission only, and
+// pins actions by commit.
 func TestWorkflowIsMinimal(t *testing.T) {
 	t.Parallel()
 	text := readFile(t, ".github/workflows/ci.yml")
@@ -89,19 +89,19 @@ func TestWorkflowIsMinimal(t *testing.T) {
 	}
 	job := workflow.Jobs["run"]
 	if !slices.Equal(job.Strategy.Matrix.Runner, []string{"ubuntu-24.04", "ubuntu-24.04-arm"}) || len(job.Steps) == 0 || job.Steps[len(job.Steps)-1].Run != ".ci/run" {
-		t.Errorf("the job is %+v", job)
+		t.Errorf("job run: %+v", job)
 	}
 	if len(workflow.Permissions) != 1 || workflow.Permissions["contents"] != "read" || job.Permissions != nil || strings.Contains(text, "secrets.") {
 		t.Errorf("permissions %v, or a secret", workflow.Permissions)
 	}
 	for _, uses := range regexp.MustCompile(`uses: .*`).FindAllString(text, -1) {
 		if !regexp.MustCompile(`^uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`).MatchString(uses) {
-			t.Errorf("%s: want a commit, and its version in a comment", uses)
+			t.Errorf("%s: want a commit, with its version in a comment", uses)
 		}
 	}
 }
 
-// TestIssueFormsAreComplete checks what the forge would otherwise refuse only when an issue is opened.
+// TestIssueFormsAreComplete finds errors that the forge would report only when an issue is opened.
 func TestIssueFormsAreComplete(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"bug", "experiment", "question"} {
@@ -132,7 +132,7 @@ func TestIssueFormsAreComplete(t *testing.T) {
 	}
 }
 
-// TestMakeHelpIsComplete: each target of the Makefile has a help text, and is phony.
+// TestMakeHelpIsComplete checks that each target of the Makefile has a help text and is phony.
 func TestMakeHelpIsComplete(t *testing.T) {
 	t.Parallel()
 	text := readFile(t, "Makefile")
@@ -151,7 +151,7 @@ func TestMakeHelpIsComplete(t *testing.T) {
 	}
 }
 
-// TestContributingListsCI: CONTRIBUTING.md names each step of .ci/run, in order, and no other.
+// TestContributingListsCI checks that CONTRIBUTING.md lists exactly the steps of .ci/run, in order.
 func TestContributingListsCI(t *testing.T) {
 	t.Parallel()
 	var steps []string
@@ -167,7 +167,8 @@ func TestContributingListsCI(t *testing.T) {
 	}
 }
 
-// TestRenovateKnowsEachTool: all lines of tools.mod are marked indirect, which Renovate passes over unless a rule names them.
+// TestRenovateKnowsEachTool checks that a rule names each tool: all requirements in tools.mod are marked indirect, and Renovate
+// ignores those without a rule.
 func TestRenovateKnowsEachTool(t *testing.T) {
 	t.Parallel()
 	config := readFile(t, "renovate.json5")

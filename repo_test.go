@@ -1,4 +1,4 @@
-// Package trivet holds no code: this file tests the house's own rules, and contract_test.go the contract's.
+// Package trivet has only tests of the repository: this file checks its rules, contract_test.go the contract, ci_test.go CI.
 package trivet
 
 import (
@@ -17,29 +17,29 @@ import (
 	"testing"
 )
 
-// A rule says what a package, or a tree if of ends in /, may import of the house.
+// A rule lists the packages of this module that a package, or a tree if of ends in /, may import.
 type rule struct {
 	of     string
 	allows []string
 	why    string
 }
 
-// Who may import what. Two lines, which meet only in gen: an instance is a normal service that knows
-// nothing of the lab, and the lab knows instances only as processes.
+// The rules keep two sides apart that share only gen and internal: an instance is a normal service that knows nothing of
+// the lab, and the lab knows instances only as processes.
 var rules = []rule{
-	{"trivet/gen/", nil, "generated code stands on nothing of ours"},
-	{"trivet/internal/", []string{"trivet/internal/"}, "what both lines use must not tie them together"},
-	{"trivet/docs", nil, "documents and their test"},
-	{"trivet/e2e", nil, "tests alone: nothing may stand on them"},
-	{"trivet/e2e/attack", []string{"trivet/gen/", "trivet/lab/", "trivet/nginx"}, "a client of the fleet: it sees no more than one does"},
-	{"trivet/e2e/docker", nil, "tests alone: nothing may stand on them"},
-	{"trivet/gateway", []string{"trivet/gen/"}, "REST for any implementation, not for ours"},
+	{"trivet/gen/", nil, "generated code depends on nothing of ours"},
+	{"trivet/internal/", []string{"trivet/internal/"}, "what both sides use must not couple them"},
+	{"trivet/docs", nil, "documents and their tests"},
+	{"trivet/e2e", nil, "tests only: nothing may import them"},
+	{"trivet/e2e/attack", []string{"trivet/gen/", "trivet/lab/", "trivet/nginx"}, "a client of the fleet, with the same view as any other"},
+	{"trivet/e2e/docker", nil, "tests only: nothing may import them"},
+	{"trivet/gateway", []string{"trivet/gen/"}, "it serves any implementation over REST, not only ours"},
 	{"trivet/services/whoami", []string{"trivet/gen/", "trivet/gateway", "trivet/internal/"}, "an instance knows nothing of the lab"},
-	{"trivet/cmd/whoami", []string{"trivet/services/whoami", "trivet/internal/"}, "a main only translates"},
-	{"trivet/nginx", []string{"trivet/internal/"}, "the balancer's files know nobody's program"},
+	{"trivet/cmd/whoami", []string{"trivet/services/whoami", "trivet/internal/"}, "a main is only an entry point"},
+	{"trivet/nginx", []string{"trivet/internal/"}, "nginx's configuration is independent of the programs behind it"},
 	{"trivet/nginx/confedit", []string{"trivet/internal/"}, "it edits any nginx configuration, not only the shipped one"},
-	{"trivet/lab/", []string{"trivet/gen/", "trivet/nginx", "trivet/nginx/confedit", "trivet/internal/", "trivet/lab/"}, "the lab starts instances as processes, it does not contain them"},
-	{"trivet/cmd/trivet", []string{"trivet/lab/", "trivet/nginx", "trivet/internal/"}, "a main only translates"},
+	{"trivet/lab/", []string{"trivet/gen/", "trivet/nginx", "trivet/nginx/confedit", "trivet/internal/", "trivet/lab/"}, "the lab starts instances as processes, it does not import them"},
+	{"trivet/cmd/trivet", []string{"trivet/lab/", "trivet/nginx", "trivet/internal/"}, "a main is only an entry point"},
 }
 
 func within(path string, trees []string) bool {
@@ -76,14 +76,14 @@ func TestImportsFollowRules(t *testing.T) {
 				t.Errorf("%s imports %s: %s", p.ImportPath, i, rules[n].why)
 			}
 		}
-		// go list does not read the comments of tests, so of a folder of tests it knows none.
+		// go list does not read comments of test files, so a directory with only tests has none.
 		if p.Doc == "" && len(p.GoFiles) > 0 && !strings.HasPrefix(p.ImportPath, "trivet/gen/") {
 			t.Errorf("%s has no package comment", p.ImportPath)
 		}
 	}
 }
 
-// sources are the Go files that people wrote.
+// sources returns the Go files that are not generated.
 func sources(t *testing.T) []string {
 	t.Helper()
 	output, err := exec.CommandContext(t.Context(), "git", "ls-files", "-co", "--exclude-standard", "*.go").Output()
@@ -91,7 +91,7 @@ func sources(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	files := slices.DeleteFunc(strings.Fields(string(output)), func(f string) bool {
-		_, err := os.Stat(f) // A file that was removed, and is not committed yet.
+		_, err := os.Stat(f) // The file was removed, and this is not committed yet.
 		return strings.HasPrefix(f, "gen/") || strings.Contains(f, ".pb.") || err != nil
 	})
 	if len(files) < 20 {
@@ -100,7 +100,7 @@ func sources(t *testing.T) []string {
 	return files
 }
 
-// The budgets: a file that is read in one sitting, a function that is seen at once, a main that only translates.
+// The budgets keep a file readable in one sitting, a function on one screen, and main a mere entry point.
 func TestBudgets(t *testing.T) {
 	t.Parallel()
 	const mostInFile, mostInFunction, mostInMain = 600, 75, 40
@@ -127,13 +127,13 @@ func TestBudgets(t *testing.T) {
 				t.Errorf("%s: %s has %d lines, more than %d", files.Position(f.Pos()), f.Name.Name, lines, most)
 			}
 			if f.Name.Name == "init" {
-				t.Errorf("%s: init runs whether or not somebody wants it", files.Position(f.Pos()))
+				t.Errorf("%s: init runs in every importing program, needed or not", files.Position(f.Pos()))
 			}
 		}
 	}
 }
 
-// A sleep in a test is a race or a wait in disguise; a skip is a test that nobody sees missing.
+// A sleep in a test hides a race or a missing wait; a skip hides that a test did not run.
 func TestTestsNeitherSleepNorSkip(t *testing.T) {
 	t.Parallel()
 	for _, name := range sources(t) {
@@ -174,11 +174,11 @@ func TestGoModReplacesNothingAndNamesNoBuf(t *testing.T) {
 		t.Fatal(err)
 	}
 	if strings.Contains(string(text), "bufbuild") {
-		t.Error("go.mod names buf, which pins a pre-release of protobuf: it belongs to tools.mod")
+		t.Error("go.mod requires buf, which pins a pre-release of protobuf: it belongs in tools.mod")
 	}
 }
 
-// No secret, no key, no binary: what is committed is text that a person wrote or a generator.
+// The tree has no keys and no binaries, only text.
 func TestTreeIsText(t *testing.T) {
 	t.Parallel()
 	output, err := exec.CommandContext(t.Context(), "git", "ls-files", "-z").Output()
@@ -194,7 +194,7 @@ func TestTreeIsText(t *testing.T) {
 			t.Fatal(err)
 		}
 		if strings.Contains(string(text), "PRIVATE "+"KEY") || strings.Contains(string(text), "\x00") {
-			t.Errorf("%s is a key or no text", name)
+			t.Errorf("%s contains a private key, or is not text", name)
 		}
 	}
 }

@@ -1,6 +1,6 @@
-// Package e2e tests the whole: real instances, each a process, behind a real nginx, asked by real clients.
+// Package e2e tests the stack: instances as processes, behind a real nginx, called by real clients.
 //
-// It finds nginx in $TRIVET_NGINX, else on PATH, else in .cache/nginx (`make nginx` puts it there), and fails without one.
+// It finds nginx in $TRIVET_NGINX, else on PATH, else in .cache/nginx (where `make nginx` puts it), and fails without one.
 package e2e
 
 import (
@@ -24,7 +24,7 @@ import (
 	"trivet/nginx"
 )
 
-// whoami is the path of the instances' program, built once for all tests.
+// whoami is the path of the program whoami, built once for all tests.
 var whoami string
 
 func TestMain(m *testing.M) {
@@ -34,30 +34,30 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// A stack is a fleet of three, and what it tells of its processes.
+// A stack is a fleet of three instances and its events.
 type stack struct {
 	*fleet.Fleet
 	events chan fleet.Event
 }
 
-// await waits until the process of that name is told to be ready.
+// await waits for the event that the process name is ready.
 func (s stack) await(t *testing.T, name string) {
 	t.Helper()
-	patience := time.After(30 * time.Second)
+	timeout := time.After(30 * time.Second)
 	for {
 		select {
 		case e := <-s.events:
 			if e.Name == name && e.Kind == fleet.Ready {
 				return
 			}
-		case <-patience:
-			t.Fatalf("%s did not come back", name)
+		case <-timeout:
+			t.Fatalf("%s is not ready again", name)
 		}
 	}
 }
 
-// start runs a stack on the kernel's ports until the test ends. Its nginx has the given number of workers, and the shipped
-// configuration.
+// start runs a stack until the test ends, on ports that the kernel assigns. Its nginx has the shipped configuration and the
+// given number of workers.
 func start(t *testing.T, workers int) stack {
 	t.Helper()
 	return startWith(t, workers, nginx.Conf())
@@ -66,7 +66,7 @@ func start(t *testing.T, workers int) stack {
 func startWith(t *testing.T, workers int, conf fs.FS) stack {
 	t.Helper()
 	dir := proctest.Passable(t)
-	events := make(chan fleet.Event, 10_000) // Room for all, so that the fleet never waits for a test.
+	events := make(chan fleet.Event, 10_000) // Buffers all events, so that the fleet never waits for a test.
 	f, err := fleet.Start(t.Context(), fleet.Options{
 		Instances: 3, Whoami: whoami, Nginx: labtest.Nginx(t), Conf: conf, Workers: workers, Dir: dir,
 		Observe: func(e fleet.Event) { events <- e },
@@ -86,7 +86,7 @@ func startWith(t *testing.T, workers int, conf fs.FS) stack {
 		}
 	})
 	for len(events) > 0 {
-		<-events // The start's.
+		<-events // Of the start.
 	}
 	return stack{f, events}
 }
@@ -96,7 +96,7 @@ func dial(t *testing.T, f stack, retry bool) whoamiv1.WhoAmIServiceClient {
 	return whoamiv1.NewWhoAmIServiceClient(connect(t, f, retry))
 }
 
-// connect makes a gRPC connection to nginx. With the shipped service config it retries, as the project's clients do.
+// connect returns a gRPC connection to nginx. With retry it uses the shipped service config, like the project's clients.
 func connect(t *testing.T, f stack, retry bool) *grpc.ClientConn {
 	t.Helper()
 	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry()}
@@ -111,7 +111,7 @@ func connect(t *testing.T, f stack, retry bool) *grpc.ClientConn {
 	return connection
 }
 
-// browser is an HTTP client of its own, with connections that it keeps.
+// browser returns an HTTP client with keep-alive connections of its own.
 func browser(t *testing.T) *http.Client {
 	t.Helper()
 	transport := &http.Transport{DialContext: (&net.Dialer{}).DialContext}
@@ -119,23 +119,23 @@ func browser(t *testing.T) *http.Client {
 	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
 }
 
-// get gives the instance that answered GET /; the error of what was not 200 shows the answer.
+// get returns the instance that responded to GET /. A status other than 200 is an error, which contains the response.
 func get(ctx context.Context, client *http.Client, f stack) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, "GET", "http://"+f.HTTP()+"/", nil)
 	if err != nil {
 		return "", err
 	}
-	answer, err := client.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return "", err
 	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		return "", err
 	}
-	if answer.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s: %s", answer.Status, body)
+	if response.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s: %s", response.Status, body)
 	}
-	return answer.Header.Get("X-Instance"), nil
+	return response.Header.Get("X-Instance"), nil
 }

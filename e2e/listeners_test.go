@@ -22,11 +22,11 @@ import (
 	"trivet/nginx"
 )
 
-// Everything that a caller might write to be taken for somebody else.
+// forged are headers by which a client might claim another identity.
 var forged = []string{
 	"X-Forwarded-For", "6.6.6.6", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "bank.example", "X-Real-IP", "6.6.6.6",
 	"Forwarded", "for=6.6.6.6", "X-Instance", "whoami-666", "Grpc-Metadata-X-Forwarded-For", "6.6.6.6",
-	"Grpc-Metadata-X-Instance", "whoami-666", "Grpc-Metadata-X-Request-Id", "forged", "X-Request-Id", "no id at all",
+	"Grpc-Metadata-X-Instance", "whoami-666", "Grpc-Metadata-X-Request-Id", "forged", "X-Request-Id", "not an ID",
 }
 
 func TestForgedHeadersAreReplaced(t *testing.T) {
@@ -39,12 +39,12 @@ func TestForgedHeadersAreReplaced(t *testing.T) {
 	for i := 0; i < len(forged); i += 2 {
 		request.Header.Set(forged[i], forged[i+1])
 	}
-	answer, err := browser(t).Do(request)
+	response, err := browser(t).Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestForgedHeadersAreReplaced(t *testing.T) {
 	if err := protojson.Unmarshal(body, rest); err != nil {
 		t.Fatal(err)
 	}
-	wantTrue(t, "http", rest, answer.Header["X-Instance"], answer.Header["X-Request-Id"])
+	wantTrue(t, "http", rest, response.Header["X-Instance"], response.Header["X-Request-Id"])
 
 	var header metadata.MD
 	ctx := metadata.AppendToOutgoingContext(t.Context(), forged...)
@@ -63,31 +63,30 @@ func TestForgedHeadersAreReplaced(t *testing.T) {
 	wantTrue(t, "grpc", rpc, header.Get("x-instance"), header.Get("x-request-id"))
 }
 
-// wantTrue checks that an answer tells what nginx saw, and not what the caller claimed.
-func wantTrue(t *testing.T, door string, m *whoamiv1.WhoAmIResponse, instances, ids []string) {
+// wantTrue checks that a response has what nginx saw, not what the client claimed.
+func wantTrue(t *testing.T, protocol string, m *whoamiv1.WhoAmIResponse, instances, ids []string) {
 	t.Helper()
 	if got := m.GetCaller().GetForwardedFor(); got != "127.0.0.1" {
-		t.Errorf("%s: forwarded for %q, want 127.0.0.1", door, got)
+		t.Errorf("%s: forwarded for %q, want 127.0.0.1", protocol, got)
 	}
 	if len(instances) != 1 || !strings.HasPrefix(instances[0], "whoami-") || instances[0] == "whoami-666" || m.GetInstance() != instances[0] {
-		t.Errorf("%s: instance %q, headers %q", door, m.GetInstance(), instances)
+		t.Errorf("%s: instance %q, headers %q", protocol, m.GetInstance(), instances)
 	}
 	if len(ids) != 1 || ids[0] != m.GetCaller().GetRequestId() || strings.Contains(ids[0], " ") || ids[0] == "forged" {
-		t.Errorf("%s: id %q, headers %q", door, m.GetCaller().GetRequestId(), ids)
+		t.Errorf("%s: id %q, headers %q", protocol, m.GetCaller().GetRequestId(), ids)
 	}
 }
 
-// One id names a request to its caller, in nginx's log and to the instance.
 func TestRequestIDIsTheSameAtClientNginxAndInstance(t *testing.T) {
 	t.Parallel()
 	f := start(t, 1)
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-request-id", "the-same.id_1")
-	answer, err := dial(t, f, false).WhoAmI(ctx, nil)
+	response, err := dial(t, f, false).WhoAmI(ctx, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := answer.GetCaller().GetRequestId(); got != "the-same.id_1" {
-		t.Errorf("the instance was told %q", got)
+	if got := response.GetCaller().GetRequestId(); got != "the-same.id_1" {
+		t.Errorf("the instance saw %q", got)
 	}
 	if err := f.Process("nginx").Stop(t.Context()); err != nil {
 		t.Fatal(err)
@@ -97,57 +96,57 @@ func TestRequestIDIsTheSameAtClientNginxAndInstance(t *testing.T) {
 			return
 		}
 	}
-	t.Error("nginx's log does not know it")
+	t.Error("nginx's access log does not have the ID")
 }
 
-// A body of 3 MB is too large for nginx as shipped. Where it is let in, nginx keeps it on disk, and its workers must own the
-// folder, whoever started nginx: else a root's nginx answers 500.
+// A body of 3 MB is too large for the shipped nginx configuration. With a higher limit nginx buffers it on disk, in a directory
+// that its workers must own, even if root started nginx; otherwise it responds with 500.
 func TestLargeBodyIsRejectedUnlessLimitIsRaised(t *testing.T) {
 	t.Parallel()
 	larger := t.TempDir()
 	if err := os.CopyFS(larger, nginx.Conf()); err != nil {
 		t.Fatal(err)
 	}
-	door := filepath.Join(larger, "http-listener.conf")
-	text, err := os.ReadFile(door)
+	listener := filepath.Join(larger, "http-listener.conf")
+	text, err := os.ReadFile(listener)
 	if err != nil || strings.Count(string(text), "client_max_body_size 1m;") != 1 {
 		t.Fatalf("%v, or no client_max_body_size 1m", err)
 	}
 	text = bytes.Replace(text, []byte("client_max_body_size 1m;"), []byte("client_max_body_size 4m;"), 1)
-	if err := os.WriteFile(door, text, 0o600); err != nil {
+	if err := os.WriteFile(listener, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct {
 		conf     fs.FS
 		status   int
-		instance bool // that answers, as it does what reaches it
+		instance bool // an instance responds
 	}{
-		"as shipped": {nginx.Conf(), http.StatusRequestEntityTooLarge, false},
-		"let in":     {os.DirFS(larger), http.StatusMethodNotAllowed, true},
+		"as shipped":   {nginx.Conf(), http.StatusRequestEntityTooLarge, false},
+		"higher limit": {os.DirFS(larger), http.StatusMethodNotAllowed, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := startWith(t, 1, test.conf)
-			answer, err := browser(t).Post("http://"+f.HTTP()+"/", "text/plain", bytes.NewReader(make([]byte, 3_000_000)))
+			response, err := browser(t).Post("http://"+f.HTTP()+"/", "text/plain", bytes.NewReader(make([]byte, 3_000_000)))
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer answer.Body.Close()
+			defer response.Body.Close()
 			var e struct {
 				Code    codes.Code
 				Message string
 			}
-			if err := json.NewDecoder(answer.Body).Decode(&e); err != nil || answer.StatusCode != test.status || e.Message == "" {
-				t.Errorf("%s %+v %v, want %d and JSON", answer.Status, e, err, test.status)
+			if err := json.NewDecoder(response.Body).Decode(&e); err != nil || response.StatusCode != test.status || e.Message == "" {
+				t.Errorf("%s %+v %v, want %d and JSON", response.Status, e, err, test.status)
 			}
-			if got := answer.Header.Get("X-Instance"); (got != "") != test.instance {
+			if got := response.Header.Get("X-Instance"); (got != "") != test.instance {
 				t.Errorf("instance %q", got)
 			}
 		})
 	}
 }
 
-// With max_fails=0 nobody is left out, so the first request after the first instance is back finds it.
+// With max_fails=0 no instance is ejected, so the first request after an instance is back reaches it.
 func TestAllDownThenBackServesAtOnce(t *testing.T) {
 	t.Parallel()
 	f := start(t, 2)
@@ -163,7 +162,7 @@ func TestAllDownThenBackServesAtOnce(t *testing.T) {
 		}
 		_, err := api.WhoAmI(t.Context(), nil)
 		if s := status.Convert(err); s.Code() != codes.Unavailable || !strings.HasPrefix(s.Message(), "nginx: no instance") {
-			t.Errorf("gRPC: %v, want UNAVAILABLE that names the reason", err)
+			t.Errorf("gRPC: %v, want UNAVAILABLE with the reason", err)
 		}
 	}
 	if err := f.Process("whoami-2").Start(t.Context()); err != nil {
@@ -173,14 +172,14 @@ func TestAllDownThenBackServesAtOnce(t *testing.T) {
 		if instance, err := get(t.Context(), web, f); err != nil || instance != "whoami-2" {
 			t.Errorf("HTTP: %q, %v", instance, err)
 		}
-		if answer, err := api.WhoAmI(t.Context(), nil); err != nil || answer.GetInstance() != "whoami-2" {
-			t.Errorf("gRPC: %v, %v", answer, err)
+		if response, err := api.WhoAmI(t.Context(), nil); err != nil || response.GetInstance() != "whoami-2" {
+			t.Errorf("gRPC: %v, %v", response, err)
 		}
 	}
 }
 
-// A caller whose connections nginx knows must be told at the drain of an instance only what it can act on: its stream ends
-// with UNAVAILABLE after a whole message, and a new one is served by another instance.
+// When an instance drains, its streams through nginx end with UNAVAILABLE after a complete message, and another instance
+// serves a new stream.
 func TestStreamsMoveWhenInstanceDrains(t *testing.T) {
 	t.Parallel()
 	f := start(t, 1)
@@ -200,7 +199,7 @@ func TestStreamsMoveWhenInstanceDrains(t *testing.T) {
 	if _, err := watch.Recv(); status.Code(err) != codes.Unavailable || status.Convert(err).Message() != "draining: reconnect" {
 		t.Errorf("the stream ended with %v", err)
 	}
-	// DRAIN_TIMEOUT is 10 s: a stream that waited for it would show here.
+	// DRAIN_TIMEOUT is 10 s; the stream must not wait for it.
 	if took := time.Since(began); took > 8*time.Second {
 		t.Errorf("the drain took %v", took)
 	}

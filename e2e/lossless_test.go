@@ -18,32 +18,32 @@ import (
 	whoamiv1 "trivet/gen/whoami/v1"
 )
 
-// load is callers of both doors, each with connections of its own, that ask one thing after the other.
+// load is a group of clients of both listeners. Each has its own connections and sends one request after the other.
 type load struct {
-	gets, calls    atomic.Int64 // that ended well
-	mutex          sync.Mutex
-	failed         []error
-	brokenAnswers  int // calls that failed after their headers had arrived: nobody may retry those
-	cancel         context.CancelFunc
-	all            sync.WaitGroup
-	untilCancelled context.Context
+	gets, calls atomic.Int64 // that succeeded
+	mutex       sync.Mutex
+	failed      []error
+	incomplete  int // calls that failed after their headers had arrived, which must not be retried
+	ctx         context.Context
+	cancel      context.CancelFunc
+	clients     sync.WaitGroup
 }
 
-// drive starts four callers of each door.
+// drive starts four clients of each listener.
 func drive(t *testing.T, f stack, retry bool) *load {
 	t.Helper()
 	l := &load{}
-	l.untilCancelled, l.cancel = context.WithCancel(t.Context())
+	l.ctx, l.cancel = context.WithCancel(t.Context())
 	for range 4 {
 		web, api := browser(t), dial(t, f, retry)
-		l.all.Go(func() {
-			for l.untilCancelled.Err() == nil {
+		l.clients.Go(func() {
+			for l.ctx.Err() == nil {
 				_, err := get(t.Context(), web, f)
 				l.count(&l.gets, "GET", err)
 			}
 		})
-		l.all.Go(func() {
-			for l.untilCancelled.Err() == nil {
+		l.clients.Go(func() {
+			for l.ctx.Err() == nil {
 				l.call(t.Context(), api)
 			}
 		})
@@ -57,15 +57,15 @@ func (l *load) call(ctx context.Context, api whoamiv1.WhoAmIServiceClient) {
 	if err != nil && len(header.Get("x-instance")) > 0 {
 		l.mutex.Lock()
 		defer l.mutex.Unlock()
-		l.brokenAnswers++
+		l.incomplete++
 		return
 	}
 	l.count(&l.calls, "WhoAmI", err)
 }
 
-func (l *load) count(well *atomic.Int64, what string, err error) {
+func (l *load) count(succeeded *atomic.Int64, what string, err error) {
 	if err == nil {
-		well.Add(1)
+		succeeded.Add(1)
 		return
 	}
 	l.mutex.Lock()
@@ -73,41 +73,41 @@ func (l *load) count(well *atomic.Int64, what string, err error) {
 	l.failed = append(l.failed, fmt.Errorf("%s: %w", what, err))
 }
 
-// flow waits until a hundred more of each have ended well, so that what the test does next meets traffic.
+// flow waits until a hundred more of each have succeeded, so that what the test does next happens under traffic.
 func (l *load) flow(t *testing.T) {
 	t.Helper()
 	gets, calls := l.gets.Load()+100, l.calls.Load()+100
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
-	for patience := time.After(30 * time.Second); l.gets.Load() < gets || l.calls.Load() < calls; {
+	for timeout := time.After(30 * time.Second); l.gets.Load() < gets || l.calls.Load() < calls; {
 		select {
 		case <-ticker.C:
-		case <-patience:
+		case <-timeout:
 			t.Fatalf("no traffic: %d GETs, %d calls; failed: %v", l.gets.Load(), l.calls.Load(), l.failed)
 		}
 	}
 }
 
-// end stops the callers and tells what failed.
+// end stops the clients and returns the errors.
 func (l *load) end(t *testing.T) []error {
 	t.Helper()
 	l.cancel()
-	l.all.Wait()
-	t.Logf("%d GETs and %d calls ended well, %d failed, %d broke off after their headers", l.gets.Load(), l.calls.Load(), len(l.failed), l.brokenAnswers)
+	l.clients.Wait()
+	t.Logf("%d GETs and %d calls succeeded, %d failed, %d failed after their headers", l.gets.Load(), l.calls.Load(), len(l.failed), l.incomplete)
 	return l.failed
 }
 
-// What may happen to the stack while users are served, and must not cost them a GET, nor a unary call of a client with the
-// shipped retry policy whose headers had not arrived. A GET counts as its caller sees it: net/http, like browsers, sends one
-// again when the kept connection it went into was being closed, and so hides what a reload does to those.
+// These disturbances must fail no GET, and no unary call of a client with the shipped retry policy unless its headers had
+// arrived. A GET counts as its client sees it: net/http, like browsers, retries one that was sent on a keep-alive connection
+// while that was being closed, which hides the effect of a reload on those.
 func TestNothingIsLost(t *testing.T) {
 	t.Parallel()
 	for name, disturb := range map[string]func(*testing.T, stack, *load){
-		"while instances are killed":           killInTurn,
-		"while all three restart in turn":      restartInTurn,
-		"while nginx reloads its files":        reload,
-		"while one instance is down for good":  stopOne,
-		"while two instances restart together": restartTwo,
+		"kill instances":            killInTurn,
+		"restart all three in turn": restartInTurn,
+		"reload nginx":              reload,
+		"stop one instance":         stopOne,
+		"restart two at once":       restartTwo,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -174,8 +174,8 @@ func stopOne(t *testing.T, f stack, l *load) {
 	}
 }
 
-// What the retry policy is for. Without it the calls that ran on an instance when it was killed fail, however nginx is
-// configured; how many is chance, so the number is printed and not asserted.
+// Without the retry policy the calls running on an instance fail when it is killed, with any nginx configuration. Their number
+// is random, so it is printed and not asserted.
 func TestKillsWithoutRetryPolicyFailWithUnavailable(t *testing.T) {
 	t.Parallel()
 	f := start(t, 2)
@@ -183,13 +183,13 @@ func TestKillsWithoutRetryPolicyFailWithUnavailable(t *testing.T) {
 	killInTurn(t, f, l)
 	for _, err := range l.end(t) {
 		if status.Code(err) != codes.Unavailable {
-			t.Errorf("%v: want UNAVAILABLE alone", err)
+			t.Errorf("%v: want only UNAVAILABLE", err)
 		}
 	}
 }
 
-// Callers whose deadlines pass must not cost others their calls. With nginx's default max_fails they do: the instance resets
-// the expired stream, nginx takes that for a failure of the instance, and leaves it out.
+// Clients whose deadlines expire must not fail the calls of others. With nginx's default max_fails they do: the instance resets
+// the expired stream, nginx counts that as a failure of the instance, and ejects it.
 func TestExpiredDeadlinesFailNoOtherCall(t *testing.T) {
 	t.Parallel()
 	f := start(t, 2)
@@ -209,17 +209,17 @@ func TestExpiredDeadlinesFailNoOtherCall(t *testing.T) {
 		l.flow(t)
 	}
 	for _, err := range l.end(t) {
-		t.Errorf("a healthy caller: %v", err)
+		t.Errorf("client without deadlines: %v", err)
 	}
 	cancel()
 	impatient.Wait()
 	if expired.Load() < 20 {
-		t.Errorf("only %d deadlines expired: this test tested nothing", expired.Load())
+		t.Errorf("only %d deadlines expired, want at least 20", expired.Load())
 	}
 }
 
-// expire opens a stream on which the instance waits for a question, with a deadline of 20 ms, and asks none. So the deadline
-// passes before the answer's headers: later nginx would not count it.
+// expire opens a reflection stream with a deadline of 20 ms and sends nothing. So the deadline expires before the response's
+// headers; after them nginx would not count it.
 func expire(t *testing.T, api reflectionv1.ServerReflectionClient, expired *atomic.Int64) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()

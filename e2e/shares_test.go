@@ -19,7 +19,7 @@ import (
 	"trivet/lab/fleet"
 )
 
-// shares counts answers by instance.
+// shares counts responses per instance.
 type shares struct {
 	sync.Mutex
 	of map[string]int
@@ -34,7 +34,7 @@ func (s *shares) add(instance string) {
 	s.of[instance]++
 }
 
-// spread is the largest share less the smallest, of three.
+// spread returns the largest share minus the smallest, of three.
 func (s *shares) spread() int {
 	counts := slices.Sorted(maps.Values(s.of))
 	if len(counts) != 3 {
@@ -43,19 +43,19 @@ func (s *shares) spread() int {
 	return counts[2] - counts[0]
 }
 
-// Round robin is no lottery: with zone the workers share one turn, so while no attempt fails the largest share is at most
-// one above the smallest, however many workers, connections and callers there are.
+// With zone the workers share one round robin. So while no attempt fails the spread is at most one, for any number of workers,
+// connections and clients.
 func TestSharesAreEqual(t *testing.T) {
 	t.Parallel()
-	const callers, each = 8, 50
+	const clients, each = 8, 50
 	for _, workers := range []int{1, 4} {
 		t.Run(fmt.Sprintf("workers %d", workers), func(t *testing.T) {
 			t.Parallel()
 			f := start(t, workers)
 			var rest, rpc shares
 			var all sync.WaitGroup
-			for range callers {
-				// A client of its own for each caller: several connections land on several workers.
+			for range clients {
+				// Separate connections are accepted by different workers.
 				web, api := browser(t), dial(t, f, false)
 				all.Go(func() {
 					for range each {
@@ -68,25 +68,25 @@ func TestSharesAreEqual(t *testing.T) {
 				})
 				all.Go(func() {
 					for range each {
-						answer, err := api.WhoAmI(t.Context(), nil)
+						response, err := api.WhoAmI(t.Context(), nil)
 						if err != nil {
 							t.Error(err)
 						}
-						rpc.add(answer.GetInstance())
+						rpc.add(response.GetInstance())
 					}
 				})
 			}
 			all.Wait()
 			if rest.spread() > 1 || rpc.spread() > 1 {
-				t.Errorf("shares of %d: HTTP %v, gRPC %v; want at most one apart", callers*each, rest.of, rpc.of)
+				t.Errorf("shares of %d: HTTP %v, gRPC %v; want a spread of at most one", clients*each, rest.of, rpc.of)
 			}
 			wantFirstAttemptsEqual(t, f)
 		})
 	}
 }
 
-// wantFirstAttemptsEqual checks the same by nginx's own account, its access log, which has the warm-up too. It stops nginx:
-// only then has every line been written.
+// wantFirstAttemptsEqual checks the spread of first attempts in nginx's access log, which includes the warm-up. It stops nginx,
+// so that every line has been written.
 func wantFirstAttemptsEqual(t *testing.T, f stack) {
 	t.Helper()
 	if err := f.Process(fleet.Nginx).Stop(t.Context()); err != nil {
@@ -96,7 +96,7 @@ func wantFirstAttemptsEqual(t *testing.T, f stack) {
 	for _, line := range accessLog(t, f) {
 		first, _, retried := strings.Cut(line.UpstreamAddr, ",")
 		if retried {
-			t.Errorf("a second attempt: %+v", line)
+			t.Errorf("second attempt: %+v", line)
 		}
 		if byPort[line.Port] == nil {
 			byPort[line.Port] = &shares{}
@@ -104,16 +104,16 @@ func wantFirstAttemptsEqual(t *testing.T, f stack) {
 		byPort[line.Port].add(first)
 	}
 	if len(byPort) != 2 {
-		t.Errorf("the log knows the doors %v, want two", slices.Collect(maps.Keys(byPort)))
+		t.Errorf("the access log has the ports %v, want two", slices.Collect(maps.Keys(byPort)))
 	}
 	for port, s := range byPort {
 		if s.spread() > 1 {
-			t.Errorf("first attempts on port %s: %v; want at most one apart", port, s.of)
+			t.Errorf("first attempts on port %s: %v; want a spread of at most one", port, s.of)
 		}
 	}
 }
 
-// An accessLine is what tests read of nginx's access log.
+// An accessLine has the fields of an access-log entry that the tests use.
 type accessLine struct {
 	ID           string `json:"id"`
 	Port         string `json:"port"`
@@ -138,7 +138,7 @@ func accessLog(t *testing.T, f stack) []accessLine {
 	return lines
 }
 
-// Streams are few and long, so it is here that a worker's private turn would show: each worker begins at the first server.
+// Streams are few and long, so they would show a round robin per worker, where each worker starts at the first server.
 func TestStreamsSpreadEvenlyWithManyWorkers(t *testing.T) {
 	t.Parallel()
 	f := start(t, 4)
@@ -161,5 +161,5 @@ func TestStreamsSpreadEvenlyWithManyWorkers(t *testing.T) {
 	}
 }
 
-// hourly asks for a stream that says one thing and is then silent.
+// hourly requests a stream that sends one message and is then idle.
 var hourly = &whoamiv1.WatchWhoAmIRequest{Interval: durationpb.New(time.Hour)}

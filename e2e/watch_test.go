@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// WatchWhoAmI over HTTP passes nginx message by message, in both formats. After the one message of a watch at 3600 s nothing follows for an
-// hour, so it did not wait for others.
+// WatchWhoAmI over HTTP passes nginx message by message, in both formats. With an interval of 3600 s one message arrives, so it did not wait
+// for a second.
 func TestHTTPStreamPassesNginxMessageByMessage(t *testing.T) {
 	t.Parallel()
 	s := start(t, 1)
@@ -27,7 +27,7 @@ func TestHTTPStreamPassesNginxMessageByMessage(t *testing.T) {
 	}
 }
 
-// watchHTTP reads the first messages of a stream, each on a line after the prefix.
+// watchHTTP reads the first messages of a stream, each on a line with the prefix.
 func watchHTTP(ctx context.Context, t *testing.T, url, accept, prefix string, messages int) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

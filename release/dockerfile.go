@@ -8,8 +8,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Config is what the last stage of a Dockerfile says about the image. It knows the few instructions that ours has; any other is an
-// error, so that the released image never lacks one silently. Files are copied by Image, and checked here.
+// Config returns the image configuration of the last stage of a Dockerfile. It supports the instructions that ours has; any other is an
+// error, so that the released image cannot silently lack one. Config checks COPY; Image copies the files.
 func Config(dockerfile string) (v1.Config, error) {
 	c := v1.Config{ExposedPorts: map[string]struct{}{}, WorkingDir: "/", Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}}
 	empty, stage, final := c, "", false
@@ -28,7 +28,7 @@ func Config(dockerfile string) (v1.Config, error) {
 		switch word {
 		case "COPY":
 			if rest != "--from=build "+authorities+" /etc/ssl/certs/" && rest != "--from=build /whoami /whoami" {
-				return c, fmt.Errorf("%s: the release program copies the program and the certificates only", line)
+				return c, fmt.Errorf("%s: release supports COPY only for the program and the certificates", line)
 			}
 		case "USER":
 			c.User = rest
@@ -45,11 +45,11 @@ func Config(dockerfile string) (v1.Config, error) {
 				return c, fmt.Errorf("%s: %w", line, err)
 			}
 		default:
-			return c, fmt.Errorf("%s: the release program does not know this instruction; teach it", line)
+			return c, fmt.Errorf("%s: release does not support this instruction; add it to release/dockerfile.go", line)
 		}
 	}
 	if !final || c.User == "" || len(c.Entrypoint) == 0 {
-		return c, fmt.Errorf("the last stage is FROM %s, with user %q and entry point %q; want scratch, and both", stage, c.User, c.Entrypoint)
+		return c, fmt.Errorf("last stage is FROM %s, with USER %q and ENTRYPOINT %q: want FROM scratch, and both set", stage, c.User, c.Entrypoint)
 	}
 	return c, nil
 }

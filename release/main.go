@@ -2,7 +2,7 @@
 //
 //	release DOCKERFILE VERSION REVISION TIME LAYOUT ARCH=PROGRAM…
 //
-// What the image says comes from the last stage of the Dockerfile; an instruction that it does not know is an error.
+// The image's configuration comes from the last stage of the Dockerfile; an unsupported instruction is an error.
 package main
 
 import (
@@ -31,7 +31,7 @@ func main() {
 	}
 }
 
-// authorities is where Debian and Ubuntu keep the CA certificates, and where the image does.
+// authorities is the path of the CA certificates on Debian and Ubuntu, and in the image.
 const authorities = "/etc/ssl/certs/ca-certificates.crt"
 
 func run(args []string) error {
@@ -76,7 +76,7 @@ func run(args []string) error {
 	return err
 }
 
-// Image is the certificates and the program, a layer each, as the Dockerfile has them.
+// Image returns an image with the layers of the Dockerfile: one with the certificates, one with the program.
 func Image(config v1.Config, arch, program string, at time.Time) (v1.Image, error) {
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	for _, f := range []struct {
@@ -104,7 +104,7 @@ func configFile(image v1.Image, config v1.Config, arch string, at time.Time) *v1
 	return c
 }
 
-// file is a layer with one file, owned by root, the same bytes for the same content and time.
+// file returns a layer with one file, owned by root. Its bytes depend only on the arguments.
 func file(from, to string, mode int64, at time.Time) (v1.Layer, error) {
 	content, err := os.ReadFile(from)
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
-// TestLayoutMatchesDockerfile writes a layout twice: both are the same image, valid, of two architectures, and say what the Dockerfile says.
+// TestLayoutMatchesDockerfile writes a layout twice. Both must be identical and valid, for two architectures, with the Dockerfile's
+// configuration.
 func TestLayoutMatchesDockerfile(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "whoami")

@@ -22,9 +22,9 @@ import (
 	"trivet/nginx"
 )
 
-// attacks lists the rows of the table.
+// attacks returns the rows of the table whose name contains only.
 func attacks(only string) []attack {
-	const others = "0 of the others' requests fail"
+	const others = "0 requests of other clients fail"
 	all := []attack{
 		{"instance: streams in waves", fits, onInstance(streamWaves)},
 		{"instance: idle keep-alive connections", fits, onInstance(idleConnections)},
@@ -78,7 +78,7 @@ func (l *lab) fleet(ctx context.Context) (*fleet.Fleet, func(), error) {
 	}, nil
 }
 
-// onFleet runs an attack on a fleet of its own. What the attack opened is closed when its context ends, before the fleet.
+// onFleet runs an attack on a new fleet. Connections of the attack are closed when its context ends, before the fleet stops.
 func onFleet(run func(context.Context, *fleet.Fleet) (outcome, error)) func(context.Context, *lab) (outcome, error) {
 	return func(ctx context.Context, l *lab) (outcome, error) {
 		f, stop, err := l.fleet(ctx)
@@ -92,24 +92,24 @@ func onFleet(run func(context.Context, *fleet.Fleet) (outcome, error)) func(cont
 	}
 }
 
-// beside counts the others' requests that fail while harm is done.
-func beside(harm func(context.Context, *fleet.Fleet)) func(context.Context, *fleet.Fleet) (outcome, error) {
+// beside counts the requests of other clients that fail during an attack.
+func beside(attack func(context.Context, *fleet.Fleet)) func(context.Context, *fleet.Fleet) (outcome, error) {
 	return func(ctx context.Context, f *fleet.Fleet) (outcome, error) {
-		harm(ctx, f)
+		attack(ctx, f)
 		http, grpc := others(ctx, f)
 		return outcome{fmt.Sprintf("%d of 350 GETs and %d of 100 gRPC calls fail", http, grpc), http+grpc == 0}, nil
 	}
 }
 
-// others sends 350 GETs and 100 gRPC calls, each on a new connection with two seconds, ten at a time, and counts those
-// that fail.
+// others sends 350 GETs and 100 gRPC calls, ten at a time, each on a new connection with a timeout of two seconds, and
+// returns how many fail.
 func others(ctx context.Context, f *fleet.Fleet) (http, rpc int64) {
 	var httpFailed, grpcFailed atomic.Int64
 	var all sync.WaitGroup
 	for range 10 {
 		all.Go(func() {
 			for range 35 {
-				if ask(f.HTTP()) != nil {
+				if get(f.HTTP()) != nil {
 					httpFailed.Add(1)
 				}
 			}
@@ -136,7 +136,7 @@ func callOnce(ctx context.Context, addr string) error {
 	return err
 }
 
-// halfOpenCalls begins calls whose messages never come. Until they time out they may fill what nginx lets in over gRPC.
+// halfOpenCalls starts calls whose messages never arrive. Until they time out they may use up nginx's limit of gRPC calls.
 func halfOpenCalls(ctx context.Context, f *fleet.Fleet) (outcome, error) {
 	openCalls(ctx, f, 8, whoAmI, nil)
 	http, meanwhile := others(ctx, f)
@@ -148,7 +148,7 @@ func halfOpenCalls(ctx context.Context, f *fleet.Fleet) (outcome, error) {
 	}, nil
 }
 
-// openCalls holds a thousand calls, or as many as are let in, on each of n connections until the context ends.
+// openCalls holds 1000 calls, or as many as are accepted, on each of n connections until the context ends.
 func openCalls(ctx context.Context, f *fleet.Fleet, n int, method string, message []byte) {
 	for range n {
 		c, err := dial(ctx, f.GRPC())
@@ -166,7 +166,7 @@ func openCalls(ctx context.Context, f *fleet.Fleet, n int, method string, messag
 	wait(ctx, 2*time.Second)
 }
 
-// stalledUploads sends 1 MB of which the last byte never comes.
+// stalledUploads sends bodies of 1 MB without their last byte.
 func stalledUploads(ctx context.Context, f *fleet.Fleet) (outcome, error) {
 	body := strings.Repeat("x", 1<<20-1)
 	var all sync.WaitGroup
@@ -190,7 +190,7 @@ func stalledUploads(ctx context.Context, f *fleet.Fleet) (outcome, error) {
 	}, nil
 }
 
-// stalledBodies sends headers of requests whose bodies never come.
+// stalledBodies sends headers of requests whose bodies never arrive.
 func stalledBodies(ctx context.Context, f *fleet.Fleet) (outcome, error) {
 	for range 2000 {
 		post(ctx, f.HTTP(), 1000)
@@ -199,7 +199,7 @@ func stalledBodies(ctx context.Context, f *fleet.Fleet) (outcome, error) {
 	return outcome{fmt.Sprintf("%d of 100 gRPC calls fail", grpc), grpc == 0}, nil
 }
 
-// post begins a POST, and leaves its connection open until the context ends; nil where there is none.
+// post starts a POST and keeps its connection open until the context ends. It returns nil if it cannot connect.
 func post(ctx context.Context, addr string, length int) net.Conn {
 	conn, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -210,12 +210,12 @@ func post(ctx context.Context, addr string, length int) net.Conn {
 	return conn
 }
 
-// openBytes is how many bytes the open files below dir hold: nginx removes a temporary file as soon as it has it open.
+// openBytes returns the size of the open files below dir: nginx removes a temporary file as soon as it has opened it.
 func openBytes(dir string) (bytes int64, err error) {
 	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, link := range links {
 		if target, err := os.Readlink(link); err != nil || !strings.HasPrefix(target, dir+"/") {
-			continue // Of another process, or gone meanwhile.
+			continue // Of another process, or closed meanwhile.
 		}
 		if info, err := os.Stat(link); err == nil {
 			bytes += info.Size()

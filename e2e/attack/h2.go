@@ -22,16 +22,16 @@ const (
 // anHour is the message of a WatchWhoAmI whose interval is an hour: field 1, a Duration of 3600 seconds.
 var anHour = []byte{0, 0, 0, 0, 5, 0x0a, 3, 0x08, 0x90, 0x1c}
 
-// A client is one HTTP/2 connection whose frames are written by hand: it sends what no gRPC client would.
+// A client is one HTTP/2 connection with hand-written frames: it sends what no gRPC client would.
 type client struct {
 	conn    net.Conn
 	out     *bufio.Writer
 	framer  *http2.Framer
-	mutex   sync.Mutex // guards what writes
+	mutex   sync.Mutex // guards writing
 	block   bytes.Buffer
 	encoder *hpack.Encoder
-	next    uint32        // stream
-	ended   chan struct{} // closed when the connection is over
+	next    uint32        // stream ID
+	ended   chan struct{} // closed when the connection has ended
 }
 
 func dial(ctx context.Context, addr string) (*client, error) {
@@ -51,7 +51,7 @@ func dial(ctx context.Context, addr string) (*client, error) {
 	return c, nil
 }
 
-// read takes what comes, and acknowledges settings.
+// read reads all frames, and acknowledges settings.
 func (c *client) read() {
 	defer close(c.ended)
 	for {
@@ -70,7 +70,7 @@ func (c *client) read() {
 	}
 }
 
-// open sends the headers of a call and, unless it is nil, its message.
+// open sends the headers of a call and, unless nil, its message.
 func (c *client) open(method string, message []byte) error {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -81,7 +81,7 @@ func (c *client) open(method string, message []byte) error {
 	return err
 }
 
-// data sends a part of the message of the call opened last, in frames of the size that every peer takes.
+// data sends a part of the message of the last opened call, in frames of a size that every peer accepts.
 func (c *client) data(part []byte) error {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -93,7 +93,7 @@ func (c *client) data(part []byte) error {
 	return nil
 }
 
-// reset begins a call and resets it.
+// reset starts a call and resets it.
 func (c *client) reset(method string) error {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -121,7 +121,7 @@ func (c *client) flush() error {
 	return c.out.Flush()
 }
 
-// resetFor resets calls as fast as they are read, on one connection after the other, until the context ends.
+// resetFor resets calls as fast as the peer reads them, on one connection after the other, until the context ends.
 func resetFor(ctx context.Context, addr string) (resets int) {
 	for ctx.Err() == nil {
 		c, err := dial(ctx, addr)

@@ -20,11 +20,11 @@ import (
 	"time"
 )
 
-// composeMemory is the memory limit of an instance in docker-compose.yml, in MiB; whoami sets GOMEMLIMIT to three
-// quarters of a container's limit, and here, without a container, gets that from the environment.
+// composeMemory is the memory limit of an instance in docker-compose.yml, in MiB. In a container whoami sets GOMEMLIMIT to
+// three quarters of the limit; here the environment does.
 const composeMemory = 128
 
-// An instance is a whoami of its own.
+// An instance is a whoami process under attack.
 type instance struct {
 	cmd        *exec.Cmd
 	http, grpc string
@@ -66,7 +66,7 @@ func (i *instance) await(ctx context.Context) error {
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for ask(i.http) != nil {
+	for get(i.http) != nil {
 		select {
 		case <-tick.C:
 		case <-i.ended:
@@ -83,7 +83,7 @@ func (i *instance) kill() {
 	<-i.ended
 }
 
-// onInstance runs an attack on an instance of its own.
+// onInstance runs an attack on a new instance.
 func onInstance(run func(context.Context, *instance) (outcome, error)) func(context.Context, *lab) (outcome, error) {
 	return func(ctx context.Context, l *lab) (outcome, error) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -97,8 +97,8 @@ func onInstance(run func(context.Context, *instance) (outcome, error)) func(cont
 	}
 }
 
-// ask sends a GET on a connection of its own; more than two seconds is an error.
-func ask(addr string) error {
+// get sends a GET on a new connection, with a timeout of two seconds.
+func get(addr string) error {
 	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Get("http://" + addr + "/")
 	if err != nil {
@@ -111,7 +111,7 @@ func ask(addr string) error {
 	return nil
 }
 
-// peak is the most memory that the instance ever had resident, in MiB.
+// peak returns the maximum resident memory of the instance, in MiB.
 func (i *instance) peak() int {
 	text, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(i.cmd.Process.Pid), "status"))
 	for line := range strings.Lines(string(text)) {
@@ -123,7 +123,7 @@ func (i *instance) peak() int {
 	return 0
 }
 
-// memory says how much the instance took, and whether that fits into Compose's limit.
+// memory reports the instance's peak memory, and whether it is below Compose's limit.
 func (i *instance) memory(what string) outcome {
 	peak := i.peak()
 	return outcome{fmt.Sprintf("%s; at most %d MiB resident", what, peak), peak > 0 && peak < composeMemory}
@@ -131,7 +131,7 @@ func (i *instance) memory(what string) outcome {
 
 const fits = "below Compose's 128 MiB"
 
-// streamWaves holds a thousand streams on each of four clients, four times.
+// streamWaves opens 1000 streams on each of four clients, four times.
 func streamWaves(ctx context.Context, i *instance) (outcome, error) {
 	for range 4 {
 		var wave []*client
@@ -144,7 +144,7 @@ func streamWaves(ctx context.Context, i *instance) (outcome, error) {
 			wave = append(wave, c)
 			for range 1000 {
 				if err := c.open(watch, anHour); err != nil {
-					break // The instance ends a connection with more streams than it announced.
+					break // The instance ends a connection with more streams than its limit.
 				}
 			}
 			_ = c.flush()
@@ -157,7 +157,7 @@ func streamWaves(ctx context.Context, i *instance) (outcome, error) {
 	return i.memory("4 x 4 x 1000 streams"), nil
 }
 
-// idleConnections opens keep-alive connections, each of which has one response.
+// idleConnections opens keep-alive connections that have received one response each.
 func idleConnections(ctx context.Context, i *instance) (outcome, error) {
 	served := i.openIdle(ctx, 2000)
 	return i.memory(fmt.Sprintf("%d of 2000 served", served)), nil
@@ -184,7 +184,7 @@ func (i *instance) openIdle(ctx context.Context, n int) int64 {
 	return served.Load()
 }
 
-// everything holds all that the bounds allow at once: idle REST connections, gRPC connections with a stream each.
+// everything uses all limits at once: idle REST connections, and gRPC connections with one stream each.
 func everything(ctx context.Context, i *instance) (outcome, error) {
 	served := i.openIdle(ctx, 2000)
 	for range 2000 {
@@ -214,10 +214,9 @@ func resetInstance(ctx context.Context, i *instance) (outcome, error) {
 	return i.memory(fmt.Sprintf("%d resets", resets.Load())), nil
 }
 
-// bodyNeverComes measures for how long a request without its body holds its connection, and a drain.
+// bodyNeverComes measures how long a request without its body holds its connection and a drain.
 func bodyNeverComes(ctx context.Context, i *instance) (outcome, error) {
-	const patience = 40 * time.Second
-	held, err := i.holdBody(patience)
+	held, err := i.holdBody(40 * time.Second)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -238,7 +237,7 @@ func bodyNeverComes(ctx context.Context, i *instance) (outcome, error) {
 	}, nil
 }
 
-func (i *instance) holdBody(patience time.Duration) (time.Duration, error) {
+func (i *instance) holdBody(timeout time.Duration) (time.Duration, error) {
 	conn, err := net.Dial("tcp", i.http)
 	if err != nil {
 		return 0, err
@@ -246,12 +245,12 @@ func (i *instance) holdBody(patience time.Duration) (time.Duration, error) {
 	defer conn.Close()
 	began := time.Now()
 	_, _ = io.WriteString(conn, "POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
-	_ = conn.SetReadDeadline(began.Add(patience))
+	_ = conn.SetReadDeadline(began.Add(timeout))
 	_, _ = io.Copy(io.Discard, conn)
 	return time.Since(began), nil
 }
 
-// wait waits, or until ctx ends.
+// wait waits for d, or until ctx ends.
 func wait(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -259,7 +258,7 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// unfinishedMessages holds a thousand messages of 64 KiB, the most that an instance takes, without their last byte.
+// unfinishedMessages sends 1000 messages of 64 KiB, the maximum of an instance, without their last byte.
 func unfinishedMessages(ctx context.Context, i *instance) (outcome, error) {
 	const length = 64 << 10
 	message := make([]byte, 5+length-1)

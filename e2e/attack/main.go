@@ -1,8 +1,8 @@
-// Command attack does to an instance and to the shipped nginx configuration what a hostile client would, and prints
-// what became of them and of everybody else's requests. It takes two minutes: `make attack`.
+// Command attack attacks an instance and the shipped nginx configuration like a hostile client, and prints the effects on
+// them and on the requests of other clients. It takes two minutes: `make attack`.
 //
-// Everything runs on this machine, on loopback. The attacks that take seconds are tests of services/whoami and nginx;
-// here each runs at its full size.
+// Everything runs on this machine, on loopback. Attacks that take only seconds are also tests, in services/whoami and
+// nginx; here each runs at full size.
 package main
 
 import (
@@ -20,11 +20,11 @@ import (
 // An attack is one row of the table.
 type attack struct {
 	name  string
-	bound string // what must hold
+	bound string // what the attack must not exceed
 	run   func(context.Context, *lab) (outcome, error)
 }
 
-// outcome is what an attack came to.
+// outcome is the result of an attack, and whether the bound holds.
 type outcome struct {
 	result string
 	holds  bool
@@ -32,21 +32,21 @@ type outcome struct {
 
 // lab is what the attacks run against.
 type lab struct {
-	whoami string // path of the instances' program
-	conf   string // directory of nginx's configuration; "" is the one shipped
+	whoami string // path of the program whoami
+	conf   string // directory of nginx's configuration; "" for the shipped one
 }
 
 func main() {
 	l := &lab{}
 	set := flag.NewFlagSet("attack", flag.ContinueOnError)
-	set.StringVar(&l.whoami, "whoami", "bin/whoami", "`PATH` of the instances' program")
+	set.StringVar(&l.whoami, "whoami", "bin/whoami", "`PATH` of the program whoami")
 	set.StringVar(&l.conf, "conf", "", "`DIR` of another nginx configuration to attack")
 	only := set.String("only", "", "run only attacks whose name contains `TEXT`")
 	switch err := set.Parse(os.Args[1:]); {
 	case errors.Is(err, flag.ErrHelp):
 		return
 	case err != nil || set.NArg() > 0:
-		fmt.Fprintln(os.Stderr, "attack: want flags alone; attack --help lists them")
+		fmt.Fprintln(os.Stderr, "attack: want only flags; attack --help lists them")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -54,8 +54,8 @@ func main() {
 	os.Exit(runAll(ctx, l, *only))
 }
 
-// runAll runs the attacks one after the other, prints their table, and returns the exit code: 1 if a bound does not
-// hold or an attack could not run.
+// runAll runs the attacks one after the other, prints their table, and returns the exit code: 1 if a bound is exceeded or
+// an attack could not run.
 func runAll(ctx context.Context, l *lab, only string) int {
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "attack\tresult\tbound\tverdict")
