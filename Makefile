@@ -11,7 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build experiments balance bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-docker check fmt lint scripts repo-rules generate generated breaking fuzz nginx dist release clean
+.PHONY: help up build experiments balance bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-docker check fmt lint scripts repo-rules generate generated breaking fuzz nginx man dist release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -25,7 +25,7 @@ build: ## build whoami and trivet into bin/
 
 experiments: build nginx ## run all experiments, and write experiments/README.md from what they measured
 	bin/trivet run experiments
-	bin/trivet report --as markdown > experiments/README.md
+	bin/trivet report --format markdown > experiments/README.md
 
 balance: build nginx ## ten minutes: does the ledger balance at 2,000 requests a second, under kills and reloads, ten times of ten
 	for n in 1 2 3 4 5 6 7 8 9 10; do bin/trivet run experiments/stress/balance.yaml || exit; done
@@ -53,6 +53,10 @@ bench-programs: build nginx ## build bench, and fetch the programs that it compa
 
 attack: build nginx ## two minutes: do to an instance and to nginx what a hostile client would; prints a table (ARGS="--only reset")
 	@TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go run ./e2e/attack $(ARGS)
+
+man: build ## write the manual pages and the completion scripts of trivet to man/
+	bin/trivet man man
+	for shell in bash zsh fish; do bin/trivet completion $$shell > man/trivet.$$shell || exit 1; done
 
 dist: ## build static binaries for amd64 and arm64 into bin/
 	for arch in amd64 arm64; do \
@@ -111,4 +115,4 @@ fuzz: ## fuzz each parser of ours
 	@.ci/fuzz $(FUZZ_TIME)
 
 clean: ## remove what was built and fetched
-	rm -rf bin dist .cache
+	rm -rf bin dist man .cache

@@ -60,7 +60,7 @@ var masks = []struct{ pattern, mask string }{
 	{`(instance=|"instance":")[A-Za-z0-9._-]+`, "${1}whoami-N"},
 	{`(admin=|"admin":")(off|ADDRESS)`, "${1}ADDRESS"},
 	{`nginx \d+\.\d+\.\d+`, "nginx V"},
-	{`Run folder: \S+`, "RUN FOLDER"},
+	{`Run (folder|directory): \S+`, "RUN DIRECTORY"},
 	{` {2,}`, "  "},
 	{`\r`, ""},
 }

@@ -5,133 +5,226 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"trivet/internal/buildinfo"
+	"trivet/internal/cli"
 	"trivet/internal/nearest"
+	"trivet/lab/load"
 	"trivet/lab/report"
 )
 
-// Exit codes. Being stopped by Ctrl-C or SIGTERM is a success.
+// Exit codes of all commands; trivet run and trivet check have more, see [report.Verdict]. Being stopped by Ctrl-C or SIGTERM is a success.
 const (
-	done   = 0
-	failed = 1
-	misuse = 2
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
 )
 
-// command is one of the things that trivet does.
-type command struct {
-	name, summary, manual string
-	run                   func(context.Context, invocation) int
-}
+// usualExitCodes is the help of commands without exit codes of their own.
+const usualExitCodes = "0 done, or stopped by Ctrl-C or SIGTERM; 1 failed; 2 usage error."
 
-// invocation is what a command is called with.
+// exitCodes is the annotation that holds a command's exit codes, for its help and its manual page.
+const exitCodes = "exit codes"
+
+// invocation is what an action is called with.
 type invocation struct {
-	args           []string
-	manual         string
+	args           []string // that are not flags
+	flagErr        error    // joins what is wrong with the flags; the action reports it together with its other usage errors
 	stdout, stderr io.Writer
 }
 
-func commands() []command {
-	return []command{
-		{"run", "carry out experiments, and tell whether what they expect held", runManual, runExperiments},
-		{"report", "tell again what a run came to: text, JSON, JUnit", reportManual, tellAgain},
-		{"list", "show what experiments there are", listManual, list},
-		{"check", "tell what is wrong with experiments' files", checkManual, check},
-		{"schema", "print the JSON Schema of an experiment's file", schemaManual, schema},
-		{"up", "start instances and nginx, and follow them until Ctrl-C", upManual, up},
-		{"doctor", "tell what is installed, and whether `trivet up` would work", doctorManual, doctor},
-		{"logs", "show the log of a process of the newest run", logsManual, logs},
+// isWrong reports whether the command line is wrong, and prints why: errs, after what is wrong with the flags.
+func (in invocation) isWrong(errs ...error) bool {
+	err := errors.Join(append([]error{in.flagErr}, errs...)...)
+	if err != nil {
+		printErrors(in.stderr, err)
 	}
+	return err != nil
 }
 
-// run is the whole program; it returns the exit code. Data goes to stdout, words to stderr.
+// done prints an error, if there is one, and returns the exit code.
+func (in invocation) done(err error) int {
+	if err == nil {
+		return exitDone
+	}
+	printErrors(in.stderr, err)
+	return exitFailed
+}
+
+// An action is what a command does. It returns the exit code. Data goes to stdout, messages and errors to stderr.
+type action func(context.Context, invocation) int
+
+// run is the whole program; it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) == 0 {
-		help(stderr)
-		return misuse
-	}
-	name, rest := args[0], args[1:]
-	switch name {
-	case "--version", "-version", "version":
-		fmt.Fprintln(stdout, "trivet", buildinfo.String())
-		return done
-	case "--help", "-help", "-h", "help":
-		return helpFor(rest, stdout, stderr)
-	}
-	c, err := find(name)
-	if name == "load" { // Hidden: it is for trivet run.
-		c, err = command{run: generate}, nil
-	}
-	if err != nil {
-		fmt.Fprintf(stderr, "trivet: %v\n", err)
-		return misuse
-	}
-	return c.run(ctx, invocation{args: rest, manual: c.manual, stdout: stdout, stderr: stderr})
-}
-
-func find(name string) (command, error) {
-	names := []string{"help"}
-	for _, c := range commands() {
-		if c.name == name {
-			return c, nil
+	code, in := exitDone, invocation{stdout: stdout, stderr: stderr}
+	root := newRoot(func(do action) func(*cobra.Command, []string) {
+		return func(_ *cobra.Command, words []string) {
+			in.args = words
+			code = do(ctx, in)
 		}
-		names = append(names, c.name)
+	})
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	// cobra stops at the first wrong flag. Go on, so that the action can report all errors at once.
+	root.SetFlagErrorFunc(func(c *cobra.Command, _ error) error {
+		_, rest, _ := root.Find(args)
+		words, err := cli.ParseFlags(c, rest)
+		if help, _ := c.Flags().GetBool("help"); help {
+			return c.Help()
+		}
+		in.flagErr = err
+		c.Run(c, words)
+		return nil
+	})
+	if err := root.Execute(); err != nil {
+		printErrors(stderr, err)
+		return exitFailed
 	}
-	if strings.HasPrefix(name, "-") {
-		return command{}, fmt.Errorf("flag %s stands before any command: did you mean trivet up %s? `trivet help` lists the commands", name, name)
-	}
-	return command{}, fmt.Errorf("unknown command %q: did you mean %s? `trivet help` lists them", name, nearest.Name(name, names))
+	return code
 }
 
-func helpFor(args []string, stdout, stderr io.Writer) int {
-	if len(args) == 0 {
-		help(stdout)
-		return done
+// newRoot returns the tree of commands; runs makes an action the Run of a command.
+func newRoot(runs func(action) func(*cobra.Command, []string)) *cobra.Command {
+	cobra.EnableCommandSorting = false // The order below is that of the help.
+	root, do := rootCommand()
+	all := map[*cobra.Command]action{root: do}
+	for _, command := range []func() (*cobra.Command, action){
+		runCommand, reportCommand, listCommand, checkCommand, schemaCommand, upCommand, doctorCommand, logsCommand,
+		completionCommand, versionCommand, loadCommand, manCommand, helpCommand,
+	} {
+		c, do := command()
+		root.AddCommand(c)
+		all[c] = do
 	}
-	c, err := find(args[0])
-	if err != nil {
-		fmt.Fprintf(stderr, "trivet: %v\n", err)
-		return misuse
+	for c, do := range all {
+		c.Run = runs(do)
+		c.Args = cobra.ArbitraryArgs // The action checks them.
+		c.Flags().SortFlags = false
+		c.DisableFlagsInUseLine = true
+		c.SilenceErrors, c.SilenceUsage = true, true
+		if c.ValidArgsFunction == nil && c.ValidArgs == nil {
+			c.ValidArgsFunction = cobra.NoFileCompletions
+		}
+		if c.Annotations == nil {
+			c.Annotations = map[string]string{exitCodes: usualExitCodes}
+		}
 	}
-	fmt.Fprint(stdout, c.manual)
-	return done
+	help, _, _ := root.Find([]string{"help"})
+	root.SetHelpCommand(help)
+	root.SetHelpFunc(printHelp)
+	root.CompletionOptions.DisableDefaultCmd = true // It has PowerShell, for which there is no trivet.
+	return root
 }
 
-func help(w io.Writer) {
-	fmt.Fprint(w, `trivet is a laboratory for load balancing: instances of whoami behind a real nginx, on this machine.
-
-`)
-	for _, c := range commands() {
-		fmt.Fprintf(w, "  trivet %-8s %s\n", c.name, c.summary)
+func rootCommand() (*cobra.Command, action) {
+	c := &cobra.Command{
+		Use:     "trivet COMMAND",
+		Short:   "load-balancing lab: instances of whoami behind a real nginx",
+		Version: buildinfo.String(),
+		Long: `trivet is a load-balancing lab: it runs instances of whoami behind a real nginx
+on this machine, and experiments on them. trivet help COMMAND describes a
+command: its flags, exit codes and examples.`,
+		Annotations: map[string]string{exitCodes: `0 done, or stopped by Ctrl-C or SIGTERM; 1 failed (a busy port, no
+nginx); 2 usage error. trivet run has more of them.`},
+		Example: `  trivet up               three instances, nginx on 8080 (HTTP) and 9090 (gRPC)
+  curl localhost:8080/    in another terminal, repeatedly: whoami-1, whoami-2
+                          and whoami-3 respond in turn
+  trivet run experiments/kill-one.yaml    what happens when one is killed?`,
 	}
-	fmt.Fprint(w, `
-In one terminal, and then in another:
-
-  trivet up                 three instances, nginx on 8080 (HTTP) and 9090 (gRPC)
-  curl localhost:8080/      ask again and again: whoami-1, whoami-2, whoami-3 answer in turn
-
-Or ask what happens when one of them is killed:
-
-  trivet run experiments/kill-one.yaml
-
-`+"`trivet COMMAND --help` tells a command's flags, with examples. `trivet --version` tells version and revision."+`
-
-Exit codes: 0 done, or stopped by Ctrl-C or SIGTERM; 1 failed (a busy port, no nginx); 2 wrong use. trivet run has more of them.
-`)
+	c.SetVersionTemplate("trivet {{.Version}}\n")
+	return c, func(_ context.Context, in invocation) int {
+		switch {
+		case len(in.args) > 0:
+			printErrors(in.stderr, unknownCommand(c, in.args[0]))
+		case in.isWrong():
+			printErrors(in.stderr, errors.New("flags follow a command, as in: trivet up -n 5"))
+		default:
+			c.SetOut(in.stderr)
+			printHelp(c, nil)
+		}
+		return exitUsage
+	}
 }
 
-// unwanted is a fault for each word beyond those that a command takes.
-func unwanted(words []string, takes int) error {
-	var faults []error
-	for _, word := range words[min(takes, len(words)):] {
-		faults = append(faults, fmt.Errorf("unexpected argument %q", word))
+func helpCommand() (*cobra.Command, action) {
+	c := &cobra.Command{Use: "help [COMMAND]", Short: "describe a command", Long: "Describe a command."}
+	c.ValidArgsFunction = func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return commandNames(c.Root()), cobra.ShellCompDirectiveNoFileComp
 	}
-	return errors.Join(faults...)
+	return c, func(_ context.Context, in invocation) int {
+		target, _, err := c.Root().Find(in.args)
+		if len(in.args) > 0 && target == c.Root() {
+			err = unknownCommand(target, in.args[0])
+		}
+		if in.isWrong(err) {
+			return exitUsage
+		}
+		target.InitDefaultHelpFlag()
+		target.InitDefaultVersionFlag()
+		printHelp(target, nil)
+		return exitDone
+	}
 }
 
-// complain prints each of several joined errors on a line of its own.
-func complain(w io.Writer, err error) {
+func versionCommand() (*cobra.Command, action) {
+	c := &cobra.Command{Use: "version", Short: "print version and revision", Long: "Print version and revision."}
+	return c, func(_ context.Context, in invocation) int {
+		if in.isWrong(cli.Unexpected(in.args, 0)) {
+			return exitUsage
+		}
+		fmt.Fprintln(in.stdout, "trivet", c.Root().Version)
+		return exitDone
+	}
+}
+
+// loadCommand is the load generator, which trivet run starts.
+func loadCommand() (*cobra.Command, action) {
+	return &cobra.Command{Use: "load", Short: "generate load (for trivet run)", Hidden: true}, func(ctx context.Context, in invocation) int {
+		return load.Serve(ctx, os.Stdin, in.stderr)
+	}
+}
+
+// printHelp is the help of all commands.
+func printHelp(c *cobra.Command, _ []string) {
+	w := c.OutOrStdout()
+	fmt.Fprintf(w, "Usage: %s\n\n%s\n", c.UseLine(), c.Long)
+	if c.HasAvailableSubCommands() {
+		fmt.Fprintln(w, "\nCommands:")
+		for _, sub := range c.Commands() {
+			if sub.IsAvailableCommand() {
+				fmt.Fprintf(w, "  %-*s  %s\n", c.NamePadding(), sub.Name(), sub.Short)
+			}
+		}
+	}
+	// Of --json[=true|false], --json is enough.
+	flags := strings.ReplaceAll(c.LocalFlags().FlagUsagesWrapped(80), "[=true|false]", strings.Repeat(" ", len("[=true|false]")))
+	fmt.Fprintf(w, "\nFlags:\n%s\nExit codes: %s\n", flags, c.Annotations[exitCodes])
+	if c.HasExample() {
+		fmt.Fprintf(w, "\nExamples:\n%s\n", c.Example)
+	}
+}
+
+func commandNames(root *cobra.Command) []string {
+	names := []string{"help"}
+	for _, c := range root.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return names
+}
+
+func unknownCommand(root *cobra.Command, name string) error {
+	return fmt.Errorf("unknown command %q%s (trivet help lists the commands)", name, nearest.Hint(name, commandNames(root)))
+}
+
+// printErrors prints each of several joined errors on a line of its own, without control characters of a file.
+func printErrors(w io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
 		fmt.Fprintln(w, "trivet:", report.Printable(strings.TrimSuffix(line, "\n")))
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -11,81 +10,64 @@ import (
 	"strings"
 	"time"
 
-	"trivet/internal/flags"
+	"github.com/spf13/cobra"
+
+	"trivet/internal/cli"
 	"trivet/internal/nearest"
 	"trivet/lab/fleet"
 )
 
-const logsManual = `trivet logs shows the log of a process of the newest run, also while it runs.
+func logsCommand() (*cobra.Command, action) {
+	c := &cobra.Command{
+		Use:   "logs [-f] [NAME]",
+		Short: "print the log of a process of the newest trivet up",
+		Long: `Print the log of a process of the newest trivet up, also while it runs.
 
-  trivet logs [-f] NAME
-
-  NAME   whoami-1, whoami-2 …; nginx is its error log, access its access log (JSON, one line a request)
-  -f     follow: show what comes, until Ctrl-C
-
-Without NAME it lists the names.
-
-Examples:
-
-  trivet logs -f access
-  trivet logs nginx
-`
-
-// logs is `trivet logs`.
-func logs(ctx context.Context, in invocation) int {
-	follow := false
-	set := flags.New("trivet logs")
-	set.BoolVar(&follow, "f", false, "")
-	words, err := flags.Parse(set, in.args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(in.stdout, in.manual)
-		return done
+  NAME  whoami-1, whoami-2 …; nginx: its error log; access: its access log, one
+        JSON object per line. Without NAME, list the names.`,
+		ValidArgsFunction: completeProcesses,
+		Annotations:       map[string]string{exitCodes: "0 done; 1 no trivet up yet, or reading failed; 2 usage error, no such\nlog."},
+		Example: `  trivet logs -f access
+  trivet logs nginx`,
 	}
-	err = errors.Join(err, unwanted(words, 1))
-	if err != nil {
-		complain(in.stderr, err)
-		return misuse
+	follow := c.Flags().BoolP("follow", "f", false, "print what is appended, until Ctrl-C")
+	return c, func(ctx context.Context, in invocation) int {
+		if in.isWrong(cli.Unexpected(in.args, 1)) {
+			return exitUsage
+		}
+		dir, err := newestRun(fleet.Base(), "trivet up")
+		if err != nil {
+			return in.done(err)
+		}
+		name := strings.Join(in.args, "")
+		file, names, err := fleet.Log(dir, name)
+		switch {
+		case err != nil:
+			return in.done(err)
+		case name == "":
+			fmt.Fprintln(in.stdout, strings.Join(names, "\n"))
+			return exitDone
+		case file == "":
+			printErrors(in.stderr, fmt.Errorf("no log %q in %s: did you mean %s? There are: %s", name, dir, nearest.Name(name, names), strings.Join(names, ", ")))
+			return exitUsage
+		}
+		return in.done(show(ctx, in.stdout, file, *follow))
 	}
-	dir, err := newestRun()
-	if err != nil {
-		complain(in.stderr, err)
-		return failed
-	}
-	name := ""
-	if len(words) > 0 {
-		name = words[0]
-	}
-	file, names, err := fleet.Log(dir, name)
-	switch {
-	case err != nil:
-		complain(in.stderr, err)
-		return failed
-	case name == "":
-		fmt.Fprintln(in.stdout, strings.Join(names, "\n"))
-		return done
-	case file == "":
-		fmt.Fprintf(in.stderr, "trivet: no log %q in %s: did you mean %s? There are: %s\n", name, dir, nearest.Name(name, names), strings.Join(names, ", "))
-		return misuse
-	}
-	if err := show(ctx, in.stdout, file, follow); err != nil {
-		complain(in.stderr, err)
-		return failed
-	}
-	return done
 }
 
-func newestRun() (string, error) {
-	runs, err := fleet.Runs(fleet.Base())
-	if err == nil && len(runs) > 0 {
+// newestRun returns the newest run directory in base. Where there is none, the error names the command that makes one.
+func newestRun(base, command string) (string, error) {
+	runs, err := fleet.Runs(base)
+	switch {
+	case err == nil && len(runs) > 0:
 		return runs[0], nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return "", err
 	}
-	return "", fmt.Errorf("there is no run in %s yet; type: trivet up", fleet.Base())
+	return "", fmt.Errorf("no run in %s yet; start one: %s", base, command)
 }
 
-// show copies a log to w, and with follow what is appended to it until ctx ends.
+// show copies a log to w; with follow, also what is appended to it until ctx ends.
 func show(ctx context.Context, w io.Writer, file string, follow bool) error {
 	f, err := os.Open(file)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Command trivet is a laboratory for load balancing: instances of whoami behind a real nginx, on this machine.
+// Command trivet is a load-balancing lab: it runs instances of whoami behind a real nginx on this machine, and experiments on them.
 package main
 
 import (
@@ -19,8 +19,8 @@ func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	go func() {
 		s := <-first
-		// From here on a signal has its usual effect: the second one ends trivet at once. Not signal.NotifyContext, whose
-		// context ends while it still takes signals.
+		// From here on a signal has its usual effect: the second one ends trivet at once. signal.NotifyContext would not do: its
+		// context ends while it still catches signals.
 		signal.Stop(first)
 		cancel(errors.New(s.String()))
 	}()

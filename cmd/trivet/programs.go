@@ -14,10 +14,10 @@ import (
 	"trivet/nginx"
 )
 
-// place is where programs are looked for.
+// place is where trivet looks for programs.
 type place struct {
-	module     string // root of Trivet's own source tree, if we are in it or were built in it; "": neither
-	executable string // folder of the running trivet
+	module     string // root of Trivet's source tree around the working directory, else around trivet; "": none
+	executable string // directory of the running trivet
 }
 
 func here() place {
@@ -34,7 +34,7 @@ func here() place {
 	return p
 }
 
-// moduleAbove is the nearest folder from dir upwards that holds Trivet's go.mod.
+// moduleAbove returns the nearest directory from dir upwards that holds Trivet's go.mod; "" if there is none.
 func moduleAbove(dir string) string {
 	for {
 		text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
@@ -42,7 +42,7 @@ func moduleAbove(dir string) string {
 			if strings.HasPrefix(string(text), "module trivet\n") {
 				return dir
 			}
-			return "" // Somebody else's module; what is above it is not meant.
+			return "" // Another module, which Trivet's tree may contain.
 		}
 		if dir == filepath.Dir(dir) {
 			return ""
@@ -54,12 +54,12 @@ func moduleAbove(dir string) string {
 // finder is nginx.Find.
 type finder func(ctx context.Context, name string) (nginx.Binary, error)
 
-// nginx finds the one to use: the named one, else that of the system, else the one that `make nginx` got.
+// nginx finds the program to use: the named one, else the one on PATH, else the one that make nginx got.
 func (p place) nginx(ctx context.Context, find finder, named string) (nginx.Binary, error) {
 	if named != "" {
 		b, err := find(ctx, named)
 		if errors.Is(err, nginx.ErrNoVerdict) || err != nil && ctx.Err() != nil {
-			return b, err // That is nobody's wrong choice.
+			return b, err // Not the choice is wrong.
 		}
 		if err != nil {
 			return b, usageError{fmt.Errorf("--nginx: %w", err)}
@@ -80,12 +80,12 @@ func (p place) nginx(ctx context.Context, find finder, named string) (nginx.Bina
 	return b, err
 }
 
-// usageError is an error for which the exit code is that of wrong use.
+// usageError is an error that ends trivet with exitUsage.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// whoami is the path of the instances' program; "" if it has to be built first, in p.module. The error says what to type.
+// whoami returns the path of the instances' program; "" if it has to be built first, in p.module. The error says how to get one.
 func (p place) whoami() (string, error) {
 	beside := filepath.Join(p.executable, "whoami")
 	if info, err := os.Stat(beside); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
@@ -99,19 +99,19 @@ func (p place) whoami() (string, error) {
 	if path, err := exec.LookPath("whoami"); err == nil && ours(path) {
 		return filepath.Abs(path)
 	}
-	return "", errors.New("the instances' program, whoami, is neither beside trivet nor on PATH; in Trivet's source tree type: make build")
+	return "", errors.New("whoami, the instances' program, is neither beside trivet nor on PATH; to build it, run in Trivet's source tree: make build")
 }
 
-// ours tells our whoami from the one of every Unix, which tells the user's name.
+// ours reports whether a program is the instances', and not the whoami of every Unix, which prints the user's name.
 func ours(path string) bool {
-	// A program that waits for something must not stop trivet from starting.
+	// The timeout is for a program of that name that waits for something.
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, "--version")
 	cmd.WaitDelay = time.Second
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Else Ctrl-C ends it, and it would be none of ours.
-	said, err := cmd.Output()
-	return err == nil && strings.HasPrefix(string(said), "whoami ") && !strings.Contains(string(said), "coreutils)")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Else Ctrl-C would end it, and it would not count as ours.
+	output, err := cmd.Output()
+	return err == nil && strings.HasPrefix(string(output), "whoami ") && !strings.Contains(string(output), "coreutils)")
 }
 
 // buildWhoami builds the instances' program into dir: for `go tool trivet` and `go run`, which leave none beside trivet.
@@ -119,16 +119,16 @@ func (p place) buildWhoami(ctx context.Context, dir string) (string, error) {
 	path := filepath.Join(dir, "whoami")
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "trivet/cmd/whoami")
 	cmd.Dir = p.module
-	if said, err := cmd.CombinedOutput(); err != nil {
+	if output, err := cmd.CombinedOutput(); err != nil {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
-		return "", fmt.Errorf("building whoami in %s: %w\n%s", p.module, err, strings.TrimSpace(string(said)))
+		return "", fmt.Errorf("build whoami in %s: %w\n%s", p.module, err, strings.TrimSpace(string(output)))
 	}
 	return path, nil
 }
 
-// grpcurl is how to call grpcurl here.
+// grpcurl returns how to call grpcurl here.
 func (p place) grpcurl() string {
 	if _, err := exec.LookPath("grpcurl"); err != nil && p.module != "" {
 		return "go tool -modfile=tools.mod grpcurl"
@@ -136,7 +136,7 @@ func (p place) grpcurl() string {
 	return "grpcurl"
 }
 
-// contract is how to tell grpcurl the services, where the instances do not.
+// contract returns the flags that name the proto file for grpcurl, where instances offer no reflection.
 func (p place) contract(reflection bool) string {
 	switch {
 	case reflection:
@@ -147,12 +147,12 @@ func (p place) contract(reflection bool) string {
 	return "-import-path proto -proto whoami/v1/whoami.proto "
 }
 
-// self is how to call this trivet again.
+// self returns how to call this trivet again.
 func (p place) self() string {
 	if path, err := exec.LookPath("trivet"); err == nil && filepath.Dir(path) == p.executable {
 		return "trivet"
 	}
-	if strings.Contains(p.executable, "go-build") { // The Go tool built it into its cache.
+	if strings.Contains(p.executable, "go-build") { // Built by the Go tool into its cache.
 		return "go tool trivet"
 	}
 	return os.Args[0]

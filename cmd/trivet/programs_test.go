@@ -98,7 +98,7 @@ func TestWhoamiIsBuiltWhereThereIsNone(t *testing.T) {
 		t.Error("the system's own whoami is taken for ours")
 	}
 	p.module = t.TempDir()
-	if _, err := p.buildWhoami(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "building whoami") {
+	if _, err := p.buildWhoami(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "build whoami") {
 		t.Errorf("where nothing can be built: %v", err)
 	}
 }

@@ -14,63 +14,62 @@ import (
 	"trivet/lab/ledger"
 )
 
-// view shows how a run gets on: on a terminal in one line that changes, elsewhere in a line whenever a phase begins, and every few
-// seconds.
-type view struct {
+// progress shows the status of a run: on a terminal one line that changes, elsewhere a line when a phase begins and every few seconds.
+type progress struct {
 	w        io.Writer
 	terminal bool
 
 	mu     sync.Mutex
 	files  []*experiment.File
-	shown  bool      // the line that changes is there
-	told   time.Time // when, elsewhere
-	phase  string    // told last
+	shown  bool      // the line that changes is on the terminal
+	last   time.Time // of the last line elsewhere
+	phase  string    // shown last
 	before sample
 	rates  map[string]float64
 }
 
-// sample is how many requests had ended at a time.
+// sample is how many requests of each protocol had ended at a time.
 type sample struct {
 	at    time.Time
 	ended map[string]int
 }
 
-// newsEvery is the longest silence, where there is no line that changes.
-const newsEvery = 2 * time.Second
+// lineEvery is the longest time between two lines where there is no line that changes.
+const lineEvery = 2 * time.Second
 
-func newView(w io.Writer, files []*experiment.File) *view {
-	return &view{w: w, terminal: isTerminal(w), files: files}
+func newProgress(w io.Writer, files []*experiment.File) *progress {
+	return &progress{w: w, terminal: isTerminal(w), files: files}
 }
 
-// begin tells how much there is to do.
-func (v *view) begin() {
+// begin prints how much there is to do.
+func (p *progress) begin() {
 	variants, length := 0, time.Duration(0)
-	for _, f := range v.files {
+	for _, f := range p.files {
 		variants += len(f.Variants)
 		length += f.Length() * time.Duration(len(f.Variants))
 	}
-	fmt.Fprintf(v.w, "trivet: %d %s, %d %s, %v of load\n", len(v.files), plural(len(v.files), "experiment"), variants, plural(variants, "variant"), length)
+	fmt.Fprintf(p.w, "trivet: %d %s, %d %s, %v of load\n", len(p.files), plural(len(p.files), "experiment"), variants, plural(variants, "variant"), length)
 }
 
-// watch is a trial.Series's Watch.
-func (v *view) watch(f *experiment.File, variant experiment.Variant, book *ledger.Ledger) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
+// watch is the Watch of a trial.Series.
+func (p *progress) watch(f *experiment.File, variant experiment.Variant, book *ledger.Ledger) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if book == nil {
-		v.before, v.rates, v.phase = sample{}, nil, ""
-		v.show(fmt.Sprintf("%s: starting %d %s and nginx", title(f, variant), variant.Instances, plural(variant.Instances, "instance")), true)
+		p.before, p.rates, p.phase = sample{}, nil, ""
+		p.show(fmt.Sprintf("%s: starting %d %s and nginx", title(f, variant), variant.Instances, plural(variant.Instances, "instance")), true)
 		return
 	}
 	live := book.Live()
 	if live.Phase == "" {
 		return
 	}
-	v.measure(live)
+	p.measure(live)
 	at := max(0, min(time.Since(book.Scene().Begin), f.Length()))
-	text := fmt.Sprintf("%s, %s, %.1fs of %v:%s", title(f, variant), live.Phase, at.Seconds(), f.Length(), v.counts(live))
-	news := live.Phase != v.phase
-	v.phase = live.Phase
-	v.show(text, news)
+	text := fmt.Sprintf("%s, %s, %.1fs of %v:%s", title(f, variant), live.Phase, at.Seconds(), f.Length(), p.counts(live))
+	news := live.Phase != p.phase
+	p.phase = live.Phase
+	p.show(text, news)
 }
 
 func title(f *experiment.File, variant experiment.Variant) string {
@@ -80,26 +79,26 @@ func title(f *experiment.File, variant experiment.Variant) string {
 	return f.Name + ", " + variant.Name
 }
 
-// measure renews the rates about once a second.
-func (v *view) measure(live ledger.Live) {
+// measure computes the rates about once per second.
+func (p *progress) measure(live ledger.Live) {
 	now := sample{time.Now(), make(map[string]int)}
 	for protocol, c := range live.Protocols {
 		now.ended[protocol] = c.OK + c.Failed
 	}
-	passed := now.at.Sub(v.before.at)
-	if v.before.ended != nil && passed < time.Second {
+	passed := now.at.Sub(p.before.at)
+	if p.before.ended != nil && passed < time.Second {
 		return
 	}
-	if v.before.ended != nil {
-		v.rates = make(map[string]float64)
+	if p.before.ended != nil {
+		p.rates = make(map[string]float64)
 		for protocol, n := range now.ended {
-			v.rates[protocol] = float64(n-v.before.ended[protocol]) / passed.Seconds()
+			p.rates[protocol] = float64(n-p.before.ended[protocol]) / passed.Seconds()
 		}
 	}
-	v.before = now
+	p.before = now
 }
 
-func (v *view) counts(live ledger.Live) string {
+func (p *progress) counts(live ledger.Live) string {
 	var b strings.Builder
 	for _, protocol := range slices.Backward(slices.Sorted(maps.Keys(live.Protocols))) {
 		c := live.Protocols[protocol]
@@ -107,27 +106,27 @@ func (v *view) counts(live ledger.Live) string {
 		if c.NotStarted > 0 {
 			fmt.Fprintf(&b, ", %d not sent", c.NotStarted)
 		}
-		if rate, ok := v.rates[protocol]; ok {
+		if rate, ok := p.rates[protocol]; ok {
 			fmt.Fprintf(&b, ", %.0f/s", rate)
 		}
 	}
 	return b.String()
 }
 
-// show shows a text now, or, where every text is a line of its own, if it is news or the last was long ago.
-func (v *view) show(text string, news bool) {
+// show shows a text: always in a line that changes, elsewhere if it is news or the last line was long ago.
+func (p *progress) show(text string, news bool) {
 	switch {
-	case v.terminal:
-		fmt.Fprint(v.w, "\r\x1b[K", clip(text, width(v.w)-1))
-		v.shown = true
-	case news || time.Since(v.told) >= newsEvery:
-		fmt.Fprintln(v.w, "trivet:", text)
-		v.told = time.Now()
+	case p.terminal:
+		fmt.Fprint(p.w, "\r\x1b[K", clip(text, width(p.w)-1))
+		p.shown = true
+	case news || time.Since(p.last) >= lineEvery:
+		fmt.Fprintln(p.w, "trivet:", text)
+		p.last = time.Now()
 	}
 }
 
-// clip shortens a text to at most so many characters: what does not fit into a terminal's line goes on in the next, and stays there. Of
-// a terminal that does not know its width, most is negative, and nothing is cut.
+// clip cuts a text to at most so many characters: what a terminal wraps to the next line could not be overwritten. Where the terminal's
+// width is unknown, most is negative and nothing is cut.
 func clip(text string, most int) string {
 	if most < 0 || utf8.RuneCountInString(text) <= most {
 		return text
@@ -135,12 +134,12 @@ func clip(text string, most int) string {
 	return string([]rune(text)[:most])
 }
 
-// clear makes room for lines that stay.
-func (v *view) clear() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.shown {
-		fmt.Fprint(v.w, "\r\x1b[K")
-		v.shown = false
+// clear removes the line that changes, before lines that stay.
+func (p *progress) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.shown {
+		fmt.Fprint(p.w, "\r\x1b[K")
+		p.shown = false
 	}
 }

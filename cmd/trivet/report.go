@@ -2,95 +2,61 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
-	"io/fs"
-	"os"
 
-	"trivet/internal/flags"
-	"trivet/internal/nearest"
-	"trivet/lab/fleet"
-	"trivet/lab/load"
+	"github.com/spf13/cobra"
+
+	"trivet/internal/cli"
 	"trivet/lab/report"
 )
 
-const reportManual = `trivet report tells again what a run of experiments came to, from the records in its run folder.
-
-  trivet report [--as FORMAT] [RUN]
-
-  RUN          a run folder, as trivet run prints it (default: the newest)
-  --as FORMAT  text (default); json, one document, durations in nanoseconds; junit, for CI systems; markdown, a page like
-               experiments/README.md
-
-Exit codes: 0 the report was made, whatever it says; 1 there is no run yet; 2 wrong use, or RUN is no run folder.
-
-Examples:
-
-  trivet report
-  trivet report --as junit > junit.xml
-  trivet report --as json | jq '.experiments[].variants[].phases[].calls[] | [.name, .figures.failed]'
-`
-
-// formats are how a report can be made.
-var formats = map[string]func(invocation, *report.Run) error{
-	"text": func(in invocation, r *report.Run) error {
-		out := newOutcome(in, false)
-		out.text().Run(r)
-		return out.out.fault
-	},
-	"json":     func(in invocation, r *report.Run) error { return report.JSON(in.stdout, r) },
-	"junit":    func(in invocation, r *report.Run) error { return report.JUnit(in.stdout, r) },
-	"markdown": func(in invocation, r *report.Run) error { return report.Markdown(in.stdout, r) },
-}
-
-// tellAgain is `trivet report`.
-func tellAgain(_ context.Context, in invocation) int {
-	as := "text"
-	set := flags.New("trivet report")
-	set.StringVar(&as, "as", as, "")
-	words, err := flags.Parse(set, in.args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(in.stdout, in.manual)
-		return done
+func reportCommand() (*cobra.Command, action) {
+	names := []string{"text", "json", "junit", "markdown"}
+	formats := map[string]func(invocation, *report.Run) error{
+		"text": func(in invocation, r *report.Run) error {
+			out := newOutcome(in, false)
+			out.text().Run(r)
+			return out.out.err
+		},
+		"json":     func(in invocation, r *report.Run) error { return report.JSON(in.stdout, r) },
+		"junit":    func(in invocation, r *report.Run) error { return report.JUnit(in.stdout, r) },
+		"markdown": func(in invocation, r *report.Run) error { return report.Markdown(in.stdout, r) },
 	}
-	if formats[as] == nil {
-		err = errors.Join(err, fmt.Errorf("--as is %q: did you mean %s? There are text, json, junit, markdown", as, nearest.Name(as, []string{"text", "json", "junit", "markdown"})))
+	c := &cobra.Command{
+		Use:   "report [--format FORMAT] [RUN_DIR]",
+		Short: "print an earlier run's report as text, JSON, JUnit or Markdown",
+		Long: `Print a run's report, rebuilt from its records.
+
+  RUN_DIR  run directory printed by trivet run (default: the newest)`,
+		ValidArgsFunction: completeRuns,
+		Annotations: map[string]string{exitCodes: `0 report written, whatever its verdict; 1 no run yet, or writing
+failed; 2 usage error, or RUN_DIR is not a run directory.`},
+		Example: `  trivet report
+  trivet report --format junit > junit.xml
+  trivet report --format json |
+    jq '.experiments[].variants[].phases[].calls[] | [.name, .figures.failed]'`,
 	}
-	if err := errors.Join(err, unwanted(words, 1)); err != nil {
-		complain(in.stderr, err)
-		return misuse
-	}
-	if len(words) == 0 {
-		newest, err := newestExperiments()
-		if err != nil {
-			complain(in.stderr, err)
-			return failed
+	format := c.Flags().String("format", "text", "`FORMAT`: text; json: one document, durations in nanoseconds; junit: for CI; markdown: a page like experiments/README.md")
+	completeFlag(c, "format", names...)
+	return c, func(_ context.Context, in invocation) int {
+		var err error
+		if formats[*format] == nil {
+			err = fmt.Errorf("--format is %q: want text, json, junit or markdown", *format)
 		}
-		words = []string{newest}
+		if in.isWrong(err, cli.Unexpected(in.args, 1)) {
+			return exitUsage
+		}
+		if len(in.args) == 0 {
+			newest, err := newestRun(experimentsBase(), "trivet run experiments/kill-one.yaml")
+			if err != nil {
+				return in.done(err)
+			}
+			in.args = []string{newest}
+		}
+		r, err := report.From(in.args[0])
+		if in.isWrong(err) {
+			return exitUsage
+		}
+		return in.done(formats[*format](in, r))
 	}
-	made, err := report.From(words[0])
-	if err != nil {
-		complain(in.stderr, err)
-		return misuse
-	}
-	if err := formats[as](in, made); err != nil {
-		complain(in.stderr, err)
-		return failed
-	}
-	return done
 }
-
-func newestExperiments() (string, error) {
-	runs, err := fleet.Runs(experimentsBase())
-	if err == nil && len(runs) > 0 {
-		return runs[0], nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
-	}
-	return "", fmt.Errorf("there is no run of experiments in %s yet; type: trivet run experiments/kill-one.yaml", experimentsBase())
-}
-
-// generate is `trivet load`, which `trivet run` starts: nobody types it.
-func generate(ctx context.Context, in invocation) int { return load.Serve(ctx, os.Stdin, in.stderr) }

@@ -2,20 +2,15 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
-	"strings"
 	"syscall"
 
-	"trivet/internal/flags"
+	"github.com/spf13/cobra"
+
 	"trivet/lab/experiment"
 	"trivet/lab/fleet"
 	"trivet/lab/report"
@@ -23,98 +18,90 @@ import (
 	"trivet/nginx"
 )
 
-const runManual = `trivet run carries out experiments, one after the other. Each has instances and an nginx of its own, on ports that the kernel
-chooses; drives HTTP and gRPC through it at a planned rate; does to the instances what its file says; joins what client, nginx and
-instances wrote of each request; and tells whether what was expected held.
+func runCommand() (*cobra.Command, action) {
+	c := &cobra.Command{
+		Use:   "run [flags] FILE|DIR...",
+		Short: "run experiments and judge their expectations",
+		Long: `Run experiments, one after the other. Each starts instances and an nginx of its
+own, on ports that the kernel chooses, sends HTTP and gRPC at a planned rate,
+does to the instances what its file says, reconciles what client, nginx and
+instances recorded of each request, and judges the expectations.
 
-  trivet run [flags] FILE|FOLDER...
+  FILE  an experiment; DIR: all of its files *.yaml
 
-  FILE             an experiment; FOLDER: all of its files *.yaml
-  --nginx PROGRAM  which nginx (default: the one on PATH, else .cache/nginx/nginx, which make nginx gets)
-  --json           the report as one JSON document on stdout, as of trivet report --as json; words go to stderr
+All files are checked before anything starts. The run directory, printed at the
+end, has all records and logs; trivet report prints the newest report again.
+docs/laboratory.md explains reports and how to write an experiment,
+docs/records.md the records.`,
+		ValidArgsFunction: completeExperiments,
+		Annotations: map[string]string{exitCodes: `0 all expectations passed; 1 one failed; 2 usage error, or errors in
+a file: nothing was started; 3 a run is invalid: the load was not as planned, or
+the records contradict each other, so that it says nothing about nginx; 4 lab
+error (no nginx, no room, stdout not writable); 130 interrupted. Of several
+experiments the highest counts.`},
+		Example: `  trivet run experiments/kill-one.yaml
+  trivet run experiments                     all of them
+  trivet run --json experiments/kill-one.yaml |
+    jq '.experiments[].expectations[] | select(.held | not)'`,
+	}
+	call := addFileFlags(c, "print the report as one JSON document, as trivet report --format json does; messages go to stderr")
+	return c, func(ctx context.Context, in invocation) int {
+		out := newOutcome(in, call.json)
+		out.starts = true
+		// A reader like head may close the pipe: the run goes on, and the exit code says that the report was not written. SIGPIPE would end it.
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+		if err := call.check(in); err != nil {
+			return out.misused(err)
+		}
+		stop := context.AfterFunc(ctx, func() {
+			if isTerminal(in.stderr) {
+				fmt.Fprintln(in.stderr) // Progress and ^C stay as they are.
+			}
+			fmt.Fprintf(in.stderr, "trivet: stopping (%v); a second Ctrl-C ends at once\n", context.Cause(ctx))
+		})
+		defer stop()
+		files, err := readAll(ctx, in.args)
+		if _, usage := errors.AsType[usageError](err); err != nil && !usage {
+			return out.refused(ctx, err)
+		}
+		series, otherErr := prepare(ctx, files, call)
+		if err != nil && errors.Is(otherErr, nginx.ErrMissing) && call.nginx == "" {
+			otherErr = nil // What is wrong with the files goes first.
+		}
+		if err := errors.Join(err, otherErr); err != nil {
+			return out.refused(ctx, err)
+		}
+		return runSeries(ctx, series, out)
+	}
+}
 
-All files are read and checked before anything starts.
-
-Exit codes: 0 all expectations held; 1 one did not; 2 wrong use, or a file with faults: nothing was started; 3 a run is invalid: the load
-was not as planned, or the witnesses' words do not fit together, so that nothing can be said; 4 the laboratory broke (no nginx, no
-room); 130 interrupted. Of several experiments the highest counts. What cannot be written to is 4, too.
-
-Examples:
-
-  trivet run experiments/kill-one.yaml
-  trivet run experiments                                    all of them
-  trivet run --json experiments/kill-one.yaml | jq '.experiments[].expectations[] | select(.held | not)'
-
-The run folder, which is told at the end, has all records and logs; trivet report shows the newest again. docs/laboratory.md teaches to
-read a result and to write an experiment; docs/records.md says what is in the records.
-`
-
-// runCall is the command line of `trivet run`, and of `trivet check`.
-type runCall struct {
-	paths []string
+// fileCall is the command line of trivet run and trivet check.
+type fileCall struct {
 	nginx string // "": look for it
 	json  bool
 }
 
-func parseRun(name string, args []string) (runCall, error) {
-	c := runCall{json: slices.Contains(args, "--json") || slices.Contains(args, "-json")} // Errors too are to be JSON then.
-	set := flags.New(name)
-	set.StringVar(&c.nginx, "nginx", "", "")
-	set.BoolVar(&c.json, "json", c.json, "")
-	words, err := flags.Parse(set, args)
-	if errors.Is(err, flag.ErrHelp) {
-		return c, err
-	}
-	// After a wrong flag the files may have been taken for its value.
-	if len(words) == 0 && (err == nil || !slices.ContainsFunc(args, func(a string) bool { return !strings.HasPrefix(a, "-") })) {
-		err = errors.Join(err, fmt.Errorf("which experiments? name files or folders, like %s experiments/kill-one.yaml; `trivet list` shows what there is", name))
-	}
-	c.paths = words
-	return c, err
+func addFileFlags(c *cobra.Command, jsonUsage string) *fileCall {
+	call := new(fileCall)
+	addNginxFlag(c, &call.nginx)
+	c.Flags().BoolVar(&call.json, "json", false, jsonUsage)
+	return call
 }
 
-// runExperiments is `trivet run`.
-func runExperiments(ctx context.Context, in invocation) int {
-	call, err := parseRun("trivet run", in.args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(in.stdout, in.manual)
-		return done
+func (c *fileCall) check(in invocation) error {
+	// A file may have been taken for the value of a wrong flag.
+	if len(in.args) == 0 && in.flagErr == nil {
+		return errors.New("which experiments? Name files or directories, like experiments/kill-one.yaml; `trivet list` shows what there is")
 	}
-	out := newOutcome(in, call.json)
-	out.starts = true
-	// Who reads along may go, as head does: the run goes on, and what could not be written is told and is an exit code. It would be a death
-	// otherwise.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	if err != nil {
-		return out.misused(err)
-	}
-	stop := context.AfterFunc(ctx, func() {
-		if isTerminal(in.stderr) {
-			fmt.Fprintln(in.stderr) // The line that changes, and ^C, stay as they are.
-		}
-		fmt.Fprintf(in.stderr, "trivet: stopping (%v); a second Ctrl-C ends at once\n", context.Cause(ctx))
-	})
-	defer stop()
-	files, err := readAll(ctx, call.paths)
-	if _, wrong := errors.AsType[usageError](err); err != nil && !wrong {
-		return out.refused(ctx, err)
-	}
-	series, fault := prepare(ctx, files, call)
-	if err != nil && errors.Is(fault, nginx.ErrMissing) && call.nginx == "" {
-		fault = nil // There is enough to do without one.
-	}
-	if err := errors.Join(err, fault); err != nil {
-		return out.refused(ctx, err)
-	}
-	return carryOut(ctx, series, out)
+	return in.flagErr
 }
 
-// readAll reads the experiments in files and folders, and returns those whose edits nginx can be asked about. What is wrong with files is
-// joined in a usageError; any other error is one of this machine, or the end of ctx.
+// readAll reads the experiments in files and directories, and returns those whose edits nginx can check. A usageError joins what is wrong
+// with files; any other error is one of this machine, or the end of ctx.
 func readAll(ctx context.Context, paths []string) ([]*experiment.File, error) {
 	var files []*experiment.File
-	all, fault := filesOf(paths)
-	faults := []error{fault}
+	all, err := filesOf(paths)
+	errs := []error{err}
 	for _, path := range all {
 		file, err := read(ctx, path)
 		if errors.Is(err, experiment.ErrMachine) || ctx.Err() != nil {
@@ -123,15 +110,15 @@ func readAll(ctx context.Context, paths []string) ([]*experiment.File, error) {
 		if file != nil {
 			files = append(files, file)
 		}
-		faults = append(faults, err)
+		errs = append(errs, err)
 	}
-	if err := errors.Join(faults...); err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return files, usageError{err}
 	}
 	return files, nil
 }
 
-// read is experiment.Read, which a pipe can keep waiting.
+// read is experiment.Read, which can wait for a pipe, until ctx ends.
 func read(ctx context.Context, path string) (*experiment.File, error) {
 	type result struct {
 		file *experiment.File
@@ -150,14 +137,14 @@ func read(ctx context.Context, path string) (*experiment.File, error) {
 	}
 }
 
-// filesOf puts the files *.yaml of a folder in its place.
+// filesOf replaces directories by their files *.yaml.
 func filesOf(paths []string) ([]string, error) {
 	var all []string
-	var faults []error
+	var errs []error
 	for _, path := range paths {
 		info, err := os.Stat(path)
 		if err != nil || !info.IsDir() {
-			all = append(all, path) // What is wrong with it is told when it is read.
+			all = append(all, path) // Reading it reports what is wrong with it.
 			continue
 		}
 		found := len(all)
@@ -168,15 +155,15 @@ func filesOf(paths []string) ([]string, error) {
 			}
 		}
 		if err == nil && len(all) == found {
-			err = fmt.Errorf("%s: no file *.yaml is in that folder", path)
+			err = fmt.Errorf("%s: no *.yaml file in this directory", path)
 		}
-		faults = append(faults, err)
+		errs = append(errs, err)
 	}
-	return all, errors.Join(faults...)
+	return all, errors.Join(errs...)
 }
 
-// prepare finds the programs, and asks nginx whether it accepts each variant's configuration.
-func prepare(ctx context.Context, files []*experiment.File, call runCall) (s trial.Series, err error) {
+// prepare finds the programs, and lets nginx check each variant's configuration.
+func prepare(ctx context.Context, files []*experiment.File, call *fileCall) (s trial.Series, err error) {
 	p := here()
 	s.Files = files
 	if s.Nginx, err = p.nginx(ctx, nginx.Find, call.nginx); err != nil {
@@ -188,15 +175,15 @@ func prepare(ctx context.Context, files []*experiment.File, call runCall) (s tri
 	if s.Whoami, err = p.whoami(); err != nil {
 		return s, err
 	}
-	return s, accepted(ctx, files, s.Nginx)
+	return s, checkEdits(ctx, files, s.Nginx)
 }
 
-// accepted asks an nginx about all files. What it refuses is a usageError.
-func accepted(ctx context.Context, files []*experiment.File, binary nginx.Binary) error {
+// checkEdits lets nginx check the edits of all files. A usageError joins what it refuses.
+func checkEdits(ctx context.Context, files []*experiment.File, binary nginx.Binary) error {
 	var refused []error
 	for _, file := range files {
 		err := file.Test(ctx, binary)
-		if fault, ok := errors.AsType[*experiment.Fault](err); ok && fault != nil {
+		if _, ok := errors.AsType[*experiment.Fault](err); ok {
 			refused = append(refused, err)
 		} else if err != nil {
 			return err
@@ -208,188 +195,56 @@ func accepted(ctx context.Context, files []*experiment.File, binary nginx.Binary
 	return nil
 }
 
-// experimentsBase is the folder of the runs of experiments. Those of `trivet up`, which `trivet logs` shows, are elsewhere.
+// experimentsBase is where trivet run makes run directories. Those of trivet up, which trivet logs shows, are elsewhere.
 func experimentsBase() string { return fleet.Base() + "-experiments" }
 
-// carryOut runs the series in a run folder, and returns the exit code.
-func carryOut(ctx context.Context, s trial.Series, out outcome) int {
-	folder, err := fleet.NewRun(experimentsBase())
+// runSeries runs the series in a run directory, and returns the exit code.
+func runSeries(ctx context.Context, s trial.Series, out outcome) int {
+	run, err := fleet.NewRun(experimentsBase())
 	if err != nil {
 		return out.failed(ctx, err)
 	}
-	defer folder.Close()
-	s.Dir = folder.Dir
+	defer run.Close()
+	s.Dir = run.Dir
 	if s.Whoami == "" {
 		out.say("building whoami, because there is none beside this trivet")
-		if s.Whoami, err = here().buildWhoami(ctx, folder.Dir); err != nil {
+		if s.Whoami, err = here().buildWhoami(ctx, run.Dir); err != nil {
 			return out.failed(ctx, err)
 		}
 	}
 	if err := fleet.AdoptOrphans(); err != nil {
 		out.say(err.Error()) // Zombies may stay; nothing else depends on it.
 	}
-	view := newView(out.in.stderr, s.Files)
-	s.Watch = view.watch
-	var made *report.Run
-	var unreadable error
+	progress := newProgress(out.in.stderr, s.Files)
+	s.Watch = progress.watch
+	var r *report.Run
+	var readErr error
 	s.Done = func() {
-		view.clear()
-		if made == nil {
-			made, unreadable = report.Begin(s.Dir)
+		progress.clear()
+		if r == nil {
+			r, readErr = report.Begin(s.Dir)
 		}
-		if unreadable == nil {
+		if readErr == nil {
 			var e report.Experiment
-			if e, unreadable = made.Next(); unreadable == nil {
+			if e, readErr = r.Next(); readErr == nil {
 				out.experiment(e)
 			}
 		}
 	}
-	view.begin()
-	broke := s.Run(ctx)
-	view.clear()
-	if made == nil && unreadable == nil {
-		made, unreadable = report.Begin(s.Dir)
+	progress.begin()
+	runErr := s.Run(ctx)
+	progress.clear()
+	if r == nil && readErr == nil {
+		r, readErr = report.Begin(s.Dir)
 	}
-	if unreadable == nil {
-		unreadable = made.Complete()
+	if readErr == nil {
+		readErr = r.Complete()
 	}
 	switch {
-	case made == nil && broke != nil:
-		return out.failed(ctx, broke) // Before there was anything to read.
-	case unreadable != nil:
-		return out.failed(ctx, errors.Join(broke, unreadable))
+	case r == nil && runErr != nil:
+		return out.failed(ctx, runErr) // Before there was anything to read.
+	case readErr != nil:
+		return out.failed(ctx, errors.Join(runErr, readErr))
 	}
-	return out.complete(made, broke)
-}
-
-// careful remembers that something could not be written.
-type careful struct {
-	io.Writer
-	fault error // the first; from then on nothing is written
-}
-
-func (c *careful) Write(p []byte) (n int, err error) {
-	if c.fault == nil {
-		n, c.fault = c.Writer.Write(p)
-	}
-	return n, c.fault
-}
-
-// outcome tells what came out, to people or to programs.
-type outcome struct {
-	in     invocation
-	out    *careful // in.stdout
-	json   bool
-	starts bool // processes, if nothing is wrong
-}
-
-func newOutcome(in invocation, json bool) outcome {
-	return outcome{in: in, out: &careful{Writer: in.stdout}, json: json}
-}
-
-func (o outcome) say(text string) { fmt.Fprintln(o.in.stderr, "trivet:", text) }
-
-func (o outcome) text() report.Text { return report.Text{Writer: o.out, Colour: coloured(o.in.stdout)} }
-
-// document writes the one JSON document of a call that leads to no report.
-func (o outcome) document(r refusal) {
-	out := json.NewEncoder(o.out)
-	out.SetEscapeHTML(false)
-	_ = out.Encode(r) // o.out remembers.
-}
-
-// refused tells why nothing begins, however much is wrong. Of what was interrupted nothing is wrong that is known.
-func (o outcome) refused(ctx context.Context, err error) int {
-	if _, wrong := errors.AsType[usageError](err); wrong && ctx.Err() == nil {
-		return o.misused(err)
-	}
-	return o.failed(ctx, err)
-}
-
-// misused tells all faults of the call or of the files.
-func (o outcome) misused(err error) int {
-	if o.json {
-		o.document(refusal{Code: misuse, Faults: faultsOf(err)})
-		return misuse
-	}
-	complain(o.in.stderr, err)
-	if o.starts {
-		o.say("nothing was started")
-	}
-	return misuse
-}
-
-// failed tells why there is no report.
-func (o outcome) failed(ctx context.Context, err error) int {
-	verdict := report.Broke
-	if ctx.Err() != nil {
-		verdict = report.Interrupted
-	}
-	if o.json {
-		o.document(refusal{Code: verdict.Code(), Verdict: verdict, Error: err.Error()})
-	} else if verdict == report.Broke {
-		complain(o.in.stderr, err)
-	}
-	return verdict.Code()
-}
-
-// experiment tells of one that has ended.
-func (o outcome) experiment(e report.Experiment) {
-	if !o.json {
-		o.text().Experiment(e)
-	}
-}
-
-// complete tells what all came to.
-func (o outcome) complete(r *report.Run, broke error) int {
-	if o.json {
-		_ = report.JSON(o.out, r) // o.out remembers.
-	} else {
-		o.text().Sum(r)
-	}
-	if o.out.fault != nil {
-		broke = errors.Join(broke, fmt.Errorf("the report could not be written to the end: %w; trivet report tells it again", o.out.fault))
-	}
-	if broke != nil && r.Verdict != report.Interrupted {
-		complain(o.in.stderr, broke) // Also what could not be written into the run folder.
-		return report.Broke.Code()
-	}
-	return r.Code
-}
-
-// refusal is the JSON document of a call that leads to no report.
-type refusal struct {
-	Code    int            `json:"code"`
-	Verdict report.Verdict `json:"verdict,omitempty"`
-	Error   string         `json:"error,omitempty"`
-	Faults  []wrong        `json:"faults,omitempty"`
-}
-
-// wrong is one fault.
-type wrong struct {
-	File    string `json:"file,omitempty"`
-	Line    int    `json:"line,omitempty"`
-	Column  int    `json:"column,omitempty"`
-	Message string `json:"message"`
-}
-
-// faultsOf takes joined errors apart, however deep.
-func faultsOf(err error) []wrong {
-	if usage, ok := err.(usageError); ok {
-		return faultsOf(usage.error)
-	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		var all []wrong
-		for _, one := range joined.Unwrap() {
-			all = append(all, faultsOf(one)...)
-		}
-		return all
-	}
-	switch f := err.(type) {
-	case *experiment.Fault:
-		return []wrong{{f.File, f.Line, f.Column, f.Message}}
-	case *fs.PathError:
-		return []wrong{{File: f.Path, Message: f.Err.Error()}}
-	}
-	return []wrong{{Message: err.Error()}}
+	return out.complete(r, runErr)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,45 +11,60 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"trivet/lab/fleet"
 	"trivet/nginx"
 )
 
-// up is `trivet up`.
-func up(ctx context.Context, in invocation) int {
-	call, err := parseUp(in.args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(in.stdout, in.manual)
-		return done
+func upCommand() (*cobra.Command, action) {
+	c := &cobra.Command{
+		Use:   "up [flags]",
+		Short: "start instances and nginx, and restart what dies, until Ctrl-C",
+		Long: `Start instances of whoami and nginx in front of them, wait until a request over
+each protocol succeeds, and print what to try. A process that dies is reported
+and started again. Ctrl-C stops everything.
+
+Instances listen on 8001, 8002 … (HTTP), 9001, 9002 … (gRPC) and 7001, 7002 …
+(admin); more than 60 of them, or with --http 0 --grpc 0, on ports that the
+kernel chooses, without admin.
+
+Each object that --json prints has an "event": started, ready, died, stopped (of
+a process), starting, up, stopping, note or error.`,
+		Annotations: map[string]string{exitCodes: `0 stopped by Ctrl-C or SIGTERM; 1 failed (a busy port, no nginx);
+2 usage error, also a configuration that nginx or whoami refuses.`},
+		Example: `  trivet up -n 5                   five instances
+  trivet up --http 0 --grpc 0      a second fleet beside the first
+  trivet up --nginx-conf my-conf   your own configuration
+  trivet up --bind 0.0.0.0         open to other machines
+  trivet up --json | jq -r 'select(.event=="died") | .name'
+
+In another terminal: trivet logs whoami-1; kill -9 a pid that trivet up printed,
+and watch the process come back.`,
 	}
-	say := newReporter(in, call.json)
-	if err != nil {
-		say.fail(err, misuse)
-		return misuse
+	call := addUpFlags(c)
+	return c, func(ctx context.Context, in invocation) int {
+		say := newReporter(in, call.json)
+		if err := call.check(in); err != nil {
+			say.fail(err, exitUsage)
+			return exitUsage
+		}
+		err := runFleet(ctx, call, say)
+		if err == nil || ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+			return exitDone
+		}
+		code := exitFailed
+		if _, usage := errors.AsType[usageError](err); usage || errors.Is(err, fleet.ErrSettings) || errors.Is(err, fleet.ErrAddress) ||
+			errors.Is(err, fleet.ErrConf) && call.confDir != "" {
+			code = exitUsage
+		}
+		say.fail(rewrite(err, call), code)
+		return code
 	}
-	err = lab(ctx, &call, say)
-	if err == nil || ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
-		return done
-	}
-	code := exitCode(err, call)
-	say.fail(rewrite(err, call), code)
-	return code
 }
 
-// exitCode tells wrong use from failure.
-func exitCode(err error, call upCall) int {
-	_, misused := errors.AsType[usageError](err)
-	switch {
-	case misused, errors.Is(err, fleet.ErrSettings), errors.Is(err, fleet.ErrAddress):
-		return misuse
-	case errors.Is(err, fleet.ErrConf) && call.confFolder != "":
-		return misuse
-	}
-	return failed
-}
-
-// lab starts a fleet and follows it until ctx ends. It completes call.
-func lab(ctx context.Context, call *upCall, say reporter) (err error) {
+// runFleet starts a fleet and follows it until ctx ends. It completes call.
+func runFleet(ctx context.Context, call *upCall, say reporter) (err error) {
 	p := here()
 	if call.Nginx, err = p.nginx(ctx, nginx.Find, call.nginx); err != nil {
 		return err
@@ -58,26 +72,26 @@ func lab(ctx context.Context, call *upCall, say reporter) (err error) {
 	if call.Whoami, err = p.whoami(); err != nil {
 		return err
 	}
-	folder, err := fleet.NewRun(fleet.Base())
+	run, err := fleet.NewRun(fleet.Base())
 	if err != nil {
 		return err
 	}
-	call.Dir = folder.Dir
+	call.Dir = run.Dir
 	var started atomic.Bool
 	defer func() {
 		if started.Load() { // Then there are logs.
-			err = errors.Join(err, folder.Close())
+			err = errors.Join(err, run.Close())
 		} else {
-			err = errors.Join(err, folder.Discard())
+			err = errors.Join(err, run.Discard())
 		}
 	}()
 	if call.Whoami == "" {
 		say.note("building whoami, because there is none beside this trivet")
-		if call.Whoami, err = p.buildWhoami(ctx, folder.Dir); err != nil {
+		if call.Whoami, err = p.buildWhoami(ctx, run.Dir); err != nil {
 			return err
 		}
 	}
-	warn(*call, say)
+	warn(call, say)
 	call.Observe = func(e fleet.Event) {
 		started.Store(true)
 		say.event(e)
@@ -91,25 +105,25 @@ func lab(ctx context.Context, call *upCall, say reporter) (err error) {
 	if err != nil {
 		return err
 	}
-	say.up(f, *call, p)
+	say.up(f, call, p)
 	<-ctx.Done()
 	say.stopping(context.Cause(ctx))
 	stopClock = every(2*time.Second, say.stillStopping)
 	defer stopClock()
-	// A second signal ends the program, and the kernel ends the rest: so the stop needs no end of its own.
+	// The stop needs no timeout: a second signal ends the program, and the kernel then ends the rest.
 	return f.Stop(context.WithoutCancel(ctx))
 }
 
-func warn(call upCall, say reporter) {
-	if open(call.Bind) {
-		say.note(fmt.Sprintf("--bind %s: everybody who reaches this machine reaches nginx; the instances stay on 127.0.0.1", call.Bind))
+func warn(call *upCall, say reporter) {
+	if isRemote(call.Bind) {
+		say.note(fmt.Sprintf("--bind %s: nginx accepts connections from other machines; instances stay on 127.0.0.1", call.Bind))
 	}
 	if call.Instances > fleet.MostNumbered {
-		say.note(fmt.Sprintf("%d instances: more than %d, so they take ports that the kernel chooses", call.Instances, fleet.MostNumbered))
+		say.note(fmt.Sprintf("%d instances are more than %d, so the kernel chooses their ports", call.Instances, fleet.MostNumbered))
 	}
 }
 
-// every calls f from time to time, until the function that it returns is called, which waits for a call that runs.
+// every calls f once per d until stop is called, which waits for a call that is running.
 func every(d time.Duration, f func()) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -132,19 +146,19 @@ func every(d time.Duration, f func()) (stop func()) {
 	}
 }
 
-// rewrite names the files of --nginx-conf in nginx's own lines, which name the copies in the run folder, and says what else helps.
-func rewrite(err error, call upCall) error {
+// rewrite adds what helps. In nginx's messages it replaces the paths of copies in the run directory by those of --nginx-conf.
+func rewrite(err error, call *upCall) error {
 	_, busy := errors.AsType[*fleet.BusyError](err)
 	switch {
 	case busy:
-		return fmt.Errorf("%w\nnothing was started; stop what holds them, or choose others: nginx's by --http, --grpc and --admin (0 is any), the instances' by --http 0 --grpc 0, with which the kernel chooses all", err)
-	case errors.Is(err, fleet.ErrConf) && call.confFolder != "":
-		return translated{err, ownPaths(err.Error(), filepath.Join(call.Dir, "conf"), call.confFolder)}
+		return fmt.Errorf("%w\nnothing was started; stop what holds them, or choose others: nginx's by --http, --grpc and --admin (0: any free one), all of them by --http 0 --grpc 0", err)
+	case errors.Is(err, fleet.ErrConf) && call.confDir != "":
+		return translated{err, ownPaths(err.Error(), filepath.Join(call.Dir, "conf"), call.confDir)}
 	}
 	return err
 }
 
-// translated is an error that is told in other words.
+// translated is an error with another text.
 type translated struct {
 	error
 	text string
@@ -153,13 +167,13 @@ type translated struct {
 func (t translated) Error() string { return t.text }
 func (t translated) Unwrap() error { return t.error }
 
-// ownPaths puts folder in the place of dir, the copy of it, wherever the file is in folder. The files in site/ are the copy's own.
-func ownPaths(text, dir, folder string) string {
+// ownPaths replaces paths in dir, a copy of own, by those in own, where own has the file. Files in site/ are the copy's alone.
+func ownPaths(text, dir, own string) string {
 	return regexp.MustCompile(regexp.QuoteMeta(dir+"/")+`[^\s":,]+`).ReplaceAllStringFunc(text, func(path string) string {
 		name := strings.TrimPrefix(path, dir+"/")
-		if _, err := os.Stat(filepath.Join(folder, name)); err != nil || strings.HasPrefix(name, "site/") {
+		if _, err := os.Stat(filepath.Join(own, name)); err != nil || strings.HasPrefix(name, "site/") {
 			return path
 		}
-		return filepath.Join(folder, name)
+		return filepath.Join(own, name)
 	})
 }

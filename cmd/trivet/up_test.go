@@ -296,10 +296,10 @@ func TestAProcessThatDiesIsReportedAndComesBack(t *testing.T) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		if died := o.until(t, event("died")); died.Name != name || died.PID != pid || died.Exit != "signal SIGKILL" || died.AgainMS < 50 || died.AgainMS > 100 {
+		if died := o.until(t, event("died")); died.Name != name || died.PID != pid || died.Exit != "signal SIGKILL" || died.RestartInMS < 50 || died.RestartInMS > 100 {
 			t.Errorf("%+v", died)
 		}
-		if ready := o.until(t, event("ready")); ready.Name != name || ready.PID == pid || ready.Life != 2 {
+		if ready := o.until(t, event("ready")); ready.Name != name || ready.PID == pid || ready.StartCount != 2 {
 			t.Errorf("%+v", ready)
 		}
 	}
@@ -329,7 +329,7 @@ func TestWhatPeopleRead(t *testing.T) {
 	read("Ctrl-C stops everything.")
 	for _, want := range []string{
 		"3 instances behind nginx 1.", "whoami-3  http://127.", ":8003", ":9003", "ready after ", "curl 127.",
-		"-plaintext 127.", "whoami.v1.WhoAmIService/WhoAmI", "logs -f whoami-1", "Run folder: ",
+		"-plaintext 127.", "whoami.v1.WhoAmIService/WhoAmI", "logs -f whoami-1", "Run directory: ",
 	} {
 		if !strings.Contains(said.String(), want) {
 			t.Errorf("no %q in:\n%s", want, said.String())

@@ -17,13 +17,13 @@ import (
 	"trivet/lab/fleet"
 )
 
-// reporter tells what happens during `trivet up`: to people or to programs. Its methods may be called at the same time.
+// A reporter prints what happens during trivet up, for people or for programs. Its methods may be called concurrently.
 type reporter interface {
 	event(fleet.Event)
-	starting(instances int) // it takes long
-	up(*fleet.Fleet, upCall, place)
+	starting(instances int) // called while starting takes long
+	up(*fleet.Fleet, *upCall, place)
 	stopping(why error)
-	stillStopping() // it takes long
+	stillStopping() // called while stopping takes long
 	note(string)
 	fail(err error, code int)
 }
@@ -33,10 +33,10 @@ func newReporter(in invocation, asJSON bool) reporter {
 	if asJSON {
 		return &jsonReporter{counter: c, out: json.NewEncoder(in.stdout)}
 	}
-	return &textReporter{counter: c, invocation: in, colour: coloured(in.stdout)}
+	return &textReporter{counter: c, invocation: in, color: useColor(in.stdout)}
 }
 
-// counter knows which processes are ready.
+// counter holds the processes that are ready.
 type counter struct {
 	mu    sync.Mutex
 	ready map[string]fleet.Event
@@ -54,17 +54,17 @@ func (c *counter) count(e fleet.Event) {
 type textReporter struct {
 	*counter
 	invocation
-	colour bool
+	color  bool
 	isUp   bool
 	ending bool
 }
 
-// coloured is whether w is a terminal whose owner did not object (no-color.org).
-func coloured(w io.Writer) bool {
+// useColor reports whether w is a terminal and NO_COLOR is not set (no-color.org).
+func useColor(w io.Writer) bool {
 	return isTerminal(w) && os.Getenv("NO_COLOR") == ""
 }
 
-// isTerminal is whether w is one that knows escape sequences.
+// isTerminal reports whether w is a terminal with escape sequences.
 func isTerminal(w io.Writer) bool {
 	f, isFile := w.(*os.File)
 	if !isFile || os.Getenv("TERM") == "dumb" {
@@ -74,7 +74,7 @@ func isTerminal(w io.Writer) bool {
 	return err == nil
 }
 
-// width is how many characters fit into a line of the terminal; 0 if it does not know.
+// width returns how many characters fit into a line of the terminal; 0 if that is unknown.
 func width(w io.Writer) int {
 	f, isFile := w.(*os.File)
 	if !isFile {
@@ -94,13 +94,13 @@ const (
 )
 
 func (r *textReporter) paint(code, text string) string {
-	if !r.colour {
+	if !r.color {
 		return text
 	}
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// event tells of what happens to a fleet that is up. Before, all that has happened is told at once; afterwards it is no news.
+// event prints what happens while the fleet is up. Starts are summarized by up, and stops are expected.
 func (r *textReporter) event(e fleet.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -108,7 +108,7 @@ func (r *textReporter) event(e fleet.Event) {
 	switch {
 	case !r.isUp || r.ending:
 	case e.Kind == fleet.Died:
-		fmt.Fprintf(r.stdout, "%s %s %s (pid %d, %s) after %v; starting it again in %v\n",
+		fmt.Fprintf(r.stdout, "%s %s %s (pid %d, %s) after %v; restarting in %v\n",
 			clock(e.Time), e.Name, r.paint(red, "died"), e.PID, e.Exit, brief(e.Since), e.Again)
 	case e.Kind == fleet.Ready:
 		fmt.Fprintf(r.stdout, "%s %s %s (pid %d), ready after %v\n", clock(e.Time), e.Name, r.paint(green, "is back"), e.PID, brief(e.Since))
@@ -117,7 +117,7 @@ func (r *textReporter) event(e fleet.Event) {
 
 func clock(t time.Time) string { return t.Format(time.TimeOnly) }
 
-// brief is a duration with about three digits.
+// brief rounds a duration to about three digits.
 func brief(d time.Duration) time.Duration {
 	switch {
 	case d < time.Second:
@@ -139,7 +139,7 @@ func (r *textReporter) starting(instances int) {
 	fmt.Fprintf(r.stderr, "trivet: still starting: %d of %d instances are ready, nginx %s\n", n, instances, nginx)
 }
 
-func (r *textReporter) up(f *fleet.Fleet, call upCall, p place) {
+func (r *textReporter) up(f *fleet.Fleet, call *upCall, p place) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.isUp = true
@@ -158,14 +158,14 @@ Try, in another terminal:
   %s -plaintext %s%s whoami.v1.WhoAmIService/WhoAmI
   %s logs -f whoami-1
   kill -9 %d                    # and watch it come back here
-  curl %s/nginx_status  # nginx's own: /healthz, /nginx_status
+  curl %s/nginx_status  # nginx's own status; also /healthz
 
-Run folder: %s
+Run directory: %s
 Ctrl-C stops everything.
 `, handy(f.HTTP()), p.grpcurl(), p.contract(f.Reflection()), handy(f.GRPC()), p.self(), f.Process("whoami-1").PID(), handy(f.Admin()), f.Dir())
 }
 
-// handy is an address as people type it.
+// handy shortens an address to what people type.
 func handy(address string) string {
 	if host, port, err := net.SplitHostPort(address); err == nil && host == "127.0.0.1" {
 		return "localhost:" + port
@@ -193,7 +193,7 @@ func (r *textReporter) stopping(why error) {
 func (r *textReporter) stillStopping() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	fmt.Fprintf(r.stderr, "trivet: still stopping, %d to go: calls that run may finish\n", len(r.ready))
+	fmt.Fprintf(r.stderr, "trivet: still stopping, %d processes left: running calls may finish\n", len(r.ready))
 }
 
 func (r *textReporter) note(text string) {
@@ -205,35 +205,35 @@ func (r *textReporter) note(text string) {
 func (r *textReporter) fail(err error, code int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	complain(r.stderr, err)
-	if code == misuse {
-		fmt.Fprintln(r.stderr, "trivet: nothing was started; `trivet up --help` tells the flags")
+	printErrors(r.stderr, err)
+	if code == exitUsage {
+		fmt.Fprintln(r.stderr, "trivet: nothing was started; `trivet up --help` lists the flags")
 	}
 }
 
-// jsonReporter is for programs: one object a line.
+// jsonReporter is for programs: one object per line.
 type jsonReporter struct {
 	*counter
 	out *json.Encoder
 }
 
-// line is what a program reads. Fields that an event has not are left out.
+// line is one object of trivet up --json. Fields that an event does not have are left out.
 type line struct {
-	Time    time.Time `json:"time"`
-	Event   string    `json:"event"` // started, ready, died, stopped, starting, up, stopping, note, error
-	Name    string    `json:"name,omitempty"`
-	HTTP    string    `json:"http,omitempty"`
-	GRPC    string    `json:"grpc,omitempty"`
-	Admin   string    `json:"admin,omitempty"`
-	PID     int       `json:"pid,omitempty"`
-	Life    int       `json:"life,omitempty"`
-	SinceMS float64   `json:"sinceMs,omitempty"`
-	Exit    string    `json:"exit,omitempty"`
-	AgainMS float64   `json:"againMs,omitempty"`
-	Folder  string    `json:"folder,omitempty"`
-	Ready   *int      `json:"ready,omitempty"`
-	Message string    `json:"message,omitempty"`
-	Code    int       `json:"code,omitempty"`
+	Time        time.Time `json:"time"`
+	Event       string    `json:"event"` // started, ready, died, stopped, starting, up, stopping, note, error
+	Name        string    `json:"name,omitempty"`
+	HTTP        string    `json:"http,omitempty"`
+	GRPC        string    `json:"grpc,omitempty"`
+	Admin       string    `json:"admin,omitempty"`
+	PID         int       `json:"pid,omitempty"`
+	StartCount  int       `json:"start_count,omitempty"`
+	ElapsedMS   float64   `json:"elapsed_ms,omitempty"`
+	Exit        string    `json:"exit,omitempty"`
+	RestartInMS float64   `json:"restart_in_ms,omitempty"`
+	Dir         string    `json:"dir,omitempty"`
+	Ready       *int      `json:"ready,omitempty"`
+	Message     string    `json:"message,omitempty"`
+	Code        int       `json:"code,omitempty"`
 }
 
 func (r *jsonReporter) write(l line) {
@@ -242,7 +242,7 @@ func (r *jsonReporter) write(l line) {
 	if l.Time.IsZero() {
 		l.Time = time.Now()
 	}
-	// Whoever reads along may have gone; that is no reason to stop.
+	// A reader that has closed the pipe is no reason to stop.
 	_ = r.out.Encode(l)
 }
 
@@ -252,11 +252,11 @@ func (r *jsonReporter) event(e fleet.Event) {
 	r.mu.Unlock()
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	l := line{
-		Time: e.Time, Event: string(e.Kind), Name: e.Name, HTTP: e.HTTP, GRPC: e.GRPC, PID: e.PID, Life: e.Life,
-		Exit: e.Exit, AgainMS: ms(e.Again),
+		Time: e.Time, Event: string(e.Kind), Name: e.Name, HTTP: e.HTTP, GRPC: e.GRPC, PID: e.PID, StartCount: e.Life,
+		Exit: e.Exit, RestartInMS: ms(e.Again),
 	}
 	if e.Kind != fleet.Started {
-		l.SinceMS = ms(e.Since)
+		l.ElapsedMS = ms(e.Since)
 	}
 	r.write(l)
 }
@@ -272,8 +272,8 @@ func (r *jsonReporter) starting(int)   { r.progress("starting") }
 func (r *jsonReporter) stillStopping() { r.progress("stopping") }
 func (r *jsonReporter) note(s string)  { r.write(line{Event: "note", Message: s}) }
 
-func (r *jsonReporter) up(f *fleet.Fleet, _ upCall, _ place) {
-	r.write(line{Event: "up", HTTP: f.HTTP(), GRPC: f.GRPC(), Admin: f.Admin(), Folder: f.Dir()})
+func (r *jsonReporter) up(f *fleet.Fleet, _ *upCall, _ place) {
+	r.write(line{Event: "up", HTTP: f.HTTP(), GRPC: f.GRPC(), Admin: f.Admin(), Dir: f.Dir()})
 }
 
 func (r *jsonReporter) stopping(why error) {

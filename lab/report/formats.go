@@ -138,7 +138,7 @@ func (v Variant) told() string {
 // Markdown writes a page on the experiments: question, measured answer, verdict, and how to measure it again.
 func Markdown(w io.Writer, r *Run) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Experiments\n\nWhat they ask, and what was measured on %s: trivet %s, nginx %s, %d CPUs. Written by `trivet report --as markdown`.\n\n",
+	fmt.Fprintf(&b, "# Experiments\n\nWhat they ask, and what was measured on %s: trivet %s, nginx %s, %d CPUs. Written by `trivet report --format markdown`.\n\n",
 		r.Time.UTC().Format(time.DateOnly), r.Trivet, r.Nginx, r.CPUs)
 	for _, e := range r.Experiments {
 		fmt.Fprintf(&b, "## [%s](%s)\n\n**%s**\n\n", e.Name, e.Name+".yaml", strings.TrimSpace(e.Question))

@@ -151,13 +151,13 @@ func (t Text) reasons(v Variant) {
 		fmt.Fprintf(t, "      %s\n", line(r))
 	}
 	if more := len(v.Reasons) - mostTold; more > 0 {
-		fmt.Fprintf(t, "      and %d more reasons; `trivet report --as json` has all\n", more)
+		fmt.Fprintf(t, "      and %d more reasons; `trivet report --format json` has all\n", more)
 	}
 	for _, b := range v.Breaches[:min(len(v.Breaches), mostTold)] {
 		fmt.Fprintf(t, "      rule %d, request %s: %s\n        client: %s\n        nginx: %s\n        instances: %s\n", b.Rule, line(b.ID), line(b.What), line(b.Client), line(b.Nginx), line(b.Instances))
 	}
 	if more := v.Total - mostTold; more > 0 {
-		fmt.Fprintf(t, "      and %d more; `trivet report --as json` has the first %d\n", more, ledger.MostBreaches)
+		fmt.Fprintf(t, "      and %d more; `trivet report --format json` has the first %d\n", more, ledger.MostBreaches)
 	}
 }
 

@@ -158,8 +158,8 @@ func TestTextOfManyFaults(t *testing.T) {
 	}
 	for _, want := range []string{
 		"\n      phase during: reload nginx failed: nginx refuses its configuration: nginx: [emerg] [31mno\n",
-		"\n      and 21 more reasons; `trivet report --as json` has all\n",
-		"\n      and 390 more; `trivet report --as json` has the first 100\n",
+		"\n      and 21 more reasons; `trivet report --format json` has all\n",
+		"\n      and 390 more; `trivet report --format json` has the first 100\n",
 	} {
 		if !strings.Contains(said, want) {
 			t.Errorf("no %q in\n%s", want, said)
