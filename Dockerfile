@@ -1,23 +1,23 @@
-# The image of one instance: the static program whoami and nothing else. From the root of the tree:
+# Image of one instance: the static program whoami and certificate authorities. From the root of the tree:
 #
 #     docker build -t trivet-whoami .
 #
-# It builds for the platform that it is built on: on a Raspberry Pi, arm64. Nothing here needs BuildKit.
+# It builds for its own platform: on a Raspberry Pi, arm64. It does not need BuildKit.
 
-# Another image with Go, from a registry of your own: --build-arg GO_IMAGE=…
+# To use another image with Go: --build-arg GO_IMAGE=…
 ARG GO_IMAGE=golang:1.26
 FROM ${GO_IMAGE} AS build
 WORKDIR /src
 
-# Modules first, in layers of their own, so that a change of the sources downloads nothing. To build without a network, run
-# `go mod vendor` before (git ignores vendor/). COPY fails if it finds nothing; go.mod is always there.
+# Modules are separate layers, so that a source change downloads nothing. To build without a network, run `go mod vendor` first (git
+# ignores vendor/). go.mod is in the second COPY because COPY fails if nothing matches.
 COPY go.mod go.sum ./
 COPY go.mod vendor* ./vendor/
 RUN if [ -e vendor/modules.txt ]; then rm vendor/go.mod; else rm -r vendor && go mod download; fi
 
 COPY . .
 
-# There is no repository here to take the version from, so the build is given it; empty means "(devel)".
+# Version to report, because the build context has no repository; empty means "(devel)".
 ARG VERSION=
 ARG REVISION=
 RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false \
@@ -25,14 +25,13 @@ RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false \
 	-o /whoami ./cmd/whoami
 
 FROM scratch
-# For calls by TLS: scratch has no certificate authorities.
+# scratch has no certificate authorities, which TLS clients need.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /whoami /whoami
-# Numbers, because scratch has no /etc/passwd, and because Kubernetes' runAsNonRoot accepts only numbers. 65532 is nonroot in
-# distroless images.
+# Numbers, because scratch has no /etc/passwd and Kubernetes' runAsNonRoot accepts only numbers. 65532 is nonroot in distroless images.
 USER 65532:65532
-# The listeners must accept from the container's network: on 127.0.0.1, whoami's default, not even nginx would reach them. What the
-# network of the *machine* reaches is decided by -p (ports:), not here.
+# Accepts connections from the container's network: on 127.0.0.1, whoami's default, not even nginx could connect. What the machine's
+# network reaches is decided by -p (ports:).
 ENV BIND=0.0.0.0
 EXPOSE 8000 9000
 ENTRYPOINT ["/whoami"]

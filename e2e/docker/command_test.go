@@ -13,27 +13,27 @@ import (
 	"time"
 )
 
-// given is a variable which the script run sets.
+// given returns an environment variable that the script run sets.
 func given(t *testing.T, name string) string {
 	t.Helper()
 	value := os.Getenv(name)
 	if value == "" {
-		t.Fatalf("%s is not set: type make test-docker", name)
+		t.Fatalf("%s is not set; run: make test-docker", name)
 	}
 	return value
 }
 
-// tree is the copy of the tree which the tests build from and may edit, as the test has to leave it again.
+// tree returns the copy of the tree that tests build from. A test may edit it, and must restore it.
 func tree(t *testing.T) string { return given(t, "TRIVET_TREE") }
 
-// said is what a command printed, both streams, and whether it exited with 0.
-type said struct {
+// result is what a command printed to both streams, and whether its exit code was 0.
+type result struct {
 	text string
 	ok   bool
 }
 
-// run runs a command in the copy of the tree. It ends with the test, and within five minutes.
-func run(t *testing.T, env []string, name string, args ...string) said {
+// run runs a command in the copy of the tree, for at most five minutes.
+func run(t *testing.T, env []string, name string, args ...string) result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute)
 	defer cancel()
@@ -43,10 +43,10 @@ func run(t *testing.T, env []string, name string, args ...string) said {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
-	return said{strings.TrimSpace(out.String()), err == nil}
+	return result{strings.TrimSpace(out.String()), err == nil}
 }
 
-// docker runs docker, which must succeed, and returns what it printed.
+// docker runs a docker command that must succeed, and returns its output.
 func docker(t *testing.T, args ...string) string {
 	t.Helper()
 	s := run(t, nil, "docker", args...)
@@ -56,27 +56,27 @@ func docker(t *testing.T, args ...string) string {
 	return s.text
 }
 
-// A stack is a project of a compose tool's.
+// stack is a Compose project.
 type stack struct {
-	tool  string   // docker-compose, or the path of Compose v2
+	tool  string   // docker-compose or the path of Compose v2
 	files []string // override files
-	env   []string // NAME=value, for the compose files
+	env   []string // NAME=value, for the Compose files
 }
 
-// The two tools that the files are for: what of the one is tested with the other is in each test's own words.
+// v1 and v2 are the two tools that the files support. Each test says which ones it uses.
 const v1 = "docker-compose"
 
 func v2(t *testing.T) string { return given(t, "TRIVET_COMPOSE_V2") }
 
 const project = "trivet-test"
 
-// What all images are built as: one compilation for all tests.
+// Version of all images, so that tests share one compilation.
 const (
 	version  = "v9.8.7"
 	revision = "0123456789abcdef0123456789abcdef01234567"
 )
 
-func (s stack) try(t *testing.T, args ...string) said {
+func (s stack) try(t *testing.T, args ...string) result {
 	t.Helper()
 	all := []string{"-p", project, "-f", "docker-compose.yml"}
 	for _, f := range s.files {
@@ -94,28 +94,28 @@ func (s stack) do(t *testing.T, args ...string) string {
 	return out.text
 }
 
-// up builds and starts the stack, and takes it down with the test: then nothing of it must be left.
+// up builds and starts the stack, and takes it down when the test ends; then nothing of it may remain.
 func (s stack) up(t *testing.T) {
 	t.Helper()
 	s.build(t)
 	t.Cleanup(func() { s.down(t) })
 	s.do(t, "up", "-d", "--no-build")
-	// nginx waits for no instance, so that a bad one does not keep it from starting.
+	// nginx does not wait for instances, so that a bad one does not prevent its start.
 	for _, service := range services {
 		s.healthy(t, service)
 	}
 }
 
-// upNginx is up of nginx alone, which needs no instance to start.
-func (s stack) upNginx(t *testing.T) said {
+// upNginx starts only nginx, which needs no instance.
+func (s stack) upNginx(t *testing.T) result {
 	t.Helper()
 	s.build(t)
 	t.Cleanup(func() { s.down(t) })
 	return s.try(t, "up", "-d", "--no-build", "--no-deps", "nginx")
 }
 
-// build makes the images of the tree as it is; where nothing changed this takes a second. Always with the old tool: Compose v2 wants
-// another program, buildx, to build with.
+// build builds the images of the tree; without changes it takes a second. It always uses the old tool, because Compose v2 needs buildx to
+// build.
 func (s stack) build(t *testing.T) {
 	t.Helper()
 	stack{tool: v1, env: s.env}.do(t, "build", "-q", "--force-rm")
@@ -123,41 +123,41 @@ func (s stack) build(t *testing.T) {
 
 func (s stack) down(t *testing.T) {
 	t.Helper()
-	// Else nginx waits for them, as long as keepalive_min_timeout says.
+	// Otherwise nginx waits for them as long as keepalive_min_timeout.
 	client.CloseIdleConnections()
 	s.do(t, "down", "-v", "--remove-orphans")
 	label := "label=com.docker.compose.project=" + project
 	for _, list := range [][]string{{"ps", "-aq"}, {"network", "ls", "-q"}, {"volume", "ls", "-q"}} {
 		if left := docker(t, append(list, "--filter", label)...); left != "" {
-			t.Errorf("after down, docker %s lists %q", list[0], left)
+			t.Errorf("after down, docker %s still lists %q", list[0], left)
 		}
 	}
 }
 
-// container is the id of a service's container.
+// container returns the ID of a service's container.
 func (s stack) container(t *testing.T, service string) string {
 	t.Helper()
 	id := s.do(t, "ps", "-q", service)
 	if id == "" {
-		t.Fatalf("no container of %s", service)
+		t.Fatalf("%s has no container", service)
 	}
 	return id
 }
 
-// healthy returns once the service's health check says so.
+// healthy waits until the service is healthy.
 func (s stack) healthy(t *testing.T, service string) {
 	t.Helper()
 	id := s.container(t, service)
 	await(t, service+" is healthy", time.Minute, func() bool { return inspect(t, id, "{{.State.Health.Status}}") == "healthy" })
 }
 
-// inspect is one value of a container's, by a Go template.
+// inspect returns a value of a container, by Go template.
 func inspect(t *testing.T, id, template string) string {
 	t.Helper()
 	return docker(t, "inspect", "-f", template, id)
 }
 
-// await asks again and again until ok; what names it.
+// await polls until ok reports true; what names the condition.
 func await(t *testing.T, what string, within time.Duration, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -174,7 +174,7 @@ func await(t *testing.T, what string, within time.Duration, ok func() bool) {
 	}
 }
 
-// edit changes a file of the copy of the tree, as editors do: a new file, renamed. It is put back with the test.
+// edit changes a file of the copy of the tree like an editor: it renames a new file. The test's end restores it.
 func edit(t *testing.T, name, old, new string) {
 	t.Helper()
 	path := filepath.Join(tree(t), name)
@@ -183,7 +183,7 @@ func edit(t *testing.T, name, old, new string) {
 		t.Fatal(err)
 	}
 	if n := strings.Count(string(before), old); n != 1 {
-		t.Fatalf("%q stands %d times in %s, want once", old, n, name)
+		t.Fatalf("%q occurs %d times in %s, want once", old, n, name)
 	}
 	put := func(text []byte) {
 		if err := os.WriteFile(path+".new", text, 0o644); err != nil {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The edit that shows which configuration is in force: a header on every response of the HTTP listener.
+// The edit that shows which configuration is active: a header on every response of the HTTP listener.
 const (
 	headers = "nginx/conf/http-headers.conf"
 	place   = "add_header        X-Request-Id $id always;\n"
@@ -17,23 +17,23 @@ const (
 
 func mark(name string) string { return place + "add_header X-Conf " + name + ";\n" }
 
-// inForce fails unless answers soon have the header with the name of the configuration.
-func inForce(t *testing.T, name string) {
+// wantConf fails unless responses soon have the header with the name of the configuration.
+func wantConf(t *testing.T, name string) {
 	t.Helper()
-	await(t, "the configuration "+name+" is in force", 30*time.Second, func() bool { return ask(t).header.Get("X-Conf") == name })
+	await(t, "configuration "+name+" is active", 30*time.Second, func() bool { return getOK(t).header.Get("X-Conf") == name })
 }
 
-// rebuilt is the first of the three ways: a change of the tree gets into the image, and with it into the container.
+// rebuilt checks the first of three ways: a change of the tree reaches the image, and with it the container.
 func rebuilt(t *testing.T, s stack) {
-	if got := ask(t).header.Get("X-Conf"); got != "" {
+	if got := getOK(t).header.Get("X-Conf"); got != "" {
 		t.Fatalf("X-Conf is %q before anything was edited", got)
 	}
 	edit(t, headers, place, mark("baked"))
 	s.do(t, "up", "-d", "--build", "nginx")
-	inForce(t, "baked")
+	wantConf(t, "baked")
 }
 
-// An image with a configuration that nginx refuses is not built.
+// TestBrokenConfigurationIsNotBaked checks that an image whose configuration nginx refuses is not built.
 func TestBrokenConfigurationIsNotBaked(t *testing.T) {
 	edit(t, headers, place, place+"nonsense on;\n")
 	s := stack{tool: v1}
@@ -42,25 +42,25 @@ func TestBrokenConfigurationIsNotBaked(t *testing.T) {
 	}
 }
 
-// The second way, with Compose v2 and in another environment: one edit of a file, no build, no lost GET; and a broken edit changes
-// nothing.
+// TestConfigurationBindMounted checks the second way, with Compose v2 and another environment: one edit, no build, no lost GET; and an
+// invalid edit changes nothing.
 func TestConfigurationBindMounted(t *testing.T) {
 	s := stack{tool: v2(t), files: []string{"docker-compose.bind.yml"}, env: []string{"ENVIRONMENT=qa"}}
 	s.up(t)
-	if a := ask(t); a.Environment != "qa" {
+	if a := getOK(t); a.Environment != "qa" {
 		t.Errorf("environment %q, want qa", a.Environment)
 	}
 	calls := load(t)
 	edit(t, headers, place, mark("bound"))
 	s.do(t, "exec", "-T", "nginx", "sh", "-c", reload)
-	inForce(t, "bound")
+	wantConf(t, "bound")
 	edit(t, "nginx/conf/limits.conf", "send_timeout 30s;", "send_timeout 30s; nonsense on;")
 	refused(t, s, "limits.conf")
-	inForce(t, "bound")
+	wantConf(t, "bound")
 	calls.lossless(t)
 }
 
-// The third way.
+// TestConfigurationInVolume checks the third way, with docker-compose 1.29.
 func TestConfigurationInVolume(t *testing.T) {
 	s := stack{tool: v1, files: []string{"docker-compose.volume.yml"}}
 	s.up(t)
@@ -68,24 +68,24 @@ func TestConfigurationInVolume(t *testing.T) {
 	sed := func(script, file string) { s.do(t, "run", "--rm", "-T", "editor", "sed", "-i", script, file) }
 	sed(`s|^add_header        X-Request-Id .*|&\nadd_header X-Conf volume;|`, "http-headers.conf")
 	s.do(t, "exec", "-T", "nginx", "sh", "-c", reload)
-	inForce(t, "volume")
+	wantConf(t, "volume")
 	sed("s|send_timeout 30s;|& nonsense on;|", "limits.conf")
 	refused(t, s, "limits.conf")
-	inForce(t, "volume")
+	wantConf(t, "volume")
 	calls.lossless(t)
 	// nginx itself cannot write there.
 	if out := s.try(t, "exec", "-T", "--user", "0", "nginx", "touch", "/etc/nginx/new"); out.ok || !strings.Contains(out.text, "Read-only") {
-		t.Errorf("nginx may write to its configuration (%v): %s", out.ok, out.text)
+		t.Errorf("nginx can write to its configuration (%v): %s", out.ok, out.text)
 	}
 	sed("s| nonsense on;||", "limits.conf")
-	// Docker fills a volume only while it is empty: what is built later does not get in.
+	// Docker fills a volume only while it is empty, so a later build does not reach it.
 	edit(t, headers, place, mark("rebuilt"))
 	s.do(t, "build", "nginx")
 	s.do(t, "up", "-d", "--force-recreate", "nginx")
-	inForce(t, "volume")
+	wantConf(t, "volume")
 }
 
-// refused fails unless nginx -t names the file with the nonsense and keeps nginx from being reloaded.
+// refused fails unless nginx -t names the invalid file and prevents the reload.
 func refused(t *testing.T, s stack, file string) {
 	t.Helper()
 	out := s.try(t, "exec", "-T", "nginx", "sh", "-c", reload)

@@ -1,3 +1,3 @@
-// Package docker tests the stack in containers, as docker-compose.yml starts it, on a real engine. Its tests want the tag
-// docker, an engine and images, which `make test-docker` (the script run beside this) gets; there they fail and do not skip.
+// Package docker tests the containers that docker-compose.yml starts, on a real engine. Its tests need the build tag docker, an engine and
+// images, all of which `make test-docker` (the script run in this directory) provides. They never skip.
 package docker

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Both tools accept the file, alone and with each override.
+// TestBothToolsAcceptTheFiles checks docker-compose.yml alone and with each override.
 func TestBothToolsAcceptTheFiles(t *testing.T) {
 	for name, tool := range both(t) {
 		for _, override := range [][]string{nil, {"docker-compose.bind.yml"}, {"docker-compose.volume.yml"}} {
@@ -25,7 +25,7 @@ func TestBothToolsAcceptTheFiles(t *testing.T) {
 	}
 }
 
-// model is what Compose v2 makes of the file.
+// model is Compose v2's interpretation of docker-compose.yml.
 type model struct {
 	Services map[string]struct {
 		Environment     map[string]string
@@ -37,7 +37,7 @@ type model struct {
 	}
 }
 
-// The compose file and the local fleet's files say the same of ports; and what stops waits long enough.
+// TestFilesAgree compares the ports of the Compose file and of the local fleet's files, and grace periods with timeouts.
 func TestFilesAgree(t *testing.T) {
 	var m model
 	if err := json.Unmarshal([]byte(stack{tool: v2(t)}.do(t, "config", "--format", "json")), &m); err != nil {
@@ -45,22 +45,22 @@ func TestFilesAgree(t *testing.T) {
 	}
 	text := files(t, tree(t)+"/nginx")
 	port := regexp.MustCompile(`(?m)^server [^ ]*:(\d+) `)
-	for _, door := range []string{"http", "grpc"} {
+	for _, protocol := range []string{"http", "grpc"} {
 		var all [3][]string
 		for i, site := range []string{"conf/site/", "docker/site/", "docker/host/"} {
-			for _, match := range port.FindAllStringSubmatch(text[site+door+"-servers.conf"], -1) {
+			for _, match := range port.FindAllStringSubmatch(text[site+protocol+"-servers.conf"], -1) {
 				all[i] = append(all[i], match[1])
 			}
 		}
 		if len(all[0]) != 3 || !slices.Equal(all[0], all[1]) || !slices.Equal(all[0], all[2]) {
-			t.Errorf("%s ports: local %v, compose %v, host %v", door, all[0], all[1], all[2])
+			t.Errorf("%s ports: local %v, compose %v, host %v", protocol, all[0], all[1], all[2])
 		}
 		for n, p := range all[0] {
 			service := m.Services[services[n+1]]
 			if !slices.Contains(service.Expose, p) {
 				t.Errorf("%s does not expose its port %s: %v", services[n+1], p, service.Expose)
 			}
-			if door == "http" && service.Environment["HTTP_PORT"] != p {
+			if protocol == "http" && service.Environment["HTTP_PORT"] != p {
 				t.Errorf("%s: HTTP_PORT is %s, want %s", services[n+1], service.Environment["HTTP_PORT"], p)
 			}
 		}
@@ -68,7 +68,7 @@ func TestFilesAgree(t *testing.T) {
 	for _, name := range services {
 		s := m.Services[name]
 		grace, err := time.ParseDuration(s.StopGracePeriod)
-		need := 10 * time.Second // DRAIN_TIMEOUT, as likeLocal sees it
+		need := 10 * time.Second // DRAIN_TIMEOUT, which sameSettings checks
 		if name == "nginx" {
 			cut := regexp.MustCompile(`(?m)^worker_shutdown_timeout (\S+);`).FindStringSubmatch(text["conf/nginx.conf"])
 			need, _ = time.ParseDuration(cut[1])

@@ -17,7 +17,7 @@ import (
 	"trivet/internal/proctest"
 )
 
-// program builds whoami for an architecture ("" is this machine's) from the copy of the tree.
+// program builds whoami from the copy of the tree, for an architecture or, if that is "", for this machine.
 func program(t *testing.T, arch string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "whoami")
@@ -27,7 +27,7 @@ func program(t *testing.T, arch string) string {
 	return name
 }
 
-// start runs a program until the test ends; it must then stop cleanly.
+// start runs a program until the test ends; then it must stop cleanly.
 func start(t *testing.T, name string, args ...string) {
 	t.Helper()
 	cmd := exec.Command(name, args...)
@@ -46,7 +46,7 @@ func start(t *testing.T, name string, args ...string) {
 	})
 }
 
-// TestImage builds the instance's image as a user does, and looks at what is in it.
+// TestImage builds the instance's image as a user does, and checks its content.
 func TestImage(t *testing.T) {
 	args := []string{"build", "-q", "-t", "trivet-whoami", "--build-arg", "VERSION=" + version, "--build-arg", "REVISION=" + revision}
 	if image := os.Getenv("GO_IMAGE"); image != "" {
@@ -69,11 +69,11 @@ func TestImage(t *testing.T) {
 		t.Errorf("no certificates: %v", err)
 	}
 	if out := run(t, nil, "docker", "run", "--rm", "trivet-whoami", "--port", "banana"); out.ok || !strings.Contains(out.text, "HTTP_PORT=banana") {
-		t.Errorf("wrong use (%v): %s", out.ok, out.text)
+		t.Errorf("usage error accepted (%v): %s", out.ok, out.text)
 	}
 }
 
-// Plain docker build and docker run of nginx's image, as docs/docker.md tells, in front of instances on the machine.
+// TestInstancesOnTheMachine runs docker build and docker run as in docs/docker.md, in front of instances on the machine.
 func TestInstancesOnTheMachine(t *testing.T) {
 	local := program(t, "")
 	for _, port := range []string{"8001", "8002", "8003"} {
@@ -87,26 +87,26 @@ func TestInstancesOnTheMachine(t *testing.T) {
 	id := docker(t, "run", "-d", "-p", "127.0.0.1:8080:8080", "-p", "127.0.0.1:9090:9090", "--add-host", "host.docker.internal:host-gateway",
 		"-v", filepath.Join(tree(t), "nginx/docker/host")+":/etc/nginx/site:ro", "trivet-nginx")
 	defer docker(t, "rm", "-f", id)
-	await(t, "nginx and an instance answer", 30*time.Second, func() bool { _, err := get(t.Context(), httpDoor); return err == nil })
+	await(t, "nginx and an instance respond", 30*time.Second, func() bool { _, err := get(t.Context(), httpURL); return err == nil })
 	equal(t, "HTTP", shares(t, 30))
-	equal(t, "gRPC", grpcShares(t, grpcDoor, 30))
+	equal(t, "gRPC", grpcShares(t, grpcAddr, 30))
 	docker(t, "stop", id)
 	if code := inspect(t, id, "{{.State.ExitCode}}"); code != "0" {
 		t.Errorf("docker stop: exit code %s: %s", code, docker(t, "logs", "--tail", "5", id))
 	}
 }
 
-// The arm64 program, which a Pi runs, by an emulator.
+// TestARM64 runs the arm64 program, for a Raspberry Pi, in an emulator.
 func TestARM64(t *testing.T) {
 	http, grpc := proctest.Reserve(t), proctest.Reserve(t)
 	start(t, "qemu-aarch64-static", program(t, "arm64"), "--port", http, "--grpc-port", grpc, "--instance", "pi")
-	await(t, "the arm64 program answers", time.Minute, func() bool {
+	await(t, "the arm64 program responds", time.Minute, func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		a, err := get(ctx, "http://127.0.0.1:"+http)
 		return err == nil && a.Instance == "pi"
 	})
 	if got := grpcShares(t, "127.0.0.1:"+grpc, 3); got["pi"] != 3 {
-		t.Errorf("over gRPC answered %v", got)
+		t.Errorf("gRPC shares %v, want pi only", got)
 	}
 }

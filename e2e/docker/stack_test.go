@@ -17,25 +17,25 @@ import (
 
 var services = []string{"nginx", "whoami-1", "whoami-2", "whoami-3"}
 
-// TestStack is one stack, and what a user does with it.
+// TestStack starts one stack and does with it what a user does.
 func TestStack(t *testing.T) {
 	s := stack{tool: v1}
 	s.up(t)
-	if a := ask(t); a.Version != "v9.8.7 (0123456789ab)" || a.Environment != "dev" {
+	if a := getOK(t); a.Version != "v9.8.7 (0123456789ab)" || a.Environment != "dev" {
 		t.Errorf("version %q, environment %q", a.Version, a.Environment)
 	}
-	t.Run("shares are equal over both doors", func(t *testing.T) {
+	t.Run("shares are equal over both listeners", func(t *testing.T) {
 		equal(t, "HTTP", shares(t, 300))
-		equal(t, "gRPC", grpcShares(t, grpcDoor, 300))
+		equal(t, "gRPC", grpcShares(t, grpcAddr, 300))
 	})
 	t.Run("diagnostics are open in dev", func(t *testing.T) { diagnostics(t, 200) })
 	t.Run("nothing else is published", func(t *testing.T) { published(t, s) })
-	t.Run("nobody is root and nothing can be written", func(t *testing.T) { harmless(t, s) })
+	t.Run("containers are unprivileged and read-only", func(t *testing.T) { unprivileged(t, s) })
 	t.Run("nginx has the tree's configuration", func(t *testing.T) { baked(t, s) })
-	t.Run("settings are those of the local fleet", func(t *testing.T) { likeLocal(t, s) })
-	t.Run("a killed instance comes back", func(t *testing.T) { killed(t, s) })
-	t.Run("an instance at a new address is found", func(t *testing.T) { moved(t, s) })
-	t.Run("a rebuilt configuration takes effect", func(t *testing.T) { rebuilt(t, s) })
+	t.Run("settings are those of the local fleet", func(t *testing.T) { sameSettings(t, s) })
+	t.Run("killed instance restarts", func(t *testing.T) { killed(t, s) })
+	t.Run("instance at new address is found", func(t *testing.T) { moved(t, s) })
+	t.Run("rebuilt configuration takes effect", func(t *testing.T) { rebuilt(t, s) })
 	t.Run("stopping is clean", func(t *testing.T) { stopped(t, s) })
 }
 
@@ -65,12 +65,12 @@ func published(t *testing.T, s stack) {
 	for _, port := range []string{"7080", "8000", "8001", "8002", "8003", "9000", "9001", "9002", "9003"} {
 		if c, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
 			c.Close()
-			t.Errorf("somebody listens on port %s of the machine", port)
+			t.Errorf("port %s of the machine is open", port)
 		}
 	}
 }
 
-func harmless(t *testing.T, s stack) {
+func unprivileged(t *testing.T, s stack) {
 	for _, service := range services {
 		id := s.container(t, service)
 		if got := inspect(t, id, "{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}}"); got != "true [ALL] [no-new-privileges:true]" {
@@ -79,7 +79,7 @@ func harmless(t *testing.T, s stack) {
 		if got := inspect(t, id, "{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}}"); strings.HasPrefix(got, "0 ") || strings.HasSuffix(got, " 0") {
 			t.Errorf("%s: cpu and memory limits are %s", service, got)
 		}
-		pids := strings.Fields(docker(t, "top", id, "-eo", "pid"))[1:] // after the heading
+		pids := strings.Fields(docker(t, "top", id, "-eo", "pid"))[1:] // without the heading
 		if len(pids) == 0 {
 			t.Errorf("%s has no processes", service)
 		}
@@ -96,16 +96,16 @@ func harmless(t *testing.T, s stack) {
 			if strings.Contains(string(status), "\nUid:\t0\t") || strings.Contains(string(status), "\nGid:\t0\t") {
 				t.Errorf("process %s of %s is root", pid, service)
 			}
-			// Through the process's own eyes: does its / take a file, though we are root?
+			// In the process's own view of /, where the test, as root, could write if the file system allowed it.
 			if f, err := os.Create("/proc/" + pid + "/root/written"); err == nil {
 				f.Close()
-				t.Errorf("the root file system of %s can be written", service)
+				t.Errorf("root file system of %s is writable", service)
 			}
 		}
 	}
 }
 
-// baked compares nginx's files with those that are shared with every place; and no default site is left.
+// baked compares nginx's files in the container with the tree's, and checks that no default site remains.
 func baked(t *testing.T, s stack) {
 	t.Helper()
 	got := t.TempDir()
@@ -118,12 +118,12 @@ func baked(t *testing.T, s stack) {
 	have := files(t, got)
 	for name, text := range want {
 		if have[name] != text {
-			t.Errorf("/etc/nginx/%s is not the tree's", name)
+			t.Errorf("/etc/nginx/%s differs from the tree's", name)
 		}
 		delete(have, name)
 	}
 	for name := range have {
-		t.Errorf("/etc/nginx/%s is not of the tree", name)
+		t.Errorf("/etc/nginx/%s is not in the tree", name)
 	}
 }
 
@@ -153,16 +153,16 @@ func killed(t *testing.T, s stack) {
 	}
 	address := addressOf(t, id)
 	calls := load(t)
-	await(t, "whoami-2 answers", time.Minute, func() bool { return calls.answers("whoami-2") > 10 })
+	await(t, "whoami-2 responds", time.Minute, func() bool { return calls.responses("whoami-2") > 10 })
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "Docker starts whoami-2 again", time.Minute, func() bool {
+	await(t, "Docker restarts whoami-2", time.Minute, func() bool {
 		return inspect(t, id, "{{.State.Running}} {{.RestartCount}}") == "true 1"
 	})
-	before := calls.answers("whoami-2")
-	await(t, "whoami-2 answers through nginx again", time.Minute, func() bool { return calls.answers("whoami-2") > before+10 })
-	caughtByTheMove(t, s, calls.end(t), address) // While it was down it had no name.
+	before := calls.responses("whoami-2")
+	await(t, "whoami-2 responds through nginx again", time.Minute, func() bool { return calls.responses("whoami-2") > before+10 })
+	wantUnavoidable(t, s, calls.end(t), address) // While it was down, its name did not resolve.
 }
 
 func addressOf(t *testing.T, id string) string {
@@ -174,37 +174,37 @@ func moved(t *testing.T, s stack) {
 	old := addressOf(t, s.container(t, "whoami-2"))
 	calls := load(t)
 	s.do(t, "rm", "-sf", "whoami-2")
-	// Somebody else gets the address that became free, or the one that came next.
+	// Another container takes the address that became free, or the next one.
 	squatter := docker(t, "run", "-d", "--network", project+"_mesh", "trivet-whoami")
 	defer docker(t, "rm", "-f", squatter)
 	s.do(t, "up", "-d", "--no-deps", "whoami-2")
 	if now := addressOf(t, s.container(t, "whoami-2")); now == old {
-		t.Fatalf("whoami-2 has its old address %s: nothing is tested", now)
+		t.Fatalf("whoami-2 got its old address %s again, so this tests nothing", now)
 	}
-	before := calls.answers("whoami-2")
-	await(t, "whoami-2 answers through nginx from its new address", time.Minute, func() bool { return calls.answers("whoami-2") > before+10 })
-	caughtByTheMove(t, s, calls.end(t), old)
+	before := calls.responses("whoami-2")
+	await(t, "whoami-2 responds through nginx from its new address", time.Minute, func() bool { return calls.responses("whoami-2") > before+10 })
+	wantUnavoidable(t, s, calls.end(t), old)
 	equal(t, "HTTP, afterwards", shares(t, 300))
-	equal(t, "gRPC, afterwards", grpcShares(t, grpcDoor, 300))
+	equal(t, "gRPC, afterwards", grpcShares(t, grpcAddr, 300))
 }
 
-// caughtByTheMove fails for a GET that failed otherwise than `resolve` makes unavoidable: it waited for the old address at the moment when
-// nginx learnt that the name has another one or none, and nginx (ngx_http_upstream_get_round_robin_peer, since 1.27.3) lets no request go
-// on to another server that began with the servers of before. Each caller can meet each of the two changes once.
-func caughtByTheMove(t *testing.T, s stack, failed []failure, address string) {
+// wantUnavoidable fails for a GET that failed for another reason than `resolve`: the GET waited for the old address when nginx learned that
+// the name has another one or none, and nginx (ngx_http_upstream_get_round_robin_peer, since 1.27.3) lets no request continue that began
+// with the previous servers. Each client can meet each of the two changes once.
+func wantUnavoidable(t *testing.T, s stack, failed []failure, address string) {
 	t.Helper()
-	if most := 2 * callersAtOnce; len(failed) > most {
-		t.Errorf("%d GETs failed, want %d at most", len(failed), most)
+	if most := 2 * concurrentClients; len(failed) > most {
+		t.Errorf("%d GETs failed, want at most %d", len(failed), most)
 	}
-	asked := upstreams(t, s)
+	tried := upstreams(t, s)
 	for _, f := range failed {
-		if got := asked[f.id]; got != address+":8002, whoami_http" {
-			t.Errorf("%v: nginx asked %q; want the old address, and then nobody", f, got)
+		if got := tried[f.id]; got != address+":8002, whoami_http" {
+			t.Errorf("%v: nginx tried %q; want the old address, then no live upstreams", f, got)
 		}
 	}
 }
 
-// upstreams is whom nginx asked on behalf of each request, by the request's id, as its access log tells it.
+// upstreams returns upstream_addr of nginx's access log, by request ID.
 func upstreams(t *testing.T, s stack) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -213,7 +213,7 @@ func upstreams(t *testing.T, s stack) map[string]string {
 			ID       string `json:"id"`
 			Upstream string `json:"upstream_addr"`
 		}
-		if json.Unmarshal([]byte(text), &line) == nil && line.ID != "" { // The error log is between the lines.
+		if json.Unmarshal([]byte(text), &line) == nil && line.ID != "" { // The error log is in between.
 			all[line.ID] = line.Upstream
 		}
 	}
@@ -230,8 +230,8 @@ func stopped(t *testing.T, s stack) {
 	}
 }
 
-// likeLocal compares what each instance thinks its settings are with what `whoami config` says to the flags that the local fleet gives.
-func likeLocal(t *testing.T, s stack) {
+// sameSettings compares each container's settings with `whoami config` for the flags that the local fleet passes.
+func sameSettings(t *testing.T, s stack) {
 	local := program(t, "")
 	for n := 1; n <= 3; n++ {
 		name := fmt.Sprintf("whoami-%d", n)
@@ -247,12 +247,12 @@ func likeLocal(t *testing.T, s stack) {
 			t.Errorf("%s: the local fleet's settings are\n%v\nand the container's\n%v", name, a, b)
 		}
 		if health := s.do(t, "exec", "-T", name, "/whoami", "health"); health != "SERVING" {
-			t.Errorf("%s: whoami health says %q", name, health)
+			t.Errorf("%s: whoami health prints %q", name, health)
 		}
 	}
 }
 
-// values are the settings that `whoami config` shows.
+// values returns the settings in the output of `whoami config`.
 func values(text string) map[string]string {
 	all := map[string]string{}
 	for line := range strings.Lines(text) {

@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// both are the tools that the files are for.
+// both returns the tools that the files support.
 func both(t *testing.T) map[string]string {
 	t.Helper()
 	return map[string]string{"docker-compose 1.29": v1, "Compose v2": v2(t)}
 }
 
-// What a compose tool refuses before anything starts.
+// TestRefusedBeforeAnythingStarts checks settings that Compose itself refuses.
 func TestRefusedBeforeAnythingStarts(t *testing.T) {
 	for _, c := range []struct {
 		env          string
@@ -36,18 +36,18 @@ func TestRefusedBeforeAnythingStarts(t *testing.T) {
 		}
 	}
 	if left := docker(t, "ps", "-aq", "--filter", "label=com.docker.compose.project="+project); left != "" {
-		t.Errorf("containers were made: %s", left)
+		t.Errorf("containers were created: %s", left)
 	}
 }
 
-// ends fails unless the service's container ends for good, soon, and each of its lines has the reason.
+// ends fails unless the service's container soon stops restarting, and each line of its log has the reason.
 func ends(t *testing.T, s stack, service, reason string) {
 	t.Helper()
 	list := func(format string) string {
 		return docker(t, "ps", "-a", "--format", format, "--filter", "label=com.docker.compose.project="+project, "--filter", "label=com.docker.compose.service="+service)
 	}
 	// Three restarts, after pauses of 0.1, 0.2 and 0.4 s.
-	await(t, service+" ends for good", 30*time.Second, func() bool { return strings.HasPrefix(list("{{.Status}}"), "Exited") })
+	await(t, service+" stops restarting", 30*time.Second, func() bool { return strings.HasPrefix(list("{{.Status}}"), "Exited") })
 	id := list("{{.ID}}")
 	if got := inspect(t, id, "{{.State.Status}} {{.RestartCount}}"); got != "exited 3" {
 		t.Errorf("%s (status, restarts): %s, want exited 3", service, got)
@@ -55,11 +55,11 @@ func ends(t *testing.T, s stack, service, reason string) {
 	text := docker(t, "logs", id)
 	for line := range strings.Lines(text) {
 		if !strings.Contains(line, reason) {
-			t.Errorf("%s says %q; want nothing but %q", service, line, reason)
+			t.Errorf("%s logs %q; want only %q", service, line, reason)
 		}
 	}
 	if text == "" {
-		t.Errorf("%s says nothing", service)
+		t.Errorf("%s logs nothing", service)
 	}
 }
 
@@ -93,7 +93,7 @@ func TestUnusableConfigurationStopsNginx(t *testing.T) {
 	}
 }
 
-// docker-compose 1.29 takes 300.1.1.1 for an address, and Docker would publish on all: then nginx does not serve.
+// TestInvalidBindAddressStopsNginx checks 300.1.1.1, which docker-compose 1.29 accepts; Docker would publish on all addresses.
 func TestInvalidBindAddressStopsNginx(t *testing.T) {
 	s := stack{tool: v1, env: []string{"BIND=300.1.1.1"}}
 	s.upNginx(t)
@@ -116,21 +116,22 @@ func TestTakenPortStopsStart(t *testing.T) {
 	}
 }
 
-// Values that the tool passes on are refused by the instances, each of which says why.
+// TestUnknownEnvironmentIsRefused checks that instances refuse values which Compose accepts, and log why.
 func TestUnknownEnvironmentIsRefused(t *testing.T) {
-	s := stack{tool: v1, env: []string{"ENVIRONMENT=example"}} // .env.example is there
+	s := stack{tool: v1, env: []string{"ENVIRONMENT=example"}} // .env.example exists
 	s.build(t)
 	t.Cleanup(func() { s.down(t) })
 	s.do(t, "up", "-d", "--no-build", "whoami-1")
-	await(t, "whoami-1 says why it does not run", 20*time.Second, func() bool {
+	await(t, "whoami-1 logs why it does not run", 20*time.Second, func() bool {
 		return strings.Contains(s.do(t, "logs", "whoami-1"), "ENVIRONMENT=example (environment): want dev, qa or prod")
 	})
 }
 
-// One instance that cannot run keeps neither nginx from starting nor the others from answering. In prod, which also closes diagnostics.
+// TestBadInstanceLeavesOthersServing checks that one instance that cannot run stops neither nginx nor the others. It runs in prod, which
+// also closes diagnostics.
 func TestBadInstanceLeavesOthersServing(t *testing.T) {
 	const bad = "services:\n  whoami-2:\n    environment: {HTTP_PORT: banana}\n"
-	override := filepath.Join(t.TempDir(), "bad.yml") // Not in the tree, whose images would then be built anew.
+	override := filepath.Join(t.TempDir(), "bad.yml") // Not in the tree, or its images would be rebuilt.
 	if err := os.WriteFile(override, []byte(bad), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -145,18 +146,18 @@ func TestBadInstanceLeavesOthersServing(t *testing.T) {
 			}
 			got := shares(t, 30)
 			if got["whoami-1"]+got["whoami-3"] != 30 || got["whoami-1"] == 0 || got["whoami-3"] == 0 {
-				t.Errorf("answers: %v, want those of whoami-1 and whoami-3", got)
+				t.Errorf("shares %v, want all from whoami-1 and whoami-3", got)
 			}
 			diagnostics(t, http.StatusNotFound)
 		})
 	}
 }
 
-// diagnostics fails unless the paths for operators get the status through nginx.
+// diagnostics fails unless the operators' paths return the status through nginx.
 func diagnostics(t *testing.T, want int) {
 	t.Helper()
 	for _, path := range []string{"healthz", "readyz", "openapi.json"} {
-		resp, err := client.Get(httpDoor + "/" + path)
+		resp, err := client.Get(httpURL + "/" + path)
 		if err != nil {
 			t.Fatal(err)
 		}

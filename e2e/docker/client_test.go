@@ -18,65 +18,65 @@ import (
 	whoamiv1 "trivet/gen/whoami/v1"
 )
 
-// The published doors.
+// The published listeners.
 const (
-	httpDoor = "http://127.0.0.1:8080"
-	grpcDoor = "127.0.0.1:9090"
+	httpURL  = "http://127.0.0.1:8080"
+	grpcAddr = "127.0.0.1:9090"
 )
 
-// client waits longer than all that nginx waits before it gives up.
+// client has a longer timeout than all of nginx's together.
 var client = &http.Client{Timeout: 15 * time.Second}
 
-// answer is what an instance says of itself.
-type answer struct {
+// response is what an instance reports about itself.
+type response struct {
 	Instance, Environment, Version string
 	Port                           int
 	header                         http.Header
 }
 
-// get asks the HTTP door at url, once.
-func get(ctx context.Context, url string) (answer, error) {
+// get sends one GET to the HTTP listener at url.
+func get(ctx context.Context, url string) (response, error) {
 	request, err := http.NewRequestWithContext(ctx, "GET", url+"/", nil)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	response, err := client.Do(request)
+	resp, err := client.Do(request)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	a := answer{header: response.Header}
-	if response.StatusCode != http.StatusOK {
-		return a, fmt.Errorf("%s: %s", response.Status, body)
+	a := response{header: resp.Header}
+	if resp.StatusCode != http.StatusOK {
+		return a, fmt.Errorf("%s: %s", resp.Status, body)
 	}
 	return a, json.Unmarshal(body, &a)
 }
 
-// ask is get, which must succeed.
-func ask(t *testing.T) answer {
+// getOK sends a GET that must succeed.
+func getOK(t *testing.T) response {
 	t.Helper()
-	a, err := get(t.Context(), httpDoor)
+	a, err := get(t.Context(), httpURL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return a
 }
 
-// shares counts who answers n GETs, one after the other.
+// shares sends n GETs sequentially and counts them by instance.
 func shares(t *testing.T, n int) map[string]int {
 	t.Helper()
 	count := map[string]int{}
 	for range n {
-		count[ask(t).Instance]++
+		count[getOK(t).Instance]++
 	}
 	return count
 }
 
-// grpcShares counts who answers n calls over one channel.
+// grpcShares makes n calls sequentially over one channel and counts them by instance.
 func grpcShares(t *testing.T, target string, n int) map[string]int {
 	t.Helper()
 	connection, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -97,7 +97,7 @@ func grpcShares(t *testing.T, target string, n int) map[string]int {
 	return count
 }
 
-// equal fails unless three instances answered, none more than one request more often than another: what round robin over one zone does.
+// equal fails unless three instances have equal shares, up to one request: round robin over one zone.
 func equal(t *testing.T, what string, count map[string]int) {
 	t.Helper()
 	least, most := 1<<30, 0
@@ -109,12 +109,12 @@ func equal(t *testing.T, what string, count map[string]int) {
 	}
 }
 
-// callers ask the HTTP door all the time.
-type callers struct {
+// clients send GETs to the HTTP listener until they are ended.
+type clients struct {
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 	mutex  sync.Mutex
-	asked  int
+	sent   int
 	failed []failure
 	seen   map[string]int
 }
@@ -122,7 +122,7 @@ type callers struct {
 // failure is a GET that failed.
 type failure struct {
 	at  time.Time
-	id  string // X-Request-Id, if nginx answered
+	id  string // X-Request-Id, if nginx responded
 	err error
 }
 
@@ -130,15 +130,15 @@ func (f failure) String() string {
 	return f.at.Format(time.StampMilli) + " " + f.id + " " + f.err.Error()
 }
 
-// callersAtOnce is how many GETs are under way at most.
-const callersAtOnce = 4
+// concurrentClients is the number of GETs in flight at most.
+const concurrentClients = 4
 
-// load starts the callers.
-func load(t *testing.T) *callers {
+// load starts clients.
+func load(t *testing.T) *clients {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
-	c := &callers{stop: stop, seen: map[string]int{}}
-	for range callersAtOnce {
+	c := &clients{stop: stop, seen: map[string]int{}}
+	for range concurrentClients {
 		c.done.Go(func() {
 			tick := time.NewTicker(10 * time.Millisecond)
 			defer tick.Stop()
@@ -147,8 +147,8 @@ func load(t *testing.T) *callers {
 				case <-ctx.Done():
 					return
 				case <-tick.C:
-					// Not by ctx: a call that was begun is waited for.
-					a, err := get(context.WithoutCancel(ctx), httpDoor)
+					// Not with ctx: requests that have started are awaited.
+					a, err := get(context.WithoutCancel(ctx), httpURL)
 					c.count(a, err)
 				}
 			}
@@ -158,10 +158,10 @@ func load(t *testing.T) *callers {
 	return c
 }
 
-func (c *callers) count(a answer, err error) {
+func (c *clients) count(a response, err error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	c.asked++
+	c.sent++
 	if err != nil {
 		c.failed = append(c.failed, failure{time.Now(), a.header.Get("X-Request-Id"), err})
 		return
@@ -169,29 +169,29 @@ func (c *callers) count(a answer, err error) {
 	c.seen[a.Instance]++
 }
 
-// answers is how often the instance answered so far.
-func (c *callers) answers(instance string) int {
+// responses returns how many responses of the instance have arrived.
+func (c *clients) responses(instance string) int {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	return c.seen[instance]
 }
 
-// end ends the callers, and returns what failed. It is an error if no GET was made.
-func (c *callers) end(t *testing.T) []failure {
+// end ends the clients and returns failures. It fails the test if no GET was sent.
+func (c *clients) end(t *testing.T) []failure {
 	t.Helper()
 	c.stop()
 	c.done.Wait()
-	t.Logf("%d GETs, %d failed", c.asked, len(c.failed))
-	if c.asked == 0 {
-		t.Error("no GET was made")
+	t.Logf("%d GETs, %d failed", c.sent, len(c.failed))
+	if c.sent == 0 {
+		t.Error("no GET was sent")
 	}
 	return c.failed
 }
 
-// lossless ends the callers, and fails if a GET failed.
-func (c *callers) lossless(t *testing.T) {
+// lossless ends the clients and fails the test if a GET failed.
+func (c *clients) lossless(t *testing.T) {
 	t.Helper()
 	if failed := c.end(t); len(failed) > 0 {
-		t.Errorf("of %d GETs failed %d, like %v", c.asked, len(failed), failed[:min(3, len(failed))])
+		t.Errorf("%d of %d GETs failed, first: %v", len(failed), c.sent, failed[:min(3, len(failed))])
 	}
 }
