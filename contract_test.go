@@ -52,7 +52,7 @@ func TestIncompatibleContractIsRejected(t *testing.T) {
 		{"new field", "uint32 port = 2;", "uint32 port = 2;\n  // Number of cores.\n  uint32 cores = 9;", ""},
 		{"field number changed", "uint32 port = 2;", "uint32 port = 12;", `"2"`},
 		{"field type changed", "uint32 port = 2;", "string port = 2;", `changed type from "uint32" to "string"`},
-		{"method removed", "rpc WhoAmI(", "rpc WhoIs(", `"WhoAmI"`},
+		{"method removed", "rpc WhoAmI(", "rpc Identify(", `"WhoAmI"`},
 		{"stream became unary", "returns (stream WatchWhoAmIResponse)", "returns (WatchWhoAmIResponse)", "WatchWhoAmI"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

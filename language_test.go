@@ -63,7 +63,7 @@ func TestLanguageIsStandard(t *testing.T) {
 func TestLanguageRejectsWords(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]bool{
-		"the door of an instance": true, "newDoor": true, "BookBreach": true, "whoami": false, "WhoAmI": false, "WatchWhoAmI": false, "who asked": true, "default": false,
+		"the door of an instance": true, "newDoor": true, "BookBreach": true, "whoami": false, "WhoAmI": false, "WatchWhoAmI": false, "whoAmI": false, "who asked": true, "default": false,
 		"a wrong setting is a fault": true, "fault injection": false, "a fold": false, "tells whether it runs": true, "tells nginx": false, "NOBODY": true,
 		"DOOR_COUNT": true,
 	} {
@@ -137,7 +137,7 @@ var hump = regexp.MustCompile(`([a-z0-9])([A-Z])`)
 
 // wordsIn are the rejected words of a text, in identifiers too.
 func wordsIn(text string) []string {
-	text = strings.NewReplacer("WhoAmI", "whoami", "_", " ").Replace(text)
+	text = strings.NewReplacer("WhoAmI", "whoami", "whoAmI", "whoami", "_", " ").Replace(text)
 	text = hump.ReplaceAllString(text, "$1 $2")
 	found := rejected.FindAllString(text, -1)
 	if fault.MatchString(text) && !injection.MatchString(text) {
