@@ -331,7 +331,7 @@ func TestTwoRequestIDsBecomeOne(t *testing.T) {
 	}
 }
 
-func TestAccessLogOfARetriedRequest(t *testing.T) {
+func TestAccessLogOfRetriedRequest(t *testing.T) {
 	before := time.Now()
 	up := web(t)
 	servers := append(noInstances(t)[:2], Server{up, free(t)})

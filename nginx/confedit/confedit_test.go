@@ -147,7 +147,7 @@ func TestApplyErrorsNamePlaces(t *testing.T) {
 			`remove "backup": no server in upstream whoami_http (upstreams.conf:N) has such a parameter: site/http-servers.conf:N, site/http-servers.conf:N, site/http-servers.conf:N`},
 		{Edit{Context: "upstream whoami_http server", Remove: "max_fails=1"}, "Remove", `has such a parameter`},
 		{Edit{Context: "grpc-listener.conf location /", Remove: `if ($is_grpc = "")`}, "Context",
-			`it stands at grpc-only.conf:N, in a file that is included 5 times (grpc-listener.conf:N, grpc-stream.conf:N, grpc-stream.conf:N, grpc-stream.conf:N, grpc-listener.conf:N): to change it for all of them write the context "grpc-only.conf"`},
+			`it is at grpc-only.conf:N, in a file included 5 times (grpc-listener.conf:N, grpc-stream.conf:N, grpc-stream.conf:N, grpc-stream.conf:N, grpc-listener.conf:N): to change it for all of them, write the context "grpc-only.conf"`},
 	} {
 		t.Run(c.edit.Context+" "+c.edit.Directive+c.edit.Parameter+c.edit.Remove, func(t *testing.T) {
 			t.Parallel()

@@ -331,7 +331,7 @@ func (t *outline) directives(name string, context []string) ([]*statement, *node
 // alone returns an error if d, a part of n, cannot be changed for n alone because its file is included elsewhere too.
 func (t *outline) alone(n *node, d *statement) error {
 	if at := t.included[d.file]; d.file != n.file && len(at) > 1 {
-		return &contextError{fmt.Sprintf("it stands at %s:%d, in a file that is included %d times (%s): to change it for all of them write the context %q",
+		return &contextError{fmt.Sprintf("it is at %s:%d, in a file included %d times (%s): to change it for all of them, write the context %q",
 			d.file, d.line, len(at), strings.Join(at, ", "), d.file)}
 	}
 	return nil
