@@ -38,7 +38,7 @@ func TestHelpAndListMeasureNothing(t *testing.T) {
 	for args, want := range map[string]string{
 		"--help":                            "Exit codes:",
 		"--list":                            "\n5 trivet up: 300 instances / 30\n",
-		"--list sweep":                      "3 sweep, gRPC: shipped / best variant\n",
+		"--list sweep":                      "3 sweep gRPC: shipped / best variant\n",
 		"--list --traefik-whoami /dev/null": "2b gRPC directly: whoami / traefik\n",
 		"--list --rows podinfo":             "1b REST through nginx: whoami / podinfo\n2b gRPC through nginx: whoami / podinfo\n",
 	} {
@@ -137,7 +137,7 @@ func TestBlocksWithErrorsAreReplaced(t *testing.T) {
 func TestTooManyErrorsMakeRowCountForNothing(t *testing.T) {
 	t.Parallel()
 	rows, failed := measured(t, 9, errors.New("broken"))
-	if !failed || len(rows) != 1 || rows[0].Verdict != stats.Errors || !strings.Contains(rows[0].Why, "4; the last: broken") {
+	if !failed || len(rows) != 1 || rows[0].Verdict != stats.Errors || !strings.Contains(rows[0].Why, "3; the last: broken") {
 		t.Errorf("%+v, failed %v", rows, failed)
 	}
 }

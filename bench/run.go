@@ -153,12 +153,13 @@ func (b *bench) fetched(name, file string) (string, error) {
 	return path, nil
 }
 
-// measure measures a job block by block, adds its rows, and reports whether it met errors. Failed blocks are replaced, up to a third.
+// measure measures a job block by block, adds its rows, and reports whether it met errors. Failed blocks are replaced, until
+// there are three more of them than others.
 func (b *bench) measure(ctx context.Context, j *job) (failed bool) {
 	blocks := make(map[metric][][2]float64)
 	done, bad := 0, 0
 	var last error
-	for done < b.blocks && bad <= max(2, b.blocks/3) {
+	for done < b.blocks && bad < done+3 {
 		b.progress.step(fmt.Sprintf("block %d of %d", done+1, b.blocks))
 		got, err := b.block(ctx, j)
 		switch {

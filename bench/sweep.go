@@ -45,10 +45,10 @@ func variants(upstream string) []side {
 // also by chance, which a second measurement is not.
 func (b *bench) sweepJob(grpc bool) *job {
 	// At least 0.95 of its requests/s is at most 1/0.95 of its CPU time per request.
-	c := comparison{what: "3 sweep, REST", grpc: grpc, a: ours("shipped"), goals: []goal{{allCPU, atMost(1.05)}, {perSecond, atLeast(0.95)}}}
+	c := comparison{what: "3 sweep REST", grpc: grpc, a: ours("shipped"), goals: []goal{{allCPU, atMost(1.05)}, {perSecond, atLeast(0.95)}}}
 	upstream := "whoami_http"
 	if grpc {
-		c.what, upstream = "3 sweep, gRPC", "whoami_grpc"
+		c.what, upstream = "3 sweep gRPC", "whoami_grpc"
 	}
 	var j, found *job
 	j = &job{what: c.what, a: "shipped", b: "best variant", goals: c.goals, block: func(ctx context.Context, dir string) (block, error) {
