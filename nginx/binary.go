@@ -48,7 +48,7 @@ func Find(ctx context.Context, name string) (Binary, error) {
 		if ctx.Err() != nil {
 			return Binary{}, fmt.Errorf("run %s -V: %w", path, context.Cause(ctx))
 		}
-		if ended := signalled(err); ended != nil {
+		if ended := signaled(err); ended != nil {
 			return Binary{}, fmt.Errorf("%w: %s -V: %w", ErrNoVerdict, path, ended)
 		}
 		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOEXEC) {
@@ -129,7 +129,7 @@ func (b Binary) Test(ctx context.Context, dir string) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s -t: %w", b.Path, context.Cause(ctx))
 	}
-	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || signalled(exit) != nil {
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || signaled(exit) != nil {
 		return fmt.Errorf("%w: %s -t: %w", ErrNoVerdict, b.Path, err)
 	}
 	if lines := diagnostics(text); lines != "" {
@@ -149,8 +149,8 @@ func diagnostics(text string) string {
 	return strings.Join(l, "\n")
 }
 
-// signalled returns the error of a program that a signal ended, nil for any other.
-func signalled(err error) error {
+// signaled returns the error of a program that a signal ended, nil for any other.
+func signaled(err error) error {
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	if !ok {
 		return nil
