@@ -15,11 +15,8 @@ import (
 )
 
 func completionCommand() (*cobra.Command, action) {
-	c := cli.Completion()
+	c := cli.Completion("trivet")
 	c.Long += "\nInstance names (trivet logs), experiment files and run directories are completed, too."
-	c.Example = `  source <(trivet completion bash)      # in this shell; in ~/.bashrc for all
-  trivet completion zsh > "${fpath[1]}/_trivet"
-  trivet completion fish > ~/.config/fish/completions/trivet.fish`
 	write := c.RunE
 	c.RunE = nil // The action runs it.
 	return c, func(_ context.Context, in invocation) int {

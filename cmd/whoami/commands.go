@@ -44,7 +44,7 @@ client. It serves until Ctrl-C or SIGTERM, and then drains.`,
 		Use: "health", Short: "print the gRPC health of the instance with these settings",
 		Long: "Print the gRPC health of the instance that runs on this machine with these settings. The exit code is 0 only if\nit is SERVING.",
 	}
-	root.AddCommand(config, health, cli.Completion())
+	root.AddCommand(config, health, cli.Completion("whoami"))
 	root.CompletionOptions.DisableDefaultCmd = true // It has PowerShell too.
 	root.SetArgs(args)
 	root.SetOut(s.out)
@@ -130,10 +130,16 @@ func help(c *cobra.Command, _ []string) {
 			}
 		}
 	}
-	if c.Flags().Lookup("env-file") == nil {
-		fmt.Fprintf(w, "\nFlags:\n%s", c.LocalFlags().FlagUsages())
-		return
+	if c.Flags().Lookup("env-file") != nil {
+		helpOnSettings(c, w)
 	}
+	if c.HasExample() {
+		fmt.Fprintf(w, "\nExamples:\n%s\n", c.Example)
+	}
+}
+
+// helpOnSettings prints the flags and exit codes of a command that takes settings.
+func helpOnSettings(c *cobra.Command, w io.Writer) {
 	fmt.Fprint(w, `
 Each setting is a flag, an environment variable or a line of an env file; the first of these that has it wins.
 
@@ -148,7 +154,4 @@ Each setting is a flag, an environment variable or a line of an env file; the fi
 		fmt.Fprintf(w, "  --%s, %s: %s (default %s)\n      %s\n", s.Flag, s.Name, s.Want, s.Default, s.Help)
 	}
 	fmt.Fprint(w, "\nExit codes: 0 stopped or done; 1 failed (a busy port, not SERVING); 2 usage error.\n")
-	if c.HasExample() {
-		fmt.Fprintf(w, "\nExamples:\n%s\n", c.Example)
-	}
 }

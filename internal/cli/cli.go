@@ -97,13 +97,16 @@ func PrintErrors(w io.Writer, program string, err error) {
 	}
 }
 
-// Completion returns the command that prints the completion script of a shell.
-func Completion() *cobra.Command {
+// Completion returns the command of program that prints the completion script of a shell.
+func Completion(program string) *cobra.Command {
 	shells := []string{"bash", "zsh", "fish"}
 	return &cobra.Command{
 		Use: "completion bash|zsh|fish", Short: "print the completion script of a shell", ValidArgs: shells,
 		Long: `Print a script with which a shell completes commands, flags and their values. For bash it needs the package
-bash-completion. To load it in a running bash: source <(PROGRAM completion bash)`,
+bash-completion.`,
+		Example: strings.ReplaceAll(`  source <(PROGRAM completion bash)      # in this shell; in ~/.bashrc for all
+  PROGRAM completion zsh > "${fpath[1]}/_PROGRAM"
+  PROGRAM completion fish > ~/.config/fish/completions/PROGRAM.fish`, "PROGRAM", program),
 		Args: cobra.ArbitraryArgs, DisableFlagsInUseLine: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			out := c.OutOrStdout()

@@ -6,7 +6,7 @@ func TestHintNamesOnlyNearNames(t *testing.T) {
 	t.Parallel()
 	known := []string{"ENVIRONMENT", "BIND", "HTTP_PORT", "GRPC_PORT", "LOG_LEVEL"}
 	for name, want := range map[string]string{
-		"HTTP_PROT": "HTTP_PORT", "enviroment": "ENVIRONMENT", "LOGLEVEL": "LOG_LEVEL", "PORT": "HTTP_PORT", "bnd": "BIND",
+		"HTTP_PROT": "HTTP_PORT", "environmnt": "ENVIRONMENT", "LOGLEVEL": "LOG_LEVEL", "PORT": "HTTP_PORT", "bnd": "BIND",
 		"": "", "x": "", "pi": "", "extra": "", "TIMEOUT": "",
 	} {
 		if want != "" {
