@@ -128,6 +128,23 @@ func (p place) buildWhoami(ctx context.Context, dir string) (string, error) {
 	return path, nil
 }
 
+// pin replaces the path of a program by a link in dir with that name, which starts the same program also after a rebuild has replaced its
+// file, until the file that it returns is closed. The link leads to this open file. A copy could lack room in dir, or dir be mounted noexec.
+func pin(dir, name string, program *string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(*program)
+	if err != nil {
+		return nil, err
+	}
+	*program = filepath.Join(dir, name)
+	if err := os.Symlink(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()), *program); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 // grpcurl returns how to call grpcurl here.
 func (p place) grpcurl() string {
 	if _, err := exec.LookPath("grpcurl"); err != nil && p.module != "" {

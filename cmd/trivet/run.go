@@ -165,11 +165,8 @@ func filesOf(paths []string) ([]string, error) {
 // prepare finds the programs, and lets nginx check each variant's configuration.
 func prepare(ctx context.Context, files []*experiment.File, call *fileCall) (s trial.Series, err error) {
 	p := here()
-	s.Files = files
+	s.Files, s.Trivet = files, "/proc/self/exe"
 	if s.Nginx, err = p.nginx(ctx, nginx.Find, call.nginx); err != nil {
-		return s, err
-	}
-	if s.Trivet, err = os.Executable(); err != nil {
 		return s, err
 	}
 	if s.Whoami, err = p.whoami(); err != nil {
@@ -211,6 +208,15 @@ func runSeries(ctx context.Context, s trial.Series, out outcome) int {
 		if s.Whoami, err = here().buildWhoami(ctx, run.Dir); err != nil {
 			return out.failed(ctx, err)
 		}
+	}
+	bin := filepath.Join(run.Dir, "bin")
+	defer os.RemoveAll(bin)
+	for name, program := range map[string]*string{"trivet": &s.Trivet, "whoami": &s.Whoami} {
+		f, err := pin(bin, name, program)
+		if err != nil {
+			return out.failed(ctx, err)
+		}
+		defer f.Close()
 	}
 	if err := fleet.AdoptOrphans(); err != nil {
 		out.say(err.Error()) // Zombies may stay; nothing else depends on it.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -458,6 +459,54 @@ func TestNothingOutlivesAKilledRun(t *testing.T) {
 			}
 			mustMatch(t, o.again(t), `^    BROKE$`, `^asked: BROKE: `, test.report)
 		})
+	}
+}
+
+// After both programs have been replaced, as make build does, the run restarts an instance and starts all of the second variant.
+func TestRebuildDuringRunMixesNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"trivet", "whoami"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		program, err := os.ReadFile(path)
+		if err := errors.Join(err, os.WriteFile(filepath.Join(dir, name), program, 0o755),
+			os.WriteFile(filepath.Join(dir, "new-"+name), []byte("#!/bin/sh\n>>"+dir+"/started\n"), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	experiment := `
+question: Does a rebuild change a run?
+fleet: {instances: 2, workers: 1}
+load: [{protocol: http, rate: 50/s, deadline: 30s}]
+phases: [{name: during, for: 2s, do: [{wait: 1s}, {restart: whoami-2}]}]
+expect: [during.http.requests == 100]
+variants: {earlier: {}, later: {}}
+`
+	if err := os.WriteFile(filepath.Join(dir, "rebuild.yaml"), []byte(experiment), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := outsideOf(t, &exec.Cmd{
+		Path: filepath.Join(dir, "trivet"), Args: []string{"trivet", "run", "--nginx", labtest.Nginx(t).Path, "rebuild.yaml"}, Dir: dir, Stderr: &words{to: t.Output()},
+	})
+	eventually(t, "the first variant starts", func() bool { return strings.Contains(o.words(), "rebuild, earlier: starting") })
+	for _, name := range []string{"trivet", "whoami"} {
+		if err := os.Rename(filepath.Join(dir, "new-"+name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	said, status := o.end(t)
+	if code := status.ExitStatus(); code != 0 && code != 3 { // 3: the machine was too busy.
+		t.Errorf("ended with %v (exit code %d):\n%s", status, code, said)
+	}
+	mustMatch(t, said, `^  later \(`)
+	if _, err := os.Stat(filepath.Join(dir, "started")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a program of the rebuild was started (%v)", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(o.tmp, "trivet-*-experiments", "*", "bin")); len(left) > 0 {
+		t.Errorf("%v outlives the run", left)
 	}
 }
 
