@@ -501,7 +501,7 @@ variants: {earlier: {}, later: {}}
 	if code := status.ExitStatus(); code != 0 && code != 3 { // 3: the machine was too busy.
 		t.Errorf("ended with %v (exit code %d):\n%s", status, code, said)
 	}
-	mustMatch(t, said, `^  later \(`)
+	mustMatch(t, said, `^  later: `)
 	if _, err := os.Stat(filepath.Join(dir, "started")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a program of the rebuild was started (%v)", err)
 	}
