@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ctrl-C goes to all of trivet's process group, and whatever trivet asks of nginx at that moment: it is neither nginx's fault nor the file's.
-func TestInterruptedWhileNginxIsAsked(t *testing.T) {
+// Ctrl-C goes to trivet's whole process group, also to an nginx that checks something: that is an interruption, no error of nginx or the file.
+func TestInterruptDuringNginxCheckIsNoError(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{"run", "check"} {
 		for _, when := range []string{"-V", "-t"} {
@@ -32,7 +32,7 @@ configure arguments: --with-http_v2_module --with-http_stub_status_module"
 					}
 				}
 				o := outsideOf(t, &exec.Cmd{Path: trivet(t), Args: []string{"trivet", command, "--nginx", "./nginx", "asked.yaml"}, Dir: dir})
-				eventually(t, "nginx is asked", func() bool {
+				eventually(t, "nginx is run", func() bool {
 					_, err := os.Stat(filepath.Join(dir, "asked"))
 					return !errors.Is(err, fs.ErrNotExist)
 				})
@@ -45,8 +45,7 @@ configure arguments: --with-http_v2_module --with-http_stub_status_module"
 	}
 }
 
-// A pipe that nobody writes to keeps nobody from Ctrl-C.
-func TestInterruptedWhileAPipeIsRead(t *testing.T) {
+func TestInterruptEndsReadFromPipe(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{"check", "list", "run"} {
 		read, write, err := os.Pipe()
@@ -70,8 +69,8 @@ func TestInterruptedWhileAPipeIsRead(t *testing.T) {
 	}
 }
 
-// A folder that cannot be read is not one without experiments.
-func TestAFolderThatCannotBeRead(t *testing.T) {
+// An unreadable directory is not one without experiments.
+func TestUnreadableDirectoryIsReported(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "locked")
 	if err := os.Mkdir(dir, 0o300); err != nil {
@@ -79,7 +78,7 @@ func TestAFolderThatCannotBeRead(t *testing.T) {
 	}
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // For good: the thread ends with this function, and what it is with it.
+		runtime.LockOSThread() // Never unlocked, so that the thread and its user ID end with this function.
 		if os.Getuid() == 0 {
 			if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o711), os.Chmod(filepath.Dir(filepath.Dir(dir)), 0o711), unix.Setfsuid(65534)); err != nil {
 				t.Error(err)

@@ -7,15 +7,15 @@ import (
 	"testing"
 )
 
-// said passes on what is written.
-type said chan string
+// writes passes on each write.
+type writes chan string
 
-func (s said) Write(text []byte) (int, error) {
+func (s writes) Write(text []byte) (int, error) {
 	s <- string(text)
 	return len(text), nil
 }
 
-func TestFollowingShowsWhatComes(t *testing.T) {
+func TestFollowedLogShowsAppendedLines(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "log")
 	f, err := os.Create(name)
@@ -25,7 +25,7 @@ func TestFollowingShowsWhatComes(t *testing.T) {
 	defer f.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	out, ended := make(said), make(chan error, 1)
+	out, ended := make(writes), make(chan error, 1)
 	go func() { ended <- show(ctx, out, name, true) }()
 	for _, line := range []string{"one\n", "two\n"} {
 		if _, err := f.WriteString(line); err != nil {

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 type withWhoami struct{ m *testing.M }
 
 func (w withWhoami) Run() int {
-	// Started by nohup, this process ignores SIGHUP, and so would what it starts. What it catches, they have as usual.
+	// Under nohup this process ignores SIGHUP, and its children would, too. If it catches SIGHUP, they have the default.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	return labtest.WithWhoami(func(whoami string) int {
 		err := errors.Join(os.Setenv("PATH", filepath.Dir(whoami)+string(os.PathListSeparator)+os.Getenv("PATH")),
@@ -42,16 +42,15 @@ func (w withWhoami) Run() int {
 
 var addresses atomic.Uint32
 
-// ownAddress is a loopback address that no other test has, in this run or in another one on this machine: so that numbered ports can
-// be used without being fixed.
+// ownAddress returns a loopback address that no other test uses, in this process or another on this machine. So tests may use numbered ports.
 func ownAddress() string {
 	pid := os.Getpid()
 	return fmt.Sprintf("127.%d.%d.%d", 1+(addresses.Add(1)-1)%63+uint32(pid>>16&3)*63, pid>>8&255, pid&255)
 }
 
-// The scripts in testdata run the real main. Beside testscript's own commands they know `exits CODE command …`,
-// `holding PORT` (listens on that port of ADDRESS while the script runs), judged, document and junit, and the variables REAL (a
-// real nginx), ADDRESS (nobody else's), PROGRAM (trivet's file), UID, and TMPDIR (where run folders go).
+// TestScripts runs the scripts in testdata with the real main. Beside testscript's commands they have `exits CODE command …`, `holding PORT`
+// (listens on that port of ADDRESS while the script runs), judged, document and junit; and the variables REAL (a real nginx), ADDRESS (that no
+// other test uses), PROGRAM (trivet's file), UID, and TMPDIR (where run directories are made).
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	nginx := labtest.Nginx(t).Path

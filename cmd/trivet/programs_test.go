@@ -13,7 +13,7 @@ import (
 	"trivet/nginx"
 )
 
-func TestWhichNginx(t *testing.T) {
+func TestNginxIsFoundInOrder(t *testing.T) {
 	t.Parallel()
 	cached := filepath.Join("/src", ".cache", "nginx", "nginx")
 	there := nginx.Binary{Path: "/x/nginx"}
@@ -22,7 +22,7 @@ func TestWhichNginx(t *testing.T) {
 		have                map[string]error // what find says, nil for found; else ErrMissing
 		want                string           // the name that was found
 		err                 error
-		misuse              bool
+		usage               bool
 	}{
 		{name: "the one on PATH", module: "/src", have: map[string]error{"nginx": nil, cached: nil}, want: "nginx"},
 		{name: "else the one that make nginx got", module: "/src", have: map[string]error{cached: nil}, want: cached},
@@ -32,7 +32,7 @@ func TestWhichNginx(t *testing.T) {
 		{name: "too old and no other", module: "/src", have: map[string]error{"nginx": nginx.ErrTooOld}, err: nginx.ErrTooOld},
 		{name: "the cached one is broken", module: "/src", have: map[string]error{cached: nginx.ErrNotNginx}, err: nginx.ErrNotNginx},
 		{name: "the named one", module: "/src", named: "./mine", have: map[string]error{"nginx": nil, "./mine": nil}, want: "./mine"},
-		{name: "a name is not replaced by another", module: "/src", named: "./mine", have: map[string]error{"nginx": nil}, err: nginx.ErrMissing, misuse: true},
+		{name: "a missing named one is not replaced", module: "/src", named: "./mine", have: map[string]error{"nginx": nil}, err: nginx.ErrMissing, usage: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -52,14 +52,14 @@ func TestWhichNginx(t *testing.T) {
 			if !errors.Is(err, test.err) || found != test.want {
 				t.Errorf("found %q, error %v", found, err)
 			}
-			if _, misused := errors.AsType[usageError](err); misused != test.misuse {
-				t.Errorf("wrong use: %v", misused)
+			if _, usage := errors.AsType[usageError](err); usage != test.usage {
+				t.Errorf("usage error: %v", usage)
 			}
 		})
 	}
 }
 
-func TestModuleAbove(t *testing.T) {
+func TestModuleAboveStopsAtNearestModule(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	ours, theirs := filepath.Join(dir, "ours"), filepath.Join(dir, "ours", "theirs")
@@ -77,7 +77,7 @@ func TestModuleAbove(t *testing.T) {
 	}
 }
 
-func TestWhoamiIsBuiltWhereThereIsNone(t *testing.T) {
+func TestMissingWhoamiIsBuilt(t *testing.T) {
 	t.Parallel()
 	wd, err := os.Getwd()
 	if err != nil {
@@ -85,7 +85,7 @@ func TestWhoamiIsBuiltWhereThereIsNone(t *testing.T) {
 	}
 	p := place{module: moduleAbove(wd), executable: t.TempDir()}
 	if path, err := p.whoami(); path != "" || err != nil {
-		t.Fatalf("found %q, error %v; want that it is to be built", path, err)
+		t.Fatalf("found %q, error %v; want that it must be built", path, err)
 	}
 	path, err := p.buildWhoami(t.Context(), t.TempDir())
 	if err != nil {
@@ -95,7 +95,7 @@ func TestWhoamiIsBuiltWhereThereIsNone(t *testing.T) {
 		t.Error("what was built is not ours")
 	}
 	if system, err := exec.LookPath("/usr/bin/whoami"); err == nil && ours(system) {
-		t.Error("the system's own whoami is taken for ours")
+		t.Error("the system's own whoami counts as ours")
 	}
 	p.module = t.TempDir()
 	if _, err := p.buildWhoami(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "build whoami") {
@@ -103,27 +103,27 @@ func TestWhoamiIsBuiltWhereThereIsNone(t *testing.T) {
 	}
 }
 
-func TestOwnPaths(t *testing.T) {
+func TestOwnPathsReplacePathsOfCopies(t *testing.T) {
 	t.Parallel()
-	folder := t.TempDir()
-	if err := errors.Join(os.WriteFile(filepath.Join(folder, "nginx.conf"), nil, 0o600), os.Mkdir(filepath.Join(folder, "site"), 0o700),
-		os.WriteFile(filepath.Join(folder, "site", "newer.conf"), nil, 0o600)); err != nil {
+	own := t.TempDir()
+	if err := errors.Join(os.WriteFile(filepath.Join(own, "nginx.conf"), nil, 0o600), os.Mkdir(filepath.Join(own, "site"), 0o700),
+		os.WriteFile(filepath.Join(own, "site", "newer.conf"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	for said, want := range map[string]string{
-		`unknown directive "x" in /tmp/run/conf/nginx.conf:2`: `unknown directive "x" in ` + folder + `/nginx.conf:2`,
-		`open() "/tmp/run/conf/nginx.conf" failed`:            `open() "` + folder + `/nginx.conf" failed`,
-		`in /tmp/run/conf/site/newer.conf:1`:                  `in /tmp/run/conf/site/newer.conf:1`, // That one is the copy's own.
+	for text, want := range map[string]string{
+		`unknown directive "x" in /tmp/run/conf/nginx.conf:2`: `unknown directive "x" in ` + own + `/nginx.conf:2`,
+		`open() "/tmp/run/conf/nginx.conf" failed`:            `open() "` + own + `/nginx.conf" failed`,
+		`in /tmp/run/conf/site/newer.conf:1`:                  `in /tmp/run/conf/site/newer.conf:1`, // A file of the copy alone.
 		`in /tmp/run/conf/other.conf:1`:                       `in /tmp/run/conf/other.conf:1`,
 		`no path at all`:                                      `no path at all`,
 	} {
-		if got := ownPaths(said, "/tmp/run/conf", folder); got != want {
-			t.Errorf("%s\ngot  %s\nwant %s", said, got, want)
+		if got := ownPaths(text, "/tmp/run/conf", own); got != want {
+			t.Errorf("%s\ngot  %s\nwant %s", text, got, want)
 		}
 	}
 }
 
-func TestGrpcurlIsToldTheContractWhereInstancesDoNot(t *testing.T) {
+func TestGrpcurlGetsProtoFileWithoutReflection(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		p          place
@@ -140,14 +140,14 @@ func TestGrpcurlIsToldTheContractWhereInstancesDoNot(t *testing.T) {
 	}
 }
 
-// A program named whoami may wait for something: it is not ours, and stops nothing.
-func TestWhoamiThatDoesNotReturnIsNotOurs(t *testing.T) {
+// A program named whoami may wait for something: it is not ours, and the search goes on.
+func TestWhoamiThatHangsIsNotOurs(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "whoami")
 	if err := os.WriteFile(path, []byte("#!/bin/sh\nsleep 20\necho whoami v1\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if ours(path) {
-		t.Error("a program that does not return is taken for ours")
+		t.Error("a program that does not return counts as ours")
 	}
 }

@@ -27,17 +27,17 @@ import (
 	"trivet/lab/ledger"
 )
 
-// mostTries is how often judged asks.
-const mostTries = 20
+// maxTries is how often judged runs trivet.
+const maxTries = 20
 
-// judged is the testscript command `judged CODE trivet run …`, which is `exits` for a run that is to be judged: where the machine was too
-// busy for the load to be as planned, nothing can be said, and trivet is asked again.
+// judged is the testscript command `judged CODE trivet run …`, which is `exits` for a run with a verdict: as long as a busy machine makes the
+// run invalid, it runs trivet again.
 func judged(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: judged CODE command …")
 	}
 	code := ""
-	for range mostTries {
+	for range maxTries {
 		code = "0"
 		err := ts.Exec(args[1], args[2:]...)
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -56,8 +56,8 @@ func judged(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// document is the testscript command `document FILE PATH PATTERN …`: the file is one JSON document and nothing else, and what stands at each
-// PATH in it (names and numbers with dots between them) matches the PATTERN.
+// document is the testscript command `document FILE PATH PATTERN …`: the file is one JSON document, and the value at each PATH (names and
+// numbers separated by dots) matches the PATTERN.
 func document(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args)%2 != 1 {
 		ts.Fatalf("usage: document FILE PATH PATTERN …")
@@ -88,7 +88,7 @@ func document(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// junit is the testscript command `junit FILE TESTS FAILURES ERRORS`: the file is JUnit XML, has so many of each, and says so.
+// junit is the testscript command `junit FILE TESTS FAILURES ERRORS`: the file is JUnit XML, and its cases and its counts are these.
 func junit(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 4 {
 		ts.Fatalf("usage: junit FILE TESTS FAILURES ERRORS")
@@ -130,7 +130,7 @@ func junit(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// asked is an experiment that goes on for much longer than any test.
+// asked is an experiment that takes much longer than any test.
 const asked = `
 question: What if it does not come to its end?
 fleet: {instances: 2, workers: 1}
@@ -144,7 +144,7 @@ expect:
   - run.http.failed == 0
 `
 
-// running starts `trivet run` of an experiment, and of what else is named.
+// running starts trivet run with an experiment, and with more arguments.
 func running(t *testing.T, experiment string, more ...string) *outside {
 	t.Helper()
 	return runningTo(t, &words{to: t.Output()}, experiment, more...)
@@ -161,7 +161,7 @@ func runningTo(t *testing.T, stderr io.Writer, experiment string, more ...string
 	return outsideOf(t, &exec.Cmd{Path: trivet(t), Args: args, Dir: dir, Stderr: stderr})
 }
 
-// words keeps what it passes on.
+// words keeps a copy of what it passes on.
 type words struct {
 	to   io.Writer
 	mu   sync.Mutex
@@ -175,7 +175,7 @@ func (w *words) Write(p []byte) (int, error) {
 	return w.to.Write(p)
 }
 
-// words are what trivet has said on stderr.
+// words returns what trivet has written to stderr.
 func (o *outside) words() string {
 	w := o.cmd.Stderr.(*words)
 	w.mu.Lock()
@@ -183,13 +183,13 @@ func (o *outside) words() string {
 	return w.text.String()
 }
 
-// variant is the folder of the variant that runs; "" before there is one.
+// variant returns the trial directory of the running variant; "" before there is one.
 func (o *outside) variant() string {
 	found, _ := filepath.Glob(filepath.Join(o.tmp, "trivet-*-experiments", "*", "1-asked", "only"))
 	return strings.Join(found, "")
 }
 
-// written is what a file of the variant holds.
+// written returns the content of a file of the variant.
 func (o *outside) written(name string) string {
 	text, err := os.ReadFile(filepath.Join(o.variant(), name))
 	if err != nil {
@@ -210,7 +210,7 @@ func (o *outside) untilStarting(t *testing.T) {
 	eventually(t, "a process is started", func() bool { return strings.Contains(o.written(ledger.EventsFile), `"started"`) })
 }
 
-// generator is the pid of the process that makes the load; 0 if there is none.
+// generator returns the pid of the load generator; 0 if there is none.
 func (o *outside) generator() int {
 	for _, stat := range o.living() {
 		pid, _, _ := strings.Cut(stat, " ")
@@ -222,7 +222,7 @@ func (o *outside) generator() int {
 	return 0
 }
 
-// end returns what trivet has printed, and how it ended.
+// end returns the rest of what trivet prints, and how it ended.
 func (o *outside) end(t *testing.T) (said string, status syscall.WaitStatus) {
 	t.Helper()
 	text, err := io.ReadAll(o.lines)
@@ -232,7 +232,7 @@ func (o *outside) end(t *testing.T) (said string, status syscall.WaitStatus) {
 	return string(text), o.wait(t)
 }
 
-// again is what `trivet report` says of the run afterwards.
+// again returns what trivet report prints about the run afterwards.
 func (o *outside) again(t *testing.T) string {
 	t.Helper()
 	cmd := &exec.Cmd{Path: trivet(t), Args: []string{"trivet", "report"}, Env: o.cmd.Env, Dir: o.cmd.Dir, Stderr: t.Output()}
@@ -243,14 +243,14 @@ func (o *outside) again(t *testing.T) string {
 	return string(text)
 }
 
-// patience is longer than anything takes here, however busy the machine.
-const patience = time.Minute
+// eventTimeout is longer than anything takes here, however busy the machine.
+const eventTimeout = time.Minute
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(patience)
+	deadline := time.After(eventTimeout)
 	for !is() {
 		select {
 		case <-tick.C:
@@ -271,19 +271,18 @@ func mustMatch(t *testing.T, text string, patterns ...string) {
 
 func send(t *testing.T, pid int, s syscall.Signal) {
 	t.Helper()
-	if pid == 0 { // It would go to the tests' own group: SIGSTOP would stop them for ever.
-		t.Fatalf("%v to nobody: the process is not there", s)
+	if pid == 0 { // 0 is the tests' own process group, which SIGSTOP would stop forever.
+		t.Fatalf("%v: the process does not exist", s)
 	}
 	if err := syscall.Kill(pid, s); err != nil {
 		t.Fatalf("%v to pid %d: %v", s, pid, err)
 	}
 }
 
-// A generator that gets no time in which to send cannot have sent what was planned, and nothing is said about nginx then.
-func TestAStarvedGeneratorMakesTheRunInvalid(t *testing.T) {
+func TestStarvedGeneratorMakesRunInvalid(t *testing.T) {
 	t.Parallel()
 	o := running(t, `
-question: Does an overloaded laboratory blame nginx?
+question: Does an overloaded lab blame nginx?
 fleet: {instances: 2, workers: 1}
 load: [{protocol: http, rate: 100/s, deadline: 30s}]
 phases: [{name: during, for: 1s}]
@@ -295,7 +294,7 @@ expect: [during.http.failed == 0]
 	})
 	pid := o.generator()
 	send(t, pid, syscall.SIGSTOP)
-	// A request is not sent when its time has passed by a second.
+	// A request that is over one second overdue is dropped.
 	<-time.After(time.Until(scene.Begin.Add(1500 * time.Millisecond)))
 	send(t, pid, syscall.SIGCONT)
 	said, status := o.end(t)
@@ -312,14 +311,14 @@ expect: [during.http.failed == 0]
 	}
 }
 
-func TestAnInterruptedRunSaysSoAndLeavesNothing(t *testing.T) {
+func TestInterruptedRunIsReportedAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	t.Run("while the load runs", func(t *testing.T) {
 		t.Parallel()
 		o := running(t, asked)
 		o.untilLoaded(t)
 		news := regexp.MustCompile(`(?m)^trivet: asked, during, \d+\.\ds of 10m0\.3s:  http \d+ ok, \d+ failed.*  grpc \d+ ok, \d+ failed`)
-		eventually(t, "it tells how it gets on", func() bool { return news.MatchString(o.words()) })
+		eventually(t, "it shows its progress", func() bool { return news.MatchString(o.words()) })
 		o.signal(t, syscall.SIGINT)
 		said, status := o.end(t)
 		if status.ExitStatus() != 130 {
@@ -330,7 +329,7 @@ func TestAnInterruptedRunSaysSoAndLeavesNothing(t *testing.T) {
 			t.Errorf("the report says:\n%s\nand the run said:\n%s", again, said)
 		}
 	})
-	t.Run("for a program", func(t *testing.T) {
+	t.Run("with --json", func(t *testing.T) {
 		t.Parallel()
 		o := running(t, asked, "--json")
 		o.untilLoaded(t)
@@ -349,7 +348,7 @@ func TestAnInterruptedRunSaysSoAndLeavesNothing(t *testing.T) {
 	})
 	t.Run("while it starts", func(t *testing.T) {
 		t.Parallel()
-		o := running(t, asked, "asked.yaml") // Twice, of which the second does not begin any more.
+		o := running(t, asked, "asked.yaml") // Twice: the second never begins.
 		o.untilStarting(t)
 		o.signal(t, syscall.SIGINT)
 		said, status := o.end(t)
@@ -358,7 +357,7 @@ func TestAnInterruptedRunSaysSoAndLeavesNothing(t *testing.T) {
 		}
 		mustMatch(t, said, `^asked: INTERRUPTED: it was interrupted.*: interrupt$`, `^INTERRUPTED  asked  it was never begun: `)
 	})
-	t.Run("again, because it takes too long", func(t *testing.T) {
+	t.Run("by two signals, because it takes too long", func(t *testing.T) {
 		t.Parallel()
 		o := running(t, asked)
 		o.untilLoaded(t)
@@ -372,8 +371,8 @@ func TestAnInterruptedRunSaysSoAndLeavesNothing(t *testing.T) {
 	})
 }
 
-// On a terminal one line changes, and never reaches the end of the terminal's line: what goes on in the next would stay there.
-func TestTheLineOnATerminalFits(t *testing.T) {
+// On a terminal one line changes. What the terminal wraps to the next line would stay there.
+func TestProgressFitsTerminalWidth(t *testing.T) {
 	t.Parallel()
 	const columns = 40
 	outer, inner := terminal(t, columns)
@@ -385,7 +384,7 @@ func TestTheLineOnATerminalFits(t *testing.T) {
 		var all []byte
 		for part := make([]byte, 4096); ; {
 			n, err := outer.Read(part)
-			if err != nil { // EIO when nobody has the inner end any more.
+			if err != nil { // EIO when no process has the inner end open.
 				return
 			}
 			all = append(all, part[:n]...)
@@ -413,7 +412,7 @@ func TestTheLineOnATerminalFits(t *testing.T) {
 	}
 }
 
-// terminal makes one, and returns both its ends.
+// terminal returns the two ends of a new terminal.
 func terminal(t *testing.T, columns uint16) (outer, inner *os.File) {
 	t.Helper()
 	outer, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
@@ -434,7 +433,7 @@ func terminal(t *testing.T, columns uint16) (outer, inner *os.File) {
 	return outer, inner
 }
 
-func TestNothingOutlivesAKilledRun(t *testing.T) {
+func TestKilledRunLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name   string
@@ -510,9 +509,8 @@ variants: {earlier: {}, later: {}}
 	}
 }
 
-// A disk that is full, or becomes so, is one of the laboratory's own troubles, and said to be. Where nobody may mount a disk that is small,
-// the script run-error.txt alone holds it, with a limit of files' sizes.
-func TestAFullDisk(t *testing.T) {
+// Where a small disk cannot be mounted, the script run-error.txt alone tests this, with a limit of the size of files.
+func TestFullDiskIsLabError(t *testing.T) {
 	t.Parallel()
 	t.Run("before the load", func(t *testing.T) {
 		t.Parallel()
@@ -528,7 +526,7 @@ func TestAFullDisk(t *testing.T) {
 		mustMatch(t, said, `^    BROKE$`, `^      the laboratory broke before the load began: `+why)
 		mustMatch(t, o.words(), `^trivet: asked, only: `+why)
 	})
-	if os.Getuid() != 0 { // In a user namespace, nginx cannot make its workers ordinary users.
+	if os.Getuid() != 0 { // In a user namespace, nginx cannot change the user of its workers.
 		return
 	}
 	t.Run("in mid run", func(t *testing.T) {
@@ -551,17 +549,17 @@ func TestAFullDisk(t *testing.T) {
 		if status.ExitStatus() != 4 {
 			t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
 		}
-		// Who notices first is a matter of luck: the generator, or who looks how much is free.
+		// Either the generator notices first, or the check of free space.
 		mustMatch(t, said+o.words(), `no space left on device|has \d+ MB free, and the records want`)
 	})
 }
 
-// zeros never end.
+// zeros is an endless reader.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-// onSmallDisk starts `trivet run` where TMPDIR is a disk of that size, which nobody else sees. nil: the kernel does not let us.
+// onSmallDisk starts trivet run with a TMPDIR on a disk of that size, in a mount namespace of its own. nil: the kernel does not allow it.
 func onSmallDisk(t *testing.T, size string) *outside {
 	t.Helper()
 	dir := t.TempDir()
@@ -577,7 +575,7 @@ func onSmallDisk(t *testing.T, size string) *outside {
 	mount := exec.Command("sh", "-c", "mount -t tmpfs none . && umount .")
 	mount.Dir, mount.SysProcAttr = dir, isolated
 	if said, err := mount.CombinedOutput(); err != nil {
-		t.Logf("nobody may mount here: %v: %s", err, said)
+		t.Logf("mounting is not allowed here: %v: %s", err, said)
 		return nil
 	}
 	script := fmt.Sprintf(`mount -t tmpfs -o mode=711,size=%s none "$TMPDIR" && exec "$0" run --nginx "$1" asked.yaml`, size)

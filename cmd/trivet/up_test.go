@@ -21,7 +21,7 @@ import (
 	"trivet/lab/labtest"
 )
 
-// outside is a trivet as its user sees it: a process, and what it prints.
+// outside is trivet as a user sees it: a process, and what it prints.
 type outside struct {
 	cmd    *exec.Cmd
 	tmp    string // its TMPDIR
@@ -30,7 +30,7 @@ type outside struct {
 	events []line
 }
 
-// launch starts a `trivet up`.
+// launch starts trivet up.
 func launch(t *testing.T, args ...string) *outside {
 	t.Helper()
 	return outsideOf(t, &exec.Cmd{
@@ -38,7 +38,7 @@ func launch(t *testing.T, args ...string) *outside {
 	})
 }
 
-// trivet is its file.
+// trivet returns the path of the program.
 func trivet(t *testing.T) string {
 	t.Helper()
 	path, err := exec.LookPath("trivet")
@@ -48,14 +48,14 @@ func trivet(t *testing.T) string {
 	return path
 }
 
-// outsideOf starts a trivet in a session of its own, and with a folder of its own for what is temporary. Its descendants stay in the one,
-// or, as the load generator, have heard of the other: so whoever is left of them outlived trivet.
+// outsideOf starts trivet in a session of its own and with a TMPDIR of its own. Its descendants stay in the session or, like the load generator,
+// have the same TMPDIR in their environment: so those left have outlived trivet.
 func outsideOf(t *testing.T, cmd *exec.Cmd) *outside {
 	t.Helper()
 	o := &outside{cmd: cmd, tmp: proctest.Passable(t)}
 	o.cmd.Env = append(os.Environ(), "TMPDIR="+o.tmp)
 	if o.cmd.Dir == "" {
-		o.cmd.Dir = t.TempDir() // In the source tree it would build the instances' program anew.
+		o.cmd.Dir = t.TempDir() // In the source tree it would build whoami.
 	}
 	if o.cmd.SysProcAttr == nil {
 		o.cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -81,7 +81,7 @@ func outsideOf(t *testing.T, cmd *exec.Cmd) *outside {
 	return o
 }
 
-// until reads events up to one that is wanted.
+// until reads events up to a wanted one.
 func (o *outside) until(t *testing.T, wanted func(line) bool) line {
 	t.Helper()
 	for {
@@ -118,7 +118,7 @@ func (o *outside) signal(t *testing.T, s syscall.Signal) {
 	}
 }
 
-// wait returns how trivet ended, after having held that nothing outlives it.
+// wait returns how trivet ended, after checking that no process outlives it.
 func (o *outside) wait(t *testing.T) syscall.WaitStatus {
 	t.Helper()
 	for { // All output, or trivet could block on it.
@@ -136,7 +136,7 @@ func (o *outside) wait(t *testing.T) syscall.WaitStatus {
 	return o.cmd.ProcessState.Sys().(syscall.WaitStatus)
 }
 
-// gone waits until nobody is left. The kernel's signals arrive at once, and what gets them needs a moment to end.
+// gone waits until no descendant is left: the kernel's signals arrive at once, but a process needs a moment to end.
 func (o *outside) gone(t *testing.T) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -150,13 +150,13 @@ func (o *outside) gone(t *testing.T) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Errorf("trivet is outlived by:\n%s", strings.Join(left, "\n"))
+			t.Errorf("processes outlive trivet:\n%s", strings.Join(left, "\n"))
 			return
 		}
 	}
 }
 
-// living is the stat lines of trivet and its descendants, of those that have not ended.
+// living returns the stat lines of trivet and its descendants that have not ended.
 func (o *outside) living() []string {
 	names, _ := filepath.Glob("/proc/[0-9]*/stat")
 	var living []string
@@ -177,7 +177,7 @@ func (o *outside) living() []string {
 	return living
 }
 
-func TestNothingOutlivesAKilledTrivet(t *testing.T) {
+func TestKilledTrivetLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name string
@@ -190,7 +190,7 @@ func TestNothingOutlivesAKilledTrivet(t *testing.T) {
 		{"with an nginx that is stopped", func(t *testing.T, o *outside) {
 			pid := o.pid("nginx")
 			send(t, pid, syscall.SIGSTOP)
-			// The kernel wakes what has stopped when its parent dies, and not what is about to stop.
+			// When a parent dies, the kernel wakes a stopped child, but not one that is about to stop.
 			eventually(t, "nginx has stopped", func() bool {
 				text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 				return err == nil && strings.Contains(string(text), "(nginx) T ")
@@ -221,8 +221,8 @@ func TestNothingOutlivesAKilledTrivet(t *testing.T) {
 	}
 }
 
-// TestNothingOutlivesAStartThatEnds ends trivet after the first processes have been started, some more, and nearly all.
-func TestNothingOutlivesAStartThatEnds(t *testing.T) {
+// Trivet ends after 1, 4 or 9 of its 11 processes have been started.
+func TestEndedStartLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT} {
 		for _, after := range []int{1, 4, 9} {
@@ -266,11 +266,11 @@ func TestSignalsStopEverythingInOrder(t *testing.T) {
 	}
 }
 
-func TestASecondSignalEndsAtOnce(t *testing.T) {
+func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	o := launch(t, "--json", "-n", "1")
 	up := o.until(t, event("up"))
-	// nginx waits for a request that is on its way.
+	// nginx waits for a request in flight.
 	conn, err := net.Dial("tcp", up.HTTP)
 	if err != nil {
 		t.Fatal(err)
@@ -287,7 +287,7 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 	}
 }
 
-func TestAProcessThatDiesIsReportedAndComesBack(t *testing.T) {
+func TestDeadProcessIsReportedAndRestarted(t *testing.T) {
 	t.Parallel()
 	o := launch(t, "--json", "-n", "2")
 	o.until(t, event("up"))
@@ -309,8 +309,7 @@ func TestAProcessThatDiesIsReportedAndComesBack(t *testing.T) {
 	}
 }
 
-// TestWhatPeopleRead runs trivet as one does by hand.
-func TestWhatPeopleRead(t *testing.T) {
+func TestTextOutputNamesWhatToTry(t *testing.T) {
 	t.Parallel()
 	o := launch(t)
 	var said strings.Builder
@@ -336,7 +335,7 @@ func TestWhatPeopleRead(t *testing.T) {
 		}
 	}
 	if strings.ContainsRune(said.String(), '\x1b') {
-		t.Error("colours, and no terminal")
+		t.Error("colors without a terminal")
 	}
 	_, rest, _ := strings.Cut(said.String(), "curl ")
 	address, _, _ := strings.Cut(rest, "\n")
@@ -346,7 +345,7 @@ func TestWhatPeopleRead(t *testing.T) {
 	}
 	answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		t.Errorf("what it says to try answers %s", answer.Status)
+		t.Errorf("the URL to try responds with %s", answer.Status)
 	}
 	_, rest, _ = strings.Cut(said.String(), "kill -9 ")
 	pid, err := strconv.Atoi(strings.Fields(rest)[0])
@@ -364,11 +363,11 @@ func TestWhatPeopleRead(t *testing.T) {
 	}
 }
 
-// A start can be called off while a program is still asked for its version.
-func TestCtrlCBeforeAnythingHasStarted(t *testing.T) {
+// trivet waits for the version of a program.
+func TestSignalEndsStartBeforeAnyProcess(t *testing.T) {
 	t.Parallel()
-	folder := t.TempDir()
-	slow, asked := filepath.Join(folder, "slow"), filepath.Join(folder, "asked")
+	dir := t.TempDir()
+	slow, asked := filepath.Join(dir, "slow"), filepath.Join(dir, "asked")
 	if err := syscall.Mkfifo(asked, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -376,7 +375,7 @@ func TestCtrlCBeforeAnythingHasStarted(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := launch(t, "--nginx", slow)
-	if _, err := os.ReadFile(asked); err != nil { // Until it asks.
+	if _, err := os.ReadFile(asked); err != nil { // Returns when the program is run.
 		t.Fatal(err)
 	}
 	o.signal(t, syscall.SIGTERM)
