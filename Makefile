@@ -54,9 +54,11 @@ bench-programs: build nginx ## build bench, and fetch the programs that it compa
 attack: build nginx ## two minutes: do to an instance and to nginx what a hostile client would; prints a table (ARGS="--only reset")
 	@TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go run ./e2e/attack $(ARGS)
 
-man: build ## write the manual pages and the completion scripts of trivet to man/
+man: build ## write manual pages and completion scripts to man/
 	bin/trivet man man
-	for shell in bash zsh fish; do bin/trivet completion $$shell > man/trivet.$$shell || exit 1; done
+	for shell in bash zsh fish; do for program in trivet whoami; do \
+	  bin/$$program completion $$shell > man/$$program.$$shell || exit 1; \
+	done; done
 
 dist: ## build static binaries for amd64 and arm64 into bin/
 	for arch in amd64 arm64; do \

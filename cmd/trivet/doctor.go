@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"slices"
 	"strings"
@@ -52,11 +53,7 @@ JSON object per finding.`,
 			return exitUsage
 		}
 		findings := examine(ctx, call, here())
-		write := writeText
-		if call.json {
-			write = writeJSON
-		}
-		if err := write(in, findings); err != nil {
+		if err := write(in.stdout, findings, call.json); err != nil {
 			return in.done(err)
 		}
 		if slices.ContainsFunc(findings, func(f finding) bool { return f.State == problem }) {
@@ -156,24 +153,19 @@ func checkTool(ctx context.Context, name, argument, remedy string) finding {
 	return finding{name, fine, version + ", " + path, ""}
 }
 
-func writeText(in invocation, findings []finding) error {
-	table := tabwriter.NewWriter(in.stdout, 0, 0, 2, ' ', 0)
+func write(w io.Writer, findings []finding, asJSON bool) error {
+	out := &errWriter{Writer: w}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, f := range findings {
-		detail := strings.ReplaceAll(f.Detail, "\n", "; ")
+		if asJSON {
+			_ = json.NewEncoder(out).Encode(f) // out keeps the error.
+			continue
+		}
 		if f.Remedy != "" {
-			detail += " -> " + f.Remedy
+			f.Detail += " -> " + f.Remedy
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\n", f.State, f.Check, detail)
+		fmt.Fprintf(table, "%s\t%s\t%s\n", f.State, f.Check, strings.ReplaceAll(f.Detail, "\n", "; "))
 	}
-	return table.Flush()
-}
-
-func writeJSON(in invocation, findings []finding) error {
-	out := json.NewEncoder(in.stdout)
-	for _, f := range findings {
-		if err := out.Encode(f); err != nil {
-			return err
-		}
-	}
-	return nil
+	_ = table.Flush() // out keeps the error.
+	return out.err
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -125,24 +126,21 @@ func warn(call *upCall, say reporter) {
 
 // every calls f once per d until stop is called, which waits for a call that is running.
 func every(d time.Duration, f func()) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(d)
-		defer tick.Stop()
+	var loop sync.WaitGroup
+	loop.Go(func() {
 		for {
 			select {
-			case <-tick.C:
+			case <-time.After(d):
 				f()
-			case <-ctx.Done():
+			case <-ended:
 				return
 			}
 		}
-	}()
+	})
 	return func() {
-		cancel()
-		<-ended
+		close(ended)
+		loop.Wait()
 	}
 }
 
@@ -153,19 +151,10 @@ func rewrite(err error, call *upCall) error {
 	case busy:
 		return fmt.Errorf("%w\nnothing was started; stop what holds them, or choose others: nginx's by --http, --grpc and --admin (0: any free one), all of them by --http 0 --grpc 0", err)
 	case errors.Is(err, fleet.ErrConf) && call.confDir != "":
-		return translated{err, ownPaths(err.Error(), filepath.Join(call.Dir, "conf"), call.confDir)}
+		return errors.New(ownPaths(err.Error(), filepath.Join(call.Dir, "conf"), call.confDir))
 	}
 	return err
 }
-
-// translated is an error with another text.
-type translated struct {
-	error
-	text string
-}
-
-func (t translated) Error() string { return t.text }
-func (t translated) Unwrap() error { return t.error }
 
 // ownPaths replaces paths in dir, a copy of own, by those in own, where own has the file. Files in site/ are the copy's alone.
 func ownPaths(text, dir, own string) string {
