@@ -19,18 +19,18 @@ import (
 // file counts like a block's and is optional like one. "main" is the top level. For Parameter, and for Remove of a parameter, the
 // last word is a directive's name, "upstream whoami_grpc server": every directive of that name in that one block.
 type Edit struct {
-	Context string
+	Context string `json:"context"`
 	// Directive is one directive, "keepalive 4", or a whole block; the final ";" is optional. It replaces the one directive of its name
 	// in the block; a block replaces the one with the same arguments. Of directives that a block can have several of (add_header,
 	// limit_req, access_log, ssl_certificate) it replaces only the one for the same thing: the same first argument or zone; "off"
 	// replaces the only one. If there is none it is added: after the last of its name, else at the start of the block, so that a
 	// balancing method stands above keepalive.
-	Directive string
+	Directive string `json:"directive,omitempty"`
 	// Parameter is one argument, "max_fails=1" or "backup". It replaces the one with the same name before "=", or is added.
-	Parameter string
+	Parameter string `json:"parameter,omitempty"`
 	// Remove is a directive, "zone", with as many of its first arguments as make it unambiguous: "error_page 494". Where Context ends
 	// in a directive it is a parameter: "max_fails".
-	Remove string
+	Remove string `json:"remove,omitempty"`
 }
 
 // An Error reports one edit that cannot be made.

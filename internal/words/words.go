@@ -1,0 +1,27 @@
+// Package words puts numbers and foreign texts into messages.
+package words
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Count is "1 line", "2 lines".
+func Count(n int, noun string) string { return fmt.Sprintf("%d %s", n, Plural(n, noun)) }
+
+// Plural is "line" if n is 1, else "lines".
+func Plural(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
+}
+
+// Clip shortens a text to at most so many bytes of whole characters; "…" shows where something is missing.
+func Clip(text string, most int) string {
+	const ellipsis = "…"
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:max(0, most-len(ellipsis))], "") + ellipsis
+}

@@ -1,0 +1,21 @@
+package words
+
+import "testing"
+
+func TestCountAddsPluralS(t *testing.T) {
+	t.Parallel()
+	for want, n := range map[string]int{"0 lines": 0, "1 line": 1, "2 lines": 2} {
+		if got := Count(n, "line"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestClipKeepsWholeCharacters(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{"12345678": "12345678", "123456789": "12345…", "1234ü6789": "1234…"} {
+		if got := Clip(text, 8); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

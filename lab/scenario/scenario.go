@@ -1,0 +1,110 @@
+// Package scenario describes what a trial does: the fleet, the loads, the phases with their actions, and the edits of nginx's
+// configuration. Its types are plain values: package experiment makes them from YAML, package trial carries them out, and the manifest
+// of a trial keeps them, so that a report needs nothing else.
+//
+// Names of instances, times of phases and kinds of actions are defined here and nowhere else.
+package scenario
+
+import (
+	"slices"
+	"time"
+
+	"trivet/nginx/confedit"
+)
+
+// Only is the variant's name in an experiment that has no variants.
+const Only = "only"
+
+// Total names the whole trial where expectations and reports name a phase.
+const Total = "total"
+
+// A Scenario is one variant of an experiment, with every default filled in.
+type Scenario struct {
+	Experiment  string          `json:"experiment"`
+	Variant     string          `json:"variant"`               // Only if the experiment has no variants
+	Description string          `json:"description,omitempty"` // of the variant
+	Seed        uint64          `json:"seed"`
+	Instances   int             `json:"instances"`       // at least 1
+	Workers     int             `json:"workers"`         // of nginx, at least 1
+	Edits       []confedit.Edit `json:"edits,omitempty"` // of the shipped configuration
+	Loads       []Load          `json:"loads"`           // all run at the same time
+	Phases      []Phase         `json:"phases"`          // at least one; each follows the one before it
+}
+
+// A Phase is a segment of the trial. A request belongs to the phase in which it was planned, whenever it ended.
+type Phase struct {
+	Name string        `json:"name"`
+	For  time.Duration `json:"for"`          // nanoseconds
+	Do   []Action      `json:"do,omitempty"` // one after the other, from the start of the phase
+}
+
+// Length is the time of all phases.
+func (s Scenario) Length() time.Duration {
+	var sum time.Duration
+	for _, p := range s.Phases {
+		sum += p.For
+	}
+	return sum
+}
+
+// Phase returns the index of the phase of that name, and -1 if there is none.
+func (s Scenario) Phase(name string) int {
+	return slices.IndexFunc(s.Phases, func(p Phase) bool { return p.Name == name })
+}
+
+// Bounds are when a phase starts and ends, since the start of the first.
+func (s Scenario) Bounds(phase int) (from, to time.Duration) {
+	for _, p := range s.Phases[:phase] {
+		from += p.For
+	}
+	return from, from + s.Phases[phase].For
+}
+
+// PhaseAt is the index of the phase to which a time since the start of the first belongs. Times before the first phase belong to it,
+// times after the last to that one.
+func (s Scenario) PhaseAt(t time.Duration) int {
+	for i, p := range s.Phases[:len(s.Phases)-1] {
+		if t -= p.For; t < 0 {
+			return i
+		}
+	}
+	return len(s.Phases) - 1
+}
+
+// Groups are the groups of requests that metrics can be asked for: the protocols in use, HTTP first, then the loads that have a name of
+// their own.
+func (s Scenario) Groups() []string {
+	var names []string
+	for _, protocol := range []string{HTTP, GRPC} {
+		if slices.ContainsFunc(s.Loads, func(l Load) bool { return l.Protocol == protocol }) {
+			names = append(names, protocol)
+		}
+	}
+	for _, l := range s.Loads {
+		if !slices.Contains(names, l.Name) {
+			names = append(names, l.Name)
+		}
+	}
+	return names
+}
+
+// Group returns the indexes of the loads in a group: all loads of the protocol, if the name is a protocol's, else the load of that
+// name. It is empty for an unknown name.
+func (s Scenario) Group(name string) []int {
+	var byName, byProtocol []int
+	for i, l := range s.Loads {
+		if l.Name == name {
+			byName = append(byName, i)
+		}
+		if l.Protocol == name {
+			byProtocol = append(byProtocol, i)
+		}
+	}
+	if len(byProtocol) > 0 {
+		return byProtocol
+	}
+	return byName
+}
+
+// InstanceNames are the names of the scenario's instances, whoami-1 first.
+func (s Scenario) InstanceNames() []string { return InstanceNames(s.Instances) }
