@@ -1,4 +1,4 @@
-// Package labtest has what tests of the laboratory share: the real programs.
+// Package labtest provides the real programs, and made-up records, to tests of the lab.
 package labtest
 
 import (
@@ -16,8 +16,7 @@ import (
 	"trivet/nginx"
 )
 
-// Nginx is the nginx that tests run: $TRIVET_NGINX, or the one on PATH, or the one that `make nginx` gets. The test fails
-// without one.
+// Nginx is the nginx that tests run: $TRIVET_NGINX, else the one on PATH, else the one that `make nginx` gets. Without any the test fails.
 func Nginx(t testing.TB) nginx.Binary {
 	t.Helper()
 	named := os.Getenv("TRIVET_NGINX")
@@ -26,12 +25,12 @@ func Nginx(t testing.TB) nginx.Binary {
 		b, err = nginx.Find(t.Context(), filepath.Join(root(t), ".cache", "nginx", "nginx"))
 	}
 	if err != nil {
-		t.Fatalf("these tests want an nginx: type make nginx, or set TRIVET_NGINX: %v", err)
+		t.Fatalf("no nginx for tests: %v; run make nginx, or set TRIVET_NGINX", err)
 	}
 	return b
 }
 
-// root is the source tree's: tests run in their package's folder.
+// root is the root of the source tree: tests run in their package's directory.
 func root(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -46,8 +45,8 @@ func root(t testing.TB) string {
 	}
 }
 
-// Generate makes a test binary the load generator when it was started as one, with load as its only argument: it calls serve, which is
-// load.Serve, and ends. For TestMain.
+// Generate makes a test binary a load generator if it was started as one, with load as its only argument: it calls serve, which is
+// load.Serve, and exits. TestMain calls it first.
 func Generate(serve func(context.Context, io.Reader, io.Writer) int) {
 	if len(os.Args) != 2 || os.Args[1] != "load" {
 		return
@@ -58,8 +57,8 @@ func Generate(serve func(context.Context, io.Reader, io.Writer) int) {
 	os.Exit(code)
 }
 
-// WithWhoami builds the instances' program into a folder that is gone afterwards, and runs tests with its path; for
-// TestMain. It is built without -race, even when the tests are: these are the processes that users run.
+// WithWhoami builds the instances' program into a temporary directory and runs tests with its path; for TestMain. It builds without -race,
+// even for tests with it: these are the processes that users run.
 func WithWhoami(tests func(whoami string) int) int {
 	dir, err := os.MkdirTemp("", "trivet-test-")
 	if err != nil {
@@ -68,8 +67,8 @@ func WithWhoami(tests func(whoami string) int) int {
 	}
 	defer os.RemoveAll(dir)
 	whoami := filepath.Join(dir, "whoami")
-	if said, err := exec.Command("go", "build", "-o", whoami, "trivet/cmd/whoami").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building whoami: %v\n%s", err, said)
+	if output, err := exec.Command("go", "build", "-o", whoami, "trivet/cmd/whoami").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build whoami: %v\n%s", err, output)
 		return 1
 	}
 	return tests(whoami)

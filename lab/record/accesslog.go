@@ -1,0 +1,134 @@
+package record
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// AccessLogVersion is in every AccessLogEntry, see nginx/conf/access-log.conf.
+const AccessLogVersion = 1
+
+// An AccessLogEntry is what the lab reads of a line of nginx's access log; nginx/conf/access-log.conf describes each field.
+type AccessLogEntry struct {
+	V            int     `json:"v"` // AccessLogVersion
+	ID           string  `json:"id"`
+	End          float64 `json:"end"` // seconds since 1970, to the millisecond
+	Protocol     string  `json:"protocol"`
+	Status       string  `json:"status"`
+	Error        string  `json:"error"`
+	HeaderStatus string  `json:"grpc_status_header"`
+	Trailer      string  `json:"grpc_status_trailer"`
+	Addr         string  `json:"upstream_addr"`
+	AddrStatus   string  `json:"upstream_status"`
+	HeaderTime   string  `json:"upstream_header_time"`
+	BytesSent    string  `json:"upstream_bytes_sent"`
+}
+
+// A Fate is what nginx knows of one of its attempts.
+type Fate uint8
+
+// Fates of attempts.
+const (
+	Unsent    Fate = iota // nothing was sent: refused, no connection in time, or the client left before there was one
+	InDoubt               // something was sent and no header came: nginx cannot know whether it was executed
+	GotHeader             // a response header came
+	// Expired is a gRPC response whose headers say DEADLINE_EXCEEDED: of a handler, or of grpc-go, which responds so without calling a
+	// handler when the deadline has passed before it has read the call.
+	Expired
+	NoLive // no attempt: nginx found no live server in the upstream
+)
+
+// An Attempt is one of nginx's, from its parallel lists.
+type Attempt struct {
+	Addr   string // host:port; of NoLive the upstream's name
+	Fate   Fate
+	Status string // of the response; "" if the entry has none
+	First  bool   // of its entry, or of what an internal redirect began again
+}
+
+// ParseAccessLogEntry reads a line of nginx's access log.
+func ParseAccessLogEntry(text []byte) (AccessLogEntry, error) {
+	var l AccessLogEntry
+	if err := json.Unmarshal(text, &l); err != nil {
+		return l, err
+	}
+	if l.V != AccessLogVersion {
+		return l, nil
+	}
+	if l.ID == "" {
+		return l, fmt.Errorf("%w: no id", ErrInvalid)
+	}
+	_, err := l.Attempts()
+	return l, err
+}
+
+// Attempts reads the four parallel lists. What they hold, as measured with nginx 1.22.1:
+//
+//	                                        upstream_header_time  upstream_bytes_sent
+//	connection refused, or timed out        -                     0
+//	client gone while connecting            -                     0
+//	closed before the header, hung,
+//	reset at a deadline, client gone        -                     more than 0
+//	the same after the header               a time                more than 0
+//	no live server (the upstream's name)    -                     0
+//	no free worker connection               -                     0
+//	(no address: no attempt)
+func (l AccessLogEntry) Attempts() ([]Attempt, error) {
+	addrs, headers, sent, status := list(l.Addr), list(l.HeaderTime), list(l.BytesSent), list(l.AddrStatus)
+	if l.Addr == "" && len(headers) == 1 {
+		addrs = []string{""} // Splitting cannot tell it from none.
+	}
+	if len(headers) != len(addrs) || len(sent) != len(addrs) || len(status) != len(addrs) && len(status) != 0 {
+		return nil, fmt.Errorf("%w: lists of different lengths: upstream_addr %q, upstream_status %q, upstream_header_time %q, upstream_bytes_sent %q", ErrInvalid, l.Addr, l.AddrStatus, l.HeaderTime, l.BytesSent)
+	}
+	all, begins := []Attempt{}, passes(l.Addr)
+	for i, addr := range addrs {
+		if addr == "" && headers[i] == "-" {
+			continue
+		}
+		a := Attempt{Addr: addr, First: slices.Contains(begins, i)}
+		if len(status) > 0 {
+			a.Status = status[i]
+		}
+		bytes, err := strconv.ParseUint(sent[i], 10, 64)
+		if err != nil && sent[i] != "-" {
+			return nil, fmt.Errorf("%w: upstream_bytes_sent %q: want numbers", ErrInvalid, l.BytesSent)
+		}
+		switch {
+		case !strings.Contains(addr, ":"):
+			a.Fate = NoLive
+		case headers[i] != "-" && i == len(addrs)-1 && l.Error == "" && l.HeaderStatus == "4":
+			a.Fate = Expired
+		case headers[i] != "-":
+			a.Fate = GotHeader
+		case bytes > 0:
+			a.Fate = InDoubt
+		}
+		all = append(all, a)
+	}
+	return all, nil
+}
+
+// list splits as nginx joins: ", " between attempts, " : " where an internal redirect began again, which may stand last too.
+func list(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(strings.ReplaceAll(s, " : ", ", "), ", "), ", ")
+}
+
+// passes are where in a list each pass begins: the entry's first, and after an internal redirect another, which chooses again.
+func passes(s string) []int {
+	begins := []int{0}
+	for pass := range strings.SplitSeq(s, " : ") {
+		begins = append(begins, begins[len(begins)-1]+1+strings.Count(pass, ", "))
+	}
+	return begins
+}
+
+// When is when nginx logged the request: at its end, to the millisecond.
+func (l AccessLogEntry) When() time.Time { return time.UnixMilli(int64(l.End*1000 + 0.5)) }

@@ -1,0 +1,102 @@
+package record
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// EventVersion is in every Event.
+const EventVersion = 2
+
+// Events of a trial.
+const (
+	PhaseStarted    = "phase"            // Phase
+	ActionStarted   = "action_started"   // Phase, Action, Process, Wait
+	ActionDone      = "action_done"      // Phase, Action, Process, and Error if it failed
+	ProcessEvent    = "process"          // Kind, Process, PID, Start of an instance, Exit
+	NginxEvent      = "nginx"            // Kind, PID, Exit: from nginx's error log, what no action requested
+	GeneratorKilled = "generator_killed" // the generator did not end by itself
+	Ended           = "ended"            // the load has ended, and no process is left
+	LabError        = "error"            // Error: the lab failed
+	Interrupted     = "interrupted"      // Error: the signal
+)
+
+// Kinds of a ProcessEvent.
+const (
+	Started = "started" // it runs; it may not serve yet
+	Ready   = "ready"   // it serves
+	Died    = "died"    // it ended without a request to do so
+	Stopped = "stopped" // it ended as requested
+)
+
+// Kinds of an NginxEvent.
+const (
+	WorkerEnded    = "worker_ended"    // PID, Exit
+	WorkerReplaced = "worker_replaced" // PID of a worker that was started in place of one that ended without a message
+	Reconfigured   = "reconfigured"    // nginx read its configuration again
+)
+
+// An Event is a line of EventsFile, the event log.
+type Event struct {
+	V       int       `json:"v"` // EventVersion
+	Time    time.Time `json:"time"`
+	Event   string    `json:"event"`
+	Phase   string    `json:"phase,omitempty"`
+	Action  string    `json:"action,omitempty"`  // a kind of action, see package scenario
+	Process string    `json:"process,omitempty"` // an instance, or scenario.Nginx
+	Kind    string    `json:"kind,omitempty"`    // of a ProcessEvent or NginxEvent
+	PID     int       `json:"pid,omitempty"`
+	Start   string    `json:"start,omitempty"` // of an instance, as in Call
+	Exit    *Exit     `json:"exit,omitempty"`
+	Wait    int64     `json:"wait_us,omitempty"` // microseconds a wait is to take
+	Error   string    `json:"error,omitempty"`
+}
+
+// ActionName is the action and what it is done to, "kill whoami-2".
+func (e Event) ActionName() string { return strings.TrimSpace(e.Action + " " + e.Process) }
+
+// An Exit is how a process ended. Exactly one field says so: Signal, or Error if it could not be started, else Code.
+type Exit struct {
+	Code   int    `json:"code"`             // exit code
+	Signal string `json:"signal,omitempty"` // SIGKILL, SIGSEGV …
+	Error  string `json:"error,omitempty"`
+}
+
+func (e Exit) String() string {
+	switch {
+	case e.Error != "":
+		return e.Error
+	case e.Signal != "":
+		return "signal " + e.Signal
+	}
+	return fmt.Sprintf("exit code %d", e.Code)
+}
+
+// Clean reports whether the process ended by itself with exit code 0.
+func (e Exit) Clean() bool { return e == Exit{} }
+
+// Killed reports whether SIGKILL ended the process.
+func (e Exit) Killed() bool { return e.Signal == "SIGKILL" }
+
+// LastEvent is the last of a trial directory: how the trial ended, if it did. Without any it is the zero Event.
+func LastEvent(dir string) (Event, error) {
+	path := filepath.Join(dir, EventsFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Event{}, err
+	}
+	text = bytes.TrimRight(text, "\n")
+	var e Event
+	if len(text) == 0 {
+		return e, nil
+	}
+	if err := json.Unmarshal(text[bytes.LastIndexByte(text, '\n')+1:], &e); err != nil {
+		return Event{}, fmt.Errorf("%s: the last line: %w", path, err)
+	}
+	return e, nil
+}

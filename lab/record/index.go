@@ -1,0 +1,77 @@
+package record
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"trivet/lab/scenario"
+)
+
+// IndexFile is a run directory's table of contents, an Index.
+const IndexFile = "run.json"
+
+// IndexVersion is in every Index.
+const IndexVersion = 2
+
+// An Index lists what a run directory holds. Each experiment has a directory with a copy of its file and a trial directory, named after
+// the variant, for each variant that has begun.
+type Index struct {
+	V           int       `json:"v"` // IndexVersion
+	Time        time.Time `json:"time"`
+	Trivet      string    `json:"trivet"` // versions
+	Nginx       string    `json:"nginx"`
+	CPUs        int       `json:"cpus"` // of this machine
+	Experiments []Entry   `json:"experiments"`
+}
+
+// Entry is one experiment of an Index, with all scenarios resolved.
+type Entry struct {
+	Dir        string              `json:"dir"` // in the run directory
+	Experiment scenario.Experiment `json:"experiment"`
+}
+
+// Copy is the copy of the experiment's file, for people: nothing reads it. It ends in .yaml, whatever the file's name does: no variant
+// can have such a name.
+func (e Entry) Copy(run string) string { return filepath.Join(run, e.Dir, e.Experiment.Name+".yaml") }
+
+// Trial is the trial directory of a variant.
+func (e Entry) Trial(run, variant string) string { return filepath.Join(run, e.Dir, variant) }
+
+// Write puts the index into a run directory.
+func (x Index) Write(run string) error {
+	x.V = IndexVersion
+	text, err := json.MarshalIndent(x, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(run, IndexFile), append(text, '\n'), 0o644)
+}
+
+// ReadIndex reads a run directory's index.
+func ReadIndex(run string) (Index, error) {
+	var x Index
+	path := filepath.Join(run, IndexFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return x, fmt.Errorf("not the directory of a trivet run: %w", err)
+	}
+	if err := json.Unmarshal(text, &x); err != nil {
+		return x, fmt.Errorf("%s: %w", path, err)
+	}
+	if x.V != IndexVersion {
+		return x, versionError(path, x.V, IndexVersion)
+	}
+	return x, nil
+}
+
+// MkdirAll makes a directory that other users may pass through, whatever the umask: nginx's workers, which are not root when its master
+// is, write in it.
+func MkdirAll(dir string) error {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o711)
+}

@@ -1,0 +1,161 @@
+package record
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"trivet/internal/words"
+)
+
+// A Reader reads the records of a trial directory, also while they are being written: of the four files it always takes the record that
+// is the oldest, so that the records of one request come close to each other, however much there is to read. It is not safe for
+// concurrent use. Any number of Readers may read one directory, and a slow one delays only itself, since it reads files.
+type Reader struct {
+	files []*source
+	ended bool // an Ended event was read
+}
+
+// A source is one file of records.
+type source struct {
+	tail
+	name              string
+	version           int // which it must have
+	parse             func(text []byte) (parsed, error)
+	next              *parsed // read, but not taken yet
+	idle              bool    // it had nothing; it is asked again when no other has anything
+	invalid, versions rejected
+}
+
+// parsed is a line as a record.
+type parsed struct {
+	version int
+	time    time.Time
+	record  any
+}
+
+// rejected counts lines that are no records, and keeps the first.
+type rejected struct {
+	lines int
+	first string
+}
+
+// NewReader reads the trial directory that has this manifest. The files may come later.
+func NewReader(dir string, m Manifest) *Reader {
+	r := &Reader{}
+	add := func(name string, version int, parse func([]byte) (parsed, error)) {
+		r.files = append(r.files, &source{tail: tail{path: filepath.Join(dir, name)}, name: name, version: version, parse: parse})
+	}
+	add(EventsFile, EventVersion, func(text []byte) (parsed, error) {
+		var e Event
+		err := json.Unmarshal(text, &e)
+		return parsed{e.V, e.Time, e}, err
+	})
+	add(InstancesFile, CallVersion, func(text []byte) (parsed, error) {
+		var c Call
+		err := json.Unmarshal(text, &c)
+		if err == nil && c.V == CallVersion {
+			err = c.Validate()
+		}
+		return parsed{c.V, c.Time, c}, err
+	})
+	add(AccessLogFile, AccessLogVersion, func(text []byte) (parsed, error) {
+		l, err := ParseAccessLogEntry(text)
+		return parsed{l.V, l.When(), l}, err
+	})
+	add(ClientFile, ClientVersion, func(text []byte) (parsed, error) {
+		c, err := ParseClient(text)
+		if err == nil && c.V == ClientVersion {
+			err = c.Validate(m)
+		}
+		return parsed{c.V, c.Planned.Add(time.Duration(c.Latency) * time.Microsecond), c}, err
+	})
+	return r
+}
+
+// Next returns the next record: an Event, a Call, an AccessLogEntry or a Client. It is nil if there is none yet: a last line without its
+// end is read when the rest is there. The error is one of reading a file; a line that is no record is skipped, and Problems counts it.
+func (r *Reader) Next() (any, error) {
+	var oldest *source
+	for _, s := range r.files {
+		if err := s.peek(); err != nil {
+			return nil, err
+		}
+		s.idle = s.next == nil
+		if s.next != nil && (oldest == nil || s.next.time.Before(oldest.next.time)) {
+			oldest = s
+		}
+	}
+	if oldest == nil {
+		for _, s := range r.files {
+			s.idle = false
+		}
+		return nil, nil
+	}
+	next := oldest.next.record
+	oldest.next = nil
+	if e, ok := next.(Event); ok {
+		if r.ended {
+			oldest.invalid.add(oldest.number, fmt.Errorf("%w: event %q after event %q", ErrInvalid, e.Event, Ended))
+		}
+		r.ended = r.ended || e.Event == Ended
+	}
+	return next, nil
+}
+
+// Problems says, in a sentence each, what is wrong with the files when everything has been read.
+func (r *Reader) Problems() []string {
+	var all []string
+	for _, s := range r.files {
+		if s.file == nil {
+			all = append(all, s.name+" does not exist")
+		}
+		if s.invalid.lines > 0 {
+			all = append(all, fmt.Sprintf("%s has %s that cannot be read as records; the first is %s", s.name, words.Count(s.invalid.lines, "line"), s.invalid.first))
+		}
+		if s.versions.lines > 0 {
+			all = append(all, fmt.Sprintf("%s has %s of another version; the first is %s", s.name, words.Count(s.versions.lines, "record"), s.versions.first))
+		}
+		if len(s.rest()) > 0 {
+			all = append(all, fmt.Sprintf("%s ends within a line: %.60q", s.name, s.rest()))
+		}
+	}
+	return all
+}
+
+// Close closes the files.
+func (r *Reader) Close() error {
+	var errs []error
+	for _, s := range r.files {
+		errs = append(errs, s.close())
+	}
+	return errors.Join(errs...)
+}
+
+// peek reads the next record, if there is a whole one.
+func (s *source) peek() error {
+	for s.next == nil && !s.idle {
+		text, err := s.line()
+		if text == nil || err != nil {
+			return err
+		}
+		p, err := s.parse(text)
+		switch {
+		case err != nil:
+			s.invalid.add(s.number, err)
+		case p.version != s.version:
+			s.versions.add(s.number, fmt.Errorf("version %d, and this trivet reads version %d", p.version, s.version))
+		default:
+			s.next = &p
+		}
+	}
+	return nil
+}
+
+func (r *rejected) add(line int, why error) {
+	if r.lines++; r.lines == 1 {
+		r.first = fmt.Sprintf("line %d: %v", line, why)
+	}
+}

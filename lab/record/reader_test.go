@@ -1,0 +1,289 @@
+package record_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"trivet/lab/labtest"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+// readAll gives all records that there are now.
+func readAll(t testing.TB, r *record.Reader) (all []any) {
+	t.Helper()
+	for {
+		next, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if next == nil {
+			return all
+		}
+		all = append(all, next)
+	}
+}
+
+// problems are those of a trial directory that is read at once.
+func problems(t testing.TB, m record.Manifest, files map[string][]byte) []string {
+	t.Helper()
+	r := record.NewReader(labtest.TrialDir(t, m, files), m)
+	readAll(t, r)
+	defer r.Close()
+	return r.Problems()
+}
+
+// Records come in the order of their times, except that files are not sorted in themselves.
+func TestReaderMergesFilesByTime(t *testing.T) {
+	t.Parallel()
+	h := labtest.History{Manifest: labtest.Manifest(50)}
+	for n := range 50 {
+		h.Records = append(h.Records, labtest.Ordinary(h.Manifest, n)...)
+	}
+	files := h.Files(t)
+	files[record.EventsFile] = nil
+	r := record.NewReader(labtest.TrialDir(t, h.Manifest, files), h.Manifest)
+	var ids []string
+	for _, one := range readAll(t, r) {
+		if c, ok := one.(record.Client); ok {
+			ids = append(ids, c.ID)
+		}
+		if c, ok := one.(record.Call); ok {
+			ids = append(ids, c.ID+c.Event)
+		}
+	}
+	// A client record is written 1 ms after its request, and so after the arrival of the next.
+	if want := []string{"11.http.0.0arrival", "11.http.0.0completion", "11.http.0.1arrival", "11.http.0.1completion", "11.http.0.0", "11.http.0.2arrival"}; !slices.Equal(ids[:6], want) || len(ids) != 150 {
+		t.Errorf("%d records, the first %q, want %q", len(ids), ids[:6], want)
+	}
+	if err := r.Close(); err != nil || len(r.Problems()) > 0 {
+		t.Errorf("%v, %q", err, r.Problems())
+	}
+}
+
+// While files appear and grow, with lines that are half written, every record is read once.
+func TestReaderFollowsGrowingFiles(t *testing.T) {
+	t.Parallel()
+	h := labtest.Lawful(1, 300)
+	files := h.Files(t)
+	dir := labtest.TrialDir(t, h.Manifest, nil)
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "logs"), 0o755), os.Mkdir(filepath.Join(dir, "records"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	r := record.NewReader(dir, h.Manifest)
+	rng := rand.New(rand.NewPCG(1, 5))
+	names := slices.Sorted(maps.Keys(files))
+	count := 0
+	for len(files) > 0 {
+		name := names[rng.IntN(len(names))]
+		part := files[name][:min(len(files[name]), rng.IntN(10_000))]
+		if files[name] = files[name][len(part):]; len(files[name]) == 0 {
+			delete(files, name)
+		}
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.Write(part)
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		count += len(readAll(t, r))
+	}
+	if err := r.Close(); err != nil || count != len(h.Records) || len(r.Problems()) > 0 {
+		t.Errorf("%d records, want %d; %v, %q", count, len(h.Records), err, r.Problems())
+	}
+}
+
+func TestReaderReportsWhatIsNoRecord(t *testing.T) {
+	t.Parallel()
+	h := labtest.Lawful(1, 50)
+	whole := h.Files(t)
+	insert := func(name, text string) func(map[string][]byte) {
+		return func(files map[string][]byte) {
+			i := bytes.IndexByte(files[name], '\n') + 1
+			files[name] = slices.Insert(slices.Clone(files[name]), i, []byte(text)...)
+		}
+	}
+	invalid := " has 1 line that cannot be read as records; the first is line 2: "
+	for want, spoil := range map[string]func(map[string][]byte){
+		record.AccessLogFile + invalid:                           insert(record.AccessLogFile, "{\"v\":1,\"id\":\"11.ht\n"),
+		record.InstancesFile + invalid + "not a record: id \"\"": insert(record.InstancesFile, `{"v":2,"time":"2026-11-24T09:00:00Z","pid":1,"call":1}`+"\n"),
+		record.ClientFile + " has 2 lines that cannot be read as records; the first is line 2: not a record: planned":           insert(record.ClientFile, strings.Repeat(`{"v":2,"late_us":0,"latency_us":0,"service_us":0}`+"\n", 2)),
+		record.AccessLogFile + invalid + "not a record: lists of different":                                                     insert(record.AccessLogFile, `{"v":1,"id":"x","upstream_addr":"a:1, b:1","upstream_status":"-, -","upstream_header_time":"-","upstream_bytes_sent":"0, 0"}`+"\n"),
+		record.AccessLogFile + invalid + "not a record: upstream_bytes_sent \"x\"":                                              insert(record.AccessLogFile, `{"v":1,"id":"x","upstream_addr":"a:1","upstream_header_time":"-","upstream_bytes_sent":"x"}`+"\n"),
+		record.AccessLogFile + invalid + "not a record: no id":                                                                  insert(record.AccessLogFile, `{"v":1}`+"\n"),
+		record.ClientFile + " has 1 record of another version; the first is line 2: version 1, and this trivet reads version 2": insert(record.ClientFile, "{\"v\":1,\"outcome\":\"ok\"}\n"),
+		record.EventsFile + invalid + "unexpected end of JSON input":                                                            insert(record.EventsFile, "\n"),
+		record.InstancesFile + ` ends within a line: "{\"v\":2,"`: func(f map[string][]byte) {
+			f[record.InstancesFile] = append(slices.Clone(f[record.InstancesFile]), `{"v":2,`...)
+		},
+		record.AccessLogFile + " does not exist": func(f map[string][]byte) { delete(f, record.AccessLogFile) },
+		// A line of 8 MiB is read in pieces.
+		record.AccessLogFile + " has ": insert(record.AccessLogFile, strings.Repeat("x", 8<<20)+"\n"),
+	} {
+		files := maps.Clone(whole)
+		spoil(files)
+		got := problems(t, h.Manifest, files)
+		if len(got) != 1 || !strings.HasPrefix(got[0], want) {
+			t.Errorf("%.300q, want %q", got, want)
+		}
+	}
+}
+
+// After the end there is nothing.
+func TestEventAfterTheEndIsNoRecord(t *testing.T) {
+	t.Parallel()
+	h := labtest.Lawful(1, 50)
+	whole := h.Files(t)
+	lines := bytes.SplitAfter(bytes.TrimSuffix(whole[record.EventsFile], []byte("\n")), []byte("\n"))
+	last := append(lines[len(lines)-1], '\n')
+	for name, c := range map[string]struct {
+		events [][]byte
+		lines  string // that are no records
+	}{
+		"as it is":           {append(slices.Clone(lines[:len(lines)-1]), last), ""},
+		"end comes first":    {append([][]byte{last}, lines[:len(lines)-1]...), "9 lines"},
+		"end is there twice": {append(slices.Clone(lines[:len(lines)-1]), last, last), "1 line"},
+	} {
+		files := maps.Clone(whole)
+		files[record.EventsFile] = bytes.Join(c.events, nil)
+		got := strings.Join(problems(t, h.Manifest, files), "\n")
+		if want := record.EventsFile + " has " + c.lines + " that cannot be read as records"; strings.Contains(got, want) != (c.lines != "") {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// rewritten is a record with other values; nil removes a field.
+func rewritten(t *testing.T, r any, fields map[string]any) []byte {
+	t.Helper()
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string]any)
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if err := decoder.Decode(&all); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range fields {
+		if all[name] = value; value == nil {
+			delete(all, name)
+		}
+	}
+	if text, err = json.Marshal(all); err != nil {
+		t.Fatal(err)
+	}
+	return append(text, '\n')
+}
+
+func TestImpossibleValuesAreNoRecord(t *testing.T) {
+	t.Parallel()
+	type fields = map[string]any
+	m := labtest.Manifest(1)
+	for i := range m.Scenario.Loads {
+		m.Scenario.Loads[i].Deadline = time.Second
+	}
+	ok := labtest.OK("11.http.0.0", m.Begin)
+	dropped := record.Client{V: record.ClientVersion, ID: ok.ID, Protocol: scenario.HTTP, Planned: m.Begin, Late: 1_000_001, Latency: 0, Outcome: record.Dropped, Reason: record.Overdue}
+	deadline := record.Client{V: record.ClientVersion, ID: "11.grpc.1.0", Protocol: scenario.GRPC, Load: 1, Planned: m.Begin, Late: 5, Latency: 1_000_005, Service: 1_000_000,
+		Outcome: record.Incomplete, Reason: record.Deadline, Code: "DeadlineExceeded", Attempts: 1, MaybeUnlogged: []string{record.Deadline}}
+	arrival := record.Call{V: record.CallVersion, Event: record.Arrival, Time: m.Begin, Instance: "whoami-1", PID: 1, Start: "a", Call: 1, ID: ok.ID, Protocol: scenario.HTTP}
+	completion := arrival
+	completion.Event, completion.Code = record.Completion, "200"
+	for _, c := range []struct {
+		record any
+		fields fields
+		want   string // "": it is possible
+	}{
+		{ok, nil, ""},
+		{dropped, nil, ""},
+		{deadline, nil, ""},
+		{ok, fields{"planned": m.Begin.Add(m.Scenario.Length())}, ""},
+		{ok, fields{"planned": m.Begin.AddDate(4, 0, 0)}, "planned 2030-11-24T09:00:00Z, but the trial lasted from 2026-11-24T09:00:00Z to 2026-11-24T09:00:10.5Z"},
+		{ok, fields{"planned": m.Begin.Add(-1)}, "planned 2026-11-24T08:59:59.999999999Z"},
+		{ok, fields{"service_us": -5}, "late_us is 100, latency_us 1000, service_us -5"},
+		{ok, fields{"late_us": -1}, "late_us is -1, latency_us 1000, service_us 900"},
+		{ok, fields{"late_us": nil}, "no late_us"},
+		{ok, fields{"late_us": nil, "latency_us": 900}, "no late_us"},
+		{ok, fields{"service_us": nil}, "no service_us"},
+		{ok, fields{"latency_us": nil}, "no latency_us"},
+		{ok, fields{"latency_us": 1002}, ""},
+		{ok, fields{"latency_us": 998}, ""},
+		{ok, fields{"latency_us": 1003}, "latency_us 1003 is not late_us 100 plus service_us 900"},
+		{ok, fields{"latency_us": 997}, "latency_us 997 is not"},
+		{ok, fields{"load": 2}, "protocol http and load 2, but the id is 11.http.0.0"},
+		{ok, fields{"protocol": "grpc", "code": "OK"}, "protocol grpc and load 0, but the id is 11.http.0.0"},
+		{ok, fields{"code": "502"}, `outcome "ok" with code "502"`},
+		{ok, fields{"outcome": "fine"}, `outcome "fine"`},
+		{ok, fields{"outcome": record.InstanceError}, `outcome "instance_error" with code "200"`},
+		{ok, fields{"outcome": record.NginxError, "code": "502"}, `outcome "nginx_error" with code "502", reason "", instance "whoami-1"`},
+		{ok, fields{"outcome": record.Incomplete, "reason": record.Reset, "code": nil}, `outcome "incomplete" with code ""`},
+		{ok, fields{"outcome": record.Incomplete}, `outcome "incomplete" with code "200", reason ""`},
+		{ok, fields{"maybe_unlogged": []string{record.ConnectionClosed, record.ConnectionClosed}}, "2 attempts may be unlogged, of 1"},
+		{dropped, fields{"service_us": 7}, "it was dropped, and took 7 µs"},
+		{deadline, fields{"code": "OK"}, `outcome "incomplete" with code "OK"`},
+		{deadline, fields{"latency_us": 900_005, "service_us": 900_000}, "the deadline of 1s passed after only 900ms"},
+		{arrival, nil, ""},
+		{completion, nil, ""},
+		{arrival, fields{"pid": nil}, `time 2026-11-24T09:00:00Z, pid 0, start "a", call 1`},
+		{arrival, fields{"start": nil}, `time 2026-11-24T09:00:00Z, pid 1, start "", call 1`},
+		{arrival, fields{"call": nil}, `time 2026-11-24T09:00:00Z, pid 1, start "a", call 0`},
+		{arrival, fields{"time": nil}, "time 0001-01-01T00:00:00Z"},
+		{completion, fields{"code": nil}, "a completion without a code"},
+		{completion, fields{"duration_us": -1}, "duration_us is -1"},
+	} {
+		name := record.ClientFile
+		if _, ok := c.record.(record.Call); ok {
+			name = record.InstancesFile
+		}
+		got := strings.Join(problems(t, m, map[string][]byte{name: rewritten(t, c.record, c.fields)}), "\n")
+		want := name + " has 1 line that cannot be read as records; the first is line 1: not a record: " + c.want
+		if c.want != "" && !strings.Contains(got, want) || c.want == "" && strings.Contains(got, "cannot be read") {
+			t.Errorf("%v: %q, want %q", c.fields, got, want)
+		}
+	}
+}
+
+// A manifest of another year has no record of its own.
+func TestRecordsOfAnotherYearAreNone(t *testing.T) {
+	t.Parallel()
+	h := labtest.Lawful(1, 50)
+	files := h.Files(t)
+	h.Begin = h.Begin.AddDate(1, 0, 0)
+	if got, want := problems(t, h.Manifest, files), record.ClientFile+" has 150 lines that cannot be read as records"; !slices.ContainsFunc(got, func(p string) bool { return strings.HasPrefix(p, want) }) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestUnusableManifestIsAnError(t *testing.T) {
+	t.Parallel()
+	for want, text := range map[string]string{
+		"not a trial directory":                               "",
+		"has version 1, and this trivet reads version 2: run": `{"v":1}`,
+		"manifest.json: invalid character":                    "banana",
+		"has 0 phases, and 0 planned counts for 0 loads":      `{"v":2}`,
+		"has 1 phases, and 0 planned counts for 1 loads":      `{"v":2,"scenario":{"phases":[{}],"loads":[{}]}}`,
+	} {
+		dir := t.TempDir()
+		if text != "" {
+			if err := os.WriteFile(filepath.Join(dir, record.ManifestFile), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := record.ReadManifest(dir); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package record
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"trivet/lab/scenario"
+)
+
+// ErrInvalid is in the error about a line that is JSON and still no record: it holds impossible values.
+var ErrInvalid = errors.New("not a record")
+
+// ParseClient reads a line of ClientFile.
+func ParseClient(text []byte) (Client, error) {
+	var c Client
+	if err := json.Unmarshal(text, &c); err != nil || c.V != ClientVersion {
+		return c, err
+	}
+	for _, key := range []string{"late_us", "latency_us", "service_us"} { // A missing time differs from 0.
+		if !bytes.Contains(text, []byte(`"`+key+`":`)) {
+			return c, fmt.Errorf("%w: no %s", ErrInvalid, key)
+		}
+	}
+	return c, nil
+}
+
+const (
+	// rounding is by how many microseconds the sum of two times may differ from the whole, each cut to microseconds.
+	rounding = 2
+	// early is how long before its time a deadline may appear to pass.
+	early = time.Millisecond
+)
+
+// Validate returns an error that wraps ErrInvalid if values of the record contradict each other or the manifest.
+func (r Client) Validate(m Manifest) error {
+	for _, contradiction := range []string{r.checkTimes(m), r.checkID(m), r.checkOutcome()} {
+		if contradiction != "" {
+			return fmt.Errorf("%w: %s", ErrInvalid, contradiction)
+		}
+	}
+	return nil
+}
+
+func (r Client) checkTimes(m Manifest) string {
+	length := m.Scenario.Length()
+	at := r.Planned.Sub(m.Begin)
+	switch {
+	case min(r.Late, r.Latency, r.Service) < 0:
+		return fmt.Sprintf("late_us is %d, latency_us %d, service_us %d", r.Late, r.Latency, r.Service)
+	case at < 0 || at > length:
+		return fmt.Sprintf("planned %s, but the trial lasted from %s to %s", stamp(r.Planned), stamp(m.Begin), stamp(m.Begin.Add(length)))
+	case r.Outcome == Dropped && (r.Latency != 0 || r.Service != 0):
+		return fmt.Sprintf("it was dropped, and took %d µs", max(r.Latency, r.Service))
+	case r.Outcome != Dropped && (r.Latency < r.Late+r.Service-rounding || r.Latency > r.Late+r.Service+rounding):
+		return fmt.Sprintf("latency_us %d is not late_us %d plus service_us %d", r.Latency, r.Late, r.Service)
+	}
+	return ""
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+// checkID compares the record with its ID, and with its load.
+func (r Client) checkID(m Manifest) string {
+	parts := strings.Split(r.ID, ".")
+	if len(parts) != 4 {
+		return "" // Not planned: the ledger reports that.
+	}
+	if index := fmt.Sprint(r.Load); parts[1] != r.Protocol || parts[2] != index {
+		return fmt.Sprintf("protocol %s and load %s, but the id is %s", r.Protocol, index, r.ID)
+	}
+	if r.Outcome != Incomplete || r.Reason != Deadline || r.Load < 0 || r.Load >= len(m.Scenario.Loads) {
+		return ""
+	}
+	if deadline, took := m.Scenario.Loads[r.Load].Deadline, time.Duration(r.Service)*time.Microsecond; took < deadline-early {
+		return fmt.Sprintf("the deadline of %v passed after only %v", deadline, took)
+	}
+	return ""
+}
+
+// checkOutcome compares the outcome with the response.
+func (r Client) checkOutcome() string {
+	well := r.Code == codes.OK.String()
+	if r.Protocol == scenario.HTTP {
+		well = len(r.Code) == 3 && r.Code[0] == '2'
+	}
+	named := r.Instance != ""
+	contradicts := false
+	switch r.Outcome {
+	case OK:
+		contradicts = !well
+	case InstanceError:
+		contradicts = well || r.Code == "" || !named
+	case NginxError:
+		contradicts = well || r.Code == "" || named
+	case Incomplete:
+		contradicts = r.Reason == "" || well && r.Protocol == scenario.GRPC || r.Code == "" && r.Attempts > 0 && len(r.MaybeUnlogged) == 0
+	case Dropped:
+		contradicts = r.Reason == "" || r.Code != "" || named
+	default:
+		return fmt.Sprintf("outcome %q", r.Outcome)
+	}
+	switch {
+	case contradicts:
+		return fmt.Sprintf("outcome %q with code %q, reason %q, instance %q, %d attempts that may be unlogged", r.Outcome, r.Code, r.Reason, r.Instance, len(r.MaybeUnlogged))
+	case r.Attempts < 0 || len(r.MaybeUnlogged) > r.Attempts:
+		return fmt.Sprintf("%d attempts may be unlogged, of %d", len(r.MaybeUnlogged), r.Attempts)
+	}
+	return ""
+}
+
+// Validate returns an error that wraps ErrInvalid if the record holds impossible values.
+func (c Call) Validate() error {
+	switch {
+	case c.ID == "" || c.Instance == "" || c.Event != Arrival && c.Event != Completion || c.Protocol != scenario.HTTP && c.Protocol != scenario.GRPC:
+		return fmt.Errorf("%w: id %q, instance %q, event %q, protocol %q", ErrInvalid, c.ID, c.Instance, c.Event, c.Protocol)
+	case c.Time.IsZero() || c.PID <= 0 || c.Start == "" || c.Call == 0:
+		return fmt.Errorf("%w: time %s, pid %d, start %q, call %d", ErrInvalid, stamp(c.Time), c.PID, c.Start, c.Call)
+	case c.Duration < 0:
+		return fmt.Errorf("%w: duration_us is %d", ErrInvalid, c.Duration)
+	case c.Event == Completion && c.Code == "":
+		return fmt.Errorf("%w: a completion without a code", ErrInvalid)
+	}
+	return nil
+}
