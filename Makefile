@@ -11,7 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build experiments balance bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-docker check fmt lint scripts repo-rules generate generated breaking fuzz nginx man dist release clean
+.PHONY: help up build experiments picture soak bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-docker check fmt lint scripts repo-rules generate generated breaking fuzz nginx man dist release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -27,8 +27,13 @@ experiments: build nginx ## run all experiments, and write experiments/README.md
 	bin/trivet run experiments
 	bin/trivet report --format markdown > experiments/README.md
 
-balance: build nginx ## ten minutes: does the ledger balance at 2,000 requests a second, under kills and reloads, ten times of ten
-	for n in 1 2 3 4 5 6 7 8 9 10; do bin/trivet run experiments/stress/balance.yaml || exit; done
+picture: build nginx ## run kill-one, and draw its report as docs/kill-one.svg (gets freeze from the Go module proxy)
+	bin/trivet run experiments/kill-one.yaml
+	go run github.com/charmbracelet/freeze@v0.2.2 --execute "bin/trivet report" --execute.timeout 1m \
+	  --font.family monospace --font.size 12 --padding 16 --output docs/kill-one.svg
+
+soak: build nginx ## ten minutes: reconcile 2,000 requests per second under kills and reloads, ten times
+	for n in 1 2 3 4 5 6 7 8 9 10; do bin/trivet run experiments/stress/reconcile.yaml || exit; done
 
 bench: bench-programs ## half an hour: compare speed side by side and print a table of ratios (ARGS="--rows 2a" selects; docs/performance.md)
 	@.cache/bench/bin/bench $(ARGS)
@@ -100,10 +105,9 @@ scripts: ## shellcheck over the shell scripts, actionlint over the workflow
 repo-rules: ## the repository rules: import lines, sizes, language, what tests may not do
 	go test -count=1 -run 'Imports|Budgets|Neither|Replaces|Text|Language' .
 
-generate: ## write gen/ and gateway/openapi/ again from proto/, and experiments/schema.json from the code
+generate: ## write gen/ and gateway/openapi/ again from proto/
 	$(TOOL) buf generate
 	$(TOOL) buf generate internal/notes --template internal/notes/buf.gen.yaml
-	go run ./cmd/trivet schema > experiments/schema.json.new && mv experiments/schema.json.new experiments/schema.json
 
 generated: ## lint the contract; is the generated code fresh?
 	$(TOOL) buf lint

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 )
 
 // TestGovulncheckFailsExceptWithoutDatabase runs .ci/govulncheck with made-up databases: a vulnerability in a called function

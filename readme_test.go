@@ -21,22 +21,22 @@ import (
 	"trivet/services/whoami"
 )
 
-// A deed is a command of one of the README's console blocks, and what it says.
-type deed struct {
+// An example is a command of one of the README's console blocks, and its output.
+type example struct {
 	command, output string
 }
 
-func deeds(t *testing.T) []deed {
+func examples(t *testing.T) []example {
 	t.Helper()
 	text, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []deed
+	var all []example
 	for _, block := range regexp.MustCompile("(?ms)^```console\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
 		for _, one := range strings.Split("\n"+block[1], "\n$ ")[1:] {
 			command, output, _ := strings.Cut(one, "\n")
-			all = append(all, deed{command, output})
+			all = append(all, example{command, output})
 		}
 	}
 	if len(all) < 8 {
@@ -45,7 +45,7 @@ func deeds(t *testing.T) []deed {
 	return all
 }
 
-// What differs from run to run, and stands for itself in the README.
+// masks replace what differs from run to run.
 var masks = []struct{ pattern, mask string }{
 	{`v\d+\.\d+\.\d+-\d{14}-[0-9a-f]{12}(\+dirty)?|\(devel\)`, "VERSION"},
 	{`\d{4}-\d\d-\d\dT[0-9:.]+Z`, "TIME"},
@@ -60,7 +60,7 @@ var masks = []struct{ pattern, mask string }{
 	{`(instance=|"instance":")[A-Za-z0-9._-]+`, "${1}whoami-N"},
 	{`(admin=|"admin":")(off|ADDRESS)`, "${1}ADDRESS"},
 	{`nginx \d+\.\d+\.\d+`, "nginx V"},
-	{`Run (folder|directory): \S+`, "RUN DIRECTORY"},
+	{`Run directory: \S+`, "RUN DIRECTORY"},
 	{` {2,}`, "  "},
 	{`\r`, ""},
 }
@@ -72,15 +72,15 @@ func masked(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// TestREADMEConsoleBlocks types what the README says, in its order, on ports of the kernel's, and compares what is said.
+// TestREADMEConsoleBlocks runs the README's commands in their order, on ports that the kernel gives, and compares the output.
 func TestREADMEConsoleBlocks(t *testing.T) {
 	t.Parallel()
 	bin, path := programs(t)
 	ports := map[string]string{"8001": proctest.Reserve(t), "9001": proctest.Reserve(t), "8002": proctest.Reserve(t), "9002": proctest.Reserve(t)}
-	folder := t.TempDir()
+	dir := t.TempDir()
 	var script strings.Builder
-	for n, d := range deeds(t) {
-		want := filepath.Join(folder, fmt.Sprintf("want-%d", n))
+	for n, d := range examples(t) {
+		want := filepath.Join(dir, fmt.Sprintf("want-%d", n))
 		if err := os.WriteFile(want, []byte(d.output), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -90,37 +90,37 @@ func TestREADMEConsoleBlocks(t *testing.T) {
 		})
 		fmt.Fprintf(&script, "# %s\n%s got '%s'\nsame %s got\n", d.command, verb(command), strings.ReplaceAll(command, "'", "''"), want)
 	}
-	if err := os.WriteFile(filepath.Join(folder, "readme.txt"), []byte(script.String()), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "readme.txt"), []byte(script.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Files: []string{filepath.Join(folder, "readme.txt")},
+		Files: []string{filepath.Join(dir, "readme.txt")},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", path+":"+env.Getenv("PATH"))
 			env.Setenv("TRIVET_NGINX", os.Getenv("TRIVET_NGINX"))
-			env.Setenv("TMPDIR", proctest.Passable(t)) // For the run folder.
-			// .cache for who has nginx neither in TRIVET_NGINX nor on PATH.
+			env.Setenv("TMPDIR", proctest.Passable(t)) // For the run directory.
+			// .cache has nginx if neither TRIVET_NGINX nor PATH has.
 			return errors.Join(os.Symlink(bin, env.WorkDir+"/bin"), link(env.WorkDir, ".env.qa", "go.mod", ".cache"))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"up": up, "serve": serve, "shell": shell, "same": same},
 	})
 }
 
-// link makes files of the tree visible in a folder.
-func link(folder string, names ...string) error {
+// link makes files of the tree visible in a directory.
+func link(dir string, names ...string) error {
 	for _, name := range names {
 		path, err := filepath.Abs(name)
 		if err != nil {
 			return err
 		}
-		if err := os.Symlink(path, filepath.Join(folder, name)); err != nil {
+		if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// programs builds what the README calls: ours into bin, which is not on PATH, and grpcurl into a folder that is.
+// programs builds what the README calls: the project's programs into bin, which is not on PATH, and grpcurl into path, which is.
 func programs(t *testing.T) (bin, path string) {
 	t.Helper()
 	bin, path = t.TempDir(), t.TempDir()
@@ -133,7 +133,7 @@ func programs(t *testing.T) (bin, path string) {
 	return bin, path
 }
 
-// verb tells what to do with a command: what serves goes on in the background.
+// verb is the script command for a command of the README: servers run in the background.
 func verb(command string) string {
 	switch {
 	case command == "make up":
@@ -144,7 +144,7 @@ func verb(command string) string {
 	return "shell"
 }
 
-// up does what `make up` does once everything is built, on ports of the kernel's, and sets $HTTP and $GRPC to nginx's.
+// up does what `make up` does once everything is built, on ports that the kernel gives, and sets $HTTP and $GRPC to nginx's.
 func up(ts *testscript.TestScript, _ bool, args []string) {
 	command := []string{"bin/trivet", "up", "--http", "0", "--grpc", "0"}
 	if nginx := ts.Getenv("TRIVET_NGINX"); nginx != "" {
@@ -152,12 +152,12 @@ func up(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	said := background(ts, command, "Ctrl-C stops everything.")
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(said), 0o600))
-	doors := regexp.MustCompile(`nginx +http://127\.0\.0\.1:(\d+) +grpc://127\.0\.0\.1:(\d+)`).FindStringSubmatch(said)
-	if doors == nil {
+	listeners := regexp.MustCompile(`nginx +http://127\.0\.0\.1:(\d+) +grpc://127\.0\.0\.1:(\d+)`).FindStringSubmatch(said)
+	if listeners == nil {
 		ts.Fatalf("no addresses of nginx in\n%s", said)
 	}
-	ts.Setenv("HTTP", doors[1])
-	ts.Setenv("GRPC", doors[2])
+	ts.Setenv("HTTP", listeners[1])
+	ts.Setenv("GRPC", listeners[2])
 }
 
 // serve runs an instance until the script ends, and takes its first line.
@@ -166,26 +166,26 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(said), 0o600))
 }
 
-// shell runs a command as a person's shell does. Whether it fails is for its output to tell.
+// shell runs a command in bash. Its output says whether it failed.
 func shell(ts *testscript.TestScript, _ bool, args []string) {
 	command := strings.NewReplacer("localhost:8080", "localhost:"+ts.Getenv("HTTP"), "localhost:9090", "localhost:"+ts.Getenv("GRPC")).Replace(args[1])
 	cmd := exec.Command("bash", "-c", command)
 	cmd.Dir, cmd.Env = ts.MkAbs("."), append(os.Environ(), "PATH="+ts.Getenv("PATH"))
 	said, _ := cmd.CombinedOutput()
-	// curl draws its progress for who looks at the file and not at the terminal.
+	// curl draws its progress where output is not a terminal.
 	said = regexp.MustCompile(`(?s)  % Total.*?\r[^\n{]*`).ReplaceAll(said, nil)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), said, 0o600))
 }
 
-// same compares what was wanted with what was said, masked.
+// same compares the README's output with the actual one, masked.
 func same(ts *testscript.TestScript, _ bool, args []string) {
 	want, got := masked(ts.ReadFile(args[0])), masked(ts.ReadFile(args[1]))
 	if got != want {
-		ts.Fatalf("the README says\n%s\n\nbut it is\n%s", want, got)
+		ts.Fatalf("the README has\n%s\n\nbut the output is\n%s", want, got)
 	}
 }
 
-// background starts a command that Ctrl-C ends when the script does, and returns what it said up to the line with the mark.
+// background starts a command that Ctrl-C ends when the script does, and returns its output up to the line with the mark.
 func background(ts *testscript.TestScript, command []string, mark string) string {
 	reader, writer, err := os.Pipe()
 	ts.Check(err)
@@ -214,7 +214,7 @@ func background(ts *testscript.TestScript, command []string, mark string) string
 	}
 }
 
-// The settings table is what Settings says, row by row.
+// The settings table has a row per setting, as Settings describes it.
 func TestREADMESettingsTable(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("README.md")

@@ -38,7 +38,16 @@ var rules = []rule{
 	{"trivet/cmd/whoami", []string{"trivet/services/whoami", "trivet/internal/"}, "a main is only an entry point"},
 	{"trivet/nginx", []string{"trivet/internal/"}, "nginx's configuration is independent of the programs behind it"},
 	{"trivet/nginx/confedit", []string{"trivet/internal/"}, "it edits any nginx configuration, not only the shipped one"},
-	{"trivet/lab/", []string{"trivet/gen/", "trivet/nginx", "trivet/nginx/confedit", "trivet/internal/", "trivet/lab/"}, "the lab starts instances as processes, it does not import them"},
+	{"trivet/lab/labtest", []string{"trivet/lab/record", "trivet/lab/scenario", "trivet/nginx"}, "what the lab's tests share"},
+	{"trivet/lab/scenario", []string{"trivet/nginx/confedit"}, "plain values: no YAML, no files, no processes"},
+	{"trivet/lab/record", []string{"trivet/lab/scenario", "trivet/internal/"}, "what is written down depends on no program that writes it"},
+	{"trivet/lab/ledger", []string{"trivet/lab/record", "trivet/lab/scenario", "trivet/internal/"}, "the ledger matches records and does no I/O"},
+	{"trivet/lab/measure", []string{"trivet/lab/ledger", "trivet/lab/record", "trivet/lab/scenario", "trivet/internal/"}, "metrics come from reconciled requests alone"},
+	{"trivet/lab/load", []string{"trivet/lab/record", "trivet/lab/scenario", "trivet/gen/", "trivet/nginx", "trivet/internal/"}, "the generator records, and judges nothing"},
+	{"trivet/lab/fleet", []string{"trivet/lab/record", "trivet/lab/scenario", "trivet/gen/", "trivet/nginx", "trivet/nginx/confedit", "trivet/internal/"}, "a system knows no load and no measurement"},
+	{"trivet/lab/trial", []string{"trivet/lab/load", "trivet/lab/measure", "trivet/lab/record", "trivet/lab/scenario", "trivet/internal/"}, "a trial takes a system, it does not know which"},
+	{"trivet/lab/experiment", []string{"trivet/lab/measure", "trivet/lab/record", "trivet/lab/scenario", "trivet/nginx", "trivet/nginx/confedit", "trivet/internal/"}, "expectations read metrics alone"},
+	{"trivet/lab/report", []string{"trivet/lab/experiment", "trivet/lab/ledger", "trivet/lab/measure", "trivet/lab/record", "trivet/lab/scenario", "trivet/internal/"}, "a report reads a run directory and nothing else"},
 	{"trivet/cmd/trivet", []string{"trivet/lab/", "trivet/nginx", "trivet/internal/"}, "a main is only an entry point"},
 }
 

@@ -13,6 +13,8 @@ import (
 
 	"trivet/bench/launch"
 	"trivet/lab/load"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 )
 
 const generatorCPU metric = "its own µs/request"
@@ -30,9 +32,9 @@ func (b *bench) generatorJobs() []*job {
 	local := front{local: true, workers: 1}
 	return []*job{
 		b.generatorJob(behind("nginx", whoami, local), 1.5, func(r *running) string { return r.http },
-			generator{"load", b.load(load.HTTP)}, generator{"vegeta", b.vegeta}),
+			generator{"load", b.load(scenario.HTTP)}, generator{"vegeta", b.vegeta}),
 		b.generatorJob(alone("grpc-go", bare), 1, func(r *running) string { return r.grpc },
-			generator{"load", b.load(load.GRPC)}, generator{"ghz", b.ghz}),
+			generator{"load", b.load(scenario.GRPC)}, generator{"ghz", b.ghz}),
 	}
 }
 
@@ -90,13 +92,16 @@ func (b *bench) load(protocol string) func(context.Context, string, string, int,
 		if err := os.RemoveAll(records); err != nil {
 			return 0, 0, err
 		}
-		s := load.Stream{Protocol: protocol, Call: load.Unary, Deadline: 5 * time.Second, Rate: []load.Point{{Rate: float64(rate)}}}
+		l := scenario.Load{
+			Name: protocol, Protocol: protocol, Call: scenario.Unary, Deadline: 5 * time.Second,
+			Rate: scenario.Rate{Shape: scenario.Constant, PerSecond: []float64{float64(rate)}},
+		}
 		p := load.Plan{HTTP: address, Records: records, Begin: time.Now().Add(100 * time.Millisecond), For: d}
-		if protocol == load.GRPC {
-			s.Channels = 1
+		if protocol == scenario.GRPC {
+			l.Channels = 1
 			p.HTTP, p.GRPC = "", address
 		}
-		p.Streams = []load.Stream{s}
+		p.Loads = []scenario.Load{l}
 		plan, err := json.Marshal(p)
 		if err != nil {
 			return 0, 0, err
@@ -128,11 +133,11 @@ func okRecords(name string) (int, error) {
 	defer file.Close()
 	sent := 0
 	for lines := bufio.NewScanner(file); lines.Scan(); sent++ {
-		var r load.Record
+		var r record.Client
 		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
 			return 0, err
 		}
-		if r.Outcome != load.OK {
+		if r.Outcome != record.OK {
 			return 0, fmt.Errorf("load: a request ended as %s: %s %s", r.Outcome, r.Reason, r.Error)
 		}
 	}

@@ -21,6 +21,8 @@ import (
 	"trivet/internal/proctest"
 	"trivet/lab/fleet"
 	"trivet/lab/labtest"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 	"trivet/nginx"
 )
 
@@ -47,7 +49,7 @@ func (s stack) await(t *testing.T, name string) {
 	for {
 		select {
 		case e := <-s.events:
-			if e.Name == name && e.Kind == fleet.Ready {
+			if e.Process == name && e.Kind == record.Ready {
 				return
 			}
 		case <-timeout:
@@ -81,7 +83,7 @@ func startWith(t *testing.T, workers int, conf fs.FS) stack {
 			t.Error(err)
 		}
 		if t.Failed() {
-			log, _ := os.ReadFile(f.LogFile(fleet.Nginx))
+			log, _ := os.ReadFile(f.LogFile(scenario.Nginx))
 			t.Logf("nginx's error log:\n%s", log)
 		}
 	})

@@ -88,7 +88,7 @@ func TestRequestIDIsTheSameAtClientNginxAndInstance(t *testing.T) {
 	if got := response.GetCaller().GetRequestId(); got != "the-same.id_1" {
 		t.Errorf("the instance saw %q", got)
 	}
-	if err := f.Process("nginx").Stop(t.Context()); err != nil {
+	if _, err := f.Process("nginx").Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range accessLog(t, f) {
@@ -152,7 +152,7 @@ func TestAllDownThenBackServesAtOnce(t *testing.T) {
 	f := start(t, 2)
 	web, api := browser(t), dial(t, f, false)
 	for _, name := range f.Names() {
-		if err := f.Process(name).Stop(t.Context()); err != nil {
+		if _, err := f.Process(name).Stop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -193,7 +193,7 @@ func TestStreamsMoveWhenInstanceDrains(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	if err := f.Process(first.GetAnswer().GetInstance()).Stop(t.Context()); err != nil {
+	if _, err := f.Process(first.GetAnswer().GetInstance()).Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := watch.Recv(); status.Code(err) != codes.Unavailable || status.Convert(err).Message() != "draining: reconnect" {

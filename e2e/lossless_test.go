@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	whoamiv1 "trivet/gen/whoami/v1"
+	"trivet/lab/scenario"
 )
 
 // load is a group of clients of both listeners. Each has its own connections and sends one request after the other.
@@ -138,7 +139,7 @@ func restartInTurn(t *testing.T, f stack, l *load) {
 	for range 2 {
 		for _, name := range f.Names() {
 			l.flow(t)
-			if err := f.Process(name).Restart(t.Context()); err != nil {
+			if err := f.Do(t.Context(), scenario.Restart, name); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -150,7 +151,7 @@ func restartTwo(t *testing.T, f stack, l *load) {
 	var both sync.WaitGroup
 	for _, name := range f.Names()[:2] {
 		both.Go(func() {
-			if err := f.Process(name).Restart(t.Context()); err != nil {
+			if err := f.Do(t.Context(), scenario.Restart, name); err != nil {
 				t.Error(err)
 			}
 		})
@@ -169,7 +170,7 @@ func reload(t *testing.T, f stack, l *load) {
 
 func stopOne(t *testing.T, f stack, l *load) {
 	l.flow(t)
-	if err := f.Process("whoami-2").Stop(t.Context()); err != nil {
+	if _, err := f.Process("whoami-2").Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }

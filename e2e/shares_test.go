@@ -16,7 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	whoamiv1 "trivet/gen/whoami/v1"
-	"trivet/lab/fleet"
+	"trivet/lab/scenario"
 )
 
 // shares counts responses per instance.
@@ -89,7 +89,7 @@ func TestSharesAreEqual(t *testing.T) {
 // so that every line has been written.
 func wantFirstAttemptsEqual(t *testing.T, f stack) {
 	t.Helper()
-	if err := f.Process(fleet.Nginx).Stop(t.Context()); err != nil {
+	if _, err := f.Process(scenario.Nginx).Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	byPort := make(map[string]*shares)

@@ -59,7 +59,7 @@ func (o outcome) accepted(files []*experiment.File) int {
 	}
 	if o.out.err != nil {
 		printErrors(o.in.stderr, fmt.Errorf("write result (nothing is wrong): %w", o.out.err))
-		return report.Broke.Code()
+		return report.Error.Code()
 	}
 	return exitDone
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra/doc"
 
 	"trivet/internal/cli"
-	"trivet/lab/fleet"
+	"trivet/lab/record"
 )
 
 func completionCommand() (*cobra.Command, action) {
@@ -63,11 +63,11 @@ func completeExperiments(*cobra.Command, []string, string) ([]cobra.Completion, 
 
 // completeProcesses completes the names that trivet logs takes.
 func completeProcesses(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	dir, err := newestRun(fleet.Base(), "")
+	dir, err := newestRun(record.Base(), "")
 	if err != nil || len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	_, names, _ := fleet.Log(dir, "")
+	_, names, _ := record.FindLog(dir, "")
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
@@ -76,7 +76,7 @@ func completeRuns(_ *cobra.Command, args []string, written string) ([]cobra.Comp
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	runs, _ := fleet.Runs(experimentsBase())
+	runs, _ := record.Runs(experimentsBase())
 	runs = slices.DeleteFunc(runs, func(dir string) bool { return !strings.HasPrefix(dir, written) })
 	if len(runs) == 0 {
 		return nil, cobra.ShellCompDirectiveFilterDirs

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"trivet/lab/fleet"
+	"trivet/lab/record"
 	"trivet/nginx"
 )
 
@@ -114,10 +115,10 @@ func checkPorts(ctx context.Context, call *upCall) []finding {
 }
 
 func checkRunDirectory() finding {
-	if err := fleet.CheckBase(fleet.Base()); err != nil {
+	if err := record.CheckBase(record.Base()); err != nil {
 		return finding{"run directory", problem, err.Error(), "set TMPDIR to a directory that you can write to and every user can enter, like /tmp"}
 	}
-	return finding{"run directory", fine, fleet.Base(), ""}
+	return finding{"run directory", fine, record.Base(), ""}
 }
 
 func checkOpenFiles(call *upCall) finding {

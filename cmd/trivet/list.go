@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"trivet/internal/words"
 	"trivet/lab/report"
 )
 
@@ -70,7 +71,7 @@ func list(ctx context.Context, in invocation, files []string, asJSON bool) int {
 		case !e.Valid:
 			fmt.Fprintf(table, "%s\thas errors: trivet check %s\n", file, file)
 		default:
-			fmt.Fprintf(table, "%s\t%d %s\t%gs\t%s\n", file, len(e.Variants), plural(len(e.Variants), "variant"), e.Seconds, report.Printable(e.Question))
+			fmt.Fprintf(table, "%s\t%s\t%gs\t%s\n", file, words.Count(len(e.Variants), "variant"), e.Seconds, report.Printable(e.Question))
 		}
 	}
 	_ = table.Flush() // out keeps the error.
@@ -85,9 +86,9 @@ func readEntry(ctx context.Context, path string) (entry, error) {
 	if err != nil {
 		return entry{File: path}, err
 	}
-	e := entry{File: path, Name: file.Name, Question: file.Question, Valid: true, Seconds: file.Length().Seconds() * float64(len(file.Variants))}
-	for _, v := range file.Variants {
-		e.Variants = append(e.Variants, v.Name)
+	e := entry{File: path, Name: file.Name, Question: file.Question, Valid: true, Seconds: file.Length().Seconds()}
+	for _, s := range file.Scenarios {
+		e.Variants = append(e.Variants, s.Variant)
 	}
 	return e, nil
 }

@@ -14,7 +14,7 @@ import (
 
 	"trivet/internal/cli"
 	"trivet/internal/nearest"
-	"trivet/lab/fleet"
+	"trivet/lab/record"
 )
 
 func logsCommand() (*cobra.Command, action) {
@@ -35,12 +35,12 @@ func logsCommand() (*cobra.Command, action) {
 		if in.isWrong(cli.Unexpected(in.args, 1)) {
 			return exitUsage
 		}
-		dir, err := newestRun(fleet.Base(), "trivet up")
+		dir, err := newestRun(record.Base(), "trivet up")
 		if err != nil {
 			return in.done(err)
 		}
 		name := strings.Join(in.args, "")
-		file, names, err := fleet.Log(dir, name)
+		file, names, err := record.FindLog(dir, name)
 		switch {
 		case err != nil:
 			return in.done(err)
@@ -57,7 +57,7 @@ func logsCommand() (*cobra.Command, action) {
 
 // newestRun returns the newest run directory in base. Where there is none, the error names the command that makes one.
 func newestRun(base, command string) (string, error) {
-	runs, err := fleet.Runs(base)
+	runs, err := record.Runs(base)
 	switch {
 	case err == nil && len(runs) > 0:
 		return runs[0], nil

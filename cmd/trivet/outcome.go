@@ -39,7 +39,7 @@ func newOutcome(in invocation, json bool) outcome {
 
 func (o outcome) say(text string) { fmt.Fprintln(o.in.stderr, "trivet:", text) }
 
-func (o outcome) text() report.Text { return report.Text{Writer: o.out, Colour: useColor(o.in.stdout)} }
+func (o outcome) text() report.Text { return report.Text{Writer: o.out, Color: useColor(o.in.stdout)} }
 
 // document writes the JSON document of a command that ends without a report.
 func (o outcome) document(r refusal) {
@@ -71,13 +71,13 @@ func (o outcome) misused(err error) int {
 
 // failed reports why there is no report.
 func (o outcome) failed(ctx context.Context, err error) int {
-	verdict := report.Broke
+	verdict := report.Error
 	if ctx.Err() != nil {
 		verdict = report.Interrupted
 	}
 	if o.json {
 		o.document(refusal{Code: verdict.Code(), Verdict: verdict, Error: err.Error()})
-	} else if verdict == report.Broke {
+	} else if verdict == report.Error {
 		printErrors(o.in.stderr, err)
 	}
 	return verdict.Code()
@@ -95,14 +95,14 @@ func (o outcome) complete(r *report.Run, runErr error) int {
 	if o.json {
 		_ = report.JSON(o.out, r) // o.out keeps the error.
 	} else {
-		o.text().Sum(r)
+		o.text().Summary(r)
 	}
 	if o.out.err != nil {
 		runErr = errors.Join(runErr, fmt.Errorf("write report: %w; to print it again, run: trivet report", o.out.err))
 	}
 	if runErr != nil && r.Verdict != report.Interrupted {
 		printErrors(o.in.stderr, runErr) // Also what could not be written to the run directory.
-		return report.Broke.Code()
+		return report.Error.Code()
 	}
 	return r.Code
 }
@@ -136,7 +136,7 @@ func locate(err error) []located {
 		return all
 	}
 	switch f := err.(type) {
-	case *experiment.Fault:
+	case *experiment.Diagnostic:
 		return []located{{f.File, f.Line, f.Column, f.Message}}
 	case *fs.PathError:
 		return []located{{File: f.Path, Message: f.Err.Error()}}

@@ -10,8 +10,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"trivet/lab/experiment"
-	"trivet/lab/ledger"
+	"trivet/internal/words"
+	"trivet/lab/measure"
+	"trivet/lab/scenario"
 )
 
 // progress shows the status of a run: on a terminal one line that changes, elsewhere a line when a phase begins and every few seconds.
@@ -20,7 +21,7 @@ type progress struct {
 	terminal bool
 
 	mu     sync.Mutex
-	files  []*experiment.File
+	all    []scenario.Experiment
 	shown  bool      // the line that changes is on the terminal
 	last   time.Time // of the last line elsewhere
 	phase  string    // shown last
@@ -37,50 +38,50 @@ type sample struct {
 // lineEvery is the longest time between two lines where there is no line that changes.
 const lineEvery = 2 * time.Second
 
-func newProgress(w io.Writer, files []*experiment.File) *progress {
-	return &progress{w: w, terminal: isTerminal(w), files: files}
+func newProgress(w io.Writer, all []scenario.Experiment) *progress {
+	return &progress{w: w, terminal: isTerminal(w), all: all}
 }
 
 // begin prints how much there is to do.
 func (p *progress) begin() {
 	variants, length := 0, time.Duration(0)
-	for _, f := range p.files {
-		variants += len(f.Variants)
-		length += f.Length() * time.Duration(len(f.Variants))
+	for _, e := range p.all {
+		variants += len(e.Scenarios)
+		length += e.Length()
 	}
-	fmt.Fprintf(p.w, "trivet: %d %s, %d %s, %v of load\n", len(p.files), plural(len(p.files), "experiment"), variants, plural(variants, "variant"), length)
+	fmt.Fprintf(p.w, "trivet: %s, %s, %v of load\n", words.Count(len(p.all), "experiment"), words.Count(variants, "variant"), length)
 }
 
 // watch is the Watch of a trial.Series.
-func (p *progress) watch(f *experiment.File, variant experiment.Variant, book *ledger.Ledger) {
+func (p *progress) watch(_ scenario.Experiment, s scenario.Scenario, t *measure.Trial) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if book == nil {
+	if t == nil {
 		p.before, p.rates, p.phase = sample{}, nil, ""
-		p.show(fmt.Sprintf("%s: starting %d %s and nginx", title(f, variant), variant.Instances, plural(variant.Instances, "instance")), true)
+		p.show(fmt.Sprintf("%s: starting %s and nginx", title(s), words.Count(s.Instances, "instance")), true)
 		return
 	}
-	live := book.Live()
+	live := t.Progress()
 	if live.Phase == "" {
 		return
 	}
 	p.measure(live)
-	at := max(0, min(time.Since(book.Scene().Begin), f.Length()))
-	text := fmt.Sprintf("%s, %s, %.1fs of %v:%s", title(f, variant), live.Phase, at.Seconds(), f.Length(), p.counts(live))
+	at := max(0, min(time.Since(t.Manifest().Begin), s.Length()))
+	text := fmt.Sprintf("%s, %s, %.1fs of %v:%s", title(s), live.Phase, at.Seconds(), s.Length(), p.counts(live))
 	news := live.Phase != p.phase
 	p.phase = live.Phase
 	p.show(text, news)
 }
 
-func title(f *experiment.File, variant experiment.Variant) string {
-	if variant.Name == experiment.Only {
-		return f.Name
+func title(s scenario.Scenario) string {
+	if s.Variant == scenario.Only {
+		return s.Experiment
 	}
-	return f.Name + ", " + variant.Name
+	return s.Experiment + ", " + s.Variant
 }
 
 // measure computes the rates about once per second.
-func (p *progress) measure(live ledger.Live) {
+func (p *progress) measure(live measure.Progress) {
 	now := sample{time.Now(), make(map[string]int)}
 	for protocol, c := range live.Protocols {
 		now.ended[protocol] = c.OK + c.Failed
@@ -98,13 +99,13 @@ func (p *progress) measure(live ledger.Live) {
 	p.before = now
 }
 
-func (p *progress) counts(live ledger.Live) string {
+func (p *progress) counts(live measure.Progress) string {
 	var b strings.Builder
 	for _, protocol := range slices.Backward(slices.Sorted(maps.Keys(live.Protocols))) {
 		c := live.Protocols[protocol]
 		fmt.Fprintf(&b, "  %s %d ok, %d failed", protocol, c.OK, c.Failed)
-		if c.NotStarted > 0 {
-			fmt.Fprintf(&b, ", %d not sent", c.NotStarted)
+		if c.Dropped > 0 {
+			fmt.Fprintf(&b, ", %d dropped", c.Dropped)
 		}
 		if rate, ok := p.rates[protocol]; ok {
 			fmt.Fprintf(&b, ", %.0f/s", rate)

@@ -13,7 +13,9 @@ import (
 
 	"trivet/lab/experiment"
 	"trivet/lab/fleet"
+	"trivet/lab/record"
 	"trivet/lab/report"
+	"trivet/lab/scenario"
 	"trivet/lab/trial"
 	"trivet/nginx"
 )
@@ -31,7 +33,7 @@ instances recorded of each request, and judges the expectations.
 
 All files are checked before anything starts. The run directory, printed at the
 end, has all records and logs; trivet report prints the newest report again.
-docs/laboratory.md explains reports and how to write an experiment,
+docs/experiments.md explains reports and how to write an experiment,
 docs/records.md the records.`,
 		ValidArgsFunction: completeExperiments,
 		Annotations: map[string]string{exitCodes: `0 all expectations passed; 1 one failed; 2 usage error, or errors in
@@ -42,7 +44,7 @@ experiments the highest counts.`},
 		Example: `  trivet run experiments/kill-one.yaml
   trivet run experiments                     all of them
   trivet run --json experiments/kill-one.yaml |
-    jq '.experiments[].expectations[] | select(.held | not)'`,
+    jq '.experiments[].expectations[] | select(.passed | not)'`,
 	}
 	call := addFileFlags(c, "print the report as one JSON document, as trivet report --format json does; messages go to stderr")
 	return c, func(ctx context.Context, in invocation) int {
@@ -64,14 +66,14 @@ experiments the highest counts.`},
 		if _, usage := errors.AsType[usageError](err); err != nil && !usage {
 			return out.refused(ctx, err)
 		}
-		series, otherErr := prepare(ctx, files, call)
+		s, otherErr := prepare(ctx, files, call)
 		if err != nil && errors.Is(otherErr, nginx.ErrMissing) && call.nginx == "" {
 			otherErr = nil // What is wrong with the files goes first.
 		}
 		if err := errors.Join(err, otherErr); err != nil {
 			return out.refused(ctx, err)
 		}
-		return runSeries(ctx, series, out)
+		return runSeries(ctx, s, out)
 	}
 }
 
@@ -162,10 +164,17 @@ func filesOf(paths []string) ([]string, error) {
 	return all, errors.Join(errs...)
 }
 
+// A setup is what a run needs.
+type setup struct {
+	files []*experiment.File
+	fleet.Local
+	trivet string
+}
+
 // prepare finds the programs, and lets nginx check each variant's configuration.
-func prepare(ctx context.Context, files []*experiment.File, call *fileCall) (s trial.Series, err error) {
+func prepare(ctx context.Context, files []*experiment.File, call *fileCall) (s setup, err error) {
 	p := here()
-	s.Files, s.Trivet = files, "/proc/self/exe"
+	s.files, s.trivet = files, "/proc/self/exe"
 	if s.Nginx, err = p.nginx(ctx, nginx.Find, call.nginx); err != nil {
 		return s, err
 	}
@@ -175,12 +184,27 @@ func prepare(ctx context.Context, files []*experiment.File, call *fileCall) (s t
 	return s, checkEdits(ctx, files, s.Nginx)
 }
 
+// series is the run in a run directory.
+func (s setup) series(dir string) trial.Series {
+	all := trial.Series{
+		Dir: dir, Nginx: s.Nginx.Version.String(), Trivet: s.trivet,
+		Start: func(ctx context.Context, of scenario.Scenario, dir string, observe func(record.Event)) (trial.System, error) {
+			return s.Start(ctx, of, dir, observe)
+		},
+	}
+	for _, file := range s.files {
+		all.Experiments = append(all.Experiments, file.Experiment)
+		all.Sources = append(all.Sources, file.Source)
+	}
+	return all
+}
+
 // checkEdits lets nginx check the edits of all files. A usageError joins what it refuses.
 func checkEdits(ctx context.Context, files []*experiment.File, binary nginx.Binary) error {
 	var refused []error
 	for _, file := range files {
 		err := file.Test(ctx, binary)
-		if _, ok := errors.AsType[*experiment.Fault](err); ok {
+		if _, ok := errors.AsType[*experiment.Diagnostic](err); ok {
 			refused = append(refused, err)
 		} else if err != nil {
 			return err
@@ -193,16 +217,15 @@ func checkEdits(ctx context.Context, files []*experiment.File, binary nginx.Bina
 }
 
 // experimentsBase is where trivet run makes run directories. Those of trivet up, which trivet logs shows, are elsewhere.
-func experimentsBase() string { return fleet.Base() + "-experiments" }
+func experimentsBase() string { return record.Base() + "-experiments" }
 
-// runSeries runs the series in a run directory, and returns the exit code.
-func runSeries(ctx context.Context, s trial.Series, out outcome) int {
-	run, err := fleet.NewRun(experimentsBase())
+// runSeries runs the experiments in a run directory, and returns the exit code.
+func runSeries(ctx context.Context, s setup, out outcome) int {
+	run, err := record.NewRun(experimentsBase())
 	if err != nil {
 		return out.failed(ctx, err)
 	}
 	defer run.Close()
-	s.Dir = run.Dir
 	if s.Whoami == "" {
 		out.say("building whoami, because there is none beside this trivet")
 		if s.Whoami, err = here().buildWhoami(ctx, run.Dir); err != nil {
@@ -211,7 +234,7 @@ func runSeries(ctx context.Context, s trial.Series, out outcome) int {
 	}
 	bin := filepath.Join(run.Dir, "bin")
 	defer os.RemoveAll(bin)
-	for name, program := range map[string]*string{"trivet": &s.Trivet, "whoami": &s.Whoami} {
+	for name, program := range map[string]*string{"trivet": &s.trivet, "whoami": &s.Whoami} {
 		f, err := pin(bin, name, program)
 		if err != nil {
 			return out.failed(ctx, err)
@@ -221,14 +244,15 @@ func runSeries(ctx context.Context, s trial.Series, out outcome) int {
 	if err := fleet.AdoptOrphans(); err != nil {
 		out.say(err.Error()) // Zombies may stay; nothing else depends on it.
 	}
-	progress := newProgress(out.in.stderr, s.Files)
-	s.Watch = progress.watch
+	series := s.series(run.Dir)
+	progress := newProgress(out.in.stderr, series.Experiments)
+	series.Watch = progress.watch
 	var r *report.Run
 	var readErr error
-	s.Done = func() {
+	series.Done = func() {
 		progress.clear()
 		if r == nil {
-			r, readErr = report.Begin(s.Dir)
+			r, readErr = report.Begin(run.Dir)
 		}
 		if readErr == nil {
 			var e report.Experiment
@@ -238,10 +262,10 @@ func runSeries(ctx context.Context, s trial.Series, out outcome) int {
 		}
 	}
 	progress.begin()
-	runErr := s.Run(ctx)
+	runErr := series.Run(ctx)
 	progress.clear()
 	if r == nil && readErr == nil {
-		r, readErr = report.Begin(s.Dir)
+		r, readErr = report.Begin(run.Dir)
 	}
 	if readErr == nil {
 		readErr = r.Complete()

@@ -24,7 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"trivet/lab/labtest"
-	"trivet/lab/ledger"
+	"trivet/lab/record"
 )
 
 // maxTries is how often judged runs trivet.
@@ -46,8 +46,8 @@ func judged(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Check(err)
 		}
 		said := ts.ReadFile("stdout")
-		busy := strings.Contains(said, "the generator ") || strings.Contains(said, "the laboratory was late")
-		if code != "3" || !busy || strings.Contains(said, "does not balance") {
+		busy := strings.Contains(said, "the generator ") || strings.Contains(said, "give the lab more of the machine")
+		if code != "3" || !busy || strings.Contains(said, "contradict each other") {
 			break
 		}
 	}
@@ -139,15 +139,15 @@ load:
   - {protocol: grpc, rate: 50/s}
 phases:
   - {name: before, for: 300ms}
-  - {name: during, for: 10m, do: [{stop: whoami-2}]}
+  - {name: during, for: 10m, do: [{pause: whoami-2}]}
 expect:
-  - run.http.failed == 0
+  - total.http.failed == 0
 `
 
 // running starts trivet run with an experiment, and with more arguments.
 func running(t *testing.T, experiment string, more ...string) *outside {
 	t.Helper()
-	return runningTo(t, &words{to: t.Output()}, experiment, more...)
+	return runningTo(t, &stderrBuffer{to: t.Output()}, experiment, more...)
 }
 
 // runningTo is running with a stderr of its own.
@@ -161,14 +161,14 @@ func runningTo(t *testing.T, stderr io.Writer, experiment string, more ...string
 	return outsideOf(t, &exec.Cmd{Path: trivet(t), Args: args, Dir: dir, Stderr: stderr})
 }
 
-// words keeps a copy of what it passes on.
-type words struct {
+// stderrBuffer keeps what it passes on.
+type stderrBuffer struct {
 	to   io.Writer
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (w *words) Write(p []byte) (int, error) {
+func (w *stderrBuffer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.text.Write(p)
@@ -177,7 +177,7 @@ func (w *words) Write(p []byte) (int, error) {
 
 // words returns what trivet has written to stderr.
 func (o *outside) words() string {
-	w := o.cmd.Stderr.(*words)
+	w := o.cmd.Stderr.(*stderrBuffer)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.text.String()
@@ -201,13 +201,13 @@ func (o *outside) written(name string) string {
 // untilLoaded waits until the load runs.
 func (o *outside) untilLoaded(t *testing.T) {
 	t.Helper()
-	eventually(t, "requests are recorded", func() bool { return strings.Contains(o.written(ledger.ClientFile), "\n") })
+	eventually(t, "requests are recorded", func() bool { return strings.Contains(o.written(record.ClientFile), "\n") })
 }
 
 // untilStarting waits until the first process has been started.
 func (o *outside) untilStarting(t *testing.T) {
 	t.Helper()
-	eventually(t, "a process is started", func() bool { return strings.Contains(o.written(ledger.EventsFile), `"started"`) })
+	eventually(t, "a process is started", func() bool { return strings.Contains(o.written(record.EventsFile), `"started"`) })
 }
 
 // generator returns the pid of the load generator; 0 if there is none.
@@ -288,22 +288,22 @@ load: [{protocol: http, rate: 100/s, deadline: 30s}]
 phases: [{name: during, for: 1s}]
 expect: [during.http.failed == 0]
 `)
-	var scene ledger.Scene
+	var manifest record.Manifest
 	eventually(t, "the generator has been started", func() bool {
-		return json.Unmarshal([]byte(o.written(ledger.SceneFile)), &scene) == nil && o.generator() != 0
+		return json.Unmarshal([]byte(o.written(record.ManifestFile)), &manifest) == nil && o.generator() != 0
 	})
 	pid := o.generator()
 	send(t, pid, syscall.SIGSTOP)
 	// A request that is over one second overdue is dropped.
-	<-time.After(time.Until(scene.Begin.Add(1500 * time.Millisecond)))
+	<-time.After(time.Until(manifest.Begin.Add(1500 * time.Millisecond)))
 	send(t, pid, syscall.SIGCONT)
 	said, status := o.end(t)
 	if status.ExitStatus() != 3 {
 		t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
 	}
-	mustMatch(t, said, `^    INVALID$`, `^      load http: the generator did not send \d+ of 100 requests \(\d+ because their time had passed`,
-		`^asked: INVALID: load http`, `^Run folder: /`)
-	if regexp.MustCompile(`(?m)^  (held|FAILED)`).MatchString(said) {
+	mustMatch(t, said, `^    INVALID$`, `^      load http: the generator dropped \d+ of 100 requests \(\d+ overdue`,
+		`^asked: INVALID: load http`, `^Run directory: /`)
+	if regexp.MustCompile(`(?m)^  (passed|FAILED|INCONCLUSIVE)`).MatchString(said) {
 		t.Errorf("an expectation is judged in:\n%s", said)
 	}
 	if again := o.again(t); again != said {
@@ -324,7 +324,7 @@ func TestInterruptedRunIsReportedAndLeavesNothing(t *testing.T) {
 		if status.ExitStatus() != 130 {
 			t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
 		}
-		mustMatch(t, said, `^    before +http +\d`, `^    INTERRUPTED$`, `^      it was interrupted: interrupt$`, `^asked: INTERRUPTED: it was interrupted: interrupt$`, `^Run folder: /`)
+		mustMatch(t, said, `^    before +http +\d`, `^    INTERRUPTED$`, `^      interrupted: interrupt$`, `^asked: INTERRUPTED: interrupted: interrupt$`, `^Run directory: /`)
 		if again := o.again(t); again != said {
 			t.Errorf("the report says:\n%s\nand the run said:\n%s", again, said)
 		}
@@ -355,7 +355,7 @@ func TestInterruptedRunIsReportedAndLeavesNothing(t *testing.T) {
 		if status.ExitStatus() != 130 {
 			t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
 		}
-		mustMatch(t, said, `^asked: INTERRUPTED: it was interrupted.*: interrupt$`, `^INTERRUPTED  asked  it was never begun: `)
+		mustMatch(t, said, `^asked: INTERRUPTED: interrupted.*: interrupt$`, `^INTERRUPTED  asked  never begun: `)
 	})
 	t.Run("by two signals, because it takes too long", func(t *testing.T) {
 		t.Parallel()
@@ -440,11 +440,11 @@ func TestKilledRunLeavesNothing(t *testing.T) {
 		do     func(*testing.T, *outside)
 		report string
 	}{
-		{"while the load runs", func(t *testing.T, o *outside) { o.untilLoaded(t) }, `^      the records have no end: the run was broken off, or is still going on$`},
-		{"while it starts", func(t *testing.T, o *outside) { o.untilStarting(t) }, `^asked: BROKE: .*the run was broken off`},
+		{"while the load runs", func(t *testing.T, o *outside) { o.untilLoaded(t) }, `^      the event log has no end: the run was killed, or is still going on$`},
+		{"while it starts", func(t *testing.T, o *outside) { o.untilStarting(t) }, `^asked: ERROR: .*the run was killed`},
 		{"while processes are stopped", func(t *testing.T, o *outside) {
 			o.untilLoaded(t)
-			eventually(t, "an instance has been stopped", func() bool { return strings.Contains(o.written(ledger.EventsFile), `"verb":"stop"`) })
+			eventually(t, "an instance has been stopped", func() bool { return strings.Contains(o.written(record.EventsFile), `"action":"pause"`) })
 			send(t, o.generator(), syscall.SIGSTOP)
 		}, `^    before +http +\d`},
 	} {
@@ -456,7 +456,7 @@ func TestKilledRunLeavesNothing(t *testing.T) {
 			if said, status := o.end(t); status.Signal() != syscall.SIGKILL || said != "" {
 				t.Errorf("ended with %v, and has told %q", status, said)
 			}
-			mustMatch(t, o.again(t), `^    BROKE$`, `^asked: BROKE: `, test.report)
+			mustMatch(t, o.again(t), `^    ERROR$`, `^asked: ERROR: `, test.report)
 		})
 	}
 }
@@ -488,7 +488,7 @@ variants: {earlier: {}, later: {}}
 		t.Fatal(err)
 	}
 	o := outsideOf(t, &exec.Cmd{
-		Path: filepath.Join(dir, "trivet"), Args: []string{"trivet", "run", "--nginx", labtest.Nginx(t).Path, "rebuild.yaml"}, Dir: dir, Stderr: &words{to: t.Output()},
+		Path: filepath.Join(dir, "trivet"), Args: []string{"trivet", "run", "--nginx", labtest.Nginx(t).Path, "rebuild.yaml"}, Dir: dir, Stderr: &stderrBuffer{to: t.Output()},
 	})
 	eventually(t, "the first variant starts", func() bool { return strings.Contains(o.words(), "rebuild, earlier: starting") })
 	for _, name := range []string{"trivet", "whoami"} {
@@ -522,8 +522,8 @@ func TestFullDiskIsLabError(t *testing.T) {
 		if status.ExitStatus() != 4 {
 			t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
 		}
-		why := `run folder unusable: .* has \d+ MB free, and the records want \d+; set TMPDIR to a folder with room`
-		mustMatch(t, said, `^    BROKE$`, `^      the laboratory broke before the load began: `+why)
+		why := `run directory unusable: .* has \d+ MB free, and the records need \d+; set TMPDIR to a directory with room`
+		mustMatch(t, said, `^    ERROR$`, `^      the lab failed before the load began: `+why)
 		mustMatch(t, o.words(), `^trivet: asked, only: `+why)
 	})
 	if os.Getuid() != 0 { // In a user namespace, nginx cannot change the user of its workers.
@@ -550,7 +550,7 @@ func TestFullDiskIsLabError(t *testing.T) {
 			t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
 		}
 		// Either the generator notices first, or the check of free space.
-		mustMatch(t, said+o.words(), `no space left on device|has \d+ MB free, and the records want`)
+		mustMatch(t, said+o.words(), `no space left on device|has \d+ MB free, and the records need`)
 	})
 }
 
@@ -580,6 +580,6 @@ func onSmallDisk(t *testing.T, size string) *outside {
 	}
 	script := fmt.Sprintf(`mount -t tmpfs -o mode=711,size=%s none "$TMPDIR" && exec "$0" run --nginx "$1" asked.yaml`, size)
 	cmd := exec.Command("sh", "-c", script, trivet(t), labtest.Nginx(t).Path)
-	cmd.Dir, cmd.SysProcAttr, cmd.Stderr = dir, isolated, &words{to: t.Output()}
+	cmd.Dir, cmd.SysProcAttr, cmd.Stderr = dir, isolated, &stderrBuffer{to: t.Output()}
 	return outsideOf(t, cmd)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"trivet/lab/fleet"
+	"trivet/lab/record"
 	"trivet/nginx"
 )
 
@@ -73,7 +74,7 @@ func runFleet(ctx context.Context, call *upCall, say reporter) (err error) {
 	if call.Whoami, err = p.whoami(); err != nil {
 		return err
 	}
-	run, err := fleet.NewRun(fleet.Base())
+	run, err := record.NewRun(record.Base())
 	if err != nil {
 		return err
 	}
@@ -119,8 +120,8 @@ func warn(call *upCall, say reporter) {
 	if isRemote(call.Bind) {
 		say.note(fmt.Sprintf("--bind %s: nginx accepts connections from other machines; instances stay on 127.0.0.1", call.Bind))
 	}
-	if call.Instances > fleet.MostNumbered {
-		say.note(fmt.Sprintf("%d instances are more than %d, so the kernel chooses their ports", call.Instances, fleet.MostNumbered))
+	if call.Instances > fleet.MaxNumbered {
+		say.note(fmt.Sprintf("%d instances are more than %d, so the kernel chooses their ports", call.Instances, fleet.MaxNumbered))
 	}
 }
 

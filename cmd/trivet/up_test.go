@@ -255,7 +255,7 @@ func TestSignalsStopEverythingInOrder(t *testing.T) {
 			}
 			for i := range 3 {
 				stopped := o.until(t, event("stopped"))
-				if stopped.Exit != "exit code 0" || (i == 0) != (stopped.Name == "nginx") {
+				if !stopped.Exit.Clean() || (i == 0) != (stopped.Name == "nginx") {
 					t.Errorf("stopped as number %d: %+v", i, stopped)
 				}
 			}
@@ -296,7 +296,7 @@ func TestDeadProcessIsReportedAndRestarted(t *testing.T) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		if died := o.until(t, event("died")); died.Name != name || died.PID != pid || died.Exit != "signal SIGKILL" || died.RestartInMS < 50 || died.RestartInMS > 100 {
+		if died := o.until(t, event("died")); died.Name != name || died.PID != pid || !died.Exit.Killed() || died.RestartInMS < 50 || died.RestartInMS > 100 {
 			t.Errorf("%+v", died)
 		}
 		if ready := o.until(t, event("ready")); ready.Name != name || ready.PID == pid || ready.StartCount != 2 {

@@ -59,7 +59,7 @@ var optionFlags = map[string]string{"Instances": "-n", "HTTP": "--http", "GRPC":
 func (c *upCall) checkOptions() error {
 	// If the kernel chooses nginx's ports, another fleet has the usual ones, and that has 8001 and 7080 as well.
 	beside := c.HTTP == 0 && c.GRPC == 0
-	c.Numbered = c.Instances <= fleet.MostNumbered && !beside
+	c.Numbered = c.Instances <= fleet.MaxNumbered && !beside
 	if beside && !c.flags.Changed("admin") {
 		c.Admin = 0
 	}

@@ -14,7 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"trivet/internal/buildinfo"
+	"trivet/internal/words"
 	"trivet/lab/fleet"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 )
 
 // A reporter prints what happens during trivet up, for people or for programs. Its methods may be called concurrently.
@@ -43,10 +46,10 @@ type counter struct {
 }
 
 func (c *counter) count(e fleet.Event) {
-	if e.Kind == fleet.Ready {
-		c.ready[e.Name] = e
+	if e.Kind == record.Ready {
+		c.ready[e.Process] = e
 	} else {
-		delete(c.ready, e.Name)
+		delete(c.ready, e.Process)
 	}
 }
 
@@ -107,11 +110,11 @@ func (r *textReporter) event(e fleet.Event) {
 	r.count(e)
 	switch {
 	case !r.isUp || r.ending:
-	case e.Kind == fleet.Died:
+	case e.Kind == record.Died:
 		fmt.Fprintf(r.stdout, "%s %s %s (pid %d, %s) after %v; restarting in %v\n",
-			clock(e.Time), e.Name, r.paint(red, "died"), e.PID, e.Exit, brief(e.Since), e.Again)
-	case e.Kind == fleet.Ready:
-		fmt.Fprintf(r.stdout, "%s %s %s (pid %d), ready after %v\n", clock(e.Time), e.Name, r.paint(green, "is back"), e.PID, brief(e.Since))
+			clock(e.Time), e.Process, r.paint(red, "died"), e.PID, e.Exit, brief(e.Elapsed), e.RestartIn)
+	case e.Kind == record.Ready:
+		fmt.Fprintf(r.stdout, "%s %s %s (pid %d), ready after %v\n", clock(e.Time), e.Process, r.paint(green, "is back"), e.PID, brief(e.Elapsed))
 	}
 }
 
@@ -133,7 +136,7 @@ func (r *textReporter) starting(instances int) {
 	defer r.mu.Unlock()
 	n := len(r.ready)
 	nginx := "not yet"
-	if _, ok := r.ready[fleet.Nginx]; ok {
+	if _, ok := r.ready[scenario.Nginx]; ok {
 		n, nginx = n-1, "ready"
 	}
 	fmt.Fprintf(r.stderr, "trivet: still starting: %d of %d instances are ready, nginx %s\n", n, instances, nginx)
@@ -143,12 +146,12 @@ func (r *textReporter) up(f *fleet.Fleet, call *upCall, p place) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.isUp = true
-	fmt.Fprintf(r.stdout, "%s %s: %d %s behind nginx %s\n\n", r.paint(bold, "trivet"), buildinfo.String(),
-		call.Instances, plural(call.Instances, "instance"), call.Nginx.Version)
+	fmt.Fprintf(r.stdout, "%s %s: %s behind nginx %s\n\n", r.paint(bold, "trivet"), buildinfo.String(),
+		words.Count(call.Instances, "instance"), call.Nginx.Version)
 	table := tabwriter.NewWriter(r.stdout, 0, 0, 2, ' ', 0)
-	for _, name := range append([]string{fleet.Nginx}, f.Names()...) {
+	for _, name := range append([]string{scenario.Nginx}, f.Names()...) {
 		e := r.ready[name]
-		fmt.Fprintf(table, "  %s\thttp://%s\tgrpc://%s\tpid %d\tready after %v\n", name, f.Process(name).HTTP(), f.Process(name).GRPC(), f.Process(name).PID(), brief(e.Since))
+		fmt.Fprintf(table, "  %s\thttp://%s\tgrpc://%s\tpid %d\tready after %v\n", name, f.Process(name).HTTP(), f.Process(name).GRPC(), f.Process(name).PID(), brief(e.Elapsed))
 	}
 	table.Flush()
 	fmt.Fprintf(r.stdout, `
@@ -174,13 +177,6 @@ func handy(address string) string {
 		return "'" + address + "'" // Shells take brackets for a pattern.
 	}
 	return address
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return noun
-	}
-	return noun + "s"
 }
 
 func (r *textReporter) stopping(why error) {
@@ -219,21 +215,21 @@ type jsonReporter struct {
 
 // line is one object of trivet up --json. Fields that an event does not have are left out.
 type line struct {
-	Time        time.Time `json:"time"`
-	Event       string    `json:"event"` // started, ready, died, stopped, starting, up, stopping, note, error
-	Name        string    `json:"name,omitempty"`
-	HTTP        string    `json:"http,omitempty"`
-	GRPC        string    `json:"grpc,omitempty"`
-	Admin       string    `json:"admin,omitempty"`
-	PID         int       `json:"pid,omitempty"`
-	StartCount  int       `json:"start_count,omitempty"`
-	ElapsedMS   float64   `json:"elapsed_ms,omitempty"`
-	Exit        string    `json:"exit,omitempty"`
-	RestartInMS float64   `json:"restart_in_ms,omitempty"`
-	Dir         string    `json:"dir,omitempty"`
-	Ready       *int      `json:"ready,omitempty"`
-	Message     string    `json:"message,omitempty"`
-	Code        int       `json:"code,omitempty"`
+	Time        time.Time    `json:"time"`
+	Event       string       `json:"event"` // started, ready, died, stopped, starting, up, stopping, note, error
+	Name        string       `json:"name,omitempty"`
+	HTTP        string       `json:"http,omitempty"`
+	GRPC        string       `json:"grpc,omitempty"`
+	Admin       string       `json:"admin,omitempty"`
+	PID         int          `json:"pid,omitempty"`
+	StartCount  int          `json:"start_count,omitempty"`
+	ElapsedMS   float64      `json:"elapsed_ms,omitempty"`
+	Exit        *record.Exit `json:"exit,omitempty"`
+	RestartInMS float64      `json:"restart_in_ms,omitempty"`
+	Dir         string       `json:"dir,omitempty"`
+	Ready       *int         `json:"ready,omitempty"`
+	Message     string       `json:"message,omitempty"`
+	Code        int          `json:"code,omitempty"`
 }
 
 func (r *jsonReporter) write(l line) {
@@ -252,11 +248,11 @@ func (r *jsonReporter) event(e fleet.Event) {
 	r.mu.Unlock()
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	l := line{
-		Time: e.Time, Event: string(e.Kind), Name: e.Name, HTTP: e.HTTP, GRPC: e.GRPC, PID: e.PID, StartCount: e.Life,
-		Exit: e.Exit, RestartInMS: ms(e.Again),
+		Time: e.Time, Event: e.Kind, Name: e.Process, HTTP: e.HTTP, GRPC: e.GRPC, PID: e.PID, StartCount: e.StartCount,
+		Exit: e.Exit, RestartInMS: ms(e.RestartIn),
 	}
-	if e.Kind != fleet.Started {
-		l.ElapsedMS = ms(e.Since)
+	if e.Kind != record.Started {
+		l.ElapsedMS = ms(e.Elapsed)
 	}
 	r.write(l)
 }

@@ -1,165 +1,130 @@
 package experiment
 
 import (
+	"encoding/json"
+	"fmt"
 	"slices"
-
-	"go.yaml.in/yaml/v3"
+	"time"
 
 	"trivet/internal/nearest"
+	"trivet/lab/scenario"
 )
 
-// all as a target is each instance.
+// all, where an action names instances, means each on which the action has an effect.
 const all = "all"
 
-// verbs are the keys of an action that have instances as targets.
-func (a *actionKeys) verbs() []struct {
-	name string
-	on   *targets
-} {
-	return []struct {
-		name string
-		on   *targets
-	}{{Kill, &a.Kill}, {Drain, &a.Drain}, {Stop, &a.Stop}, {Cont, &a.Cont}, {Start, &a.Start}, {Restart, &a.Restart}}
-}
-
-// actionsAreOne refuses entries that say several things, or nothing.
-func (d *decoder) actionsAreOne(phases []phaseKeys) {
-	for i := range phases {
-		for j := range phases[i].Do {
-			a, count := &phases[i].Do[j], 0
-			for _, verb := range a.verbs() {
-				if d.given(verb.on) != nil {
-					count++
+// phases are those of a scenario, of which the instances are known. On the way it follows what state each instance is in.
+func (f *File) phases(s *scenario.Scenario, keys []phaseKeys) (phases []scenario.Phase) {
+	fleet := fleetState{f.doc, s, map[string]string{}}
+	for i, k := range keys {
+		p, at := scenario.Phase{Name: k.Name, For: k.For}, fmt.Sprintf("/phases/%d", i)
+		waits := time.Duration(0)
+		for j, one := range k.Do {
+			for kind, value := range one { // Exactly one is set; a default of none is null.
+				if string(value) == "null" {
+					continue
 				}
-			}
-			for _, other := range []any{&a.Reload, &a.Wait} {
-				if d.given(other) != nil {
-					count++
+				a := fleet.action(kind, value, fmt.Sprintf("%s/do/%d/%s", at, j, kind))
+				if a.Wait != nil {
+					waits += a.Wait.For
 				}
-			}
-			if n := d.given(a); count > 1 || count == 0 && n.Kind == yaml.MappingNode && len(n.Content) == 0 {
-				d.add(where(n), "do[%d] has %d actions: want one an entry, as a list of them is done in order", j, count)
+				p.Do = append(p.Do, a)
 			}
 		}
-	}
-}
-
-// phases are those of a variant. On the way it follows which instances are there.
-func (d *decoder) phases(v *Variant, keys []phaseKeys) []Phase {
-	var phases []Phase
-	fleet := watched{d, v, map[string]string{}}
-	for i := range keys {
-		k := &keys[i]
-		p := Phase{Name: k.Name, For: k.For}
-		for j := range k.Do {
-			p.Do = append(p.Do, fleet.actions(&k.Do[j])...)
-		}
-		if sum := waits(p.Do); sum >= k.For && sum > 0 && !d.misread(k) {
-			d.add(where(d.given(&k.Do)), "the waits of phase %s are %v together: want less than the phase, %v", k.Name, sum, k.For)
+		if do := at + "/do"; waits > 0 && waits >= k.For && f.doc.valid(at+"/for") {
+			f.doc.add(f.doc.position(do), "the waits of phase %s are %v together: want less than the phase, %v", k.Name, waits, k.For)
 		}
 		phases = append(phases, p)
 	}
 	return phases
 }
 
-// misread tells whether the phase's time or one of its waits is missing or could not be read.
-func (d *decoder) misread(k *phaseKeys) bool {
-	for i := range k.Do {
-		if wait := &k.Do[i].Wait; d.given(wait) != nil && !d.hasRead(wait) {
-			return true
-		}
+// fleetState is what the actions so far have done to the instances of a scenario.
+type fleetState struct {
+	*document
+	*scenario.Scenario
+	state map[string]string // by instance: Kill, Drain or Pause; "" while it serves
+}
+
+// action is an entry of a phase's do. Its instances are those on which it has an effect.
+func (f *fleetState) action(kind string, value json.RawMessage, at string) scenario.Action {
+	switch kind {
+	case scenario.Reload:
+		return scenario.Action{Reload: &scenario.ReloadAction{}}
+	case scenario.Wait:
+		var d time.Duration
+		_ = json.Unmarshal(value, &d) // It was marshaled from one.
+		return scenario.Action{Wait: &scenario.WaitAction{For: d}}
 	}
-	return !d.hasRead(&k.For)
-}
-
-// watched is what the actions so far have done to a variant's instances.
-type watched struct {
-	*decoder
-	variant *Variant
-	state   map[string]string // by instance: Kill, Drain or Stop; "" while it serves
-}
-
-func (w *watched) actions(k *actionKeys) (done []Action) {
-	for _, verb := range k.verbs() {
-		if w.given(verb.on) == nil {
-			continue
+	var named []string
+	places := func(i int) string { return fmt.Sprintf("%s/%d", at, i) }
+	if json.Unmarshal(value, &named) != nil {
+		named, places = []string{""}, func(int) string { return at }
+		_ = json.Unmarshal(value, &named[0]) // As above.
+	}
+	action, before := &scenario.InstanceAction{Kind: kind}, len(f.document.all)
+	for i, name := range named {
+		instances := []string{name}
+		if name == all {
+			instances = f.InstanceNames()
 		}
-		action, faults := Action{Verb: verb.name}, len(w.all)
-		for i, name := range *verb.on {
-			at := w.given(&(*verb.on)[i])
-			for _, instance := range w.named(name) {
-				if slices.Contains(action.Targets, instance) {
-					w.add(where(at), "%s %s: %s is named before it in this action", verb.name, name, instance)
-				} else if w.do(verb.name, instance, name == all, at) {
-					action.Targets = append(action.Targets, instance)
-				}
+		for _, instance := range instances {
+			if !f.valid(places(i)) {
+				continue
+			} else if slices.Contains(action.Names, instance) {
+				f.add(f.position(places(i)), "%s %s: this action names %s before", kind, name, instance)
+			} else if why := f.do(kind, instance); why == "" {
+				action.Names = append(action.Names, instance)
+			} else if name != all {
+				f.add(f.position(places(i)), "%s %s: %s", kind, name, why)
 			}
 		}
-		if len(action.Targets) == 0 && len(w.all) == faults && slices.Contains(*verb.on, all) {
-			w.add(where(w.given(verb.on)), "%s all: %s", verb.name, nobody[verb.name])
-		}
-		done = append(done, action)
 	}
-	if w.given(&k.Reload) != nil {
-		done = append(done, Action{Verb: Reload, Targets: []string{"nginx"}})
+	if len(action.Names) == 0 && len(f.document.all) == before && slices.Contains(named, all) {
+		f.add(f.position(at), "%s all: %s", kind, noneLeft[kind])
 	}
-	if w.given(&k.Wait) != nil {
-		done = append(done, Action{Verb: Wait, Wait: k.Wait})
-	}
-	return done
+	return scenario.Action{Instances: action}
 }
 
-// named are the instances that a target means.
-func (w *watched) named(target string) []string {
-	if target == all {
-		return instances(w.variant.Instances)
-	}
-	return []string{target}
+// noneLeft says why an action on all instances has no effect on any.
+var noneLeft = map[string]string{
+	scenario.Kill: "all instances are already down", scenario.Drain: "all instances are already down",
+	scenario.Pause:  "all instances are already paused or down",
+	scenario.Resume: "no instance is paused", scenario.Start: "all instances are already running",
 }
 
-// nobody says why an action on all instances does nothing to any.
-var nobody = map[string]string{
-	Kill: "all are down already", Drain: "all are down already", Stop: "all are stopped or down already", Cont: "nobody is stopped",
-	Start: "all are running, nothing has killed or drained one before",
-}
-
-// do follows one action on one instance, and refuses what cannot be or does nothing: who writes it means something else. Of all, those
-// are passed over on which it does nothing.
-func (w *watched) do(verb, name string, all bool, n *yaml.Node) bool {
-	known := instances(w.variant.Instances)
+// do follows one action on one instance. It returns why the action is impossible or has no effect; then it was not meant.
+func (f *fleetState) do(kind, name string) string {
+	known := f.InstanceNames()
 	if !slices.Contains(known, name) {
-		if name != "" {
-			w.add(where(n), "%s: there is no %s among %d instances%s: did you mean %s?", verb, name, len(known), w.variant.phrase(), nearest.Name(name, append(known, "all")))
-		}
-		return false
+		return fmt.Sprintf("there are %d instances%s: did you mean %s?", len(known), in(f.Scenario), nearest.Name(name, append(known, all)))
 	}
-	state := w.state[name]
-	fault := ""
-	switch down := state == Kill || state == Drain; {
-	case verb == Cont && state == "":
-		fault = "it has not been stopped before"
-	case verb == Start && state == "":
-		fault = "it is running, nothing has killed or drained it before"
-	case verb == Start && state == Stop:
-		fault = "it is stopped: what ends a stop is cont"
-	case verb == Stop && state == Stop:
-		fault = "it is stopped already: cont comes first"
-	case down && (verb == Stop || verb == Cont):
-		fault = "it is down, after " + state + ": start comes first"
-	case down && (verb == Kill || verb == Drain):
-		fault = "it is down already, after " + state + ": start comes first"
+	state := f.state[name]
+	switch down := state == scenario.Kill || state == scenario.Drain; {
+	case kind == scenario.Resume && state == "":
+		return "instance is not paused"
+	case kind == scenario.Start && state == "":
+		return "instance is already running"
+	case kind == scenario.Start && state == scenario.Pause:
+		return "instance is paused; use resume"
+	case kind == scenario.Pause && state == scenario.Pause:
+		return "instance is already paused; resume it first"
+	case down && (kind == scenario.Pause || kind == scenario.Resume):
+		return "instance is down (" + state + "); start it first"
+	case down && (kind == scenario.Kill || kind == scenario.Drain):
+		return "instance is already down (" + state + "); start it first"
 	}
-	if fault != "" {
-		if !all {
-			w.add(where(n), "%s %s: %s", verb, name, fault)
-		}
-		return !all
+	f.state[name] = ""
+	if kind == scenario.Kill || kind == scenario.Drain || kind == scenario.Pause {
+		f.state[name] = kind
 	}
-	switch verb {
-	case Kill, Drain, Stop:
-		w.state[name] = verb
-	default:
-		w.state[name] = ""
+	return ""
+}
+
+// in says which variant is meant, where there are several.
+func in(s *scenario.Scenario) string {
+	if s.Variant == scenario.Only {
+		return ""
 	}
-	return true
+	return " in variant " + s.Variant
 }

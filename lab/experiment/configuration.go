@@ -9,63 +9,54 @@ import (
 	"path/filepath"
 	"strings"
 
+	"trivet/lab/scenario"
 	"trivet/nginx"
 	"trivet/nginx/confedit"
 )
 
-// ErrMachine is in every error that is not one of the file: the configuration could not be laid out here, to see what its edits mean.
-var ErrMachine = errors.New("the balancer's configuration cannot be tried here")
+// ErrMachine is in every error that is not one of the file: the configuration could not be installed here, to try the edits.
+var ErrMachine = errors.New("cannot try the edits of nginx's configuration")
 
-// newest stands for every nginx that is newer than all that the site files tell apart.
+// newest stands for every nginx that is newer than all versions that the shipped files distinguish.
 var newest = nginx.Version{Major: 1, Minor: 1_000_000}
 
-// checkEdits lays out each variant's configuration in a folder of its own, and adds what cannot be edited. Site files differ with nginx's
-// version: what can be edited in one of them is for Test to judge.
-func (f *File) checkEdits(faults *faults) error {
-	for i := range f.Variants {
-		v := &f.Variants[i]
-		if len(v.Edits) == 0 {
+// checkEdits installs each variant's configuration in a directory of its own, and adds what cannot be edited. The shipped files differ with
+// nginx's version: what can be edited in some of them is for Test to judge.
+func (f *File) checkEdits() error {
+	for i := range f.Scenarios {
+		if len(f.Scenarios[i].Edits) == 0 {
 			continue
 		}
-		first, err := v.tryEdits(nginx.Oldest)
+		first, err := tryEdits(&f.Scenarios[i], nginx.Oldest)
 		if err != nil {
 			return err
 		}
 		if len(first) > 0 {
-			if again, err := v.tryEdits(newest); err != nil {
+			if again, err := tryEdits(&f.Scenarios[i], newest); err != nil {
 				return err
 			} else if len(again) == 0 {
 				continue
 			}
 		}
-		v.uneditable = len(first) > 0
+		f.uneditable[i] = len(first) > 0
 		for _, e := range first {
-			spots := v.sets[e.Index]
-			at := spots.what
-			switch e.Field {
-			case "":
-				continue // How many of the three are set has been told by itself.
-			case "Context":
-				at = spots.context
-				if e.Edit.Context == "" {
-					continue
-				}
+			switch at := fmt.Sprintf("%s/%d", f.editsAt[i], e.Index); {
+			case e.Field == "", e.Field == "Context" && e.Edit.Context == "": // The schema has refused it.
+			default:
+				f.doc.add(f.doc.position(at+"/"+strings.ToLower(e.Field)), "%s", e.Message)
 			}
-			faults.add(at, "%s", e.Message)
 		}
 	}
 	return nil
 }
 
-// tryEdits makes the edits for an nginx of a version. The error is one of this machine.
-func (v Variant) tryEdits(version nginx.Version) ([]*confedit.Error, error) {
-	dir, err := v.layOut(version, v.Edits)
-	if dir != "" {
-		defer os.RemoveAll(dir)
-	}
+// tryEdits makes a scenario's edits for an nginx version. The error is one of this machine.
+func tryEdits(s *scenario.Scenario, version nginx.Version) ([]*confedit.Error, error) {
+	dir, err := install(s, version, s.Edits)
+	defer os.RemoveAll(dir)
 	var all []*confedit.Error
-	for _, fault := range unjoin(err) {
-		e, ok := errors.AsType[*confedit.Error](fault)
+	for _, one := range unjoin(err) {
+		e, ok := errors.AsType[*confedit.Error](one)
 		if !ok {
 			return nil, err
 		}
@@ -84,26 +75,26 @@ func unjoin(err error) []error {
 	return []error{err}
 }
 
-// layOut makes a folder with the variant's configuration, which the caller removes. The error is ErrMachine, or all edits' that cannot be
-// made.
-func (v Variant) layOut(version nginx.Version, edits []confedit.Edit) (dir string, err error) {
+// install makes a directory with a scenario's configuration, which the caller removes; "" if there is none. The error is ErrMachine, or
+// those of all edits that cannot be made.
+func install(s *scenario.Scenario, version nginx.Version, edits []confedit.Edit) (dir string, err error) {
 	defer func() {
 		if _, ok := errors.AsType[*confedit.Error](err); err != nil && !ok {
-			err = fmt.Errorf("%w: %w; set TMPDIR to a folder that you may write to and that has room", ErrMachine, err)
+			err = fmt.Errorf("%w: %w; set TMPDIR to a writable directory with free space", ErrMachine, err)
 		}
 	}()
 	dir, err = os.MkdirTemp("", "trivet-experiment-")
 	if err != nil {
 		return "", err
 	}
-	site := nginx.Site{Workers: v.Workers, Diagnostics: true} // As in a trial, whose ENVIRONMENT is dev.
+	site := nginx.Site{Workers: s.Workers, Diagnostics: true} // As in a trial, whose ENVIRONMENT is dev.
 	if os.Getuid() == 0 {
 		site.User = "root" // nginx -t looks up its user; no worker is ever started here.
 	}
 	if site.HTTP, site.GRPC, site.Admin, err = freeAddresses(); err != nil {
 		return dir, err
 	}
-	for n := range v.Instances {
+	for n := range s.Instances {
 		site.Servers = append(site.Servers, nginx.Server{HTTP: fmt.Sprintf("127.0.0.1:%d", 8001+n), GRPC: fmt.Sprintf("127.0.0.1:%d", 9001+n)})
 	}
 	if err := site.Install(dir, nginx.Conf(), version); err != nil {
@@ -126,44 +117,51 @@ func freeAddresses() (http, grpc, admin string, err error) {
 	return free[0], free[1], free[2], nil
 }
 
-// Test lays out each variant's configuration for an nginx, and asks that nginx whether it accepts it. What it refuses is a *Fault at each
-// edit which makes it refuse, with nginx's own lines; all variants' are joined. Variants with edits that cannot be made, which Read has told, are
-// left out. Any other error is one of this machine, or the end of ctx.
+// Test installs each variant's configuration for an nginx, and runs its nginx -t. What it refuses is a *Diagnostic at each edit that makes it
+// refuse, with nginx's own lines; those of all variants are joined. Variants with edits that cannot be made, which Read has reported,
+// are left out. Any other error is one of this machine, or the end of ctx.
 func (f *File) Test(ctx context.Context, binary nginx.Binary) error {
-	faults := faults{file: f.Path}
-	for _, v := range f.Variants {
-		if v.uneditable {
+	all := diagnostics{file: f.Path}
+	for i := range f.Scenarios {
+		if f.uneditable[i] {
 			continue
 		}
-		if err := v.test(ctx, binary, &faults); err != nil {
+		if err := f.test(ctx, binary, i, &all); err != nil {
 			return err
 		}
 	}
-	return faults.join()
+	return all.join()
 }
 
-// test tells of the edits of one variant. nginx says no more than what it meets first, and may meet it at an edit that is right but for
-// another: so the edits are made one by one, and those that it refused are tried again beside all that it accepts.
-func (v Variant) test(ctx context.Context, binary nginx.Binary, faults *faults) error {
-	said, err := v.refused(ctx, binary, v.Edits)
+// test reports the edits of one scenario. nginx -t reports only the first error that it meets, and may meet it at an edit that is right
+// but for another: so the edits are made one by one, and those that it refused are tried again beside all that it accepts.
+func (f *File) test(ctx context.Context, binary nginx.Binary, variant int, all *diagnostics) error {
+	s := &f.Scenarios[variant]
+	said, err := refusal(ctx, binary, s, s.Edits)
 	if said == "" || err != nil {
 		return err
 	}
-	if shipped, err := v.refused(ctx, binary, nil); shipped != "" || err != nil {
+	if shipped, err := refusal(ctx, binary, s, nil); shipped != "" || err != nil {
 		if err == nil {
-			faults.add(spot{1, 1}, "%s", shipped) // The shipped files by themselves.
+			all.add(position{1, 1}, "%s", shipped) // The shipped files by themselves.
 		}
 		return err
 	}
-	accepted, refused := make([]bool, len(v.Edits)), []string(nil)
+	accepted, refused := make([]bool, len(s.Edits)), []string(nil)
 	for more := true; more; {
-		more, refused = false, make([]string, len(v.Edits))
-		for i := range v.Edits {
+		more, refused = false, make([]string, len(s.Edits))
+		for i := range s.Edits {
 			if accepted[i] {
 				continue
 			}
 			accepted[i] = true
-			if refused[i], err = v.refused(ctx, binary, v.only(accepted)); err != nil {
+			var edits []confedit.Edit
+			for j, e := range s.Edits {
+				if accepted[j] {
+					edits = append(edits, e)
+				}
+			}
+			if refused[i], err = refusal(ctx, binary, s, edits); err != nil {
 				return err
 			}
 			accepted[i] = refused[i] == ""
@@ -171,29 +169,24 @@ func (v Variant) test(ctx context.Context, binary nginx.Binary, faults *faults) 
 		}
 	}
 	for i, said := range refused {
-		if said != "" {
-			faults.add(v.sets[i].what, "%s", said)
+		if said == "" {
+			continue
 		}
+		at := fmt.Sprintf("%s/%d", f.editsAt[variant], i)
+		for _, key := range []string{"directive", "parameter", "remove"} {
+			if f.doc.has(child(at, key)) {
+				at = child(at, key)
+			}
+		}
+		all.add(f.doc.position(at), "%s", said)
 	}
 	return nil
 }
 
-// only are some of the variant's edits.
-func (v Variant) only(these []bool) (edits []confedit.Edit) {
-	for i, e := range v.Edits {
-		if these[i] {
-			edits = append(edits, e)
-		}
-	}
-	return edits
-}
-
-// refused is what there is to say against the variant's configuration with some edits, for an nginx; "" if nothing.
-func (v Variant) refused(ctx context.Context, binary nginx.Binary, edits []confedit.Edit) (string, error) {
-	dir, err := v.layOut(binary.Version, edits)
-	if dir != "" {
-		defer os.RemoveAll(dir)
-	}
+// refusal is why an nginx refuses a scenario's configuration with some edits; "" if it accepts it.
+func refusal(ctx context.Context, binary nginx.Binary, s *scenario.Scenario, edits []confedit.Edit) (string, error) {
+	dir, err := install(s, binary.Version, edits)
+	defer os.RemoveAll(dir)
 	if e, ok := errors.AsType[*confedit.Error](err); ok {
 		return fmt.Sprintf("for nginx %s: %s", binary.Version, e.Message), nil
 	}
@@ -201,13 +194,12 @@ func (v Variant) refused(ctx context.Context, binary nginx.Binary, edits []confe
 		return "", err
 	}
 	err = binary.Test(ctx, dir)
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return "", context.Cause(ctx)
-	}
-	if err == nil {
+	case err == nil:
 		return "", nil
-	}
-	if errors.Is(err, nginx.ErrNoVerdict) {
+	case errors.Is(err, nginx.ErrNoVerdict):
 		return "", err
 	}
 	return fmt.Sprintf("nginx %s refuses: %s", binary.Version, strings.ReplaceAll(err.Error(), dir+"/", "")), nil

@@ -12,7 +12,7 @@ import (
 	"trivet/nginx"
 )
 
-func TestNginxAcceptsTheExamples(t *testing.T) {
+func TestExamplesAreAcceptedByNginx(t *testing.T) {
 	t.Parallel()
 	b := labtest.Nginx(t)
 	for _, name := range examples(t) {
@@ -27,11 +27,11 @@ func TestNginxAcceptsTheExamples(t *testing.T) {
 	}
 }
 
-func TestNginxsOwnWordsStandAtTheEdit(t *testing.T) {
+func TestNginxErrorsAreReportedAtTheEdit(t *testing.T) {
 	t.Parallel()
 	b := labtest.Nginx(t)
 	text := strings.Replace(small, "load:\n", `nginx:
-  set:
+  edits:
     - {context: upstream whoami_http, directive: least_conn}
     - {context: upstream whoami_http, directive: keepalive banana}
     - {context: http, directive: 'map $before $after { default 1; }'} # Wants the next one.
@@ -40,7 +40,7 @@ func TestNginxsOwnWordsStandAtTheEdit(t *testing.T) {
     - {context: upstream whoami_grpc, directive: least_conn}
 variants:
   shipped: {}
-  other: {nginx: {set: [{context: http, directive: banana on}]}}
+  other: {nginx: {edits: [{context: http, directive: banana on}]}}
   neither: {nginx: {}}
 load:
 `, 1)
@@ -52,9 +52,9 @@ load:
 	if err != nil {
 		t.Fatal(err)
 	}
-	faults := unjoin(f.Test(t.Context(), b))
-	if len(faults) != 3 {
-		t.Fatalf("%v", faults)
+	found := unjoin(f.Test(t.Context(), b))
+	if len(found) != 3 {
+		t.Fatalf("%v", found)
 	}
 	for i, want := range []struct {
 		line, column int
@@ -62,30 +62,30 @@ load:
 	}{
 		{5, 50, []string{"nginx " + b.Version.String() + " refuses: nginx: [emerg] ", `"banana"`, " in conf/upstreams.conf:"}},
 		{8, 50, []string{`"0x3"`, " in conf/upstreams.conf:"}},
-		{12, 52, []string{`unknown directive "banana" in conf/nginx.conf:`}},
+		{12, 54, []string{`unknown directive "banana" in conf/nginx.conf:`}},
 	} {
-		fault, ok := errors.AsType[*Fault](faults[i])
-		if !ok || fault.Line != want.line || fault.Column != want.column {
-			t.Errorf("%v, want %d:%d", faults[i], want.line, want.column)
+		one, ok := errors.AsType[*Diagnostic](found[i])
+		if !ok || one.Line != want.line || one.Column != want.column {
+			t.Errorf("%v, want %d:%d", found[i], want.line, want.column)
 			continue
 		}
 		for _, words := range want.words {
-			if !strings.Contains(fault.Message, words) {
-				t.Errorf("%s, want %s", fault.Message, words)
+			if !strings.Contains(one.Message, words) {
+				t.Errorf("%s, want %s", one.Message, words)
 			}
 		}
 	}
 }
 
-// Faults of the file keep nobody from asking nginx about its edits; but there must be edits that can be made.
-func TestNginxIsAskedBesideOtherFaults(t *testing.T) {
+// Other errors in the file do not keep nginx from testing its edits, as long as they can be made.
+func TestNginxTestsEditsOfAFileWithErrors(t *testing.T) {
 	t.Parallel()
 	b := labtest.Nginx(t)
 	text := strings.Replace(small, "load:\n", `seed: none
-nginx: {set: [{context: http, directive: banana on}]}
+nginx: {edits: [{context: http, directive: banana on}]}
 variants:
   shipped: {}
-  other: {nginx: {set: [{context: http, directive: cherry on}, {context: server, remove: listen}]}}
+  other: {nginx: {edits: [{context: http, directive: cherry on}, {context: server, remove: listen}]}}
 load:
 `, 1)
 	path := filepath.Join(t.TempDir(), "x.yaml")
@@ -96,45 +96,36 @@ load:
 	if len(unjoin(err)) != 2 || f == nil {
 		t.Fatalf("%v, %v", f, err)
 	}
-	faults := unjoin(f.Test(t.Context(), b))
-	if len(faults) != 1 || !strings.Contains(faults[0].Error(), `x.yaml:3:42: nginx `) || !strings.Contains(faults[0].Error(), "banana") {
-		t.Errorf("%v", faults)
+	found := unjoin(f.Test(t.Context(), b))
+	if len(found) != 1 || !strings.Contains(found[0].Error(), `x.yaml:3:44: nginx `) || !strings.Contains(found[0].Error(), "banana") {
+		t.Errorf("%v", found)
 	}
 }
 
-// A copy in a run folder can be read when nobody could carry it out any more.
-func TestReadCopy(t *testing.T) {
+func TestUnwritableTempDirIsAMachineError(t *testing.T) {
 	t.Setenv("TMPDIR", "/proc")
-	path := filepath.Join("testdata", "good", "everything.yaml")
-	if _, err := Read(path); !errors.Is(err, ErrMachine) {
+	if _, err := Read(filepath.Join("testdata", "good", "everything.yaml")); !errors.Is(err, ErrMachine) {
 		t.Error(err)
-	}
-	if f, err := ReadCopy(path); err != nil || f.Question == "" {
-		t.Error(err)
-	}
-	if _, err := ReadCopy("testdata"); err == nil {
-		t.Error("a folder is read")
 	}
 }
 
 // keepaliveMinTimeout is the first nginx whose site files have that directive.
 var keepaliveMinTimeout = nginx.Version{Major: 1, Minor: 27, Patch: 4}
 
-// What only some versions' files have can be edited for those.
-func TestEditsOfNewerFiles(t *testing.T) {
+func TestEditsOfNewerFilesAreTestedPerVersion(t *testing.T) {
 	t.Parallel()
 	b := labtest.Nginx(t)
-	f := experimentOf(t, "-", "nginx: {set: [{context: http, remove: keepalive_min_timeout}]}", "during.http.failed == 0")
+	f := experimentOf(t, "-", "nginx: {edits: [{context: http, remove: keepalive_min_timeout}]}", "during.http.failed == 0")
 	err := f.Test(t.Context(), b)
 	if newer := b.Version.Compare(keepaliveMinTimeout) >= 0; newer != (err == nil) {
 		t.Errorf("nginx %s: %v", b.Version, err)
 	}
-	if err != nil && !strings.Contains(err.Error(), "x.yaml:3:39: for nginx "+b.Version.String()+": remove") {
+	if err != nil && !strings.Contains(err.Error(), "x.yaml:3:41: for nginx "+b.Version.String()+": remove") {
 		t.Error(err)
 	}
 }
 
-func TestTestEndsWithItsContext(t *testing.T) {
+func TestTestEndsWhenItsContextDoes(t *testing.T) {
 	t.Parallel()
 	f, err := Read("testdata/good/kill-one.yaml")
 	if err != nil {

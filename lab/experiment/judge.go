@@ -5,163 +5,66 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/expr-lang/expr"
-
-	"trivet/lab/ledger"
+	"trivet/lab/measure"
+	"trivet/lab/scenario"
 )
 
-// A Judgement is whether one expectation held, in one variant or over all.
-type Judgement struct {
-	Text     string `json:"text"` // the expectation, as the file writes it
-	Line     int    `json:"line"` // in the file
-	Variant  string `json:"variant,omitempty"`
-	Held     bool   `json:"held"`
-	Measured string `json:"measured"`      // what the expectation reads: "during.http.failed = 3", and of a law its sentence; joined by "; "
-	Err      string `json:"err,omitempty"` // why it could not be asked; then it did not hold
+// An ExpectationResult is the outcome of one expectation, in one variant or over those that it compares.
+type ExpectationResult struct {
+	Text         string `json:"text"` // the expectation, as the file writes it
+	Line         int    `json:"line"` // in the file
+	Variant      string `json:"variant,omitempty"`
+	Passed       bool   `json:"passed"`
+	Inconclusive bool   `json:"inconclusive"`    // neither passed nor failed; Error says why
+	Measured     string `json:"measured"`        // what was read: "during.http.failed = 3", and of a fairness check its explanation; joined by "; "
+	Error        string `json:"error,omitempty"` // a metric without a value, a fairness check that cannot tell, an expression that cannot be evaluated
 }
 
-// Measures gives what was measured: of a phase (or "run", the whole time) of a variant, under the name of a protocol or of a load. false: there
-// is no such.
-type Measures = func(variant, phase, name string) (ledger.Figures, bool)
+// Measures returns the metrics of a group (a protocol or a load) in a phase of a variant, or in scenario.Total; false if there are none.
+type Measures = func(variant, phase, group string) (measure.Metrics, bool)
 
-// Judge asks all expectations, in the file's order, each of every variant or once over all. The error joins those that could not be
-// asked (figures are missing, or a division has no result), whose judgements say so too.
-func (f *File) Judge(figures Measures) ([]Judgement, error) {
-	var all []Judgement
-	var faults []error
-	for _, e := range f.Expect {
-		for _, variant := range f.asked(e.expression) {
-			j := Judgement{Text: e.Text, Line: e.Line, Variant: variant}
-			value, operands, err := f.ask(e.expression, variant, figures)
-			j.Held, _ = value.(bool)
-			j.Measured = strings.Join(operands, "; ")
-			if err != nil {
-				j.Held, j.Err = false, err.Error()
-				faults = append(faults, &Fault{f.Path, e.Line, e.Column, fmt.Sprintf("%s: %v", e.Text, err)})
-			}
-			all = append(all, j)
-		}
-	}
-	return all, errors.Join(faults...)
-}
-
-// asked are the variants that an expression is asked of; one "" over all.
-func (f *File) asked(e expression) []string {
-	if e.over {
-		return []string{""}
-	}
-	var names []string
-	for _, v := range f.Variants {
-		names = append(names, v.Name)
-	}
-	return names
-}
-
-// ask is an expression's value, and what it read.
-func (f *File) ask(e expression, variant string, figures Measures) (value any, operands []string, err error) {
-	read := func(named, phase, group string) ledger.Figures {
-		if named == "" {
-			named = variant
-		}
-		got, ok := figures(named, phase, group)
-		if !ok && err == nil {
-			err = fmt.Errorf("nothing was measured of %s in phase %s, variant %s", group, phase, named)
-		}
-		return got
-	}
-	s := scopeOver(f.Variants)
-	if !e.over {
-		s = scopeOf(f.Variants[slices.IndexFunc(f.Variants, func(v Variant) bool { return v.Name == variant })])
-	}
-	environment := s.environment(read)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, o := range e.operands {
-		operands = append(operands, o.say(e.over, read))
-		if nothing := o.nothing(e.over, read); nothing != "" && err == nil {
-			err = errors.New(nothing)
-		}
-	}
-	if err != nil {
-		return nil, operands, err
-	}
-	value, err = expr.Run(e.programs[variant], environment)
-	if err != nil {
-		err = errors.New(lapseOf(err).message)
-	}
-	return value, operands, err
-}
-
-// lookup gives figures that are there.
-type lookup = func(variant, phase, group string) ledger.Figures
-
-// figures are those that an operand is about, and its path from there on.
-func (o operand) figures(over bool, read lookup) (ledger.Figures, []string) {
-	path, variant := o.path, ""
-	if over {
-		variant, path = path[0], path[1:]
-	}
-	return read(variant, path[0], path[1]), path[2:]
-}
-
-// nothing says why an operand has no value: a law that cannot tell, how long requests took of which there was none, or since when all was well
-// when it was not. Each would be taken for something, true here and false with a "!" before it: an nginx that fails everything would keep
-// every bound on the latency, and on the time until it is back.
-func (o operand) nothing(over bool, read lookup) string {
-	figures, path := o.figures(over, read)
-	if o.law != "" {
-		if judged := laws[o.law](figures, o.more); !judged.Tells {
-			return o.text + ": " + judged.Why
-		}
-		return ""
-	}
-	switch recovery := figures.Recovery; strings.Join(path, ".") {
-	case "recovery.first_success":
-		if !recovery.Recovered {
-			return o.text + " has no value: no request was OK after a failure"
-		}
-	case "recovery.fair_again":
-		if !recovery.FairAtEnd {
-			return o.text + " has no value: the shares were not even at the end"
-		}
-	}
-	if len(path) == 2 && path[1] != "count" {
-		if l, ok := reflect.ValueOf(figures).Field(slices.Index(figureNames(reflect.TypeFor[ledger.Figures]()), path[0])).Interface().(ledger.Latency); ok && l.Count == 0 {
-			return o.text + " has no value: there was no such request"
-		}
-	}
-	return ""
-}
-
-// say is what an operand was.
-func (o operand) say(over bool, read lookup) string {
-	figures, path := o.figures(over, read)
-	if o.law != "" {
-		return o.text + ": " + laws[o.law](figures, o.more).Why
-	}
-	v := reflect.ValueOf(figures)
-	for _, name := range path {
-		if v.Kind() == reflect.Struct {
-			v = v.Field(slices.Index(figureNames(v.Type()), name))
+// Judge evaluates all expectations in the file's order, each for every variant, or once if it compares variants. It needs no file.
+func Judge(e scenario.Experiment, m Measures) []ExpectationResult {
+	var all []ExpectationResult
+	for _, expectation := range e.Expect {
+		result := ExpectationResult{Text: expectation.Text, Line: expectation.Line}
+		compiled, err := compile(e, expectation.Text, true)
+		if err != nil {
+			result.Inconclusive, result.Error = true, err.Error()
+			all = append(all, result)
 			continue
 		}
-		if found := v.MapIndex(reflect.ValueOf(name)); found.IsValid() {
-			v = found
-		} else {
-			v = reflect.Zero(v.Type().Elem())
+		for _, one := range compiled {
+			if !one.compares {
+				result.Variant = one.scenarios[0].Variant
+			}
+			all = append(all, one.judge(result, m))
 		}
 	}
-	return o.text + " = " + Say(v.Interface())
+	return all
 }
 
-// Say writes a value for people: three digits of what is not whole.
+func (e *expression) judge(result ExpectationResult, m Measures) ExpectationResult {
+	value, read, err := e.evaluate(m)
+	passed, isBool := value.(bool)
+	if err == nil && !isBool {
+		err = fmt.Errorf("it is %v, neither true nor false", value)
+	}
+	result.Measured = strings.Join(read, "; ")
+	if err != nil {
+		result.Inconclusive, result.Error = true, err.Error()
+		return result
+	}
+	result.Passed = passed
+	return result
+}
+
+// Say writes a value for people: what is not whole with three digits.
 func Say(value any) string {
 	switch v := value.(type) {
 	case float64:
@@ -185,23 +88,22 @@ func Say(value any) string {
 	return fmt.Sprint(value)
 }
 
-// A part of an answer is text, or an expression.
-type part struct {
-	text string // as it stands, or the expression's
-	expression
-}
-
-// Answered is the answer with what was measured in it; "" if the file has none. Where an expression has no value, its place says why.
-func (f *File) Answered(figures Measures) string {
+// Answer is the experiment's answer with what was measured; "" if it has none. Where an expression has no value, its place says why.
+func Answer(e scenario.Experiment, m Measures) string {
+	parts, _ := braces(e.Answer)
 	var b strings.Builder
-	for _, p := range f.answer {
-		if p.programs == nil {
-			b.WriteString(p.text)
+	for i, text := range parts {
+		if i%2 == 0 {
+			b.WriteString(text)
 			continue
 		}
-		value, _, err := f.ask(p.expression, f.asked(p.expression)[0], figures)
+		var value any
+		compiled, err := compile(e, text, false)
+		if err == nil {
+			value, _, err = compiled[0].evaluate(m)
+		}
 		if err != nil {
-			fmt.Fprintf(&b, "(%s: %v)", p.text, err)
+			fmt.Fprintf(&b, "(%s: %v)", text, err)
 			continue
 		}
 		b.WriteString(Say(value))
@@ -209,61 +111,55 @@ func (f *File) Answered(figures Measures) string {
 	return b.String()
 }
 
-// expressions compiles the expectations and the answer.
-func (d *decoder) expressions(f *File, doc *document) {
-	for i, text := range doc.Expect {
-		n := d.given(&doc.Expect[i])
-		if text == "" || n == nil || !d.sound(f) {
-			continue
-		}
-		at := where(n)
-		e, lapses := f.compile(text, true)
-		for _, l := range lapses {
-			d.add(d.inText(n, l.at), "%s: %s", clip(text), l.message)
-		}
-		f.Expect = append(f.Expect, Expectation{text, at.line, at.column, e})
-	}
-	n := d.given(&doc.Answer)
-	if n == nil || doc.Answer == "" || !d.sound(f) {
+// checkExpressions compiles the expectations and the answer.
+func (f *File) checkExpressions() {
+	if !f.named() {
 		return
 	}
-	texts, ok := braces(doc.Answer)
-	if !ok {
-		d.add(where(n), `answer: a brace is open: want expressions in braces, like "{during.http.failed} requests failed"`)
-	}
-	at := 0
-	for i, text := range texts {
-		p := part{text: text}
-		if i%2 == 1 {
-			var lapses []lapse
-			p.expression, lapses = f.compile(text, false)
-			for _, l := range lapses {
-				d.add(d.inText(n, at+1+l.at), "answer: %s: %s", clip(text), l.message)
-			}
-			if len(lapses) == 0 && !p.over && len(f.Variants) > 1 {
-				d.add(d.inText(n, at+1), "answer: %s is asked of %d variants: name one, like %s.%s", text, len(f.Variants), f.Variants[0].Name, text)
-			}
-			at += 2
+	report := func(at, prefix, text string, offset int, err error) {
+		if e, ok := errors.AsType[*exprError](err); ok {
+			f.doc.add(f.doc.inText(at, offset+e.at), "%s%s: %s", prefix, clip(text), e.message)
 		}
-		at += len([]rune(text))
-		f.answer = append(f.answer, p)
+	}
+	for i, e := range f.Expect {
+		if at := fmt.Sprintf("/expect/%d", i); f.doc.valid(at) {
+			_, err := compile(f.Experiment, e.Text, true)
+			report(at, "", e.Text, 0, err)
+		}
+	}
+	const at, prefix = "/answer", "answer: "
+	if !f.doc.valid(at) {
+		return
+	}
+	parts, ok := braces(f.Answer)
+	if !ok {
+		f.doc.add(f.doc.position(at), `answer: a brace is open: want expressions in braces, like "{during.http.failed} requests failed"`)
+	}
+	offset := 0
+	for i, text := range parts {
+		if i%2 == 1 {
+			offset++
+			compiled, err := compile(f.Experiment, text, false)
+			report(at, prefix, text, offset, err)
+			if len(compiled) > 1 {
+				f.doc.add(f.doc.inText(at, offset), "answer: %s has %d values, one per variant: name one, like %s.%s", text, len(compiled), f.Scenarios[0].Variant, text)
+			}
+			offset++
+		}
+		offset += len([]rune(text))
 	}
 }
 
-// clip shortens a text to what an error can hold.
-func clip(text string) string {
-	const most = 200
-	if len(text) <= most {
-		return text
+// named reports whether all phases and loads have the names that expressions need; without them all names would be unknown.
+func (f *File) named() bool {
+	for _, s := range f.Scenarios {
+		if len(s.Loads) == 0 || len(s.Phases) == 0 ||
+			slices.ContainsFunc(s.Loads, func(l scenario.Load) bool { return l.Protocol == "" || l.Name == "" }) ||
+			slices.ContainsFunc(s.Phases, func(p scenario.Phase) bool { return p.Name == "" }) {
+			return false
+		}
 	}
-	return strings.ToValidUTF8(text[:most], "") + "…"
-}
-
-// sound tells whether there are names enough to look at expressions; without them all would be unknown.
-func (d *decoder) sound(f *File) bool {
-	return len(f.Phases) > 0 && !slices.ContainsFunc(f.Variants, func(v Variant) bool {
-		return slices.ContainsFunc(v.Loads, func(l Load) bool { return l.Protocol == "" }) || len(v.Loads) == 0
-	}) && !slices.ContainsFunc(f.Phases, func(p Phase) bool { return p.Name == "" })
+	return true
 }
 
 // braces cuts a text into what is outside of braces (even indexes) and what is in them (odd ones). Braces and quotes may stand in an

@@ -1,14 +1,17 @@
 package experiment
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"trivet/lab/ledger"
+	"trivet/lab/measure"
+	"trivet/lab/scenario"
 )
 
 // experimentOf reads a file with these expectations and this answer.
@@ -32,73 +35,72 @@ func experimentOf(t *testing.T, answer string, variants string, expect ...string
 }
 
 // measured is 3 failures of 300 HTTP requests in phase during, and none otherwise; in variant few 1.
-func measured(variant, phase, name string) (ledger.Figures, bool) {
-	f := ledger.Figures{
-		Requests: 300, OK: 300, NginxAttempts: 300, Amplification: 1,
+func measured(variant, phase, name string) (measure.Metrics, bool) {
+	p99, longest := 123456789*time.Nanosecond, 2*time.Second
+	m := measure.Metrics{
+		Requests: 300, OK: 300, NginxAttempts: 300, Amplification: new(1.0),
 		FirstAttempts: map[string]int{"whoami-1": 20000, "whoami-2": 20000, "whoami-3": 20000},
-		Latency:       ledger.Latency{Count: 300, P99: 123456789 * time.Nanosecond, Max: 2 * time.Second},
-		Turn:          ledger.Turn{Upstream: true, Generations: 1, Workers: 2, Instances: 3, Spread: 0},
+		Latency:       measure.Latency{Count: 300, P99: &p99, Max: &longest},
+		RoundRobin:    measure.RoundRobin{WholeUpstream: true, Configurations: 1, Workers: 2, Instances: 3, Spread: 0},
 	}
 	if phase == "during" && name == "http" {
-		f.Failed, f.OK, f.Codes, f.Amplification = 3, 297, map[string]int{"502": 3, "200": 297}, 1.0123456
+		m.Failed, m.OK, m.Codes, m.Amplification = 3, 297, map[string]int{"502": 3, "200": 297}, new(1.0123456)
 		if variant == "few" {
-			f.Failed, f.OK = 1, 299
+			m.Failed, m.OK = 1, 299
 		}
 	}
-	return f, phase == "before" || phase == "during" || phase == "run"
+	return m, phase == "before" || phase == "during" || phase == scenario.Total
 }
 
-func TestJudge(t *testing.T) {
+// judge evaluates one expectation.
+func judge(t *testing.T, expect string, m Measures) ExpectationResult {
+	t.Helper()
+	all := Judge(experimentOf(t, "-", "", expect).Experiment, m)
+	if len(all) != 1 {
+		t.Fatalf("%+v", all)
+	}
+	return all[0]
+}
+
+func TestExpectationPassesOrFailsByWhatWasMeasured(t *testing.T) {
 	t.Parallel()
+	m, _ := measured(scenario.Only, scenario.Total, "http")
 	for _, c := range []struct {
 		expect   string
-		held     bool
+		passed   bool
 		measured string
 	}{
 		{`during.http.failed == 0`, false, "during.http.failed = 3"},
 		{`during.http.failed <= during.http.requests / 100`, true, "during.http.failed = 3; during.http.requests = 300"},
 		{`during.http.failed == 3 and before.http.failed == 0`, true, "during.http.failed = 3; before.http.failed = 0"},
-		{`before.http.failed > 0 && during.http.failed == 3`, false, "before.http.failed = 0; during.http.failed = 3"},
+		{`before.http.failed > 0 && during.http.failed == 3`, false, "before.http.failed = 0"}, // What decided it.
 		{`during.http.latency.p99 < duration("250ms")`, true, "during.http.latency.p99 = 123ms"},
 		{`during.http.latency.p99 > duration("250ms")`, false, "during.http.latency.p99 = 123ms"},
 		{`during.http.latency.p99 < 2 * before.http.latency.max`, true, "during.http.latency.p99 = 123ms; before.http.latency.max = 2s"},
+		{`during.http.latency.p99 == during.grpc.latency.p99`, true, "during.http.latency.p99 = 123ms; during.grpc.latency.p99 = 123ms"},
 		{`during.http.codes["502"] == 3 && during.http.codes["503"] == 0`, true, `during.http.codes["502"] = 3; during.http.codes["503"] = 0`},
 		{`during.grpc.codes.Unavailable == 0`, true, `during.grpc.codes.Unavailable = 0`},
 		{`len(during.http.codes) == 2`, true, `during.http.codes = {200: 297, 502: 3}`},
 		{`during.http.amplification < 1.01`, false, "during.http.amplification = 1.01"},
 		{`not during.http.recovery.failed`, true, "during.http.recovery.failed = false"},
-		{`fair(run.http)`, true, "fair(run.http): " + ledger.Figures{}.Fair().Why},
-		{`!fair_without_zone(run.http)`, false, ""},
-		{`binomial(run.http, "whoami-1", 1/3)`, true, ""},
-		{`binomial(run.http, "whoami-1", 0.5)`, false, ""},
+		{`fair(total.http)`, true, "fair(total.http): " + m.Fair().Explanation},
+		{`!fair_without_zone(total.http)`, false, "fair_without_zone(total.http): " + m.FairWithoutZone().Explanation},
+		{`binomial(total.http, "whoami-1", 1/3)`, true, `binomial(total.http, "whoami-1", 1 / 3): ` + m.Binomial("whoami-1", 1.0/3).Explanation},
+		{`binomial(total.http, "whoami-1", 0.5)`, false, `binomial(total.http, "whoami-1", 0.5): ` + m.Binomial("whoami-1", 0.5).Explanation},
+		{`let m = total.http; fair(m) && m.failed == 0`, true, "fair(m): " + m.Fair().Explanation + "; m.failed = 0"},
 		{`let lost = during.http.failed; lost > 2`, true, "during.http.failed = 3"},
+		{`let l = during.http.latency; l.p99 < l.max`, true, "l.p99 = 123ms; l.max = 2s"},
 		{`all([before.http.failed, during.http.failed], # < 5)`, true, "before.http.failed = 0; during.http.failed = 3"},
+		{`all(keys(during.http.codes), during.http.codes[#] > 1)`, true, "during.http.codes = {200: 297, 502: 3}"},
+		{`let codes = during.http.codes; any(keys(codes), codes[#] == 3)`, true, "during.http.codes = {200: 297, 502: 3}"},
+		{`during.http.latency.p99.Seconds() < 1`, true, "during.http.latency.p99 = 123ms"},
+		{`let p99 = during.http.latency.p99; p99 < duration("1s") and p99.Seconds() < 1`, true, "during.http.latency.p99 = 123ms"},
 	} {
 		t.Run(c.expect, func(t *testing.T) {
 			t.Parallel()
-			got, err := experimentOf(t, "-", "", c.expect).Judge(measured)
-			if err != nil || len(got) != 1 {
-				t.Fatalf("%+v, %v", got, err)
-			}
-			j := got[0]
-			if strings.Contains(c.expect, "fair") || strings.Contains(c.expect, "binomial") {
-				figures, _ := measured(Only, "run", "http")
-				law, why := ledger.Judgement{}, ""
-				switch {
-				case strings.HasPrefix(c.expect, "fair"):
-					law, why = figures.Fair(), "fair(run.http): "
-				case strings.Contains(c.expect, "without"):
-					law, why = figures.FairWithoutZone(), "fair_without_zone(run.http): "
-				case strings.Contains(c.expect, "1/3"):
-					law, why = figures.Binomial("whoami-1", 1.0/3), `binomial(run.http, "whoami-1", 1 / 3): `
-				default:
-					law, why = figures.Binomial("whoami-1", 0.5), `binomial(run.http, "whoami-1", 0.5): `
-				}
-				c.measured = why + law.Why
-				c.held = law.Holds != strings.HasPrefix(c.expect, "!")
-			}
-			if j.Held != c.held || j.Measured != c.measured || j.Text != c.expect || j.Variant != Only || j.Err != "" || j.Line == 0 {
-				t.Errorf("%+v\nwant %v: %s", j, c.held, c.measured)
+			want := ExpectationResult{Text: c.expect, Line: 11, Variant: scenario.Only, Passed: c.passed, Measured: c.measured}
+			if got := judge(t, c.expect, measured); got != want {
+				t.Errorf("got  %+v\nwant %+v", got, want)
 			}
 		})
 	}
@@ -106,78 +108,179 @@ func TestJudge(t *testing.T) {
 
 const two = "variants: {plain: {}, few: {fleet: {instances: 2}}}"
 
-func TestJudgeVariants(t *testing.T) {
+func TestExpectationIsEvaluatedPerVariantUnlessItComparesThem(t *testing.T) {
 	t.Parallel()
-	f := experimentOf(t, "{plain.during.http.failed} or {few.during.http.failed}, {plain.run.http.latency.p99}, {plain.during.http.failed > 1 ? \"many\" : \"few\"}.", two,
+	f := experimentOf(t, "{plain.during.http.failed} or {few.during.http.failed}, {plain.total.http.latency.p99}, {plain.during.http.failed > 1 ? \"many\" : \"few\"}.", two,
 		"during.http.failed == 3", "plain.during.http.failed > few.during.http.failed")
-	got, err := f.Judge(measured)
-	if err != nil {
-		t.Fatal(err)
+	want := []ExpectationResult{
+		{Text: "during.http.failed == 3", Line: 11, Variant: "plain", Passed: true, Measured: "during.http.failed = 3"},
+		{Text: "during.http.failed == 3", Line: 11, Variant: "few", Passed: false, Measured: "during.http.failed = 1"},
+		{Text: "plain.during.http.failed > few.during.http.failed", Line: 12, Passed: true, Measured: "plain.during.http.failed = 3; few.during.http.failed = 1"},
 	}
-	want := []Judgement{
-		{Text: "during.http.failed == 3", Line: 11, Variant: "plain", Held: true, Measured: "during.http.failed = 3"},
-		{Text: "during.http.failed == 3", Line: 11, Variant: "few", Held: false, Measured: "during.http.failed = 1"},
-		{Text: "plain.during.http.failed > few.during.http.failed", Line: 12, Held: true, Measured: "plain.during.http.failed = 3; few.during.http.failed = 1"},
-	}
-	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
+	if got := Judge(f.Experiment, measured); !slices.Equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	if got, want := f.Answered(measured), "3 or 1, 123ms, many."; got != want {
+	if got, want := Answer(f.Experiment, measured), "3 or 1, 123ms, many."; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
 
-func TestJudgeWhatCannotBeAsked(t *testing.T) {
+func TestJudgeNeedsNoFile(t *testing.T) {
 	t.Parallel()
-	f := experimentOf(t, "{during.http.failed}", "", "during.http.failed == 0", "[1, 2][during.http.failed] == 1")
-	none := func(string, string, string) (ledger.Figures, bool) { return ledger.Figures{}, false }
-	got, err := f.Judge(none)
-	if err == nil || len(got) != 2 || got[0].Held || !strings.Contains(got[0].Err, "nothing was measured of grpc in phase before, variant only") {
-		t.Errorf("%+v, %v", got, err)
+	f := experimentOf(t, "{plain.during.http.failed}", two, "during.http.failed == 3", "plain.during.http.failed > few.during.http.failed")
+	text, err := json.Marshal(f.Experiment)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if got := f.Answered(none); got != "(during.http.failed: nothing was measured of grpc in phase before, variant only)" {
+	var e scenario.Experiment
+	if err := json.Unmarshal(text, &e); err != nil {
+		t.Fatal(err)
+	}
+	if got := Judge(e, measured); !slices.Equal(got, Judge(f.Experiment, measured)) || len(got) != 3 || !got[0].Passed {
+		t.Errorf("%+v", got)
+	}
+	if got := Answer(e, measured); got != "3" {
 		t.Error(got)
 	}
-	got, err = f.Judge(measured)
-	if err == nil || !strings.Contains(err.Error(), "x.yaml:12:5: [1, 2][during.http.failed] == 1: ") || got[0].Err != "" || got[1].Held || got[1].Err == "" || strings.Contains(got[1].Err, "\n") {
-		t.Errorf("%+v, %v", got, err)
+	if got := Judge(scenario.Experiment{Expect: e.Expect}, measured); len(got) != 2 || !got[0].Inconclusive || got[0].Passed {
+		t.Errorf("without a scenario: %+v", got)
 	}
 }
 
-// What says nothing is not true, and neither is its opposite.
-func TestJudgeWhatSaysNothing(t *testing.T) {
+func TestOnlyVariantCanBeNamed(t *testing.T) {
 	t.Parallel()
-	failing := func(string, string, string) (ledger.Figures, bool) {
-		return ledger.Figures{Requests: 300, Failed: 300, FailedAttempts: 300, Turn: ledger.Turn{Upstream: true, Instances: 3}}, true
+	f := experimentOf(t, "{sole.during.http.failed}", "variants: {sole: {}}", "sole.during.http.failed == 3")
+	if got := Judge(f.Experiment, measured); len(got) != 1 || !got[0].Passed || got[0].Variant != "" {
+		t.Errorf("%+v", got)
 	}
+	if got := Answer(f.Experiment, measured); got != "3" {
+		t.Error(got)
+	}
+}
+
+func TestExpectationWithoutMetricsIsInconclusive(t *testing.T) {
+	t.Parallel()
+	f := experimentOf(t, "{during.http.failed}", "", "during.http.failed == 0", "[1, 2][during.http.failed] == 1")
+	none := func(string, string, string) (measure.Metrics, bool) { return measure.Metrics{}, false }
+	got := Judge(f.Experiment, none)
+	if len(got) != 2 || got[0].Passed || !got[0].Inconclusive || got[0].Error != "no metrics of grpc in phase before, variant only" {
+		t.Errorf("%+v", got)
+	}
+	if got := Answer(f.Experiment, none); got != "(during.http.failed: no metrics of grpc in phase before, variant only)" {
+		t.Error(got)
+	}
+	got = Judge(f.Experiment, measured)
+	if got[0].Error != "" || got[1].Passed || !got[1].Inconclusive || got[1].Error == "" || strings.Contains(got[1].Error, "\n") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// As in a run directory of another trivet, which kept what this one cannot evaluate.
+func TestExpectationThatCannotBeCompiledIsInconclusive(t *testing.T) {
+	t.Parallel()
+	e := experimentOf(t, "{during.http.failed}", "", "during.http.failed == 0").Experiment
+	e.Answer, e.Expect = "{gone}", []scenario.Expectation{{Text: "during.http.gone == 0", Line: 3}}
+	got := Judge(e, measured)
+	if len(got) != 1 || got[0].Passed || !got[0].Inconclusive || got[0].Line != 3 || got[0].Error != "unknown metric gone: did you mean late?" {
+		t.Errorf("%+v", got)
+	}
+	if got := Answer(e, measured); got != "(gone: unknown name gone: did you mean before?)" {
+		t.Error(got)
+	}
+}
+
+// failing is an nginx that fails everything: no metric of OK requests has a value, and no fairness check can tell.
+func failing(string, string, string) (measure.Metrics, bool) {
+	return measure.Metrics{Requests: 300, Failed: 300, FailedAttempts: 300, RoundRobin: measure.RoundRobin{WholeUpstream: true, Instances: 3}}, true
+}
+
+// Neither a condition about a missing value passes, nor its opposite.
+func TestExpectationThatReadsAMissingValueIsInconclusive(t *testing.T) {
+	t.Parallel()
+	const p99 = "during.http.latency.p99 has no value"
 	for expect, want := range map[string]string{
-		`during.http.latency.p99 < duration("250ms")`:         "during.http.latency.p99 has no value: there was no such request",
-		`during.http.latency.p99 > duration("250ms")`:         "during.http.latency.p99 has no value: there was no such request",
-		`during.http.recovery.first_success < duration("1h")`: "during.http.recovery.first_success has no value: no request was OK after a failure",
-		`during.http.recovery.first_success > duration("1h")`: "during.http.recovery.first_success has no value",
-		`during.http.recovery.fair_again < duration("1h")`:    "during.http.recovery.fair_again has no value: the shares were not even at the end",
-		`fair(run.http)`:                         "fair(run.http): cannot tell: 300 attempts failed",
-		`!fair(run.http)`:                        "fair(run.http): cannot tell: 300 attempts failed",
-		`not binomial(run.http, "whoami-1", .5)`: "cannot tell: 300 attempts failed",
+		`during.http.latency.p99 < duration("250ms")`:                                     p99,
+		`during.http.latency.p99 > duration("250ms")`:                                     p99,
+		`not (during.http.latency.p99 < duration("250ms"))`:                               p99,
+		`during.http.latency.p99 != duration("250ms")`:                                    p99,
+		`during.http.latency.p99 == during.grpc.latency.p99`:                              p99,
+		`during.http.latency.p99 in [during.grpc.latency.p99]`:                            p99,
+		`during.http.latency.p99 not in [duration("1s")]`:                                 p99,
+		`[during.http.latency.p99] == [during.grpc.latency.p99]`:                          p99,
+		`let l = during.http.latency; l.p99 != l.p50`:                                     "l.p99 has no value",
+		`let p = during.http.latency.p99; p != duration("1s")`:                            p99,
+		`all([during.http.latency.p99], # != duration("1s"))`:                             p99,
+		`none([during.http.latency.p99], # > duration("1s"))`:                             p99,
+		`len([during.http.latency.p99]) == 1`:                                             p99,
+		`string(during.http.latency.p99) != "1s"`:                                         p99,
+		`type(during.http.latency.p99) == "nil"`:                                          p99,
+		`(during.http.failed > 0 ? during.http.latency.p99 : duration("0s")).Hours() < 1`: p99,
+		`during.http.latency["p99"] != duration("1s")`:                                    p99,
+		`{"a": during.http.latency.p99}.a != duration("1s")`:                              p99,
+		`during.http.latency.p99.Seconds() < 1`:                                           p99,
+		`during.http.amplification < 2`:                                                   "during.http.amplification has no value",
+		`during.http.amplification != 2`:                                                  "during.http.amplification has no value",
+		`-during.http.amplification < 2`:                                                  "during.http.amplification has no value",
+		`during.http.recovery.first_success < duration("1h")`:                             "during.http.recovery.first_success has no value",
+		`during.http.recovery.first_success > duration("1h")`:                             "during.http.recovery.first_success has no value",
+		`during.http.recovery.fair_since < duration("1h")`:                                "during.http.recovery.fair_since has no value",
+		`get(during.http.codes, "503") != 1`:                                              `get(during.http.codes, "503") has no value`,
+		`first(values(during.http.codes)) != 1`:                                           `first(values(during.http.codes)) has no value`,
+		`fair(total.http)`:                                                                "fair(total.http): inconclusive: 300 attempts failed",
+		`!fair(total.http)`:                                                               "fair(total.http): inconclusive: 300 attempts failed",
+		`let m = total.http; !fair(m)`:                                                    "fair(m): inconclusive: 300 attempts failed",
+		`not binomial(total.http, "whoami-1", .5)`:                                        "inconclusive: 300 attempts failed",
 	} {
-		got, err := experimentOf(t, "-", "", expect).Judge(failing)
-		if err == nil || len(got) != 1 || got[0].Held || !strings.Contains(got[0].Err, want) {
-			t.Errorf("%s: %+v, %v", expect, got, err)
+		got := judge(t, expect, failing)
+		if got.Passed || !got.Inconclusive || !strings.Contains(got.Error, want) {
+			t.Errorf("%s: %+v, want %s", expect, got, want)
 		}
 	}
-	got, err := experimentOf(t, "-", "", "during.http.latency.count == 0").Judge(failing)
-	if err != nil || !got[0].Held {
-		t.Errorf("%+v, %v", got, err)
+	for _, expect := range []string{
+		"during.http.latency.count == 0", "not during.http.recovery.recovered", "not during.http.recovery.fair_at_end",
+		`during.http.ok == 0 || during.http.latency.p99 < duration("1s")`, // The language does not read it.
+	} {
+		if got := judge(t, expect, failing); !got.Passed || got.Inconclusive {
+			t.Errorf("%s: %+v", expect, got)
+		}
 	}
 }
 
-func TestNoAnswer(t *testing.T) {
+// A division by 0 is neither true nor false of anything.
+func TestExpectationThatDividesByZeroIsInconclusive(t *testing.T) {
+	t.Parallel()
+	none := func(string, string, string) (measure.Metrics, bool) {
+		return measure.Metrics{OK: 3, Amplification: new(0.0)}, true
+	}
+	for expect, want := range map[string]string{
+		`during.http.ok / during.http.failed > 3`:                                   "during.http.ok / during.http.failed has no value: it is +Inf",
+		`not (during.http.ok / during.http.failed > 3)`:                             "during.http.ok / during.http.failed has no value",
+		`not (during.http.failed / during.http.failed > 3)`:                         "during.http.failed / during.http.failed has no value: it is NaN",
+		`during.http.ok % during.http.failed == 0`:                                  "divide by zero",
+		`during.http.ok / (2 * during.http.amplification) > 3`:                      "during.http.ok / (2 * during.http.amplification) has no value",
+		`during.http.ok / during.http.amplification != 3`:                           "has no value",
+		`1 / during.http.failed in [1]`:                                             "has no value",
+		`any([during.http.failed], 1 / # > 3)`:                                      "1 / # has no value",
+		`let n = during.http.failed; during.http.ok / n > 3`:                        "during.http.ok / n has no value",
+		`during.http.ok ** 400 > 1 && 10 ** 400 > during.http.failed`:               "has no value: it is +Inf",
+		`mean(values(during.http.codes)) < 1`:                                       "",
+		`during.http.failed == 0 || during.http.ok / during.http.failed > 3`:        "passes",
+		`(during.http.failed == 0 ? 1 : during.http.ok / during.http.failed) < 1.5`: "passes",
+	} {
+		got := judge(t, expect, none)
+		if want == "passes" && !got.Passed || want != "passes" && want != "" && (got.Passed || !got.Inconclusive || !strings.Contains(got.Error, want)) {
+			t.Errorf("%s: %+v, want %s", expect, got, want)
+		}
+	}
+}
+
+func TestAnswerIsEmptyWithoutOne(t *testing.T) {
 	t.Parallel()
 	f, err := Read("testdata/good/kill-one.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := f.Answered(measured); got != "" {
+	if got := Answer(f.Experiment, measured); got != "" {
 		t.Error(got)
 	}
 }

@@ -12,99 +12,86 @@ import (
 	"testing"
 	"time"
 
-	"trivet/lab/load"
+	"trivet/lab/scenario"
 	"trivet/nginx/confedit"
 )
 
-func TestReadAnExperiment(t *testing.T) {
+func TestExperimentIsReadWithDefaults(t *testing.T) {
 	t.Parallel()
 	f, err := Read("testdata/good/kill-one.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.Name != "kill-one" || f.Seed != 1 || f.Length() != 15*time.Second || len(f.Source) == 0 || len(f.Expect) != 2 || f.Expect[1].Line != 17 || f.Expect[1].Column != 5 {
+	if f.Name != "kill-one" || len(f.Source) == 0 || len(f.Expect) != 2 || f.Expect[1].Line != 17 || f.Expect[1].Text != "during.grpc.failed == 0" {
 		t.Errorf("%+v", f)
 	}
-	if len(f.Variants) != 1 {
-		t.Fatalf("%d variants", len(f.Variants))
-	}
-	v := f.Variants[0]
-	v.sets = nil
-	want := Variant{
-		Name: Only, Instances: 3, Workers: 2,
+	want := []scenario.Scenario{{
+		Experiment: "kill-one", Variant: scenario.Only, Seed: 1, Instances: 3, Workers: 2,
 		Edits: []confedit.Edit{{Context: "upstream whoami_http", Directive: "keepalive 4"}, {Context: "upstream whoami_grpc server", Parameter: "max_fails=1"}},
-		Loads: []Load{
-			{Name: "http", Protocol: "http", Call: load.Unary, Rate: Rate{Constant, []float64{300}}, Deadline: 5 * time.Second},
-			{Name: "grpc", Protocol: "grpc", Call: load.Unary, Rate: Rate{Constant, []float64{300}}, Channels: 4, Deadline: 2 * time.Second, Retry: true},
+		Loads: []scenario.Load{
+			{Name: "http", Protocol: "http", Call: scenario.Unary, Rate: constant(300), Deadline: 5 * time.Second},
+			{Name: "grpc", Protocol: "grpc", Call: scenario.Unary, Rate: constant(300), Channels: 4, Deadline: 2 * time.Second, Retry: true},
 		},
-		Phases: []Phase{
+		Phases: []scenario.Phase{
 			{Name: "before", For: 5 * time.Second},
-			{Name: "during", For: 5 * time.Second, Do: []Action{{Verb: Kill, Targets: []string{"whoami-2"}}}},
+			{Name: "during", For: 5 * time.Second, Do: []scenario.Action{{Instances: &scenario.InstanceAction{Kind: scenario.Kill, Names: []string{"whoami-2"}}}}},
 			{Name: "after", For: 5 * time.Second},
 		},
-	}
-	if !reflect.DeepEqual(v, want) {
-		t.Errorf("got  %+v\nwant %+v", v, want)
+	}}
+	if !reflect.DeepEqual(f.Scenarios, want) {
+		t.Errorf("got  %+v\nwant %+v", f.Scenarios, want)
 	}
 }
 
-func TestReadEverything(t *testing.T) {
+func constant(perSecond float64) scenario.Rate {
+	return scenario.Rate{Shape: scenario.Constant, PerSecond: []float64{perSecond}}
+}
+
+func TestExperimentWithEveryKeyIsRead(t *testing.T) {
 	t.Parallel()
 	f, err := Read("testdata/good/everything.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain, retry := f.Variants[0], f.Variants[1]
-	if f.Seed != 1<<64-1 || plain.Name != "plain" || plain.About != "as it is shipped" || retry.Name != "with_retry" {
+	plain, retry := f.Scenarios[0], f.Scenarios[1]
+	if plain.Seed != 1<<64-1 || plain.Variant != "plain" || plain.Description != "as it is shipped" || retry.Variant != "with_retry" {
 		t.Errorf("%+v", f)
 	}
 	if plain.Instances != 2 || plain.Workers != 1 || retry.Instances != 3 || retry.Workers != 2 || len(plain.Edits) != 0 || len(retry.Edits) != 3 {
 		t.Errorf("%+v\n%+v", plain, retry)
 	}
-	if got, want := plain.Calls(), []string{"http", "grpc", "calls", "streams", "mute"}; !slices.Equal(got, want) {
+	if got, want := plain.Groups(), []string{"http", "grpc", "calls", "streams", "mute"}; !slices.Equal(got, want) {
 		t.Errorf("groups %q, want %q", got, want)
 	}
-	if l := plain.Loads[2]; l.Call != load.Watch || l.Hold != 2*time.Second || l.Rate.PerSec[0] != 0.5 || l.Channels != 4 {
+	for i, want := range []scenario.Rate{
+		{Shape: scenario.Ramp, PerSecond: []float64{0, 50}}, {Shape: scenario.Step, PerSecond: []float64{10, 20, 10}}, constant(0.5), constant(0.5),
+	} {
+		if got := plain.Loads[i].Rate; !reflect.DeepEqual(got, want) {
+			t.Errorf("rate %d is %+v, want %+v", i, got, want)
+		}
+	}
+	if l := plain.Loads[2]; l.Call != scenario.Watch || l.Hold != 2*time.Second || l.Channels != 4 {
 		t.Errorf("%+v", l)
 	}
 	var did []string
 	for _, a := range retry.Phases[1].Do {
-		did = append(did, fmt.Sprintf("%s%v%v", a.Verb, a.Targets, a.Wait))
+		wait := time.Duration(0)
+		if a.Wait != nil {
+			wait = a.Wait.For
+		}
+		did = append(did, fmt.Sprintf("%s%v%v", a.Kind(), a.Processes(), wait))
 	}
-	// Of all, start means those that are down.
-	want := []string{"stop[whoami-2]0s", "wait[]500ms", "cont[whoami-2]0s", "kill[whoami-1 whoami-2]0s", "start[whoami-1 whoami-2]0s", "reload[nginx]0s", "restart[whoami-1 whoami-2 whoami-3]0s", "drain[whoami-1]0s"}
+	// Of all, start applies to those that are down.
+	want := []string{"pause[whoami-2]0s", "wait[]500ms", "resume[whoami-2]0s", "kill[whoami-1 whoami-2]0s", "start[whoami-1 whoami-2]0s", "reload[nginx]0s", "restart[whoami-1 whoami-2 whoami-3]0s", "drain[whoami-1]0s"}
 	if !slices.Equal(did, want) {
 		t.Errorf("got  %q\nwant %q", did, want)
 	}
-	if !reflect.DeepEqual(f.Phases, plain.Phases) || len(plain.Phases[1].Do[6].Targets) != 2 {
-		t.Errorf("%+v", f.Phases)
+	if len(plain.Phases[1].Do[6].Processes()) != 2 {
+		t.Errorf("%+v", plain.Phases)
 	}
 }
 
-func TestPoints(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		rate    Rate
-		want    []load.Point
-		planned int
-	}{
-		{Rate{Constant, []float64{3}}, []load.Point{{At: 0, Rate: 3}}, 27},
-		{Rate{Ramp, []float64{0, 10}}, []load.Point{{At: 0, Rate: 0}, {At: 9 * time.Second, Rate: 10}}, 45},
-		{Rate{Step, []float64{1, 2, 4}}, []load.Point{
-			{At: 0, Rate: 1}, {At: 3 * time.Second, Rate: 1}, {At: 3 * time.Second, Rate: 2}, {At: 6 * time.Second, Rate: 2}, {At: 6 * time.Second, Rate: 4},
-		}, 21},
-	} {
-		if got := c.rate.Points(9 * time.Second); !slices.Equal(got, c.want) || c.rate.planned(9*time.Second) != c.planned {
-			t.Errorf("%+v: %v and %d, want %v and %d", c.rate, got, c.rate.planned(9*time.Second), c.want, c.planned)
-		}
-		// The generator plans what was counted here.
-		if got := (load.Stream{Rate: c.rate.Points(9 * time.Second)}).Count(9 * time.Second); got != c.planned {
-			t.Errorf("%+v: the generator plans %d, counted were %d", c.rate, got, c.planned)
-		}
-	}
-}
-
-// small is a file that is right, to change a line of.
+// small is a valid file, to change a line of.
 const small = `question: Q?
 load:
   - {protocol: http, rate: 10/s}
@@ -116,12 +103,12 @@ expect:
   - during.http.failed == 0
 `
 
-// confLine is what the shipped configuration may change.
+// confLine is a line number that a change of the shipped configuration may change.
 var confLine = regexp.MustCompile(`\.conf:\d+`)
 
-func TestReadTellsAllThatIsWrong(t *testing.T) {
+func TestAllErrorsOfAFileAreReported(t *testing.T) {
 	t.Parallel()
-	for _, c := range wrongs {
+	for _, c := range invalidFiles {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "x.yaml")
@@ -136,10 +123,10 @@ func TestReadTellsAllThatIsWrong(t *testing.T) {
 			}
 			_, err := Read(path)
 			var got []string
-			for _, fault := range unjoin(err) {
-				f, ok := errors.AsType[*Fault](fault)
+			for _, one := range unjoin(err) {
+				f, ok := errors.AsType[*Diagnostic](one)
 				if !ok || f.File != path {
-					t.Errorf("%#v is no fault of the file", fault)
+					t.Errorf("%#v is no diagnostic of the file", one)
 					continue
 				}
 				got = append(got, fmt.Sprintf("%d:%d: %s", f.Line, f.Column, confLine.ReplaceAllString(f.Message, ".conf:N")))
@@ -151,7 +138,7 @@ func TestReadTellsAllThatIsWrong(t *testing.T) {
 	}
 }
 
-func TestReadWhatIsNoFile(t *testing.T) {
+func TestUnreadableFilesAreRefused(t *testing.T) {
 	t.Parallel()
 	large := filepath.Join(t.TempDir(), "large.yaml")
 	if err := os.WriteFile(large, []byte(small+"# "+strings.Repeat("x", 1<<20)), 0o600); err != nil {
@@ -172,13 +159,13 @@ func FuzzRead(f *testing.F) {
 		}
 		f.Add(string(text))
 	}
-	for _, c := range wrongs {
+	for _, c := range invalidFiles {
 		f.Add(c.text + strings.Replace(small, c.old, c.new, 1))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		file, faults := parse("x.yaml", []byte(text))
-		if err := faults.join(); err == nil && (file == nil || len(file.Variants) == 0 || len(file.Phases) == 0 || len(file.Expect) == 0) {
-			t.Errorf("%q: neither a fault nor an experiment", text)
+		file, d := parse("x.yaml", []byte(text))
+		if err := d.join(); err == nil && (file == nil || len(file.Scenarios) == 0 || len(file.Scenarios[0].Phases) == 0 || len(file.Expect) == 0) {
+			t.Errorf("%q: neither a diagnostic nor an experiment", text)
 		}
 	})
 }

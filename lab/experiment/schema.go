@@ -1,199 +1,363 @@
 package experiment
 
 import (
+	"bytes"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"reflect"
+	"maps"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
-	"github.com/expr-lang/expr/builtin"
-	"github.com/google/jsonschema-go/jsonschema"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+	"go.yaml.in/yaml/v4"
 
-	"trivet/lab/load"
+	"trivet/internal/nearest"
+	"trivet/lab/scenario"
 )
 
-//go:embed keys.go
-var keys string
+//go:embed schema.json
+var schemaText []byte
 
-// Schema is the JSON Schema (2020-12) of an experiment's file, for editors: with
+// Schema returns the JSON Schema (2020-12) of an experiment's file. Read validates against it, and editors complete and explain keys
+// with it: with
 //
 //	# yaml-language-server: $schema=FILE
 //
-// at the top of an experiment they complete its keys and say what those mean. It is made from the same types as the decoder, which finds
-// more: a schema cannot look at two keys at once, nor into expectations.
-func Schema() []byte {
-	m := schemaMaker{comments(keys)}
-	s := m.of(reflect.TypeFor[document](), "")
-	s.Schema = "https://json-schema.org/draft/2020-12/schema"
-	s.Title = "An experiment of trivet"
-	text, err := json.MarshalIndent(s, "", "  ")
+// at the top of an experiment. Beside the standard keywords it has errorMessage, what is wanted, which editors show, too; and
+// durationRange and maxPerSecond, the limits of durations and rates, which the standard has no keywords for.
+func Schema() []byte { return slices.Clone(schemaText) }
+
+// A schema is a part of schema.json: a JSON object.
+type schema map[string]any
+
+const schemaURL = "trivet:///schema.json"
+
+// theSchema returns schema.json, raw and compiled.
+var theSchema = sync.OnceValues(func() (schema, *jsonschema.Schema) {
+	raw, err := jsonschema.UnmarshalJSON(bytes.NewReader(schemaText))
 	if err != nil {
-		panic(err) // Made of our own types alone.
+		panic(err) // A test compiles it.
 	}
-	return append(text, '\n')
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource(schemaURL, raw); err != nil {
+		panic(err)
+	}
+	return raw.(map[string]any), c.MustCompile(schemaURL)
+})
+
+// resolved is s with what its $ref refers to; its own keywords win.
+func (s schema) resolved() schema {
+	name, ok := strings.CutPrefix(s.text("$ref"), "#/$defs/")
+	if !ok {
+		return s
+	}
+	root, _ := theSchema()
+	all := maps.Clone(root.sub("$defs").sub(name))
+	maps.Copy(all, s)
+	return all
 }
 
-// comments are the doc comments in the text of a Go file: of types by name, of fields by type.field.
-func comments(text string) map[string]string {
-	parsed, err := parser.ParseFile(token.NewFileSet(), "keys.go", text, parser.ParseComments)
-	if err != nil {
-		panic(err) // This package has been compiled of it.
+func (s schema) sub(key string) schema {
+	sub, _ := s[key].(map[string]any)
+	return sub
+}
+
+func (s schema) text(key string) string {
+	text, _ := s[key].(string)
+	return text
+}
+
+// of is the schema of a member of an object or a list; nil if there is none.
+func (s schema) of(key string) schema {
+	member := s.sub("items")
+	if s.sub("properties")[key] != nil {
+		member = s.sub("properties").sub(key)
+	} else if more := s.sub("additionalProperties"); more != nil {
+		member = more
 	}
-	all := map[string]string{}
-	for _, d := range parsed.Decls {
-		general, ok := d.(*ast.GenDecl)
-		if !ok || general.Tok != token.TYPE {
-			continue
-		}
-		spec := general.Specs[0].(*ast.TypeSpec)
-		all[spec.Name.Name] = oneLine(general.Doc)
-		if s, ok := spec.Type.(*ast.StructType); ok {
-			for _, field := range s.Fields.List {
-				for _, name := range field.Names {
-					all[spec.Name.Name+"."+name.Name] = oneLine(field.Doc)
-				}
+	return member.resolved()
+}
+
+// keys are the keys that an object may have.
+func (s schema) keys() []string { return slices.Sorted(maps.Keys(s.sub("properties"))) }
+
+// wants says what the schema wants of a value.
+func (s schema) wants() string {
+	want := s.text("errorMessage")
+	if of, ok := s["durationRange"].([]any); ok {
+		return fmt.Sprintf("%s, from %v to %v", want, of[0], of[1])
+	}
+	if want != "" {
+		return want
+	}
+	switch s.text("type") {
+	case "boolean":
+		return "want true or false"
+	case "integer":
+		return fmt.Sprintf("want a whole number, %v to %v", s["minimum"], s["maximum"])
+	case "array":
+		return "want a list"
+	case "object":
+		return "want a mapping, with " + strings.Join(s.keys(), ", ")
+	}
+	return "want text"
+}
+
+// validate adds what the schema has against a document.
+func (d *document) validate(root any) {
+	_, compiled := theSchema()
+	if err, ok := errors.AsType[*jsonschema.ValidationError](compiled.Validate(root)); ok {
+		d.explain(err)
+	}
+}
+
+// explain adds a diagnostic for each error that a validation error consists of.
+func (d *document) explain(err *jsonschema.ValidationError) {
+	switch err.ErrorKind.(type) {
+	case *kind.OneOf, *kind.PropertyNames: // Their causes say less than they do.
+	default:
+		if len(err.Causes) > 0 {
+			for _, cause := range err.Causes {
+				d.explain(cause)
 			}
+			return
+		}
+	}
+	root, _ := theSchema()
+	at, of := "", root
+	for _, key := range err.InstanceLocation {
+		at, of = child(at, key), of.of(key)
+	}
+	by := byURL(err.SchemaURL)
+	name, n := nameOf(err.InstanceLocation), d.nodes[at]
+	switch k := err.ErrorKind.(type) {
+	case *kind.AdditionalProperties:
+		for _, key := range k.Properties {
+			d.add(where(d.keys[child(at, key)]), "unknown key %s: did you mean %s?", clip(key), nearest.Name(key, of.keys()))
+		}
+	case *kind.Required:
+		why := ""
+		if by["properties"] == nil && by["errorMessage"] != nil {
+			why = ": " + by.text("errorMessage")
+		}
+		for _, key := range k.Missing {
+			d.add(where(n), "%s is missing%s%s", key, inside(name), why)
+		}
+	case *kind.OneOf:
+		d.add(where(n), "%s: %s", name, by.text("errorMessage"))
+	case *kind.PropertyNames:
+		const variants = "/variants" // The library's InstanceLocation is overwritten; only these have chosen names.
+		to := child(variants, k.Property)
+		d.invalid[to] = true
+		d.add(where(d.keys[to]), "variant is %q: %s", clip(k.Property), root.sub("properties").sub("variants").sub("propertyNames").resolved().wants())
+	default:
+		if d.invalid[at] {
+			return // One error per value.
+		}
+		d.invalid[at] = true
+		d.add(where(n), "%s", wrong(err.ErrorKind, name, target(n), of, by))
+	}
+}
+
+// wrong says what is wrong with a value: of is its schema, and by the part of the schema that refuses it.
+func wrong(err jsonschema.ErrorKind, name string, n *yaml.Node, of, by schema) string {
+	want := by.text("errorMessage")
+	if want == "" || of["durationRange"] != nil && strings.HasPrefix(want, "want ") {
+		want = of.wants()
+	}
+	switch k := err.(type) {
+	case *kind.Enum:
+		words := list(k.Want)
+		return fmt.Sprintf("%s is %s: want %s: did you mean %s?", name, describe(n), strings.Join(words, " or "), nearest.Name(fmt.Sprint(k.Got), words))
+	case *kind.MinItems, *kind.MaxItems:
+		want = fmt.Sprintf("at most %v", of["maxItems"])
+		switch least := of["minItems"]; least {
+		case nil:
+		case of["maxItems"]:
+			want = fmt.Sprint(least)
+		default:
+			want = fmt.Sprintf("%v to %v", least, of["maxItems"])
+		}
+		return fmt.Sprintf("%s has %d entries: want %s", name, len(n.Content), want)
+	case *kind.MinProperties, *kind.MaxProperties:
+		return fmt.Sprintf("%s has %d keys: %s", name, len(n.Content)/2, want)
+	case *kind.MaxLength:
+		return fmt.Sprintf("%s has %d characters: want at most %d", name, k.Got, k.Want)
+	}
+	switch {
+	case !strings.HasPrefix(want, "want "):
+		return want // It says all.
+	case want == "want text" && n.Kind == yaml.ScalarNode && !strings.HasPrefix(n.Tag, "!!"):
+		return fmt.Sprintf("%s begins with %s, which YAML takes for a tag: put it in quotes", name, n.Tag)
+	case n.Kind == yaml.MappingNode && strings.HasPrefix(name, "expect["):
+		return fmt.Sprintf(`%s is read as a key and its value: put an expectation that contains ": " or " #" in quotes`, name)
+	case want == "want text" && n.Kind == yaml.ScalarNode && n.Tag != "!!str" && n.Tag != "!!null":
+		want += "; put it in quotes if it is meant so"
+	}
+	return fmt.Sprintf("%s is %s: %s", name, describe(n), want)
+}
+
+// byURL is the part of schema.json at a URL with a JSON pointer.
+func byURL(location string) schema {
+	root, _ := theSchema()
+	_, fragment, _ := strings.Cut(location, "#/")
+	pointer, _ := url.PathUnescape(fragment)
+	var part any = map[string]any(root)
+	for key := range strings.SplitSeq(pointer, "/") {
+		if list, ok := part.([]any); ok {
+			i, _ := strconv.Atoi(key)
+			part = list[i]
+		} else if key != "" {
+			part = part.(map[string]any)[key]
+		}
+	}
+	s, _ := part.(map[string]any)
+	return s
+}
+
+// nameOf is how messages call a value: load[0], or its key.
+func nameOf(path []string) string {
+	if len(path) == 0 {
+		return theFile
+	}
+	last := path[len(path)-1]
+	if _, err := strconv.Atoi(last); err == nil && len(path) > 1 {
+		return path[len(path)-2] + "[" + last + "]"
+	}
+	return last
+}
+
+const theFile = "the file"
+
+func inside(name string) string {
+	if name == theFile {
+		return ""
+	}
+	return " in " + name
+}
+
+// filled is a validated value as the Go types of this package want it: with defaults, durations in nanoseconds, rates as scenario.Rate,
+// and null in the place of what is invalid.
+func (d *document) filled(s schema, v any, at, name string) any {
+	text, isText := v.(string)
+	if d.invalid[at] && !isText {
+		return nil
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		return d.filledObject(s, v, at)
+	case []any:
+		items := make([]any, len(v))
+		for i, item := range v {
+			items[i] = d.filled(s.of(""), item, child(at, strconv.Itoa(i)), fmt.Sprintf("%s[%d]", name, i))
+		}
+		return items
+	}
+	of, isDuration := s["durationRange"].([]any)
+	isRate := s["maxPerSecond"] != nil
+	switch {
+	case !isText:
+		return v
+	case d.invalid[at] && (isDuration || isRate || s["type"] != "string"):
+		return nil
+	case isDuration:
+		return d.duration(text, of, at, name, s.wants())
+	case isRate:
+		return d.rate(s, text, at, name)
+	case d.invalid[at] && s["enum"] != nil: // The nearest word, so that the rest can be checked.
+		return nearest.Name(text, list(s["enum"].([]any)))
+	}
+	return text
+}
+
+// list are the words of a keyword.
+func list(words []any) (all []string) {
+	for _, word := range words {
+		all = append(all, fmt.Sprint(word))
+	}
+	return all
+}
+
+func (d *document) filledObject(s schema, v map[string]any, at string) any {
+	all := map[string]any{}
+	for key := range s.sub("properties") {
+		of := s.of(key)
+		if given, ok := v[key]; ok {
+			all[key] = d.filled(of, given, child(at, key), key)
+		}
+		if initial, ok := of["default"]; ok && all[key] == nil {
+			all[key] = d.filled(of, initial, child(at, key)+"/default", key)
+		}
+	}
+	if s["maxPerSecond"] != nil {
+		return d.changingRate(all, at)
+	}
+	if s.sub("additionalProperties") != nil {
+		for key, value := range v {
+			all[key] = d.filled(s.of(key), value, child(at, key), key)
 		}
 	}
 	return all
 }
 
-func oneLine(comment *ast.CommentGroup) string {
-	return strings.Join(strings.Fields(comment.Text()), " ")
+// reject adds a value that the schema's standard keywords cannot refuse.
+func (d *document) reject(at, name, want string) {
+	d.invalid[at] = true
+	d.add(where(d.nodes[at]), "%s is %s: %s", name, describe(target(d.nodes[at])), want)
 }
 
-// A schemaMaker makes schemas of the types in keys.go.
-type schemaMaker struct{ comments map[string]string }
-
-const instancePattern = `^(all|whoami-[1-9][0-9]?)$`
-
-// of is the schema of a type, whose field has the tag.
-func (m schemaMaker) of(t reflect.Type, tag reflect.StructTag) *jsonschema.Schema {
-	switch t {
-	case reflect.TypeFor[time.Duration]():
-		return &jsonschema.Schema{Type: "string", Pattern: durations.String()}
-	case reflect.TypeFor[rateKeys]():
-		return m.rate()
-	case reflect.TypeFor[targets]():
-		one := &jsonschema.Schema{Type: "string", Pattern: instancePattern}
-		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{one, {Type: "array", Items: one, MinItems: new(1), MaxItems: new(60)}}}
-	case reflect.TypeFor[ordered[variantKeys]]():
-		return &jsonschema.Schema{
-			Type: "object", PropertyNames: name(Only, load.HTTP, load.GRPC), AdditionalProperties: m.of(reflect.TypeFor[variantKeys](), ""),
-			MinProperties: new(1), MaxProperties: new(20),
-		}
+func (d *document) duration(text string, of []any, at, name, want string) any {
+	least, _ := time.ParseDuration(of[0].(string))
+	most, _ := time.ParseDuration(of[1].(string))
+	duration, err := time.ParseDuration(text)
+	if err != nil || duration < least || duration > most {
+		d.reject(at, name, want)
+		return nil
 	}
-	switch t.Kind() {
-	case reflect.Struct:
-		return m.structure(t)
-	case reflect.Slice:
-		least, most := limits(tag)
-		return &jsonschema.Schema{Type: "array", Items: m.item(t, tag), MinItems: new(int(least)), MaxItems: new(int(most))}
-	case reflect.Bool:
-		return &jsonschema.Schema{Type: "boolean"}
-	case reflect.String:
-		s := &jsonschema.Schema{Type: "string", Pattern: `\S`}
-		if tag.Get("identifier") != "" {
-			s = name(strings.Fields(tag.Get("but"))...)
-		}
-		for word := range strings.FieldsSeq(tag.Get("enum")) {
-			s.Pattern, s.Enum = "", append(s.Enum, word)
-		}
-		return s
-	}
-	least, most := limits(tag)
-	s := &jsonschema.Schema{Type: "integer", Minimum: new(float64(least))}
-	if most != anyNumber {
-		s.Maximum = new(float64(most))
-	}
-	return s
+	return duration
 }
 
-// item is the schema of a list's entries.
-func (m schemaMaker) item(list reflect.Type, tag reflect.StructTag) *jsonschema.Schema {
-	s := m.of(list.Elem(), "")
-	if text := tag.Get("longest"); text != "" {
-		s.MaxLength = new(int(quantity(text)))
+// rate is "300/s" or "30/m": as a whole rate a scenario.Rate, as an entry of a ramp or step a number.
+func (d *document) rate(s schema, text, at, name string) any {
+	number, unit, _ := strings.Cut(text, "/")
+	perSecond, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	if strings.TrimSpace(unit) == "m" {
+		perSecond /= 60
 	}
-	return s
+	most, _ := s["maxPerSecond"].(json.Number).Float64()
+	if err != nil || perSecond > most {
+		d.reject(at, name, s.wants())
+		return nil
+	}
+	if s["properties"] == nil {
+		return perSecond
+	}
+	return scenario.Rate{Shape: scenario.Constant, PerSecond: []float64{perSecond}}
 }
 
-// name is the schema of names that the file chooses; some more are taken.
-func name(taken ...string) *jsonschema.Schema {
-	var words []any
-	for _, word := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(keywords, builtin.Names, lawNames(), taken)))) {
-		words = append(words, word)
-	}
-	return &jsonschema.Schema{Type: "string", Pattern: identifiers.String(), Not: &jsonschema.Schema{Enum: words}}
-}
-
-// together is what the keys of a load mean for each other.
-func together() []*jsonschema.Schema {
-	never := func() *jsonschema.Schema { return &jsonschema.Schema{Not: &jsonschema.Schema{}} }
-	is := func(key, value string) *jsonschema.Schema {
-		return &jsonschema.Schema{Required: []string{key}, Properties: map[string]*jsonschema.Schema{key: {Enum: []any{value}}}}
-	}
-	return []*jsonschema.Schema{
-		{If: is("protocol", load.HTTP), Then: &jsonschema.Schema{Properties: map[string]*jsonschema.Schema{"channels": never(), "call": {Enum: []any{load.Unary}}}}},
-		{If: is("protocol", load.GRPC), Then: &jsonschema.Schema{Properties: map[string]*jsonschema.Schema{"connections": never()}}},
-		{If: is("call", load.Watch), Then: &jsonschema.Schema{Required: []string{"hold"}}, Else: &jsonschema.Schema{Properties: map[string]*jsonschema.Schema{"hold": never()}}},
-	}
-}
-
-func (m schemaMaker) structure(t reflect.Type) *jsonschema.Schema {
-	s := &jsonschema.Schema{
-		Type: "object", Description: m.comments[t.Name()],
-		Properties: map[string]*jsonschema.Schema{}, AdditionalProperties: &jsonschema.Schema{Not: &jsonschema.Schema{}},
-	}
-	for field := range t.Fields() {
-		key := field.Tag.Get("yaml")
-		p := m.of(field.Type, field.Tag)
-		p.Description = m.comments[t.Name()+"."+field.Name]
-		if field.Type == reflect.TypeFor[rateKeys]() || field.Type == reflect.TypeFor[targets]() {
-			p.Description += " " + m.comments[field.Type.Name()] // How it is written.
-		}
-		if field.Type == reflect.TypeFor[time.Duration]() && field.Tag.Get("least") != "" {
-			p.Description += fmt.Sprintf(" From %s to %s.", field.Tag.Get("least"), field.Tag.Get("most"))
-		}
-		if text := field.Tag.Get("default"); text != "" {
-			p.Default = json.RawMessage(text)
-			if p.Type == "string" {
-				p.Default = json.RawMessage(fmt.Sprintf("%q", text))
+// changingRate is a ramp or step as a scenario.Rate; nil if it is invalid.
+func (d *document) changingRate(shapes map[string]any, at string) any {
+	for _, shape := range []string{scenario.Ramp, scenario.Step} {
+		entries, _ := shapes[shape].([]any)
+		if to := child(at, shape); d.valid(to) && d.valid(at) {
+			rate := scenario.Rate{Shape: shape}
+			for _, entry := range entries {
+				rate.PerSecond = append(rate.PerSecond, entry.(float64))
 			}
+			if slices.Max(rate.PerSecond) == 0 {
+				d.invalid[to] = true
+				d.add(where(d.nodes[to]), "%s has no rate above 0", shape)
+				return nil
+			}
+			return rate
 		}
-		if field.Tag.Get("need") != "" {
-			s.Required = append(s.Required, key)
-		}
-		s.Properties[key] = p
-		s.PropertyOrder = append(s.PropertyOrder, key)
 	}
-	switch t {
-	case reflect.TypeFor[actionKeys]():
-		s.MinProperties, s.MaxProperties = new(1), new(1)
-	case reflect.TypeFor[loadKeys]():
-		s.AllOf = together()
-	case reflect.TypeFor[setKeys]():
-		s.MinProperties, s.MaxProperties = new(2), new(2)
-	}
-	return s
-}
-
-func (m schemaMaker) rate() *jsonschema.Schema {
-	one := &jsonschema.Schema{Type: "string", Pattern: rateSyntax}
-	s := &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string", Pattern: rateSyntax, Not: &jsonschema.Schema{Pattern: noRateSyntax}}}}
-	for field := range reflect.TypeFor[rateShapes]().Fields() {
-		least, most := limits(field.Tag)
-		key := field.Tag.Get("yaml")
-		s.OneOf = append(s.OneOf, &jsonschema.Schema{
-			Type: "object", Required: []string{key}, AdditionalProperties: &jsonschema.Schema{Not: &jsonschema.Schema{}},
-			Properties: map[string]*jsonschema.Schema{key: {Type: "array", Items: one, MinItems: new(int(least)), MaxItems: new(int(most))}},
-		})
-	}
-	return s
+	return nil
 }

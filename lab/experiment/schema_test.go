@@ -1,14 +1,13 @@
 package experiment
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
-	"github.com/google/jsonschema-go/jsonschema"
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 )
 
 // examples are the experiments of this package's tests, and the repository's own.
@@ -28,56 +27,43 @@ func examples(t *testing.T) []string {
 	return all
 }
 
-func schema(t *testing.T) *jsonschema.Resolved {
-	t.Helper()
-	var s jsonschema.Schema
-	if err := json.Unmarshal(Schema(), &s); err != nil {
-		t.Fatal(err)
-	}
-	r, err := s.Resolve(&jsonschema.ResolveOptions{ValidateDefaults: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
 // validate is what an editor does.
-func validate(t *testing.T, r *jsonschema.Resolved, text string) error {
+func validate(t *testing.T, text string) error {
 	t.Helper()
-	var value any
-	if err := yaml.Unmarshal([]byte(text), &value); err != nil {
-		t.Fatal(err)
+	d := &document{nodes: map[string]*yaml.Node{}, keys: map[string]*yaml.Node{}, left: maxValues}
+	value := d.load([]byte(text))
+	if len(d.all) > 0 {
+		t.Fatal(d.join())
 	}
-	return r.Validate(value)
+	_, compiled := theSchema()
+	return compiled.Validate(value)
 }
 
-func TestSchemaAcceptsTheExamples(t *testing.T) {
+func TestExamplesAreValid(t *testing.T) {
 	t.Parallel()
-	r := schema(t)
 	for _, name := range examples(t) {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := validate(t, r, string(text)); err != nil {
+		if err := validate(t, string(text)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := validate(t, r, small); err != nil {
+	if err := validate(t, small); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestSchemaRefuses(t *testing.T) {
+func TestInvalidValuesAreRefused(t *testing.T) {
 	t.Parallel()
-	r := schema(t)
 	for _, c := range []struct{ old, new string }{
 		{"question", "quesion"},
 		{"question: Q?", "question: ''"},
 		{"question: Q?", "question: Q?\nseed: -1"},
 		{"question: Q?", "question: Q?\nfleet: {instances: 61}"},
 		{"question: Q?", "question: Q?\nfleet: {cores: 1}"},
-		{"question: Q?", "question: Q?\nnginx: {set: [{context: http}]}"},
+		{"question: Q?", "question: Q?\nnginx: {edits: [{context: http}]}"},
 		{"question: Q?", "question: Q?\nvariants: {Big: {}}"},
 		{"question: Q?", "question: Q?\nvariants: {}"},
 		{"protocol: http", "protocol: htp"},
@@ -99,39 +85,31 @@ func TestSchemaRefuses(t *testing.T) {
 		{"rate: 10/s", "rate: 0/s"},
 		{"rate: 10/s", "rate: 0.00e1 / m"},
 		{"rate: 10/s", "rate: 10/s, channels: 2"},
-		{"rate: 10/s", "rate: 10/s, call: silent"},
+		{"rate: 10/s", "rate: 10/s, call: idle"},
 		{"protocol: grpc, rate: 10/s", "protocol: grpc, rate: 10/s, connections: 2"},
 		{"protocol: grpc, rate: 10/s", "protocol: grpc, rate: 10/s, call: watch"},
 		{"protocol: grpc, rate: 10/s", "protocol: grpc, rate: 10/s, hold: 1s"},
-		{"rate: 10/s", "rate: 10/s, name: len"},
-		{"name: before", "name: run"},
-		{"name: before", "name: fair"},
-		{"name: before", "name: http"},
-		{"question: Q?", "question: Q?\nvariants: {only: {}}"},
-		{"question: Q?", "question: Q?\nvariants: {grpc: {}}"},
 		{"during.http.failed == 0", "during.http.failed == 0" + strings.Repeat(" ", 1000) + "+ 0"},
 		{"for: 1s", "for: 1"},
 		{"for: 1s", "for: 1s, do: [{kill: nginx}]"},
-		{"for: 1s", "for: 1s, do: [{kill: whoami-1, stop: whoami-2}]"},
+		{"for: 1s", "for: 1s, do: [{kill: whoami-1, pause: whoami-2}]"},
 		{"for: 1s", "for: 1s, do: [{}]"},
 		{"name: before", "name: Before"},
 		{"- during.http.failed == 0", "- during: 0"},
 		{"  - during.http.failed == 0", "  []"},
 	} {
 		text := strings.Replace(small, c.old, c.new, 1)
-		if err := validate(t, r, text); err == nil {
+		if err := validate(t, text); err == nil {
 			t.Errorf("%s is accepted", c.new)
 		}
-		if _, faults := parse("x.yaml", []byte(text)); faults.join() == nil {
-			t.Errorf("the decoder accepts %s", c.new)
+		if _, d := parse("x.yaml", []byte(text)); d.join() == nil {
+			t.Errorf("parse accepts %s", c.new)
 		}
 	}
 }
 
-// Both accept the same, where there are several ways to write it.
-func TestSchemaAccepts(t *testing.T) {
+func TestEverySpellingIsAccepted(t *testing.T) {
 	t.Parallel()
-	r := schema(t)
 	for _, c := range []struct{ old, new string }{
 		{"rate: 10/s", "rate: 0.5/s"},
 		{"rate: 10/s", "rate: 1e2 / m"},
@@ -145,42 +123,48 @@ func TestSchemaAccepts(t *testing.T) {
 		{"during.http.failed == 0", "'\"" + strings.Repeat("é", 900) + "\" == \"\" or during.http.failed == 0'"},
 	} {
 		text := strings.Replace(small, c.old, c.new, 1)
-		if err := validate(t, r, text); err != nil {
+		if err := validate(t, text); err != nil {
 			t.Errorf("the schema refuses %s: %v", c.new, err)
 		}
-		if _, faults := parse("x.yaml", []byte(text)); faults.join() != nil {
-			t.Errorf("the decoder refuses %s: %v", c.new, faults.join())
+		if _, d := parse("x.yaml", []byte(text)); d.join() != nil {
+			t.Errorf("parse refuses %s: %v", c.new, d.join())
 		}
 	}
 }
 
-// Every key says what it is.
-func TestSchemaDescribes(t *testing.T) {
+func TestEveryKeyIsDescribed(t *testing.T) {
 	t.Parallel()
-	var s jsonschema.Schema
-	if err := json.Unmarshal(Schema(), &s); err != nil {
-		t.Fatal(err)
-	}
-	var look func(path string, s *jsonschema.Schema)
+	root, _ := theSchema()
 	count := 0
-	look = func(path string, s *jsonschema.Schema) {
-		if s == nil {
-			return
-		}
-		for key, p := range s.Properties {
-			if count++; p.Description == "" && key != "ramp" && key != "step" {
+	var look func(path string, s schema)
+	look = func(path string, s schema) {
+		for _, key := range s.keys() {
+			of := s.of(key)
+			if count++; of.text("description") == "" {
 				t.Errorf("%s.%s has no description", path, key)
 			}
-			look(path+"."+key, p)
+			look(path+"."+key, of)
 		}
-		look(path+"[]", s.Items)
-		look(path+".*", s.AdditionalProperties)
+		if s["items"] != nil || s.sub("additionalProperties") != nil {
+			look(path+"[]", s.of(""))
+		}
 	}
-	look("", &s)
+	look("", root)
 	if count < 40 {
 		t.Errorf("only %d keys", count)
 	}
-	if got := string(s.Properties["load"].Items.Properties["deadline"].Default); got != `"5s"` {
-		t.Errorf("the deadline's default is %s", got)
+}
+
+func TestDefaultsAreValid(t *testing.T) {
+	t.Parallel()
+	text := "question: Q?\nseed: 1\nfleet: {instances: 3, workers: 2}\nload: [{protocol: grpc, rate: 1/s, call: unary, channels: 4, deadline: 5s, retry: false}, {protocol: http, rate: 1/s, connections: 0}]\n" +
+		"phases: [{name: a, for: 1s}]\nexpect: [a.http.failed == 0]\n"
+	short := "question: Q?\nload: [{protocol: grpc, rate: 1/s}, {protocol: http, rate: 1/s}]\nphases: [{name: a, for: 1s}]\nexpect: [a.http.failed == 0]\n"
+	long, d := parse("x.yaml", []byte(text))
+	if err := d.join(); err != nil {
+		t.Fatal(err)
+	}
+	if brief, d := parse("x.yaml", []byte(short)); d.join() != nil || !reflect.DeepEqual(brief.Scenarios, long.Scenarios) {
+		t.Errorf("%v\n%+v\n%+v", d.join(), brief, long)
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"trivet/lab/record"
 )
 
-func TestPause(t *testing.T) {
+func TestNextPause(t *testing.T) {
 	t.Parallel()
 	const ms, s = time.Millisecond, time.Second
 	for _, test := range []struct {
@@ -24,8 +26,8 @@ func TestPause(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			if got := pause(test.last, test.ready); got != test.want {
-				t.Errorf("pause(%v, %v) = %v, want %v", test.last, test.ready, got, test.want)
+			if got := nextPause(test.last, test.ready); got != test.want {
+				t.Errorf("nextPause(%v, %v) = %v, want %v", test.last, test.ready, got, test.want)
 			}
 		})
 	}
@@ -33,7 +35,7 @@ func TestPause(t *testing.T) {
 
 func TestJitterStaysInItsRange(t *testing.T) {
 	t.Parallel()
-	for _, pause := range []time.Duration{0, 1, firstPause, mostPause} {
+	for _, pause := range []time.Duration{0, 1, firstPause, maxPause} {
 		low, high := pause, time.Duration(0)
 		for range 10_000 {
 			d := jitter(pause)
@@ -49,7 +51,7 @@ func TestJitterStaysInItsRange(t *testing.T) {
 	}
 }
 
-// Processes that die at the same time, again and again, are not all down until the same moment.
+// Processes that die at the same time, again and again, are not all started again at the same moment.
 func TestPausesOfProcessesDiffer(t *testing.T) {
 	t.Parallel()
 	const processes, seconds = 3, 30
@@ -58,10 +60,10 @@ func TestPausesOfProcessesDiffer(t *testing.T) {
 		var all [processes]*Process
 		for i := range all {
 			a := &actor{lives: 500 * time.Millisecond, readyAfter: 10 * time.Millisecond}
-			all[i] = newProcess("whoami", plan{
+			all[i] = newProcess("whoami", "", "", plan{
 				start: a.start, ready: a.ready, restart: true, jitter: jitter,
 				observe: func(e Event) {
-					if e.Kind == Started {
+					if e.Kind == record.Started {
 						starts[i] = append(starts[i], e.Time)
 					}
 				},
@@ -73,7 +75,7 @@ func TestPausesOfProcessesDiffer(t *testing.T) {
 		}
 		<-time.After(seconds * time.Second)
 		for _, p := range all {
-			if err := p.ask(t.Context(), request{ctx: t.Context(), verb: end}); err != nil {
+			if err := p.end(t.Context()); err != nil {
 				t.Error(err)
 			}
 		}
@@ -89,7 +91,7 @@ func TestPausesOfProcessesDiffer(t *testing.T) {
 				same++
 			}
 		}
-		if same > 1 { // The first one, which waits for nothing.
+		if same > 1 { // The first start, which has no pause.
 			t.Errorf("process %d started at the same time as the first %d times: %v, %v", i+2, same, first, other)
 		}
 	}

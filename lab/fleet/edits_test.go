@@ -10,7 +10,7 @@ import (
 	"trivet/nginx/confedit"
 )
 
-func TestEditsAreMadeBeforeNginxReads(t *testing.T) {
+func TestEditsAreAppliedBeforeNginxStarts(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t, 1)
 	o.Edits = []confedit.Edit{{Context: "upstream whoami_http", Directive: "keepalive 4"}}
@@ -27,7 +27,7 @@ func TestEditsAreMadeBeforeNginxReads(t *testing.T) {
 	}
 }
 
-func TestEditsThatCannotBeStartNothing(t *testing.T) {
+func TestWrongEditsStartNothing(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t, 1)
 	o.Edits = []confedit.Edit{{Context: "upstream whoami_http", Directive: "keepalive 4"}, {Context: "banana", Directive: "keepalive 4"}}

@@ -19,10 +19,12 @@ import (
 
 	"trivet/internal/proctest"
 	"trivet/lab/labtest"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 	"trivet/nginx"
 )
 
-// eventually asks until a condition holds, for at most half a minute.
+// eventually waits up to 30 s for a condition.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -39,7 +41,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 }
 
 func alive(pid int) bool {
-	return slices.ContainsFunc(processes(), func(p row) bool { return p.pid == pid && !p.zombie })
+	return slices.ContainsFunc(processes(), func(p stat) bool { return p.pid == pid && !p.zombie() })
 }
 
 func testOptions(t *testing.T, instances int) Options {
@@ -47,7 +49,7 @@ func testOptions(t *testing.T, instances int) Options {
 	return Options{Instances: instances, Workers: 2, Whoami: whoami, Nginx: labtest.Nginx(t), Dir: proctest.Passable(t)}
 }
 
-// begin starts a fleet, which ends with the test: then nothing of it may be left.
+// begin starts a fleet that ends with the test: then none of its processes may be left.
 func begin(t *testing.T, o Options) *Fleet {
 	t.Helper()
 	var events []Event
@@ -65,27 +67,27 @@ func begin(t *testing.T, o Options) *Fleet {
 		<-f.Done()
 		for _, e := range events {
 			if e.PID != 0 && alive(e.PID) {
-				t.Errorf("%s (pid %d) outlives its fleet", e.Name, e.PID)
+				t.Errorf("%s (pid %d) outlives its fleet", e.Process, e.PID)
 			}
 		}
 		if t.Failed() {
-			t.Logf("nginx's log:\n%s", tail(f.LogFile(Nginx), 30))
+			t.Logf("nginx's log:\n%s", record.Tail(f.LogFile(scenario.Nginx), 30))
 		}
 	})
 	return f
 }
 
-// askedOf is who answers on an HTTP address; "" if nobody does.
-func askedOf(t *testing.T, address string) string {
+// instanceAt is the instance that responds at an HTTP address; "" if none does.
+func instanceAt(t *testing.T, address string) string {
 	t.Helper()
-	answer, err := askREST(t.Context(), address)
+	instance, err := get(t.Context(), "http://"+address+"/")
 	if err != nil {
 		return ""
 	}
-	return answer.GetInstance()
+	return instance
 }
 
-func TestAFleetServesInTurnAndStops(t *testing.T) {
+func TestFleetServesInTurnAndStops(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t, 3)
 	o.Bind = "127.0.0.2"
@@ -93,20 +95,20 @@ func TestAFleetServesInTurnAndStops(t *testing.T) {
 	if want := []string{"whoami-1", "whoami-2", "whoami-3"}; !slices.Equal(f.Names(), want) {
 		t.Errorf("names %v", f.Names())
 	}
-	answers := map[string]int{}
+	responses := map[string]int{}
 	for range 6 {
-		answers[askedOf(t, f.HTTP())]++
+		responses[instanceAt(t, f.HTTP())]++
 	}
 	for _, name := range f.Names() {
-		if p := f.Process(name); answers[name] != 2 || askedOf(t, p.HTTP()) != name {
-			t.Errorf("%s answered %d of 6, and %q on its own door", name, answers[name], askedOf(t, p.HTTP()))
+		if p := f.Process(name); responses[name] != 2 || instanceAt(t, p.HTTP()) != name {
+			t.Errorf("%s sent %d of 6 responses, and %q responds at its own endpoint", name, responses[name], instanceAt(t, p.HTTP()))
 		}
 		if !strings.HasPrefix(f.Process(name).GRPC(), "127.0.0.2:") {
 			t.Errorf("%s listens on %s", name, f.Process(name).GRPC())
 		}
 	}
-	if f.Process("whoami-4") != nil || f.Process(Nginx) == nil {
-		t.Error("Process knows other processes than there are")
+	if f.Process("whoami-4") != nil || f.Process(scenario.Nginx) == nil {
+		t.Error("Process returns other processes than there are")
 	}
 	if err := errors.Join(f.Stop(t.Context()), f.Stop(t.Context())); err != nil {
 		t.Error(err)
@@ -119,7 +121,7 @@ func TestAFleetServesInTurnAndStops(t *testing.T) {
 	}
 }
 
-func TestAnInstanceThatIsKilledComesBackOnItsPorts(t *testing.T) {
+func TestKilledInstanceRestartsOnItsPorts(t *testing.T) {
 	t.Parallel()
 	events := make(chan Event, 100)
 	o := testOptions(t, 2)
@@ -130,30 +132,30 @@ func TestAnInstanceThatIsKilledComesBackOnItsPorts(t *testing.T) {
 	if err := p.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it answers again", func() bool { return p.PID() != pid && askedOf(t, address) == "whoami-2" })
+	eventually(t, "it responds again", func() bool { return p.PID() != pid && instanceAt(t, address) == "whoami-2" })
 	for e := range events {
-		if e.Kind == Died {
-			if e.PID != pid || e.Exit != "signal SIGKILL" || e.Again < firstPause/2 || e.Again > firstPause || e.HTTP != address {
+		if e.Kind == record.Died {
+			if e.PID != pid || !e.Exit.Killed() || e.RestartIn < firstPause/2 || e.RestartIn > firstPause || e.HTTP != address {
 				t.Errorf("%+v", e)
 			}
 			break
 		}
 	}
-	if err := p.Stop(t.Context()); err != nil {
+	if err := stopCleanly(p); err != nil {
 		t.Fatal(err)
 	}
-	if got := askedOf(t, address); got != "" || p.PID() != 0 {
-		t.Errorf("after Stop %q answers, pid %d", got, p.PID())
+	if got := instanceAt(t, address); got != "" || p.PID() != 0 {
+		t.Errorf("after Stop %q responds, pid %d", got, p.PID())
 	}
-	if err := p.Start(t.Context()); err != nil || askedOf(t, address) != "whoami-2" {
+	if err := p.Start(t.Context()); err != nil || instanceAt(t, address) != "whoami-2" {
 		t.Errorf("after Start: %v", err)
 	}
 }
 
-func TestNginxsMasterIsKilledAndItsWorkersGoToo(t *testing.T) {
+func TestWorkersEndWithKilledMaster(t *testing.T) {
 	t.Parallel()
 	f := begin(t, testOptions(t, 1))
-	p := f.Process(Nginx)
+	p := f.Process(scenario.Nginx)
 	pid := p.PID()
 	old := workers(pid)
 	if len(old) != 2 {
@@ -162,18 +164,18 @@ func TestNginxsMasterIsKilledAndItsWorkersGoToo(t *testing.T) {
 	if err := p.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "nginx answers again", func() bool { return p.PID() != pid && p.PID() != 0 && askedOf(t, f.HTTP()) != "" })
+	eventually(t, "nginx responds again", func() bool { return p.PID() != pid && p.PID() != 0 && instanceAt(t, f.HTTP()) != "" })
 	for _, w := range old {
 		if alive(w.pid) {
-			t.Errorf("worker %d serves on without its master", w.pid)
+			t.Errorf("worker %d runs without its master", w.pid)
 		}
 	}
 }
 
-func TestAStoppedInstanceAndAStoppedNginxAreEnded(t *testing.T) {
+func TestPausedProcessesAreStopped(t *testing.T) {
 	t.Parallel()
 	f := begin(t, testOptions(t, 2))
-	for _, name := range []string{"whoami-1", Nginx} {
+	for _, name := range []string{"whoami-1", scenario.Nginx} {
 		if err := f.Process(name).Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +184,7 @@ func TestAStoppedInstanceAndAStoppedNginxAreEnded(t *testing.T) {
 	if err := f.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
-	// QUIT is given five seconds, TERM three more; without SIGCONT both would pass.
+	// SIGQUIT has 5 s, SIGTERM 3 s more; without SIGCONT both would pass.
 	if took := time.Since(began); took > 7*time.Second {
 		t.Errorf("took %v", took)
 	}
@@ -191,7 +193,7 @@ func TestAStoppedInstanceAndAStoppedNginxAreEnded(t *testing.T) {
 func TestReload(t *testing.T) {
 	t.Parallel()
 	f := begin(t, testOptions(t, 1))
-	master := f.Process(Nginx).PID()
+	master := f.Process(scenario.Nginx).PID()
 	for range 3 {
 		old := workers(master)
 		if err := f.Reload(t.Context()); err != nil {
@@ -200,8 +202,8 @@ func TestReload(t *testing.T) {
 		if now := workers(master); !reloaded(old, now) {
 			t.Errorf("workers before %+v, after %+v", old, now)
 		}
-		if askedOf(t, f.HTTP()) == "" {
-			t.Error("no answer after a reload")
+		if instanceAt(t, f.HTTP()) == "" {
+			t.Error("no response after a reload")
 		}
 	}
 	listen := filepath.Join(f.Dir(), "conf", "site", "http-listen.conf")
@@ -209,9 +211,9 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := f.Reload(t.Context()); !errors.Is(err, ErrConf) || !strings.Contains(err.Error(), "banana") {
-		t.Errorf("a broken configuration: %v", err)
+		t.Errorf("broken configuration: %v", err)
 	}
-	// This one nginx -t lets pass, because it does not mind ports that are taken.
+	// nginx -t accepts this one: it does not check whether ports are taken.
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -221,26 +223,26 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := f.Reload(t.Context()); !errors.Is(err, ErrConf) || !strings.Contains(err.Error(), "bind()") {
-		t.Errorf("a port that is taken: %v", err)
+		t.Errorf("port that is taken: %v", err)
 	}
-	if f.Process(Nginx).PID() != master || askedOf(t, f.HTTP()) == "" {
-		t.Error("nginx does not serve on")
+	if f.Process(scenario.Nginx).PID() != master || instanceAt(t, f.HTTP()) == "" {
+		t.Error("nginx does not serve any more")
 	}
 }
 
-func TestManyInstances(t *testing.T) {
+func TestFortyInstancesServe(t *testing.T) {
 	t.Parallel()
 	f := begin(t, testOptions(t, 40))
 	seen := map[string]bool{}
 	for range 40 {
-		seen[askedOf(t, f.HTTP())] = true
+		seen[instanceAt(t, f.HTTP())] = true
 	}
 	if len(seen) != 40 {
-		t.Errorf("%d of 40 answered", len(seen))
+		t.Errorf("%d of 40 responded", len(seen))
 	}
 }
 
-func TestEveryFaultOfTheOptionsAtOnce(t *testing.T) {
+func TestValidateReportsAllErrorsAtOnce(t *testing.T) {
 	t.Parallel()
 	err := Options{Instances: 1001, Bind: "localhost", HTTP: 8001, GRPC: 70000, Admin: -7, Workers: -1}.Validate()
 	for _, want := range []string{"Instances is 1001", "Bind is localhost", "GRPC is 70000", "Admin is -7", "Workers is -1", "Whoami", "Nginx", "Dir"} {
@@ -262,8 +264,8 @@ func TestEveryFaultOfTheOptionsAtOnce(t *testing.T) {
 	}
 }
 
-// TestWhatCannotStartStartsNothing holds that the error says what is wrong, and that no process was started or nothing is left of it.
-func TestWhatCannotStartStartsNothing(t *testing.T) {
+// The error of a failed start says what is wrong, and no process is left.
+func TestFailedStartLeavesNoProcess(t *testing.T) {
 	t.Parallel()
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -271,7 +273,7 @@ func TestWhatCannotStartStartsNothing(t *testing.T) {
 	}
 	t.Cleanup(func() { busy.Close() }) // The subtests run after this function has returned.
 	envFile := filepath.Join(t.TempDir(), ".env.bad")
-	if err := os.WriteFile(envFile, []byte("LOG_LEVEL=banana\nNOBODY=1\n"), 0o600); err != nil {
+	if err := os.WriteFile(envFile, []byte("LOG_LEVEL=banana\nUNKNOWN=1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	// It accepts its settings, and then does not come up.
@@ -285,17 +287,17 @@ func TestWhatCannotStartStartsNothing(t *testing.T) {
 		is     error
 		want   []string
 	}{
-		{"a busy port", func(o *Options) { o.HTTP = busy.Addr().(*net.TCPAddr).Port }, nil, []string{"nginx (HTTP)", "taken"}},
-		{"a busy admin port", func(o *Options) { o.Admin = busy.Addr().(*net.TCPAddr).Port }, nil, []string{"nginx (admin)", "taken"}},
-		{"settings that whoami refuses", func(o *Options) { o.EnvFile = envFile }, ErrSettings, []string{"LOG_LEVEL", "NOBODY"}},
+		{"busy port", func(o *Options) { o.HTTP = busy.Addr().(*net.TCPAddr).Port }, nil, []string{"nginx (HTTP)", "taken"}},
+		{"busy admin port", func(o *Options) { o.Admin = busy.Addr().(*net.TCPAddr).Port }, nil, []string{"nginx (admin)", "taken"}},
+		{"settings that whoami refuses", func(o *Options) { o.EnvFile = envFile }, ErrSettings, []string{"LOG_LEVEL", "UNKNOWN"}},
 		{"no whoami", func(o *Options) { o.Whoami = "/nowhere/whoami" }, fs.ErrNotExist, []string{"/nowhere/whoami"}},
-		{"a configuration that nginx refuses", func(o *Options) {
+		{"configuration that nginx refuses", func(o *Options) {
 			o.Conf = fstest.MapFS{"nginx.conf": {Data: []byte("banana;")}}
 		}, ErrConf, []string{"banana", "nginx.conf:1"}},
-		{"a configuration without nginx.conf", func(o *Options) { o.Conf = fstest.MapFS{} }, nil, []string{"nginx.conf"}},
-		{"an instance that ends", func(o *Options) { o.Whoami = broken }, nil, []string{"exit code 3", "what a pity", ".log"}},
-		{"a relative run folder", func(o *Options) { o.Dir = "here" }, ErrRunFolder, []string{"absolute"}},
-		{"a run folder below a file", func(o *Options) { o.Dir = envFile }, ErrRunFolder, []string{"not a directory"}},
+		{"configuration without nginx.conf", func(o *Options) { o.Conf = fstest.MapFS{} }, nil, []string{"nginx.conf"}},
+		{"instance that ends", func(o *Options) { o.Whoami = broken }, nil, []string{"exit code 3", "what a pity", ".log"}},
+		{"relative directory", func(o *Options) { o.Dir = "here" }, record.ErrRunDir, []string{"absolute"}},
+		{"directory below a file", func(o *Options) { o.Dir = envFile }, record.ErrRunDir, []string{"not a directory"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -321,21 +323,21 @@ func TestWhatCannotStartStartsNothing(t *testing.T) {
 	}
 }
 
-func TestAStartThatIsCalledOffLeavesNothing(t *testing.T) {
+func TestInterruptedStartLeavesNoProcess(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
-	why := errors.New("called off")
+	interrupt := errors.New("interrupted")
 	o := testOptions(t, 10)
 	var pids []int
 	o.Observe = func(e Event) {
 		pids = append(pids, e.PID)
-		cancel(why) // In mid start: one process has been started.
+		cancel(interrupt) // One process has been started.
 	}
-	if _, err := Start(ctx, o); !errors.Is(err, why) {
+	if _, err := Start(ctx, o); !errors.Is(err, interrupt) {
 		t.Errorf("got %v", err)
 	}
 	if len(pids) == 0 {
-		t.Error("nothing was started")
+		t.Error("no process was started")
 	}
 	for _, pid := range pids {
 		if alive(pid) {
@@ -344,7 +346,7 @@ func TestAStartThatIsCalledOffLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestCheckPorts(t *testing.T) {
+func TestCheckPortsReportsBusyPorts(t *testing.T) {
 	t.Parallel()
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -359,16 +361,16 @@ func TestCheckPorts(t *testing.T) {
 		t.Error(err)
 	}
 	if err := CheckPorts(t.Context(), Options{Instances: 0}); err == nil {
-		t.Error("no fault in options that have one")
+		t.Error("no error for wrong options")
 	}
 }
 
-func TestThroughAllAddresses(t *testing.T) {
+func TestUnspecifiedBindIsReachableByLoopback(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t, 1)
 	o.Bind = "0.0.0.0"
 	f := begin(t, o)
-	if !strings.HasPrefix(f.HTTP(), "127.0.0.1:") || askedOf(t, f.HTTP()) != "whoami-1" {
+	if !strings.HasPrefix(f.HTTP(), "127.0.0.1:") || instanceAt(t, f.HTTP()) != "whoami-1" {
 		t.Errorf("nginx is reached at %s", f.HTTP())
 	}
 	text, err := os.ReadFile(filepath.Join(f.Dir(), "conf", "site", "http-listen.conf"))
@@ -380,28 +382,28 @@ func TestThroughAllAddresses(t *testing.T) {
 	}
 }
 
-func TestTheEnvironmentOfNginxHasNoSocketsOfOthers(t *testing.T) {
+func TestEnvironmentOmitsNGINX(t *testing.T) {
 	t.Setenv("NGINX", "7;8;")
 	if slices.ContainsFunc(environ(), func(e string) bool { return strings.HasPrefix(e, "NGINX=") }) {
 		t.Error("NGINX is passed on")
 	}
 }
 
-func TestALargeBodyGoesThrough(t *testing.T) {
+func TestLargeBodyReachesInstance(t *testing.T) {
 	t.Parallel()
 	f := begin(t, testOptions(t, 1))
-	// More than nginx keeps in memory: its workers must be able to write where they buffer it.
-	answer, err := http.Post("http://"+f.HTTP()+"/", "text/plain", strings.NewReader(strings.Repeat("x", 900_000)))
+	// More than nginx keeps in memory: its workers must be able to write to where they buffer it.
+	response, err := http.Post("http://"+f.HTTP()+"/", "text/plain", strings.NewReader(strings.Repeat("x", 900_000)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusMethodNotAllowed { // The instance's own answer: it takes GET only.
-		t.Errorf("got %s", answer.Status)
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusMethodNotAllowed { // The instance's: it accepts GET only.
+		t.Errorf("got %s", response.Status)
 	}
 }
 
-func TestReflectionIsAsTheSettingsSay(t *testing.T) {
+func TestReflectionFollowsSettings(t *testing.T) {
 	t.Parallel()
 	for env, want := range map[string]bool{"ENVIRONMENT=dev": true, "ENVIRONMENT=prod": false, "ENVIRONMENT=prod REFLECTION=true": false} {
 		o := testOptions(t, 1)
@@ -425,8 +427,8 @@ func TestDiagnosticsAreClosedInProd(t *testing.T) {
 	}
 }
 
-// When the time is up, the error tells which process kept it, and what is likely wrong with an nginx that listens elsewhere.
-func TestAnNginxThatListensElsewhere(t *testing.T) {
+// When the time is up, the error names the process that was not ready, and the likely reason of an nginx that listens elsewhere.
+func TestNginxThatListensElsewhereIsExplained(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t, 1)
 	conf := t.TempDir()
@@ -446,7 +448,7 @@ func TestAnNginxThatListensElsewhere(t *testing.T) {
 	}
 }
 
-func TestInstancesShareTheCores(t *testing.T) {
+func TestInstancesShareCores(t *testing.T) {
 	t.Parallel()
 	f := begin(t, testOptions(t, 2))
 	for _, name := range f.Names() {

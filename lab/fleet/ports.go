@@ -12,31 +12,33 @@ import (
 
 	"github.com/shirou/gopsutil/v4/net"
 	"github.com/shirou/gopsutil/v4/process"
+
+	"trivet/internal/words"
 )
 
-// door is an address that one of a fleet's processes will listen on.
-type door struct {
-	owner   string         // nginx, whoami-1 …
-	speaks  string         // HTTP, gRPC or admin
-	address netip.AddrPort // port 0: the kernel's choice
+// A listenAddr is an address that one of a fleet's processes will listen on.
+type listenAddr struct {
+	process  string         // nginx, whoami-1 …
+	protocol string         // httpListener, grpcListener or adminListener
+	address  netip.AddrPort // port 0: the kernel's choice
 }
 
-// reservation keeps a port for a process that comes, goes and comes back.
+// A reservation keeps a port for a process over its restarts.
 //
-// It is a socket that is bound and does not listen, with SO_REUSEADDR. Linux lets another socket with that option bind and
-// listen beside it (Go's net.Listen and nginx both set it), gives the port to nobody who asks for just any port, and refuses
-// connections while nobody listens. So ports that the kernel chose are free of races and stay the same over restarts.
+// It is a socket that is bound and does not listen, with SO_REUSEADDR. Linux lets another socket with that option bind and listen beside
+// it (Go's net.Listen and nginx both set it), never chooses the port for a socket bound to port 0, and refuses connections while no socket
+// listens. So ports that the kernel chose are free of races and stay the same over restarts.
 type reservation struct {
-	door
+	listenAddr
 	fd    int
 	claim int // -1 for a port that the kernel chose
 }
 
-// BusyError is an address that somebody else listens on.
+// A BusyError is an address that another process listens on.
 type BusyError struct {
 	Address netip.AddrPort
 	For     string // what wanted it: "nginx (HTTP)"
-	Holder  string // who has it: "python3 -m http.server 8080 (pid 4711)"; empty where that cannot be known
+	Holder  string // the other process: "python3 -m http.server 8080 (pid 4711)"; empty where that cannot be known
 }
 
 func (e *BusyError) Error() string {
@@ -50,43 +52,43 @@ func (e *BusyError) Error() string {
 // ErrAddress is in the error for an address that this machine cannot listen on at all.
 var ErrAddress = errors.New("not an address of this machine")
 
-// reserve reserves all doors, or none and tells every one that cannot be had.
-func reserve(ctx context.Context, doors []door) ([]reservation, error) {
+// reserve reserves all addresses, or none: the error joins one for each that it cannot reserve.
+func reserve(ctx context.Context, addresses []listenAddr) ([]reservation, error) {
 	var got []reservation
-	var faults []error
-	for _, d := range doors {
-		r, err := d.reserve()
+	var errs []error
+	for _, a := range addresses {
+		r, err := a.reserve()
 		if err != nil {
-			faults = append(faults, err)
+			errs = append(errs, err)
 			continue
 		}
 		got = append(got, r)
 	}
-	if len(faults) == 0 {
+	if len(errs) == 0 {
 		return got, nil
 	}
 	for _, r := range got {
 		r.release()
 	}
-	nameHolders(ctx, faults)
-	return nil, errors.Join(faults...)
+	nameHolders(ctx, errs)
+	return nil, errors.Join(errs...)
 }
 
-func (d door) reserve() (reservation, error) {
-	family, address := d.socketAddress()
+func (a listenAddr) reserve() (reservation, error) {
+	family, address := a.socketAddress()
 	fd, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return reservation{}, d.fault(err)
+		return reservation{}, a.explain(err)
 	}
-	r := reservation{door: d, fd: fd, claim: -1}
-	if d.address.Port() != 0 {
-		if r.claim, err = claim(d.address); err != nil {
+	r := reservation{listenAddr: a, fd: fd, claim: -1}
+	if a.address.Port() != 0 {
+		if r.claim, err = claim(a.address); err != nil {
 			r.release()
-			fault := d.fault(err)
-			if busy, ok := errors.AsType[*BusyError](fault); ok {
+			err = a.explain(err)
+			if busy, ok := errors.AsType[*BusyError](err); ok {
 				busy.Holder = "another trivet, which is starting or whose process is down just now"
 			}
-			return reservation{}, fault
+			return reservation{}, err
 		}
 	}
 	err = errors.Join(syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1), syscall.Bind(fd, address))
@@ -95,12 +97,12 @@ func (d door) reserve() (reservation, error) {
 	}
 	if err != nil {
 		r.release()
-		return reservation{}, d.fault(err)
+		return reservation{}, a.explain(err)
 	}
 	return r, nil
 }
 
-// release gives the port back. Bound sockets hold nothing that could get lost.
+// release gives the port back. An error loses nothing: no data is in the sockets.
 func (r reservation) release() {
 	_ = syscall.Close(r.fd)
 	if r.claim >= 0 {
@@ -108,8 +110,8 @@ func (r reservation) release() {
 	}
 }
 
-// claim keeps other trivets from a numbered port: a reservation does not, because both say SO_REUSEADDR. It is an abstract
-// socket, which the kernel forgets when its owner ends, and which counts per network namespace, as ports do.
+// claim keeps other trivets from a fixed port; a reservation does not, because both set SO_REUSEADDR. It is an abstract socket: the kernel
+// removes it when its owner ends, and it is per network namespace, like ports.
 func claim(address netip.AddrPort) (int, error) {
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -122,8 +124,8 @@ func claim(address netip.AddrPort) (int, error) {
 	return fd, nil
 }
 
-func (d door) socketAddress() (family int, address syscall.Sockaddr) {
-	ip, port := d.address.Addr(), int(d.address.Port())
+func (a listenAddr) socketAddress() (family int, address syscall.Sockaddr) {
+	ip, port := a.address.Addr(), int(a.address.Port())
 	if ip.Is4() {
 		return syscall.AF_INET, &syscall.SockaddrInet4{Port: port, Addr: ip.As4()}
 	}
@@ -141,42 +143,42 @@ func bound(fd int) (netip.AddrPort, error) {
 	case *syscall.SockaddrInet6:
 		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port)), nil
 	}
-	return netip.AddrPort{}, fmt.Errorf("a socket of a strange kind: %T", address)
+	return netip.AddrPort{}, fmt.Errorf("unexpected type of socket address: %T", address)
 }
 
-// fault explains why a door cannot be reserved.
-func (d door) fault(err error) error {
-	who := d.owner + " (" + d.speaks + ")"
+// explain says why an address cannot be reserved.
+func (a listenAddr) explain(err error) error {
+	user := a.process + " (" + a.protocol + ")"
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return &BusyError{Address: d.address, For: who}
+		return &BusyError{Address: a.address, For: user}
 	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT):
-		return fmt.Errorf("%s for %s: %w", d.address.Addr(), who, ErrAddress)
+		return fmt.Errorf("%s for %s: %w", a.address.Addr(), user, ErrAddress)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("port %d for %s: ports below 1024 are root's here; choose a higher one", d.address.Port(), who)
+		return fmt.Errorf("port %d for %s: ports below 1024 are root's here; choose a higher one", a.address.Port(), user)
 	case errors.Is(err, syscall.EMFILE):
-		return fmt.Errorf("port %d for %s: too many open files; raise the limit (ulimit -n) or start fewer instances", d.address.Port(), who)
+		return fmt.Errorf("port %d for %s: too many open files; raise the limit (ulimit -n) or start fewer instances", a.address.Port(), user)
 	}
-	return fmt.Errorf("port %d for %s: %w", d.address.Port(), who, err)
+	return fmt.Errorf("port %d for %s: %w", a.address.Port(), user, err)
 }
 
-// nameHolders fills in who listens on the addresses of the BusyErrors among faults.
-func nameHolders(ctx context.Context, faults []error) {
+// nameHolders fills in the processes that listen on the addresses of the BusyErrors among errs.
+func nameHolders(ctx context.Context, errs []error) {
 	var listening []net.ConnectionStat
-	for _, fault := range faults {
-		busy, ok := errors.AsType[*BusyError](fault)
+	for _, err := range errs {
+		busy, ok := errors.AsType[*BusyError](err)
 		if !ok {
 			continue
 		}
 		if listening == nil {
 			var err error
-			// Without the table the ports are busy all the same, and the message says that nobody knows by whom.
+			// Without the table the message says that the holder cannot be seen.
 			if listening, err = net.ConnectionsWithContext(ctx, "tcp"); err != nil {
 				return
 			}
 		}
-		if who := holder(ctx, listening, busy.Address); who != "" {
-			busy.Holder = who
+		if found := holder(ctx, listening, busy.Address); found != "" {
+			busy.Holder = found
 		}
 	}
 }
@@ -190,13 +192,13 @@ func holder(ctx context.Context, table []net.ConnectionStat, address netip.AddrP
 		if err != nil || !(ip.IsUnspecified() || address.Addr().IsUnspecified() || ip.Unmap() == address.Addr()) {
 			continue
 		}
-		return command(ctx, c.Pid) + " (pid " + strconv.Itoa(int(c.Pid)) + ")"
+		return commandLine(ctx, c.Pid) + " (pid " + strconv.Itoa(int(c.Pid)) + ")"
 	}
 	return ""
 }
 
-// command is the start of a process's command line.
-func command(ctx context.Context, pid int32) string {
+// commandLine is the start of a process's command line.
+func commandLine(ctx context.Context, pid int32) string {
 	p, err := process.NewProcessWithContext(ctx, pid)
 	if err != nil {
 		return "a process"
@@ -210,17 +212,12 @@ func command(ctx context.Context, pid int32) string {
 	return printable(line)
 }
 
-// printable is at most 80 characters of a stranger's text, without what could move the cursor.
+// printable is at most 80 bytes of untrusted text, without what could move the cursor.
 func printable(text string) string {
-	const most = 80
-	runes := []rune(text)
-	if len(runes) > most {
-		runes = append(runes[:most:most], '…')
-	}
-	for i, r := range runes {
-		if !unicode.IsPrint(r) {
-			runes[i] = '?'
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
 		}
-	}
-	return string(runes)
+		return '?'
+	}, words.Clip(text, 80))
 }

@@ -10,11 +10,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"trivet/lab/scenario"
 )
 
-func reserveOne(t *testing.T, d door) reservation {
+func reserveOne(t *testing.T, a listenAddr) reservation {
 	t.Helper()
-	r, err := reserve(t.Context(), []door{d})
+	r, err := reserve(t.Context(), []listenAddr{a})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,22 +24,22 @@ func reserveOne(t *testing.T, d door) reservation {
 	return r[0]
 }
 
-func TestAReservedPortIsForWhoSharesIt(t *testing.T) {
+func TestReservedPortCanBeShared(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{"127.0.0.1", "0.0.0.0"} {
 		t.Run(host, func(t *testing.T) {
 			t.Parallel()
-			r := reserveOne(t, door{"whoami-1", "HTTP", netip.AddrPortFrom(netip.MustParseAddr(host), 0)})
+			r := reserveOne(t, listenAddr{"whoami-1", httpListener, netip.AddrPortFrom(netip.MustParseAddr(host), 0)})
 			if r.address.Port() == 0 {
 				t.Fatal("no port")
 			}
-			for range 3 { // Over restarts.
+			for range 3 { // Restarts.
 				if _, err := net.Dial("tcp", reachable(r.address).String()); !errors.Is(err, syscall.ECONNREFUSED) {
-					t.Fatalf("a connection while nobody listens: %v", err)
+					t.Fatalf("connection while no socket listens: %v", err)
 				}
 				listener, err := net.Listen("tcp", r.address.String())
 				if err != nil {
-					t.Fatalf("whom the port is reserved for cannot listen: %v", err)
+					t.Fatalf("listening on the reserved port: %v", err)
 				}
 				conn, err := net.Dial("tcp", reachable(r.address).String())
 				if err != nil {
@@ -53,9 +55,9 @@ func TestAReservedPortIsForWhoSharesIt(t *testing.T) {
 	}
 }
 
-func TestAReservedPortIsGivenToNobodyElse(t *testing.T) {
+func TestReservedPortIsNeverChosenByKernel(t *testing.T) {
 	t.Parallel()
-	r := reserveOne(t, door{"whoami-1", "HTTP", netip.AddrPortFrom(loopback, 0)})
+	r := reserveOne(t, listenAddr{"whoami-1", httpListener, netip.AddrPortFrom(loopback, 0)})
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -64,12 +66,12 @@ func TestAReservedPortIsGivenToNobodyElse(t *testing.T) {
 	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Port: int(r.address.Port()), Addr: [4]byte{127, 0, 0, 1}}); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("a socket that does not share: %v", err)
 	}
-	// Who asks the kernel for just any port, sharing or not, gets others.
-	doors := make([]door, 500)
-	for i := range doors {
-		doors[i] = door{"whoami-2", "HTTP", netip.AddrPortFrom(loopback, 0)}
+	// A socket bound to port 0, sharing or not, gets another.
+	addresses := make([]listenAddr, 500)
+	for i := range addresses {
+		addresses[i] = listenAddr{"whoami-2", httpListener, netip.AddrPortFrom(loopback, 0)}
 	}
-	others, err := reserve(t.Context(), doors)
+	others, err := reserve(t.Context(), addresses)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,24 +85,24 @@ func TestAReservedPortIsGivenToNobodyElse(t *testing.T) {
 	}
 }
 
-func TestBusyPortsAreAllNamedWithTheirHolder(t *testing.T) {
+func TestBusyPortsAreNamedWithTheirHolders(t *testing.T) {
 	t.Parallel()
-	var doors []door
+	var addresses []listenAddr
 	for range 2 {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer listener.Close()
-		doors = append(doors, door{"whoami-7", "gRPC", netip.MustParseAddrPort(listener.Addr().String())})
+		addresses = append(addresses, listenAddr{"whoami-7", grpcListener, netip.MustParseAddrPort(listener.Addr().String())})
 	}
-	doors = append(doors, door{"whoami-8", "gRPC", netip.AddrPortFrom(loopback, 0)})
-	got, err := reserve(t.Context(), doors)
+	addresses = append(addresses, listenAddr{"whoami-8", grpcListener, netip.AddrPortFrom(loopback, 0)})
+	got, err := reserve(t.Context(), addresses)
 	if err == nil || len(got) != 0 {
 		t.Fatalf("got %v, error %v", got, err)
 	}
-	for _, d := range doors[:2] {
-		want := "port " + strconv.Itoa(int(d.address.Port())) + " for whoami-7 (gRPC) is taken on 127.0.0.1 by " + os.Args[0]
+	for _, a := range addresses[:2] {
+		want := "port " + strconv.Itoa(int(a.address.Port())) + " for whoami-7 (gRPC) is taken on 127.0.0.1 by " + os.Args[0]
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in\n%v", want, err)
 		}
@@ -110,42 +112,42 @@ func TestBusyPortsAreAllNamedWithTheirHolder(t *testing.T) {
 	}
 }
 
-func TestAddressesThatCannotBeHad(t *testing.T) {
+func TestForeignAddressIsRefused(t *testing.T) {
 	t.Parallel()
-	_, err := reserve(context.Background(), []door{{Nginx, "HTTP", netip.MustParseAddrPort("192.0.2.1:0")}})
+	_, err := reserve(context.Background(), []listenAddr{{scenario.Nginx, httpListener, netip.MustParseAddrPort("192.0.2.1:0")}})
 	if !errors.Is(err, ErrAddress) {
-		t.Errorf("an address of nobody's: %v", err)
+		t.Errorf("address of no interface: %v", err)
 	}
 }
 
-func TestAnUnknownHolderIsSaidToBeUnknown(t *testing.T) {
+func TestUnknownHolderIsReportedAsUnknown(t *testing.T) {
 	t.Parallel()
 	err := &BusyError{Address: netip.MustParseAddrPort("127.0.0.1:80"), For: "nginx (HTTP)"}
 	if !strings.Contains(err.Error(), "cannot be seen") {
 		t.Error(err)
 	}
-	if got := printable("a\x1b[2Jb" + strings.Repeat("x", 100)); strings.ContainsRune(got, '\x1b') || len([]rune(got)) != 81 {
+	if got := printable("a\x1b[2Jb" + strings.Repeat("x", 100)); strings.ContainsRune(got, '\x1b') || len(got) != 80 {
 		t.Errorf("%q", got)
 	}
 }
 
-// Two reservations of a numbered port would get along, so a claim keeps the second trivet out before it starts anything.
-func TestANumberedPortIsForOneFleet(t *testing.T) {
+// Two reservations of a fixed port succeed, so a claim stops the second trivet before it starts a process.
+func TestFixedPortIsForOneFleet(t *testing.T) {
 	t.Parallel()
-	once := func(d door) ([]reservation, error) { return reserve(t.Context(), []door{d}) }
-	free, err := once(door{"whoami-1", "HTTP", netip.AddrPortFrom(loopback, 0)})
+	once := func(a listenAddr) ([]reservation, error) { return reserve(t.Context(), []listenAddr{a}) }
+	free, err := once(listenAddr{"whoami-1", httpListener, netip.AddrPortFrom(loopback, 0)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	free[0].release()
-	numbered := door{"whoami-1", "HTTP", free[0].address}
-	first, err := once(numbered)
+	fixed := listenAddr{"whoami-1", httpListener, free[0].address}
+	first, err := once(fixed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := once(numbered); err == nil || !strings.Contains(err.Error(), "another trivet") {
-		t.Errorf("a second one: %v", err)
+	if _, err := once(fixed); err == nil || !strings.Contains(err.Error(), "another trivet") {
+		t.Errorf("second reservation: %v", err)
 	}
 	first[0].release()
-	reserveOne(t, numbered)
+	reserveOne(t, fixed)
 }

@@ -3,82 +3,72 @@ package fleet
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	"trivet/nginx"
-	"trivet/nginx/confedit"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 )
 
-// prepare does all that can fail without anything having been started: the run folder, the instances' settings, nginx's
-// configuration.
+// prepare does all that can fail before a process is started: the directory, the instances' settings, the load balancer's configuration.
 func (f *Fleet) prepare(ctx context.Context) error {
-	if err := f.prepareFolder(); err != nil {
-		return fmt.Errorf("%w: %w; set TMPDIR to a folder that everybody can pass, like /tmp", ErrRunFolder, err)
+	if err := f.prepareDir(); err != nil {
+		return fmt.Errorf("%w: %w; set TMPDIR to a directory that every user may pass through, like /tmp", record.ErrRunDir, err)
 	}
 	if err := f.checkSettings(ctx); err != nil {
 		return err
 	}
-	if err := f.layOut(); err != nil {
+	if err := f.install(); err != nil {
 		return err
 	}
-	if err := f.options.Nginx.Test(ctx, f.options.Dir); err != nil {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return fmt.Errorf("%w:\n%w", ErrConf, err)
-	}
-	return nil
+	return f.balancer.Test(ctx, f.options.Dir)
 }
 
-func (f *Fleet) prepareFolder() error {
+func (f *Fleet) prepareDir() error {
 	if !filepath.IsAbs(f.options.Dir) {
 		return fmt.Errorf("%s: want an absolute path", f.options.Dir)
 	}
 	if err := os.MkdirAll(filepath.Join(f.options.Dir, "logs"), 0o711); err != nil {
 		return err
 	}
-	if err := roomy(f.options.Dir); err != nil {
-		return err
-	}
-	if os.Getuid() != 0 {
-		return nil
-	}
-	return passable(f.options.Dir)
+	return record.Usable(f.options.Dir)
 }
 
-// checkSettings asks whoami what it thinks of the settings that all instances share, with the flags of the first: one answer instead
-// of as many failed starts as there are instances.
+// checkSettings lets whoami check the settings that all instances share, with the flags of the first: one error instead of a failed start
+// per instance.
 func (f *Fleet) checkSettings(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, f.options.Whoami, append([]string{"config"}, f.instanceArgs(instance(1))...)...)
+	cmd := exec.CommandContext(ctx, f.options.Whoami, append([]string{"config"}, f.instanceArgs(scenario.InstanceName(1))...)...)
 	cmd.Env = append(environ(), f.options.Env...)
 	cmd.WaitDelay = time.Second
-	var said, settings bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &settings, &said
+	var settings, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &settings, &stderr
 	err := cmd.Run()
 	switch {
 	case err == nil:
-		// In prod nginx lets no diagnostics through (nginx/conf/site/public.conf), and reflection is one.
-		f.diagnostics = !setting(settings.String(), "ENVIRONMENT=prod")
-		f.reflects = f.diagnostics && setting(settings.String(), "REFLECTION=true")
+		// In prod nginx passes no diagnostics on (nginx/conf/site/public.conf), and reflection is one.
+		f.diagnostics = !hasSetting(settings.String(), "ENVIRONMENT=prod")
+		f.reflection = f.diagnostics && hasSetting(settings.String(), "REFLECTION=true")
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == 2 {
-		return fmt.Errorf("%w:\n%s", ErrSettings, complaints(said.String()))
+		return fmt.Errorf("%w:\n%s", ErrSettings, settingErrors(stderr.String()))
 	}
-	return fmt.Errorf("%s config: %w\n%s", f.options.Whoami, err, strings.TrimSpace(said.String()))
+	return fmt.Errorf("%s config: %w\n%s", f.options.Whoami, err, strings.TrimSpace(stderr.String()))
 }
 
-// setting reports whether a line of `whoami config` says NAME=value; its source follows.
-func setting(config, want string) bool {
+// hasSetting reports whether a line of `whoami config` is NAME=value; the value's source follows as a comment.
+func hasSetting(config, want string) bool {
 	for line := range strings.Lines(config) {
 		if shown, _, _ := strings.Cut(line, "#"); strings.TrimSpace(shown) == want {
 			return true
@@ -87,10 +77,11 @@ func setting(config, want string) bool {
 	return false
 }
 
-// complaints are whoami's own lines, without its name before them and without its advice, which is for who typed whoami.
-func complaints(said string) string {
+// settingErrors are the lines of whoami's errors, without its name before them and without its last line, which is advice for those that
+// typed whoami.
+func settingErrors(stderr string) string {
 	var lines []string
-	for line := range strings.Lines(said) {
+	for line := range strings.Lines(stderr) {
 		line = strings.TrimPrefix(strings.TrimSpace(line), "whoami: ")
 		if line != "" && !strings.HasPrefix(line, "nothing was started") {
 			lines = append(lines, line)
@@ -99,33 +90,74 @@ func complaints(said string) string {
 	return strings.Join(lines, "\n")
 }
 
-func (f *Fleet) layOut() error {
-	site := nginx.Site{Workers: f.options.Workers, User: workersUser(), Diagnostics: f.diagnostics}
-	for _, p := range f.ports {
-		if p.owner == Nginx {
-			// nginx listens where it was told to, all of the machine's addresses included.
-			switch p.speaks {
-			case "HTTP":
-				site.HTTP = p.address.String()
-			case "gRPC":
-				site.GRPC = p.address.String()
-			default:
-				site.Admin = p.address.String()
-			}
-		}
-	}
-	for n := 1; n <= f.options.Instances; n++ {
-		site.Servers = append(site.Servers, nginx.Server{
-			HTTP: f.address(instance(n), "HTTP").String(),
-			GRPC: f.address(instance(n), "gRPC").String(),
-		})
-	}
-	err := site.Install(f.options.Dir, f.options.Conf, f.options.Nginx.Version)
-	if err == nil {
-		err = confedit.Apply(filepath.Join(f.options.Dir, "conf"), f.options.Edits)
-	}
+// install writes the load balancer's configuration. It listens on the addresses as given, 0.0.0.0 included.
+func (f *Fleet) install() error {
+	listen := func(protocol string) string { return f.bound(scenario.Nginx, protocol).String() }
+	err := f.balancer.Install(f.options.Dir, Site{
+		HTTP: listen(httpListener), GRPC: listen(grpcListener), Admin: listen(adminListener),
+		Instances: f.Instances(), Diagnostics: f.diagnostics,
+	})
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("%w: %w; set TMPDIR to a folder with room", ErrRunFolder, err)
+		return fmt.Errorf("%w: %w; set TMPDIR to a directory with room", record.ErrRunDir, err)
 	}
 	return err
+}
+
+// instancePlan is how an instance is run. A drain ends within DRAIN_TIMEOUT, 10 s unless set; here a longer one is cut off after 12 s.
+func (f *Fleet) instancePlan(name string) plan {
+	return plan{
+		start: func() (*child, error) {
+			id := rand.Text()
+			c, err := f.spawner.start(command{
+				path: f.options.Whoami, args: f.instanceArgs(name), env: append(f.instanceEnv(), "START_ID="+id),
+				log: f.LogFile(name), parentDeath: syscall.SIGKILL,
+			})
+			if err == nil {
+				c.start = id
+			}
+			return c, err
+		},
+		ready: func(ctx context.Context) error { return awaitReadyz(ctx, name, f.endpoint(name, httpListener)) },
+		stop:  []StopStep{{Signal: syscall.SIGTERM, Wait: 12 * time.Second}},
+	}
+}
+
+// instanceEnv is what an instance's environment has beside this process's. GOMAXPROCS is its share of the cores, like a container's CPU
+// limit: instances that each assume all cores wake more threads than there are cores for. A GOMAXPROCS of this process's is kept.
+func (f *Fleet) instanceEnv() []string {
+	var env []string
+	if os.Getenv("GOMAXPROCS") == "" {
+		env = append(env, "GOMAXPROCS="+strconv.Itoa(max(1, runtime.GOMAXPROCS(0)/f.options.Instances)))
+	}
+	return append(env, f.options.Env...)
+}
+
+func (f *Fleet) instanceArgs(name string) []string {
+	http, grpc := f.bound(name, httpListener), f.bound(name, grpcListener)
+	args := []string{
+		"--instance", name, "--bind", http.Addr().String(),
+		"--port", fmt.Sprint(http.Port()), "--grpc-port", fmt.Sprint(grpc.Port()),
+	}
+	if f.options.Numbered {
+		a := f.bound(name, adminListener)
+		args = append(args, "--admin-bind", a.Addr().String(), "--admin-port", fmt.Sprint(a.Port()))
+	} else {
+		args = append(args, "--admin-port", "off")
+	}
+	if f.options.EnvFile != "" {
+		args = append(args, "--env-file", f.options.EnvFile)
+	}
+	return args
+}
+
+// balancerPlan is how the load balancer is run. SIGTERM at this process's death and not SIGKILL: an nginx master that is killed leaves its
+// workers serving.
+func (f *Fleet) balancerPlan() plan {
+	path, args := f.balancer.Command(f.options.Dir)
+	c := command{path: path, args: args, log: f.LogFile(scenario.Nginx), parentDeath: syscall.SIGTERM, children: true}
+	return plan{
+		start: func() (*child, error) { return f.spawner.start(c) },
+		ready: func(ctx context.Context) error { return awaitListening(ctx, f.HTTP(), f.GRPC()) },
+		stop:  f.balancer.Info().Stop,
+	}
 }

@@ -1,68 +1,93 @@
 package fleet
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 )
 
-// row is one line of the machine's table of processes.
-type row struct {
+// stat is what /proc/PID/stat says of a process or thread.
+type stat struct {
 	pid, parent, group int
-	zombie             bool
+	state              string // R, S, D, Z (zombie), T (stopped) …; see proc(5)
 }
 
-// processes reads the table. What ends meanwhile is left out.
-func processes() []row {
-	names, err := filepath.Glob("/proc/[0-9]*/stat")
+func (s stat) zombie() bool { return s.state == "Z" || s.state == "X" }
+
+// processes are those of this machine, without those that end meanwhile.
+func processes() []stat { return stats("/proc/[0-9]*/stat") }
+
+func stats(pattern string) []stat {
+	names, err := filepath.Glob(pattern)
 	if err != nil {
-		panic(err) // The pattern is well formed, and Glob fails for nothing else.
+		panic(err) // The patterns are well formed, and Glob fails for nothing else.
 	}
-	all := make([]row, 0, len(names))
+	all := make([]stat, 0, len(names))
 	for _, name := range names {
 		if text, err := os.ReadFile(name); err == nil {
-			if p, ok := parseStat(string(text)); ok {
-				all = append(all, p)
+			if s, ok := parseStat(string(text)); ok {
+				all = append(all, s)
 			}
 		}
 	}
 	return all
 }
 
-// parseStat reads "pid (command) state parent group …". The command may hold spaces and parentheses itself.
-func parseStat(text string) (row, bool) {
+// parseStat reads "pid (command) state parent group …". The command may contain spaces and parentheses.
+func parseStat(text string) (stat, bool) {
 	end := strings.LastIndexByte(text, ')')
 	first, _, found := strings.Cut(text, " ")
 	if end < 0 || !found {
-		return row{}, false
+		return stat{}, false
 	}
 	fields := strings.Fields(text[end+1:])
 	if len(fields) < 3 {
-		return row{}, false
+		return stat{}, false
 	}
 	pid, err1 := strconv.Atoi(first)
 	parent, err2 := strconv.Atoi(fields[1])
 	group, err3 := strconv.Atoi(fields[2])
-	p := row{pid: pid, parent: parent, group: group, zombie: fields[0] == "Z" || fields[0] == "X"}
-	return p, err1 == nil && err2 == nil && err3 == nil
+	return stat{pid: pid, parent: parent, group: group, state: fields[0]}, err1 == nil && err2 == nil && err3 == nil
 }
 
-// worker is a worker process of nginx.
+// paused reports whether every thread of a process is stopped.
+func paused(pid int) bool {
+	threads := stats(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, t := range threads {
+		if t.state != "T" {
+			return false
+		}
+	}
+	return len(threads) > 0
+}
+
+// groupRuns reports whether a process of the group runs.
+func groupRuns(group int) bool {
+	for _, p := range processes() {
+		if p.group == group && !p.zombie() {
+			return true
+		}
+	}
+	return false
+}
+
+// A worker is a worker process of nginx.
 type worker struct {
 	pid     int
-	booting bool // It was just forked, and does not serve yet: it still has its master's title.
-	leaving bool // It was told to end, and still serves what it has.
+	booting bool // just forked, not serving yet: it still has its master's title
+	leaving bool // shutting down, still finishing requests
 }
 
-// workers are the children of the nginx master, which tell in their title what they do.
+// workers are the children of an nginx master. Their titles say what they do.
 func workers(master int) []worker {
 	var all []worker
 	for _, p := range processes() {
-		if p.parent != master || p.zombie {
+		if p.parent != master || p.zombie() {
 			continue
 		}
-		title, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/cmdline")
+		title, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
 		if err == nil {
 			all = append(all, worker{
 				pid:     p.pid,

@@ -11,16 +11,16 @@ func TestParseStat(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		text string
-		want row
+		want stat
 		ok   bool
 	}{
-		{"12 (whoami) S 3 4 5 0", row{12, 3, 4, false}, true},
-		{"12 (a) Z 9 (b) (c)) Z 3 4 5", row{12, 3, 4, true}, true},
-		{"12 (gone) X 3 4", row{12, 3, 4, true}, true},
-		{"12 (short) S 3", row{}, false},
-		{"12 whoami S 3 4", row{}, false},
-		{"x (whoami) S 3 4", row{}, false},
-		{"", row{}, false},
+		{"12 (whoami) S 3 4 5 0", stat{12, 3, 4, "S"}, true},
+		{"12 (a) Z 9 (b) (c)) Z 3 4 5", stat{12, 3, 4, "Z"}, true},
+		{"12 (gone) X 3 4", stat{12, 3, 4, "X"}, true},
+		{"12 (short) S 3", stat{}, false},
+		{"12 whoami S 3 4", stat{}, false},
+		{"x (whoami) S 3 4", stat{}, false},
+		{"", stat{}, false},
 	} {
 		got, ok := parseStat(test.text)
 		if ok != test.ok || ok && got != test.want {
@@ -29,33 +29,33 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
-func TestProcessesHoldThisOne(t *testing.T) {
+func TestProcessesContainThisOne(t *testing.T) {
 	t.Parallel()
 	for _, p := range processes() {
 		if p.pid == os.Getpid() {
-			if p.parent != os.Getppid() || p.zombie {
+			if p.parent != os.Getppid() || p.zombie() || paused(p.pid) {
 				t.Errorf("%+v", p)
 			}
 			return
 		}
 	}
-	t.Error("not there")
+	t.Error("this process is not among them")
 }
 
 func TestReloaded(t *testing.T) {
 	t.Parallel()
-	before := []worker{{pid: 1}, {pid: 2}, {pid: 3, leaving: true}} // 3 is left from the reload before.
+	before := []worker{{pid: 1}, {pid: 2}, {pid: 3, leaving: true}} // 3 is of the reload before.
 	for _, test := range []struct {
 		name string
 		now  []worker
 		want bool
 	}{
-		{"nothing happened", before, false},
-		{"new ones beside the old", []worker{{pid: 1}, {pid: 2}, {pid: 4}, {pid: 5}}, false},
-		{"a new one does not serve yet", []worker{{pid: 4}, {pid: 5, booting: true}}, false},
-		{"old ones are leaving", []worker{{pid: 1, leaving: true}, {pid: 2, leaving: true}, {pid: 4}}, true},
-		{"old ones are gone", []worker{{pid: 4}, {pid: 5}}, true},
-		{"all are gone", nil, false},
+		{"nothing changed", before, false},
+		{"new beside old workers", []worker{{pid: 1}, {pid: 2}, {pid: 4}, {pid: 5}}, false},
+		{"new worker is booting", []worker{{pid: 4}, {pid: 5, booting: true}}, false},
+		{"old workers are leaving", []worker{{pid: 1, leaving: true}, {pid: 2, leaving: true}, {pid: 4}}, true},
+		{"old workers are gone", []worker{{pid: 4}, {pid: 5}}, true},
+		{"all workers are gone", nil, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

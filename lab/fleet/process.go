@@ -9,10 +9,12 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"trivet/lab/record"
 )
 
-// Process is one process of a fleet, over all its lives. It is supervised: when it dies, it is reported and started again. All methods may be
-// called at the same time from several goroutines.
+// A Process is one process of a fleet, over all its starts. It is supervised: when it dies, that is reported and it is started again. All
+// methods may be called at the same time from several goroutines.
 type Process struct {
 	name       string
 	http, grpc string
@@ -22,42 +24,32 @@ type Process struct {
 	running    atomic.Pointer[child]
 }
 
-// plan is all that supervision needs to know about a process; tests make their own.
+// plan is all that supervision must know about a process; tests make their own.
 type plan struct {
 	start   func() (*child, error)
-	ready   func(context.Context) error // returns when the process serves; polls until the context ends
-	stop    []step
+	ready   func(context.Context) error // returns when the process is ready; polls until the context ends
+	stop    []StopStep
 	restart bool
 	jitter  func(time.Duration) time.Duration // the wait before a restart, for a pause
 	observe func(Event)
 }
 
-// step is one way to ask a process to end, and how long to wait before the next, harder one. SIGKILL follows the last.
-type step struct {
-	signal syscall.Signal
-	wait   time.Duration
-	served bool // only for a process that has served: before, the signal would not find its handler
-}
-
-// killPatience bounds the wait for a process that was killed.
-const killPatience = 10 * time.Second
+// killTimeout bounds the wait for a process that was killed.
+const killTimeout = 10 * time.Second
 
 var errOver = errors.New("the fleet has stopped")
 
-func newProcess(name string, p plan) *Process {
-	return &Process{name: name, plan: p, requests: make(chan request), over: make(chan struct{})}
+func newProcess(name, http, grpc string, p plan) *Process {
+	return &Process{name: name, http: http, grpc: grpc, plan: p, requests: make(chan request), over: make(chan struct{})}
 }
 
-// Name is nginx, whoami-1, whoami-2 …
-func (p *Process) Name() string { return p.name }
-
-// HTTP is the address of its HTTP door, as host:port. It stays the same over restarts.
+// HTTP is its HTTP endpoint, as host:port. It stays the same over restarts.
 func (p *Process) HTTP() string { return p.http }
 
-// GRPC is the address of its gRPC door, as host:port. It stays the same over restarts.
+// GRPC is its gRPC endpoint, as host:port. It stays the same over restarts.
 func (p *Process) GRPC() string { return p.grpc }
 
-// PID is the process's id, and 0 while it is down.
+// PID is the process's ID, and 0 while it is down.
 func (p *Process) PID() int {
 	if c := p.running.Load(); c != nil {
 		return c.pid
@@ -65,8 +57,8 @@ func (p *Process) PID() int {
 	return 0
 }
 
-// Signal sends a signal to the process (for nginx: to its master). If it dies of it that is a death like any other. While the process
-// is down the error is os.ErrProcessDone.
+// Signal sends a signal to the process (of nginx: to its master). A process that it ends died. While the process is down the error is
+// os.ErrProcessDone.
 func (p *Process) Signal(s syscall.Signal) error {
 	c := p.running.Load()
 	if c == nil {
@@ -78,230 +70,247 @@ func (p *Process) Signal(s syscall.Signal) error {
 	return nil
 }
 
-// Stop ends the process as it likes to be ended (an instance drains), and returns when it is gone. It stays down until Start. What
-// takes too long, or is not over when ctx ends, is killed. To stop what is down is no error.
-func (p *Process) Stop(ctx context.Context) error { return p.ask(ctx, request{ctx: ctx, verb: down}) }
-
-// Start starts the process if it is down, and returns when it serves. The error of one that dies before that tells how it ended; it is
-// supervised all the same. When ctx ends first, the process stays up.
-func (p *Process) Start(ctx context.Context) error { return p.ask(ctx, request{ctx: ctx, verb: up}) }
-
-// Restart is Stop, then Start.
-func (p *Process) Restart(ctx context.Context) error {
-	if err := p.Stop(ctx); err != nil {
-		return err
-	}
-	return p.Start(ctx)
+// Stop ends the process gracefully (an instance drains) and returns how it ended. It stays down until Start. If it takes too long, or ctx
+// ends, the process is killed. A process that is down is no error, and its Exit is zero.
+func (p *Process) Stop(ctx context.Context) (record.Exit, error) {
+	return p.do(ctx, opStop)
 }
 
-type verb int
+// Start starts the process if it is down, and returns when it is ready. The error for one that dies before that says how it ended; it is
+// supervised all the same. When ctx ends first, the process stays up.
+func (p *Process) Start(ctx context.Context) error {
+	_, err := p.do(ctx, opStart)
+	return err
+}
+
+// end stops the process and its supervision.
+func (p *Process) end(ctx context.Context) error {
+	_, err := p.do(ctx, opEnd)
+	<-p.over
+	return err
+}
+
+type op int
 
 const (
-	up   verb = iota
-	down      // stop, stay supervised
-	end       // stop, and end supervision
+	opStart op = iota
+	opStop     // and stay supervised
+	opEnd      // stop, and end supervision
 )
 
 type request struct {
 	ctx   context.Context
-	verb  verb
-	reply chan error // room for one, so that nobody waits for who asked
+	op    op
+	reply chan result // room for one, so that supervision never waits for the reader
 }
 
-func (p *Process) ask(ctx context.Context, r request) error {
-	r.reply = make(chan error, 1)
+type result struct {
+	exit record.Exit
+	err  error
+}
+
+func (p *Process) do(ctx context.Context, op op) (record.Exit, error) {
+	r := request{ctx: ctx, op: op, reply: make(chan result, 1)}
+	notReady := func() (record.Exit, error) {
+		return record.Exit{}, fmt.Errorf("%s is not ready: %w", p.name, context.Cause(ctx))
+	}
 	select {
 	case p.requests <- r:
 	case <-p.over:
-		return errOver
+		return record.Exit{}, errOver
 	case <-ctx.Done():
-		if r.verb == up {
-			return fmt.Errorf("%s is not ready: %w", p.name, context.Cause(ctx))
+		if op == opStart {
+			return notReady()
 		}
-		// Supervision is busy with another request of bounded length; ending is promised also to an ended context.
+		// Supervision is busy with another request of bounded length, and a stop is carried out even if ctx has ended.
 		select {
 		case p.requests <- r:
 		case <-p.over:
-			return errOver
+			return record.Exit{}, errOver
 		}
 	}
-	if r.verb != up {
-		return <-r.reply // Bounded by the plan's steps, and by ctx.
+	done := ctx.Done()
+	if op != opStart {
+		done = nil // The plan's steps and ctx bound a stop.
 	}
 	select {
-	case err := <-r.reply:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("%s is not ready: %w", p.name, context.Cause(ctx))
+	case got := <-r.reply:
+		return got.exit, got.err
+	case <-done:
+		return notReady()
 	}
 }
 
-// supervise runs until a request to end. It is the only one that starts and stops the process.
+// supervise runs until a request to end. Only its goroutine starts and stops the process.
 func (p *Process) supervise() {
 	defer close(p.over)
-	l := &life{Process: p}
-	defer l.probes.Wait()
+	s := &supervisor{Process: p}
+	defer s.probes.Wait()
 	for {
 		select {
-		case how := <-l.exited():
-			l.died(how)
-		case <-l.again:
-			l.launch()
-		case err := <-l.ready:
-			l.isReady(err)
+		case exit := <-s.exited():
+			s.died(exit)
+		case <-s.restart:
+			s.launch()
+		case err := <-s.ready:
+			s.becameReady(err)
 		case r := <-p.requests:
-			if l.handle(r) {
+			if s.handle(r) {
 				return
 			}
 		}
 	}
 }
 
-// life is what only the goroutine of supervise knows.
-type life struct {
+// supervisor has what only the goroutine of supervise uses.
+type supervisor struct {
 	*Process
-	child   *child // nil while down
-	number  int
-	served  bool
-	since   time.Time        // when served became true
-	pause   time.Duration    // the longest that the wait before this life could be
-	again   <-chan time.Time // when the next life begins; nil: not waiting
-	ready   chan error       // tells once that this life serves
-	unprobe context.CancelFunc
-	probes  sync.WaitGroup
-	waiters []chan error // of those who asked for a start
+	child      *child // nil while down
+	startCount int
+	served     bool // since its start it has been ready
+	readySince time.Time
+	pause      time.Duration    // the longest that the wait before this start could be
+	restart    <-chan time.Time // when the next start is due; nil: none
+	ready      chan error       // the result of this start's probe
+	unprobe    context.CancelFunc
+	probes     sync.WaitGroup
+	waiters    []chan result // of requests for a start
 }
 
-// exited is the channel of the child that runs; while none does, one that never tells anything.
-func (l *life) exited() <-chan string {
-	if l.child == nil {
+// exited is the channel of the child that runs; nil, which blocks, while none does.
+func (s *supervisor) exited() <-chan record.Exit {
+	if s.child == nil {
 		return nil
 	}
-	return l.child.exited
+	return s.child.exited
 }
 
-func (l *life) launch() {
-	l.again, l.served = nil, false
-	l.number++
-	c, err := l.plan.start()
+func (s *supervisor) launch() {
+	s.restart, s.served = nil, false
+	s.startCount++
+	c, err := s.plan.start()
 	if err != nil {
-		l.child = &child{began: time.Now()}
-		l.died("not started: " + err.Error())
+		s.child = &child{began: time.Now()}
+		s.died(record.Exit{Error: err.Error()})
 		return
 	}
-	l.child = c
-	l.running.Store(c)
-	l.tell(Event{Kind: Started})
+	s.child = c
+	s.running.Store(c)
+	s.report(Event{Kind: record.Started})
 	ctx, cancel := context.WithCancel(context.Background())
 	ready := make(chan error, 1)
-	l.unprobe, l.ready = cancel, ready
-	l.probes.Go(func() { ready <- l.plan.ready(ctx) })
+	s.unprobe, s.ready = cancel, ready
+	s.probes.Go(func() { ready <- s.plan.ready(ctx) })
 }
 
-func (l *life) isReady(err error) {
-	l.ready = nil
+func (s *supervisor) becameReady(err error) {
+	s.ready = nil
 	if err != nil {
-		return // Only the end of its context ends a probe, and then nobody listens here any more.
+		return // Only the end of its context ends a probe without success, and then its start is over.
 	}
-	l.served, l.since = true, time.Now()
-	l.tell(Event{Kind: Ready})
-	l.answer(nil)
+	s.served, s.readySince = true, time.Now()
+	s.report(Event{Kind: record.Ready})
+	s.reply(nil)
 }
 
-// answer tells all who asked for a start.
-func (l *life) answer(err error) {
-	for _, w := range l.waiters {
-		w <- err
+// reply replies to all requests for a start.
+func (s *supervisor) reply(err error) {
+	for _, w := range s.waiters {
+		w <- result{err: err}
 	}
-	l.waiters = nil
+	s.waiters = nil
 }
 
-func (l *life) died(how string) {
-	e := Event{Kind: Died, Exit: how}
-	if l.plan.restart {
+func (s *supervisor) died(exit record.Exit) {
+	e := Event{Kind: record.Died, Exit: &exit}
+	if s.plan.restart {
 		var ready time.Duration
-		if l.served {
-			ready = time.Since(l.since)
+		if s.served {
+			ready = time.Since(s.readySince)
 		}
-		l.pause = pause(l.pause, ready)
-		e.Again = l.plan.jitter(l.pause)
-		l.again = time.After(e.Again)
+		s.pause = nextPause(s.pause, ready)
+		e.RestartIn = s.plan.jitter(s.pause)
+		s.restart = time.After(e.RestartIn)
 	}
-	l.tell(e)
-	l.clear()
-	l.answer(fmt.Errorf("%s ended before it was ready (%s)", l.name, how))
-}
-
-func (l *life) clear() {
-	if l.unprobe != nil {
-		l.unprobe()
+	s.report(e)
+	s.clear()
+	if exit.Error != "" {
+		s.reply(fmt.Errorf("%s could not be started: %s", s.name, exit.Error))
+	} else {
+		s.reply(fmt.Errorf("%s ended before it was ready (%s)", s.name, exit))
 	}
-	l.unprobe, l.ready, l.child, l.served = nil, nil, nil, false
-	l.running.Store(nil)
 }
 
-func (l *life) tell(e Event) {
-	e.Time, e.Name, e.PID, e.Life = time.Now(), l.name, l.child.pid, l.number
-	e.HTTP, e.GRPC = l.http, l.grpc
-	e.Since = e.Time.Sub(l.child.began)
-	l.plan.observe(e)
+func (s *supervisor) clear() {
+	if s.unprobe != nil {
+		s.unprobe()
+	}
+	s.unprobe, s.ready, s.child, s.served = nil, nil, nil, false
+	s.running.Store(nil)
 }
 
-// handle does what is asked for, and reports whether that was the last.
-func (l *life) handle(r request) (last bool) {
-	if r.verb == up {
-		l.waiters = append(l.waiters, r.reply)
+func (s *supervisor) report(e Event) {
+	e.Time, e.Process, e.PID, e.Start, e.StartCount = time.Now(), s.name, s.child.pid, s.child.start, s.startCount
+	e.HTTP, e.GRPC = s.http, s.grpc
+	e.Elapsed = e.Time.Sub(s.child.began)
+	s.plan.observe(e)
+}
+
+// handle carries out a request, and reports whether it was the last.
+func (s *supervisor) handle(r request) (last bool) {
+	if r.op == opStart {
+		s.waiters = append(s.waiters, r.reply)
 		switch {
-		case l.child == nil:
-			l.launch()
-		case l.served:
-			l.answer(nil)
+		case s.child == nil:
+			s.launch()
+		case s.served:
+			s.reply(nil)
 		}
 		return false
 	}
-	err := l.halt(r.ctx)
-	l.again, l.pause = nil, 0
-	l.answer(fmt.Errorf("%s was stopped before it was ready", l.name))
-	r.reply <- err
-	return r.verb == end
+	exit, err := s.stop(r.ctx)
+	s.restart, s.pause = nil, 0
+	s.reply(fmt.Errorf("%s was stopped before it was ready", s.name))
+	r.reply <- result{exit, err}
+	return r.op == opEnd
 }
 
-// halt ends the child. Each step is harder than the one before; the end of ctx leads to the hardest at once.
-func (l *life) halt(ctx context.Context) error {
-	if l.child == nil {
-		return nil
+// stop ends the child. Each step is harder than the one before; the end of ctx leads to SIGKILL at once.
+func (s *supervisor) stop(ctx context.Context) (record.Exit, error) {
+	if s.child == nil {
+		return record.Exit{}, nil
 	}
-	how, gone := l.persuade(ctx)
+	exit, gone := s.takeSteps(ctx)
 	if !gone {
-		l.child.kill()
+		s.child.kill()
 		select {
-		case how = <-l.child.exited:
-		case <-time.After(killPatience):
-			return fmt.Errorf("%s (pid %d) does not even heed SIGKILL: it hangs in the kernel", l.name, l.child.pid)
+		case exit = <-s.child.exited:
+		case <-time.After(killTimeout):
+			return exit, fmt.Errorf("%s (pid %d) runs %v after SIGKILL: it hangs in the kernel", s.name, s.child.pid, killTimeout)
 		}
 	}
-	l.tell(Event{Kind: Stopped, Exit: how})
-	l.clear()
-	return nil
+	s.report(Event{Kind: record.Stopped, Exit: &exit})
+	s.clear()
+	return exit, nil
 }
 
-func (l *life) persuade(ctx context.Context) (how string, gone bool) {
-	for _, s := range l.plan.stop {
+func (s *supervisor) takeSteps(ctx context.Context) (exit record.Exit, gone bool) {
+	for _, step := range s.plan.stop {
 		if ctx.Err() != nil {
-			return "", false
+			return exit, false
 		}
-		if s.served && !l.served {
+		if step.ReadyFirst && !s.served {
 			continue
 		}
-		// An error says that it is gone, and then exited tells how.
-		_ = l.child.signal(syscall.SIGCONT) // One that is stopped would heed nothing else.
-		_ = l.child.signal(s.signal)
+		// An error means that it is gone, and then exited says how it ended.
+		_ = s.child.signal(syscall.SIGCONT) // A paused process handles no other signal.
+		_ = s.child.signal(step.Signal)
 		select {
-		case how := <-l.child.exited:
-			return how, true
-		case <-time.After(s.wait):
+		case exit = <-s.child.exited:
+			return exit, true
+		case <-time.After(step.Wait):
 		case <-ctx.Done():
 		}
 	}
-	return "", false
+	return exit, false
 }

@@ -12,15 +12,17 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"trivet/lab/record"
 )
 
-// actor plays a process in a bubble of fake time: it is ready after a while, and lives until it is killed or its time is over.
+// An actor plays a process in a bubble of fake time: it is ready after a time, and runs until it is killed or its time is over.
 type actor struct {
 	readyAfter time.Duration
-	lives      time.Duration    // 0: for ever
-	heeds      []syscall.Signal // ends at once on these
+	lives      time.Duration    // 0: forever
+	endsOn     []syscall.Signal // at once
 	startErr   error            // cannot even be started
-	got        []syscall.Signal // what it was sent, but for SIGCONT
+	got        []syscall.Signal // without SIGCONT
 	events     []string         // "1s ready"
 	begin      time.Time
 	mu         sync.Mutex
@@ -30,21 +32,21 @@ func (a *actor) start() (*child, error) {
 	if a.startErr != nil {
 		return nil, a.startErr
 	}
-	c := &child{pid: 1, began: time.Now(), exited: make(chan string, 1)}
+	c := &child{pid: 1, began: time.Now(), exited: make(chan record.Exit, 1)}
 	var once sync.Once
-	die := func(how string) { once.Do(func() { c.exited <- how }) }
+	die := func(exit record.Exit) { once.Do(func() { c.exited <- exit }) }
 	if a.lives > 0 {
-		time.AfterFunc(a.lives, func() { die("exit code 1") })
+		time.AfterFunc(a.lives, func() { die(record.Exit{Code: 1}) })
 	}
-	c.kill = func() { die("signal SIGKILL") }
+	c.kill = func() { die(record.Exit{Signal: "SIGKILL"}) }
 	c.signal = func(s os.Signal) error {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if s != syscall.SIGCONT {
 			a.got = append(a.got, s.(syscall.Signal))
 		}
-		if slices.Contains(a.heeds, s.(syscall.Signal)) {
-			die("exit code 0")
+		if slices.Contains(a.endsOn, s.(syscall.Signal)) {
+			die(record.Exit{})
 		}
 		return nil
 	}
@@ -62,34 +64,42 @@ func (a *actor) ready(ctx context.Context) error {
 
 func (a *actor) observe(e Event) {
 	text := fmt.Sprintf("%v %s", e.Time.Sub(a.begin), e.Kind)
-	if e.Again > 0 {
-		text += fmt.Sprintf(" again in %v", e.Again)
+	if e.RestartIn > 0 {
+		text += fmt.Sprintf(" again in %v", e.RestartIn)
 	}
 	a.events = append(a.events, text)
 }
 
-// play supervises the actor for the length of a scene, and ends it.
-func (a *actor) play(t *testing.T, restart bool, scene func(*testing.T, *Process)) {
+// play supervises the actor while test runs, and ends it.
+func (a *actor) play(t *testing.T, restart bool, test func(*testing.T, *Process)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		a.begin = time.Now()
-		p := newProcess("whoami-1", plan{
+		p := newProcess("whoami-1", "", "", plan{
 			start: a.start, ready: a.ready, restart: restart, observe: a.observe,
 			jitter: func(pause time.Duration) time.Duration { return pause },
-			stop:   []step{{syscall.SIGQUIT, 5 * time.Second, true}, {syscall.SIGTERM, 3 * time.Second, false}},
+			stop:   []StopStep{{syscall.SIGQUIT, 5 * time.Second, true}, {syscall.SIGTERM, 3 * time.Second, false}},
 		})
 		go p.supervise()
-		scene(t, p)
+		test(t, p)
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
-		if err := p.ask(ended, request{ctx: ended, verb: end}); err != nil {
+		if err := p.end(ended); err != nil {
 			t.Error(err)
 		}
-		<-p.over
 		if err := p.Start(context.Background()); !errors.Is(err, errOver) {
 			t.Errorf("Start after the end: %v", err)
 		}
 	})
+}
+
+// stopCleanly stops a process, which must end by itself.
+func stopCleanly(p *Process) error {
+	exit, err := p.Stop(context.Background())
+	if err == nil && !exit.Clean() {
+		err = errors.New(exit.String())
+	}
+	return err
 }
 
 func (a *actor) expect(t *testing.T, want ...string) {
@@ -99,7 +109,7 @@ func (a *actor) expect(t *testing.T, want ...string) {
 	}
 }
 
-func TestWhatDiesYoungIsStartedAgainLaterAndLater(t *testing.T) {
+func TestCrashLoopRestartsAfterGrowingPauses(t *testing.T) {
 	t.Parallel()
 	a := &actor{lives: time.Second, readyAfter: time.Hour}
 	a.play(t, true, func(t *testing.T, p *Process) {
@@ -132,7 +142,7 @@ func TestStableSecondResetsPause(t *testing.T) {
 		"6.2s started", "7s stopped")
 }
 
-// Time in which a process is not ready yet does not count: what starts slowly and fails at once is a crash loop.
+// Time before a process is ready does not count: one that starts slowly and fails at once is in a crash loop.
 func TestSlowStartDoesNotResetPause(t *testing.T) {
 	t.Parallel()
 	a := &actor{lives: 3 * time.Second, readyAfter: 2500 * time.Millisecond}
@@ -147,7 +157,7 @@ func TestSlowStartDoesNotResetPause(t *testing.T) {
 		"6.3s started", "6.5s stopped")
 }
 
-func TestWhatCannotBeStartedIsTriedAgain(t *testing.T) {
+func TestFailedStartIsRetried(t *testing.T) {
 	t.Parallel()
 	a := &actor{startErr: errors.New("no such file")}
 	a.play(t, true, func(t *testing.T, p *Process) {
@@ -159,7 +169,7 @@ func TestWhatCannotBeStartedIsTriedAgain(t *testing.T) {
 	a.expect(t, "0s died again in 100ms", "100ms died again in 200ms")
 }
 
-func TestWithoutRestartItStaysDown(t *testing.T) {
+func TestDeadProcessStaysDownWithoutRestart(t *testing.T) {
 	t.Parallel()
 	a := &actor{lives: time.Second}
 	a.play(t, false, func(t *testing.T, p *Process) {
@@ -168,7 +178,7 @@ func TestWithoutRestartItStaysDown(t *testing.T) {
 		}
 		<-time.After(time.Minute)
 		if err := p.Signal(syscall.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
-			t.Errorf("Signal to what is down: %v", err)
+			t.Errorf("Signal to a process that is down: %v", err)
 		}
 		if p.PID() != 0 {
 			t.Errorf("pid %d", p.PID())
@@ -177,21 +187,19 @@ func TestWithoutRestartItStaysDown(t *testing.T) {
 	a.expect(t, "0s started", "0s ready", "1s died")
 }
 
-func TestStoppedItStaysDownUntilStart(t *testing.T) {
+func TestStoppedProcessStaysDownUntilStart(t *testing.T) {
 	t.Parallel()
-	a := &actor{heeds: []syscall.Signal{syscall.SIGQUIT}}
+	a := &actor{endsOn: []syscall.Signal{syscall.SIGQUIT}}
 	a.play(t, true, func(t *testing.T, p *Process) {
-		for _, err := range []error{p.Start(t.Context()), p.Start(t.Context()), p.Stop(t.Context()), p.Stop(t.Context())} {
-			if err != nil {
-				t.Error(err)
-			}
+		if err := errors.Join(p.Start(t.Context()), p.Start(t.Context()), stopCleanly(p), stopCleanly(p)); err != nil {
+			t.Error(err)
 		}
 		<-time.After(time.Minute)
 		if err := p.Start(t.Context()); err != nil {
 			t.Error(err)
 		}
 		<-time.After(time.Second)
-		if err := p.Restart(t.Context()); err != nil {
+		if err := errors.Join(stopCleanly(p), p.Start(t.Context())); err != nil {
 			t.Error(err)
 		}
 	})
@@ -199,14 +207,15 @@ func TestStoppedItStaysDownUntilStart(t *testing.T) {
 		"1m1s stopped", "1m1s started", "1m1s ready", "1m1s stopped")
 }
 
-func TestEachStepIsHarderThanTheLast(t *testing.T) {
+func TestStopTakesEachStepThenKills(t *testing.T) {
 	t.Parallel()
 	a := &actor{}
 	a.play(t, true, func(t *testing.T, p *Process) {
-		for _, err := range []error{p.Start(t.Context()), p.Stop(t.Context())} {
-			if err != nil {
-				t.Error(err)
-			}
+		if err := p.Start(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if exit, err := p.Stop(t.Context()); err != nil || !exit.Killed() {
+			t.Errorf("%v, %v", exit, err)
 		}
 	})
 	a.expect(t, "0s started", "0s ready", "8s stopped")
@@ -215,7 +224,7 @@ func TestEachStepIsHarderThanTheLast(t *testing.T) {
 	}
 }
 
-func TestTheEndOfTheContextKills(t *testing.T) {
+func TestEndOfStopsContextKills(t *testing.T) {
 	t.Parallel()
 	a := &actor{}
 	a.play(t, true, func(t *testing.T, p *Process) {
@@ -224,23 +233,23 @@ func TestTheEndOfTheContextKills(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		if err := p.Stop(ctx); err != nil {
-			t.Error(err)
+		if exit, err := p.Stop(ctx); err != nil || !exit.Killed() {
+			t.Errorf("%v, %v", exit, err)
 		}
 	})
 	a.expect(t, "0s started", "0s ready", "1s stopped")
 }
 
-func TestBeforeItServesItIsSparedTheSignalItWouldNotKnow(t *testing.T) {
+func TestStopBeforeReadySkipsStepsForReadyProcesses(t *testing.T) {
 	t.Parallel()
-	a := &actor{readyAfter: time.Hour, heeds: []syscall.Signal{syscall.SIGTERM}}
+	a := &actor{readyAfter: time.Hour, endsOn: []syscall.Signal{syscall.SIGTERM}}
 	a.play(t, true, func(t *testing.T, p *Process) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if err := p.Start(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Start: %v", err)
 		}
-		if err := p.Stop(t.Context()); err != nil {
+		if err := stopCleanly(p); err != nil {
 			t.Error(err)
 		}
 	})

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,21 +14,23 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	whoamiv1 "trivet/gen/whoami/v1"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 	"trivet/nginx"
 )
 
-// How often something that is not there yet is asked for: soon again at first, and never so often that the asking is what keeps it.
+// Waits between probes: short at first, and never so short that the probes keep a process from getting ready.
 const (
-	firstPoll = 2 * time.Millisecond
-	mostPoll  = 100 * time.Millisecond
-	onePoll   = 2 * time.Second // One question takes no longer.
+	firstPoll   = 2 * time.Millisecond
+	maxPoll     = 100 * time.Millisecond
+	pollTimeout = 2 * time.Second // of one probe
 )
 
-// poll asks until there is no error. When the context ends first, the error is its cause with the last answer.
-func poll(ctx context.Context, question func(context.Context) error) error {
-	for wait := firstPoll; ; wait = min(2*wait, mostPoll) {
-		once, cancel := context.WithTimeout(ctx, onePoll)
-		err := question(once)
+// poll probes until there is no error. When the context ends first, the error is its cause with the last probe's.
+func poll(ctx context.Context, probe func(context.Context) error) error {
+	for wait := firstPoll; ; wait = min(2*wait, maxPoll) {
+		once, cancel := context.WithTimeout(ctx, pollTimeout)
+		err := probe(once)
 		cancel()
 		if err == nil {
 			return nil
@@ -42,45 +43,44 @@ func poll(ctx context.Context, question func(context.Context) error) error {
 	}
 }
 
-// OwnRequestID is the id of every request that a fleet makes to see whether its processes serve: in logs and records it tells them from
-// anybody else's.
-const OwnRequestID = "trivet-fleet"
+// probeID is the request ID of a fleet's probes, which distinguishes them in logs and records.
+const probeID = record.ProbeIDPrefix + "fleet"
 
-// caller asks each time on a new connection: what serves now may be another process than before.
-var caller = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+// prober uses a new connection for each probe: another process may listen now than before.
+var prober = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
-// get is the body and the header of a 200 from url.
-func get(ctx context.Context, url string) ([]byte, http.Header, error) {
+// get is the instance that sends a 200 for url; "" if the response names none.
+func get(ctx context.Context, url string) (instance string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return nil, nil, err
+		return "", err
 	}
 	request.Header.Set("User-Agent", "trivet")
-	request.Header.Set("X-Request-Id", OwnRequestID)
-	answer, err := caller.Do(request)
+	request.Header.Set("X-Request-Id", probeID)
+	response, err := prober.Do(request)
 	if err != nil {
-		return nil, nil, err
+		return "", err
 	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
-	if err == nil && answer.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s answers %s", url, answer.Status)
+	defer response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s responds %s", url, response.Status)
 	}
-	return body, answer.Header, err
+	return response.Header.Get("X-Instance"), err
 }
 
-// awaitReadyz returns when the instance of that name is ready. A stranger who took its port is not.
+// awaitReadyz returns when the instance of that name is ready. Another server that took its port is not.
 func awaitReadyz(ctx context.Context, name, address string) error {
 	return poll(ctx, func(ctx context.Context) error {
-		_, header, err := get(ctx, "http://"+address+"/readyz")
-		if who := header.Get("X-Instance"); err == nil && who != name {
-			err = fmt.Errorf("%s answers as %q and not as %s", address, who, name)
+		instance, err := get(ctx, "http://"+address+"/readyz")
+		if err == nil && instance != name {
+			err = fmt.Errorf("%s responds as %q and not as %s", address, instance, name)
 		}
 		return err
 	})
 }
 
-// awaitListening returns when connections to all addresses are taken. It asks nothing, so that nothing of it is in a log.
+// awaitListening returns when all addresses accept connections. It sends nothing, so no log has a request of it.
 func awaitListening(ctx context.Context, addresses ...string) error {
 	var dialer net.Dialer
 	for _, address := range addresses {
@@ -98,7 +98,7 @@ func awaitListening(ctx context.Context, addresses ...string) error {
 	return nil
 }
 
-// callThrough returns when a WhoAmI answer has come through nginx on both protocols.
+// callThrough returns when a WhoAmI response has come through nginx over both protocols.
 func (f *Fleet) callThrough(ctx context.Context) error {
 	conn, err := grpc.NewClient("passthrough:///"+f.GRPC(), grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(nginx.ServiceConfig), grpc.WithUserAgent("trivet"))
@@ -107,43 +107,27 @@ func (f *Fleet) callThrough(ctx context.Context) error {
 	}
 	defer conn.Close()
 	client := whoamiv1.NewWhoAmIServiceClient(conn)
-	own := func(ctx context.Context) context.Context {
-		return metadata.AppendToOutgoingContext(ctx, "x-request-id", OwnRequestID)
-	}
-	for _, door := range []struct {
+	for _, listener := range []struct {
 		protocol, address string
-		ask               func(context.Context) (*whoamiv1.WhoAmIResponse, error)
+		call              func(context.Context) (instance string, err error)
 	}{
-		{"HTTP", f.HTTP(), func(ctx context.Context) (*whoamiv1.WhoAmIResponse, error) { return askREST(ctx, f.HTTP()) }},
-		{"gRPC", f.GRPC(), func(ctx context.Context) (*whoamiv1.WhoAmIResponse, error) {
-			return client.WhoAmI(own(ctx), &whoamiv1.WhoAmIRequest{})
+		{httpListener, f.HTTP(), func(ctx context.Context) (string, error) { return get(ctx, "http://"+f.HTTP()+"/") }},
+		{grpcListener, f.GRPC(), func(ctx context.Context) (string, error) {
+			response, err := client.WhoAmI(metadata.AppendToOutgoingContext(ctx, "x-request-id", probeID), &whoamiv1.WhoAmIRequest{})
+			return response.GetInstance(), err
 		}},
 	} {
 		err := poll(ctx, func(ctx context.Context) error {
-			answer, err := door.ask(ctx)
-			if err == nil && answer.GetInstance() == "" {
-				err = errors.New("the answer names no instance")
+			instance, err := listener.call(ctx)
+			if err == nil && instance == "" {
+				err = errors.New("the response names no instance")
 			}
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("no WhoAmI answer came through nginx over %s (%s): %w; nginx's error log is %s",
-				door.protocol, door.address, err, f.LogFile(Nginx))
+			return fmt.Errorf("no WhoAmI response came through nginx over %s (%s): %w; nginx's error log is %s",
+				listener.protocol, listener.address, err, f.LogFile(scenario.Nginx))
 		}
 	}
 	return nil
-}
-
-func askREST(ctx context.Context, address string) (*whoamiv1.WhoAmIResponse, error) {
-	body, _, err := get(ctx, "http://"+address+"/")
-	if err != nil {
-		return nil, err
-	}
-	var answer struct {
-		Instance string `json:"instance"`
-	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return nil, fmt.Errorf("http://%s/ answers no WhoAmI: %w", address, err)
-	}
-	return &whoamiv1.WhoAmIResponse{Instance: answer.Instance}, nil
 }

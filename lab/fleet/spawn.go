@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"trivet/lab/record"
 )
 
-// spawner starts processes, all on one operating system thread. The kernel sends Pdeathsig when the *thread* that forked ends,
-// and the Go runtime ends threads when it likes: so the thread is locked, and lives until close.
+// A spawner starts processes, all on one operating system thread. The kernel sends Pdeathsig when the *thread* that forked ends, and the
+// Go runtime may end any thread, so this one is locked and lives until close.
 type spawner struct{ jobs chan func() }
 
 func newSpawner() *spawner {
@@ -29,46 +31,46 @@ func newSpawner() *spawner {
 	return s
 }
 
-// close ends the thread, and by Pdeathsig whatever it started and still runs.
+// close ends the thread, and by Pdeathsig all processes it started that still run.
 func (s *spawner) close() { close(s.jobs) }
 
-// recipe is how one process is started.
-type recipe struct {
-	path   string
-	args   []string
-	env    []string // added to this process's own
-	log    string   // file that gets both its outputs, appended
-	atEnd  syscall.Signal
-	family bool // It has children of its own, which must not outlive it.
+// A command is how a process is started.
+type command struct {
+	path        string
+	args        []string
+	env         []string       // added to this process's environment
+	log         string         // the file that both its outputs are appended to
+	parentDeath syscall.Signal // sent to it when the spawner's thread ends
+	children    bool           // it may have children, which must not outlive it
 }
 
-// start starts a process in a process group of its own: the terminal's Ctrl-C is not for it, and a kill of the group finds the
-// children of one that died without a word.
-func (s *spawner) start(r recipe) (*child, error) {
-	log, err := os.OpenFile(r.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+// start starts a process in a process group of its own: the terminal's Ctrl-C does not reach it, and a kill of the group reaches the
+// children of one that is dead.
+func (s *spawner) start(c command) (*child, error) {
+	log, err := os.OpenFile(c.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close() // The child has its own.
-	cmd := exec.Command(r.path, r.args...)
+	cmd := exec.Command(c.path, c.args...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = append(environ(), r.env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: r.atEnd}
-	started := make(chan error, 1)
-	s.jobs <- func() { started <- cmd.Start() }
-	if err := <-started; err != nil {
+	cmd.Env = append(environ(), c.env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: c.parentDeath}
+	result := make(chan error, 1)
+	s.jobs <- func() { result <- cmd.Start() }
+	if err := <-result; err != nil {
 		return nil, err
 	}
-	l := &leader{cmd: cmd, family: r.family}
-	c := &child{
-		pid: cmd.Process.Pid, began: time.Now(), exited: make(chan string, 1),
+	l := &leader{cmd: cmd, children: c.children}
+	started := &child{
+		pid: cmd.Process.Pid, began: time.Now(), exited: make(chan record.Exit, 1),
 		signal: cmd.Process.Signal, kill: l.kill,
 	}
-	go func() { c.exited <- l.wait() }() // Ends with the process.
-	return c, nil
+	go func() { started.exited <- l.wait() }() // Ends with the process.
+	return started, nil
 }
 
-// environ is this process's environment without NGINX: in it nginx looks for sockets that a predecessor left it.
+// environ is this process's environment without NGINX, in which nginx looks for sockets of a predecessor.
 func environ() []string {
 	var env []string
 	for _, e := range os.Environ() {
@@ -79,94 +81,85 @@ func environ() []string {
 	return env
 }
 
-// child is one life of a process.
+// A child is one start of a process.
 type child struct {
 	pid    int
+	start  string // identity of this start of an instance
 	began  time.Time
-	exited chan string // gets how it ended, once, when it and its children are gone; room for one
+	exited chan record.Exit // gets one value, when the process and its children are gone; room for one
 	signal func(os.Signal) error
 	kill   func() // SIGKILL to it and its children; nothing if it is gone
 }
 
-// leader is a process that leads its group.
+// A leader is a process that leads its group.
 type leader struct {
-	cmd    *exec.Cmd
-	family bool
-	mu     sync.Mutex
-	reaped bool // Its pid may be somebody else's now.
+	cmd      *exec.Cmd
+	children bool
+	mu       sync.Mutex
+	reaped   bool // its PID may be another process's now
 }
 
 func (l *leader) kill() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.reaped {
-		// The only error is that nobody is left.
+		// The only error is that no process is left.
 		_ = syscall.Kill(-l.cmd.Process.Pid, syscall.SIGKILL)
 	}
 }
 
-// wait returns how the process ended, when nobody of its group runs any more. Its children are killed while it is a zombie:
-// as long as it is, its pid and so the group's number cannot be given to anybody else.
-func (l *leader) wait() string {
+// wait returns how the process ended, when no process of its group runs any more. Its children are killed while it is a zombie: until it is
+// reaped, the kernel gives its PID, which is the group's too, to no other process.
+func (l *leader) wait() record.Exit {
 	pid := l.cmd.Process.Pid
 	for errors.Is(unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) {
 	}
-	if l.family {
+	if l.children {
 		l.kill()
 		awaitGroup(pid)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	err := l.cmd.Wait() // It does not wait any more, so that kill never waits for it.
+	err := l.cmd.Wait() // At once, so that kill never waits for it.
 	l.reaped = true
-	return ending(l.cmd.ProcessState, err)
+	return exitOf(l.cmd.ProcessState, err)
 }
 
-// groupPatience bounds the wait for killed processes. A process that does not even heed SIGKILL hangs in the kernel.
-const groupPatience = 5 * time.Second
+// groupTimeout bounds the wait for killed processes. One that SIGKILL does not end hangs in the kernel.
+const groupTimeout = 5 * time.Second
 
-// awaitGroup returns when no process of the group runs, and takes the zombies that have become ours (see AdoptOrphans).
+// awaitGroup returns when no process of the group runs, and reaps zombies that have become this process's children (see AdoptOrphans).
 func awaitGroup(group int) {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(groupPatience); time.Now().Before(end); <-tick.C {
-		if !runs(group) {
+	for end := time.Now().Add(groupTimeout); time.Now().Before(end); <-tick.C {
+		if !groupRuns(group) {
 			break
 		}
 	}
 	for _, p := range processes() {
-		if p.group == group && p.pid != group && p.zombie {
-			_, _ = syscall.Wait4(p.pid, nil, syscall.WNOHANG, nil) // Not ours, then somebody else's to take.
+		if p.group == group && p.pid != group && p.zombie() {
+			_, _ = syscall.Wait4(p.pid, nil, syscall.WNOHANG, nil) // An error: it is another process's child.
 		}
 	}
 }
 
-func runs(group int) bool {
-	for _, p := range processes() {
-		if p.group == group && !p.zombie {
-			return true
-		}
-	}
-	return false
-}
-
-// AdoptOrphans makes this process the one that gets the orphans among its descendants, instead of the machine's first process,
-// which in a container often lets zombies lie. It is for a program whose only children are a fleet's.
+// AdoptOrphans makes this process the parent of orphans among its descendants, instead of PID 1, which in a container often reaps no
+// zombies. It is for a program whose only children are a fleet's.
 func AdoptOrphans() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("adopting orphans: %w", err)
+		return fmt.Errorf("adopt orphans: %w", err)
 	}
 	return nil
 }
 
-// ending says how a process ended: "exit code 2", "signal SIGKILL".
-func ending(state *os.ProcessState, err error) string {
+func exitOf(state *os.ProcessState, err error) record.Exit {
 	if state == nil {
-		return err.Error()
+		return record.Exit{Error: err.Error()}
 	}
 	status, ok := state.Sys().(syscall.WaitStatus)
 	if !ok || !status.Signaled() {
-		return fmt.Sprintf("exit code %d", state.ExitCode())
+		return record.Exit{Code: state.ExitCode()}
 	}
-	return "signal " + unix.SignalName(status.Signal())
+	return record.Exit{Signal: unix.SignalName(status.Signal())}
 }

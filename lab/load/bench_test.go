@@ -18,22 +18,23 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	whoamiv1 "trivet/gen/whoami/v1"
+	"trivet/lab/scenario"
 )
 
-// What a request costs the generator in CPU time, at 2,000 a second, and how often that is what a bare client takes, that paces its requests
-// alike and writes nothing down: net/http's with its defaults but for the idle connections, grpc-go's.
+// BenchmarkCPU measures the generator's CPU time per request at 2,000/s, and its ratio to a bare client's, which paces its requests alike
+// and records nothing: net/http's with its defaults but for the idle connections, grpc-go's.
 func BenchmarkCPU(b *testing.B) {
 	f := newFleet(b)
-	for name, s := range map[string]Stream{"http": get(2000), "http replaying": get(2000), "grpc": call(2000)} {
-		s.Retry = name == "http replaying"
+	for name, l := range map[string]scenario.Load{"http": get(2000), "http replaying": get(2000), "grpc": call(2000)} {
+		l.Retry = name == "http replaying"
 		b.Run(name, func(b *testing.B) {
 			const d = 3 * time.Second
 			var bare, ours time.Duration
 			for b.Loop() {
-				bare += cost(b, f.HTTP(), f.GRPC(), d, s, "bare")
-				ours += cost(b, f.HTTP(), f.GRPC(), d, s, "load")
+				bare += cost(b, f.HTTP(), f.GRPC(), d, l, "bare")
+				ours += cost(b, f.HTTP(), f.GRPC(), d, l, "load")
 			}
-			requests := float64(b.N * s.Count(d))
+			requests := float64(b.N * l.Rate.Count(d))
 			b.ReportMetric(float64(ours.Microseconds())/requests, "cpu-µs/request")
 			b.ReportMetric(float64(bare.Microseconds())/requests, "bare-cpu-µs/request")
 			b.ReportMetric(float64(ours)/float64(bare), "ratio")
@@ -42,14 +43,14 @@ func BenchmarkCPU(b *testing.B) {
 	}
 }
 
-// cost is the CPU time of a process that carries out the plan, but for what it takes without any request.
-func cost(b *testing.B, http, grpc string, d time.Duration, s Stream, mode string) time.Duration {
+// cost is the CPU time of a process that carries out the plan, less what it takes without any request.
+func cost(b *testing.B, http, grpc string, d time.Duration, l scenario.Load, mode string) time.Duration {
 	path, err := os.Executable()
 	if err != nil {
 		b.Fatal(err)
 	}
 	use := func(d time.Duration) time.Duration {
-		line, err := json.Marshal(Plan{HTTP: http, GRPC: grpc, Records: b.TempDir() + "/r", Begin: time.Now().Add(200 * time.Millisecond), For: d, Streams: []Stream{s}})
+		line, err := json.Marshal(Plan{HTTP: http, GRPC: grpc, Records: b.TempDir() + "/r", Begin: time.Now().Add(200 * time.Millisecond), For: d, Loads: []scenario.Load{l}})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -72,25 +73,25 @@ func cost(b *testing.B, http, grpc string, d time.Duration, s Stream, mode strin
 	return use(d) - use(0)
 }
 
-// bare carries out a plan of one stream, as simply as can be.
+// bare carries out a plan of one load with as little code as possible.
 func bare() int {
 	var p Plan
 	if err := json.NewDecoder(os.Stdin).Decode(&p); err != nil {
 		return 1
 	}
-	s := p.Streams[0]
-	client := &http.Client{Timeout: s.Deadline, Transport: &http.Transport{MaxIdleConnsPerHost: 1000}}
+	l := p.Loads[0]
+	client := &http.Client{Timeout: l.Deadline, Transport: &http.Transport{MaxIdleConnsPerHost: 1000}}
 	channel, err := grpc.NewClient("passthrough:///"+p.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return 1
 	}
 	var all sync.WaitGroup
-	for offset := range s.Offsets(p.For) {
+	for offset := range l.Rate.Offsets(p.For) {
 		<-time.After(time.Until(p.Begin.Add(offset)))
 		all.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), s.Deadline)
+			ctx, cancel := context.WithTimeout(context.Background(), l.Deadline)
 			defer cancel()
-			if s.Protocol == GRPC {
+			if l.Protocol == scenario.GRPC {
 				ctx = metadata.AppendToOutgoingContext(ctx, "x-request-id", "1")
 				if _, err := whoamiv1.NewWhoAmIServiceClient(channel).WhoAmI(ctx, &whoamiv1.WhoAmIRequest{}); err != nil {
 					fmt.Fprintln(os.Stderr, err)
@@ -99,13 +100,13 @@ func bare() int {
 			}
 			request, _ := http.NewRequestWithContext(ctx, "GET", "http://"+p.HTTP+"/", strings.NewReader(""))
 			request.Header.Set("X-Request-Id", "1")
-			answer, err := client.Do(request)
+			response, err := client.Do(request)
 			if err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				return
 			}
-			_, _ = io.Copy(io.Discard, answer.Body)
-			answer.Body.Close()
+			_, _ = io.Copy(io.Discard, response.Body)
+			response.Body.Close()
 		})
 	}
 	all.Wait()

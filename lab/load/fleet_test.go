@@ -15,6 +15,8 @@ import (
 	"trivet/internal/proctest"
 	"trivet/lab/fleet"
 	"trivet/lab/labtest"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 )
 
 // newFleet is a fleet that runs until the test ends.
@@ -40,22 +42,22 @@ func stop(t testing.TB, f *fleet.Fleet) {
 	}
 }
 
-// everything is a stream of each kind.
-func everything() []Stream {
-	patient, impatient := get(100), get(30)
-	patient.Retry = true
-	impatient.Deadline = time.Millisecond
-	again, short, watch, silent := call(100), call(30), call(10), call(10)
-	again.Retry, again.Channels, again.Deadline = true, 2, 3*time.Second
-	short.Deadline = time.Millisecond
-	watch.Call, watch.Hold, watch.Deadline = Watch, 250*time.Millisecond, 3*time.Second
-	silent.Call, silent.Deadline = Silent, 200*time.Millisecond
-	return []Stream{get(100), patient, impatient, call(100), again, short, watch, silent}
+// everything is a load of each kind.
+func everything() []scenario.Load {
+	retriedGet, shortGet := get(100), get(30)
+	retriedGet.Retry = true
+	shortGet.Deadline = time.Millisecond
+	retriedCall, shortCall, watch, idle := call(100), call(30), call(10), call(10)
+	retriedCall.Retry, retriedCall.Channels, retriedCall.Deadline = true, 2, 3*time.Second
+	shortCall.Deadline = time.Millisecond
+	watch.Call, watch.Hold, watch.Deadline = scenario.Watch, 250*time.Millisecond, 3*time.Second
+	idle.Call, idle.Deadline = scenario.Idle, 200*time.Millisecond
+	return []scenario.Load{get(100), retriedGet, shortGet, call(100), retriedCall, shortCall, watch, idle}
 }
 
-// What the ledger relies on: whatever happens, nginx has at least a line for each attempt that the client has no reason of its own
-// for, and never more lines than there were attempts.
-func TestEachAttemptHasALineOrAReason(t *testing.T) {
+// The ledger relies on this: nginx has at least one access-log entry for each attempt that is not in MaybeUnlogged, and never more entries
+// than attempts.
+func TestAttemptsAreLoggedOrMaybeUnlogged(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	p := plan(t, 4*time.Second, everything()...)
@@ -65,7 +67,7 @@ func TestEachAttemptHasALineOrAReason(t *testing.T) {
 	for i, do := range []func() error{
 		func() error { return f.Process("whoami-1").Signal(syscall.SIGKILL) },
 		func() error { return f.Reload(t.Context()) },
-		func() error { return f.Process("whoami-2").Restart(t.Context()) },
+		func() error { return f.Do(t.Context(), scenario.Restart, "whoami-2") },
 		func() error { return f.Reload(t.Context()) },
 	} {
 		await(t, p, 100+200*i)
@@ -76,19 +78,19 @@ func TestEachAttemptHasALineOrAReason(t *testing.T) {
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	stop(t, f) // Now nginx has written all its lines.
-	lines := logged(t, filepath.Join(f.Dir(), "logs", "access.log"))
-	for i, stream := range records(t, p) {
-		for _, r := range stream {
-			if n := lines[r.ID]; n > r.Attempts || n < r.Attempts-len(r.Own) {
-				t.Errorf("nginx has %d lines of %+v", n, r)
+	stop(t, f) // Now nginx has written all entries.
+	entries := logged(t, filepath.Join(f.Dir(), record.AccessLogFile))
+	for i, load := range records(t, p) {
+		for _, r := range load {
+			if n := entries[r.ID]; n > r.Attempts || n < r.Attempts-len(r.MaybeUnlogged) {
+				t.Errorf("nginx has %d entries of %+v", n, r)
 			}
 		}
-		t.Logf("%s %s: %v", p.Streams[i].Protocol, p.Streams[i].Call, tally(stream, ending))
+		t.Logf("%s %s: %v", p.Loads[i].Protocol, p.Loads[i].Call, count(load, ending))
 	}
 }
 
-// logged counts nginx's lines by id.
+// logged counts access-log entries by ID.
 func logged(t *testing.T, path string) map[string]int {
 	t.Helper()
 	file, err := os.Open(path)
@@ -107,21 +109,21 @@ func logged(t *testing.T, path string) map[string]int {
 	return counts
 }
 
-func TestAFleetAnswers(t *testing.T) {
+func TestFleetOutcomes(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	watch, silent := call(20), call(20)
-	watch.Call, watch.Hold = Watch, 300*time.Millisecond
-	silent.Call, silent.Deadline = Silent, 300*time.Millisecond
-	p := plan(t, 500*time.Millisecond, get(60), call(60), watch, silent)
+	watch, idle := call(20), call(20)
+	watch.Call, watch.Hold = scenario.Watch, 300*time.Millisecond
+	idle.Call, idle.Deadline = scenario.Idle, 300*time.Millisecond
+	p := plan(t, 500*time.Millisecond, get(60), call(60), watch, idle)
 	p.HTTP, p.GRPC = f.HTTP(), f.GRPC()
 	all := carriedOut(t, p)
-	for i, want := range []string{`ok 200 1[]`, `ok OK 1[]`, `ok OK 1[]`, `client DeadlineExceeded deadline 1[]`} {
-		if got := tally(all[i], atDeadline); got[want] != len(all[i]) {
+	for i, want := range []string{`ok 200 1[]`, `ok OK 1[]`, `ok OK 1[]`, `incomplete DeadlineExceeded deadline 1[]`} {
+		if got := count(all[i], endingOnce); got[want] != len(all[i]) {
 			t.Errorf("%v, want %s alone", got, want)
 		}
-		// How many each has is not told: streams that take turns at the same servers can each meet a part of them.
-		for name := range tally(all[i], func(r Record) string { return r.Instance }) {
+		// Not how many each has: loads that share an upstream can each meet a part of its servers.
+		for name := range count(all[i], func(r record.Client) string { return r.Instance }) {
 			if i < 3 && !slices.Contains(f.Names(), name) {
 				t.Errorf("%s by %q, want one of %v", want, name, f.Names())
 			}
@@ -129,15 +131,12 @@ func TestAFleetAnswers(t *testing.T) {
 	}
 }
 
-// Errors that nginx makes name no instance.
-func TestNginxAnswersItself(t *testing.T) {
+func TestLocalRepliesNameNoInstance(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	for _, name := range f.Names() {
-		if name != fleet.Nginx {
-			if err := f.Process(name).Stop(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+		if _, err := f.Process(name).Stop(t.Context()); err != nil {
+			t.Fatal(err)
 		}
 	}
 	retried := call(50)
@@ -145,44 +144,44 @@ func TestNginxAnswersItself(t *testing.T) {
 	p := plan(t, 200*time.Millisecond, get(50), call(50), retried)
 	p.HTTP, p.GRPC = f.HTTP(), f.GRPC()
 	all := carriedOut(t, p)
-	for i, want := range []string{`nginx 502 1[]`, `nginx Unavailable 1[]`, `nginx Unavailable 4[]`} {
-		if got := tally(all[i], ending); got[want] != 10 {
+	for i, want := range []string{`nginx_error 502 1[]`, `nginx_error Unavailable 1[]`, `nginx_error Unavailable 4[]`} {
+		if got := count(all[i], ending); got[want] != 10 {
 			t.Errorf("%v, want 10 times %s", got, want)
 		}
 	}
-	if words := all[1][0].Error; !strings.Contains(words, "nginx: no instance can be reached") {
-		t.Errorf("error %q", words)
+	if message := all[1][0].Error; !strings.Contains(message, "nginx: no instance can be reached") {
+		t.Errorf("error %q", message)
 	}
 }
 
-// An instance that is stopped for a while at a fixed rate: whoever is planned meanwhile waits for its end, and no record may hide that.
-func TestAStoppedInstance(t *testing.T) {
+// Each request planned while the only instance is paused waits for the pause to end, and no record may hide that.
+func TestPausedInstanceIsInLatency(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	instance := f.Process("whoami-1")
 	p := plan(t, 4*time.Second, get(100), call(100))
-	p.HTTP, p.GRPC = instance.HTTP(), instance.GRPC() // Without nginx: nobody else is asked.
+	p.HTTP, p.GRPC = instance.HTTP(), instance.GRPC() // Without nginx, which would use other instances.
 	p.Begin = p.Begin.Add(time.Second)
 	g := started(t, p)
 	await(t, p, 50)
 	if err := instance.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	stopped := time.Now()
+	paused := time.Now()
 	<-time.After(2 * time.Second)
-	continued := time.Now()
+	resumed := time.Now()
 	if err := instance.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	for _, stream := range records(t, p) {
+	for _, load := range records(t, p) {
 		var latencies []time.Duration
-		for _, r := range stream {
+		for _, r := range load {
 			latency := time.Duration(r.Latency) * time.Microsecond
 			latencies = append(latencies, latency)
-			if least := continued.Sub(r.Planned) - time.Millisecond; r.Planned.After(stopped.Add(50*time.Millisecond)) && latency < least {
+			if least := resumed.Sub(r.Planned) - time.Millisecond; r.Planned.After(paused.Add(50*time.Millisecond)) && latency < least {
 				t.Errorf("%+v was planned %v before the instance ran again", r, least)
 			}
 		}

@@ -17,17 +17,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Generator is a process that carries out a plan.
+// A Generator is a process that carries out a plan.
 type Generator struct {
-	cmd   *exec.Cmd
-	stdin io.Closer
-	said  tail
-	done  chan struct{}
-	err   error // once done is closed
+	cmd    *exec.Cmd
+	stdin  io.Closer
+	stderr lastOutput
+	done   chan struct{}
+	err    error // once done is closed
 }
 
 // Start starts `trivet load` with the plan; path is the file of a trivet. The process leads a session of its own, so that the terminal's
-// Ctrl-C is not for it, and never outlives this one: it is killed when this one dies, and ends by itself when its stdin does.
+// Ctrl-C does not reach it. It never outlives this one: the kernel kills it when this one dies, and it ends when its stdin does.
 func Start(path string, p Plan) (*Generator, error) {
 	line, err := json.Marshal(p)
 	if err != nil {
@@ -38,50 +38,49 @@ func Start(path string, p Plan) (*Generator, error) {
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 	}
 	g := &Generator{cmd: cmd, done: make(chan struct{})}
-	cmd.Stderr = &g.said
+	cmd.Stderr = &g.stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
 	g.stdin = stdin
 	started := make(chan error)
-	go g.live(started)
+	go g.run(started)
 	if err := <-started; err != nil {
-		return nil, fmt.Errorf("starting the load generator: %w", err)
+		return nil, fmt.Errorf("start load generator: %w", err)
 	}
 	if _, err := stdin.Write(append(line, '\n')); err != nil {
-		return nil, errors.Join(fmt.Errorf("giving the load generator its plan: %w", err), g.Stop(), g.Wait())
+		return nil, errors.Join(fmt.Errorf("send the load generator its plan: %w", err), g.Stop(), g.Wait())
 	}
 	return g, nil
 }
 
-// niceness is the generator's, where it may be had: it is the clock of the run, and what makes it late on a busy machine says nothing
-// about the balancer. It needs little of the time that it thus gets first.
+// niceness is the generator's, where permitted: it is the clock of the run, and its lateness on a busy machine says nothing about nginx.
+// It needs little CPU time.
 const niceness = -10
 
-// first lets a session's leader go before others, where this is allowed (it wants CAP_SYS_NICE). Elsewhere it takes its turn like anybody
-// else.
-func first(pid int) {
-	// Of its group, not of the process: priority is each thread's own.
+// prioritize gives a session's leader precedence over other processes. It needs CAP_SYS_NICE; without it nothing changes.
+func prioritize(pid int) {
+	// The group's priority, not the process's: each thread has its own.
 	_ = unix.Setpriority(unix.PRIO_PGRP, pid, niceness)
-	// Where the kernel shares the time out among sessions (sched_autogroup_enabled, sched(7)), that counts within the session alone.
+	// Where the kernel divides time among sessions (sched_autogroup_enabled, sched(7)), niceness counts only within the session.
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(niceness)), 0)
 }
 
-// live starts the process and lives as long as it does, on a thread of its own: the kernel sends Pdeathsig when the *thread* that forked
-// ends, and the Go runtime ends threads when it likes.
-func (g *Generator) live(started chan<- error) {
+// run starts the process and returns when it ends, on a locked thread: the kernel sends Pdeathsig when the *thread* that forked ends, and
+// the Go runtime may end any other thread.
+func (g *Generator) run(started chan<- error) {
 	runtime.LockOSThread() // Never unlocked: the thread ends with the goroutine.
 	err := g.cmd.Start()
 	if err == nil {
-		first(g.cmd.Process.Pid)
+		prioritize(g.cmd.Process.Pid)
 	}
 	started <- err
 	if err != nil {
 		return
 	}
 	if err := g.cmd.Wait(); err != nil {
-		g.err = fmt.Errorf("the load generator ended with %w: %s", err, g.said.last())
+		g.err = fmt.Errorf("the load generator ended with %w: %s", err, g.stderr.lastLine())
 	}
 	close(g.done)
 }
@@ -95,17 +94,18 @@ func (g *Generator) Signal(s os.Signal) error { return g.cmd.Process.Signal(s) }
 // Done is closed when the process is gone.
 func (g *Generator) Done() <-chan struct{} { return g.done }
 
-// Wait returns when the process is gone. The error tells how it ended and the last line that it said, unless each planned request has its record.
+// Wait returns when the process is gone. The error is nil if each planned request has its record; else it says how the process ended and
+// the last line it wrote to stderr.
 func (g *Generator) Wait() error {
 	<-g.done
 	return g.err
 }
 
-// stopPatience is how long a process may take to write what records it has.
-const stopPatience = 2 * time.Second
+// stopTimeout is how long a process may take to write its remaining records.
+const stopTimeout = 2 * time.Second
 
-// Stop ends the process early: it gives up what is under way. Stop returns when it is gone; one that does not end by itself, because it
-// is stopped or its disk hangs, is killed.
+// Stop ends the process early: it cancels requests in flight. Stop returns when it is gone; one that does not end by itself, because it is
+// paused or its disk hangs, is killed.
 func (g *Generator) Stop() error {
 	if err := g.stdin.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return err
@@ -113,7 +113,7 @@ func (g *Generator) Stop() error {
 	select {
 	case <-g.done:
 		return nil
-	case <-time.After(stopPatience):
+	case <-time.After(stopTimeout):
 	}
 	if err := g.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -122,32 +122,31 @@ func (g *Generator) Stop() error {
 	return nil
 }
 
-// tail keeps the end of what is written to it.
-type tail struct {
+// lastOutput keeps the end of what is written to it.
+type lastOutput struct {
 	mu   sync.Mutex
 	text []byte
 }
 
-// mostTail is how much of it, in bytes.
-const mostTail = 4096
+// maxLastOutput is how much is kept, in bytes.
+const maxLastOutput = 4096
 
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.text = append(t.text, p...)
-	if over := len(t.text) - mostTail; over > 0 {
-		t.text = append(t.text[:0], t.text[over:]...)
+func (o *lastOutput) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text = append(o.text, p...)
+	if over := len(o.text) - maxLastOutput; over > 0 {
+		o.text = append(o.text[:0], o.text[over:]...)
 	}
 	return len(p), nil
 }
 
-// last is the last line.
-func (t *tail) last() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	text := strings.TrimSpace(string(t.text))
+func (o *lastOutput) lastLine() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	text := strings.TrimSpace(string(o.text))
 	if text == "" {
-		return "it said nothing"
+		return "no output"
 	}
 	return text[strings.LastIndexByte(text, '\n')+1:]
 }

@@ -18,18 +18,17 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 )
 
-// quick is a server that answers at once, and one that never does.
-func quick(t *testing.T) (answers, hangs string) {
+// quick is the address of a server that responds at once.
+func quick(t *testing.T) string {
 	t.Helper()
-	handler := func(h http.HandlerFunc) string {
-		s := httptest.NewServer(h)
-		t.Cleanup(s.Close)
-		return s.Listener.Addr().String()
-	}
-	return handler(func(http.ResponseWriter, *http.Request) {}),
-		handler(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
 }
 
 func started(t *testing.T, p Plan) *Generator {
@@ -46,17 +45,17 @@ func started(t *testing.T, p Plan) *Generator {
 	return g
 }
 
-func TestAProcessCarriesOutItsPlan(t *testing.T) {
+func TestGeneratorCarriesOutPlan(t *testing.T) {
 	t.Parallel()
 	p := plan(t, 300*time.Millisecond, get(100), get(50))
 	p.Begin = p.Begin.Add(time.Second)
-	p.HTTP, _ = quick(t)
+	p.HTTP = quick(t)
 	g := started(t, p)
 	title, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", g.PID()))
 	if session, _ := unix.Getsid(g.PID()); err != nil || string(title) != "trivet\x00load\x00" || session != g.PID() {
 		t.Errorf("%q, session %d, pid %d, error %v", title, session, g.PID(), err)
 	}
-	// Where it may go first, its session does. The system call says 20 less the priority.
+	// Where its priority could be raised, its session's was too. The system call returns 20 less the priority.
 	raw, _ := unix.Getpriority(unix.PRIO_PGRP, g.PID())
 	auto, err := os.ReadFile(fmt.Sprintf("/proc/%d/autogroup", g.PID()))
 	if words := strings.Fields(string(auto)); raw == 20-niceness && err == nil && len(words) == 3 && words[2] != strconv.Itoa(niceness) {
@@ -65,34 +64,33 @@ func TestAProcessCarriesOutItsPlan(t *testing.T) {
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	for _, stream := range records(t, p) {
-		if got := tally(stream, ending); got[`ok 200 1[]`] != len(stream) {
+	for _, load := range records(t, p) {
+		if got := count(load, ending); got[`ok 200 1[]`] != len(load) {
 			t.Errorf("%v", got)
 		}
 	}
 	if err := g.Signal(syscall.SIGTERM); err != os.ErrProcessDone {
-		t.Errorf("a signal to what is gone: %v", err)
+		t.Errorf("signal to an ended process: %v", err)
 	}
 	if err := g.Stop(); err != nil {
-		t.Errorf("stopping what is gone: %v", err)
+		t.Errorf("stop of an ended process: %v", err)
 	}
 }
 
-// A generator that is stopped, or starved, says so: what is late is sent and recorded as late, what is more than a second late is not
-// sent.
-func TestAStoppedGeneratorConvictsItself(t *testing.T) {
+// A generator that is paused, or starved, records it: late requests are sent and recorded as late, those over a second late are dropped.
+func TestPausedGeneratorRecordsLatenessAndDrops(t *testing.T) {
 	t.Parallel()
 	p := plan(t, 3*time.Second, get(200))
 	p.Begin = p.Begin.Add(time.Second)
-	p.HTTP, _ = quick(t)
+	p.HTTP = quick(t)
 	g := started(t, p)
 	await(t, p, 20) // It runs.
-	if err := halt(g); err != nil {
+	if err := pause(g); err != nil {
 		t.Fatal(err)
 	}
-	stopped := time.Now()
+	paused := time.Now()
 	<-time.After(1500 * time.Millisecond)
-	woken := time.Now()
+	resumed := time.Now()
 	if err := g.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
@@ -101,18 +99,18 @@ func TestAStoppedGeneratorConvictsItself(t *testing.T) {
 	}
 	late := 0
 	for _, r := range records(t, p)[0] {
-		asleep := woken.Sub(r.Planned) // how long it slept after that
+		stalled := resumed.Sub(r.Planned) // after the planned start
 		switch {
-		case r.Planned.Before(stopped) || asleep < 0:
-		case asleep > overdue:
-			if r.Outcome != NotStarted || r.Reason != Overdue || r.Late < overdue.Microseconds() {
+		case r.Planned.Before(paused) || stalled < 0:
+		case stalled > maxDelay:
+			if r.Outcome != record.Dropped || r.Reason != record.Overdue || r.Late < maxDelay.Microseconds() {
 				t.Errorf("%+v was overdue", r)
 			}
-		case r.Reason == Overdue && r.Late >= overdue.Microseconds(): // It became so while others were started.
+		case r.Reason == record.Overdue && r.Late >= maxDelay.Microseconds(): // It became so while others were started.
 		default:
 			late++
-			if r.Late < asleep.Microseconds() || r.Latency < r.Late {
-				t.Errorf("%+v: at least %v late", r, asleep)
+			if r.Late < stalled.Microseconds() || r.Latency < r.Late {
+				t.Errorf("%+v: at least %v late", r, stalled)
 			}
 		}
 	}
@@ -121,8 +119,8 @@ func TestAStoppedGeneratorConvictsItself(t *testing.T) {
 	}
 }
 
-// halt returns when the process has stopped, a moment after it was told to.
-func halt(g *Generator) error {
+// pause returns when the process has stopped, a moment after the signal.
+func pause(g *Generator) error {
 	err := g.Signal(syscall.SIGSTOP)
 	for err == nil {
 		if err = unix.Waitid(unix.P_PID, g.PID(), nil, unix.WSTOPPED|unix.WNOWAIT, nil); err == nil {
@@ -152,8 +150,7 @@ func await(t *testing.T, p Plan, n int) {
 	}
 }
 
-// What ends a generator before its time, and what it says then.
-func TestAGeneratorEndsEarly(t *testing.T) {
+func TestGeneratorEndsEarly(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		end  func(*Generator) error
@@ -162,15 +159,15 @@ func TestAGeneratorEndsEarly(t *testing.T) {
 		"stop":                     {(*Generator).Stop, "exit status 1: trivet load: its standard input has ended"},
 		"the end of its stdin":     {func(g *Generator) error { return g.stdin.Close() }, "exit status 1: trivet load: its standard input has ended"},
 		"SIGTERM":                  {func(g *Generator) error { return g.Signal(syscall.SIGTERM) }, "exit status 1: trivet load: "},
-		"SIGKILL":                  {func(g *Generator) error { return g.Signal(syscall.SIGKILL) }, "signal: killed: it said nothing"},
-		"stop, while it is halted": {func(g *Generator) error { return errors.Join(halt(g), g.Stop()) }, "signal: killed: it said nothing"},
+		"SIGKILL":                  {func(g *Generator) error { return g.Signal(syscall.SIGKILL) }, "signal: killed: no output"},
+		"stop, while it is paused": {func(g *Generator) error { return errors.Join(pause(g), g.Stop()) }, "signal: killed: no output"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			fast, hung := get(100), call(10)
-			hung.Call, hung.Deadline = Silent, time.Hour
+			hung.Call, hung.Deadline = scenario.Idle, time.Hour
 			p := plan(t, time.Hour, fast, hung)
-			p.HTTP, _ = quick(t)
+			p.HTTP = quick(t)
 			p.GRPC = (&service{}).start(t)
 			g := started(t, p)
 			await(t, p, 5)
@@ -181,8 +178,8 @@ func TestAGeneratorEndsEarly(t *testing.T) {
 				t.Errorf("%v: want %s", err, test.says)
 			}
 			for _, r := range written(t, p.Records) {
-				if r.Outcome != OK {
-					t.Errorf("%+v: what was given up has no record", r)
+				if r.Outcome != record.OK {
+					t.Errorf("%+v: want no record of canceled requests", r)
 				}
 			}
 		})
@@ -211,14 +208,14 @@ func parent() int {
 	return 1
 }
 
-func TestAGeneratorDiesWithItsParent(t *testing.T) {
+func TestGeneratorDiesWithItsParent(t *testing.T) {
 	t.Parallel()
 	path, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := plan(t, time.Hour, get(100))
-	p.HTTP, _ = quick(t)
+	p.HTTP = quick(t)
 	line, err := json.Marshal(p)
 	if err != nil {
 		t.Fatal(err)
@@ -243,7 +240,7 @@ func TestAGeneratorDiesWithItsParent(t *testing.T) {
 	}
 	defer unix.Close(generator)
 	await(t, p, 5)
-	// Halted it cannot see the end of its stdin: the kernel must end it.
+	// While paused it cannot see the end of its stdin: the kernel must end it.
 	if err := errors.Join(syscall.Kill(pid, syscall.SIGSTOP), cmd.Process.Kill()); err != nil {
 		t.Fatal(err)
 	}
@@ -255,8 +252,7 @@ func TestAGeneratorDiesWithItsParent(t *testing.T) {
 	}
 }
 
-// A generator that cannot write down what it sees stops at once.
-func TestRecordsThatCannotBeWritten(t *testing.T) {
+func TestUnwritableRecordsEndLoadAtOnce(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{
 		"/dev/full":           "trivet load: records: write /dev/full: no space left on device\n",
@@ -265,34 +261,33 @@ func TestRecordsThatCannotBeWritten(t *testing.T) {
 	} {
 		p := plan(t, time.Hour, get(100))
 		p.Records = path
-		p.HTTP, _ = quick(t)
-		if code, said := served(t, p); code != 1 || !strings.HasSuffix(said, want) || strings.Count(said, "\n") != 1 {
-			t.Errorf("%s: exit code %d, %q; want 1, %q", path, code, said, want)
+		p.HTTP = quick(t)
+		if code, stderr := serve(t, p); code != 1 || !strings.HasSuffix(stderr, want) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s: exit code %d, %q; want 1, %q", path, code, stderr, want)
 		}
 	}
 }
 
-// The fault of a last write is one, too.
-func TestRecordsThatCannotBeWrittenAtTheEnd(t *testing.T) {
+func TestFailedLastWriteIsReported(t *testing.T) {
 	t.Parallel()
 	p := plan(t, 20*time.Millisecond, get(100))
 	p.Records = "/dev/full"
-	p.HTTP, _ = quick(t)
-	if code, said := served(t, p); code != 1 || !strings.HasSuffix(said, "no space left on device\n") {
-		t.Errorf("exit code %d, %q", code, said)
+	p.HTTP = quick(t)
+	if code, stderr := serve(t, p); code != 1 || !strings.HasSuffix(stderr, "no space left on device\n") {
+		t.Errorf("exit code %d, %q", code, stderr)
 	}
 }
 
-func TestNoPlan(t *testing.T) {
+func TestServeWithoutPlanFails(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		"":      "trivet load: standard input is to be a plan: EOF\n",
-		"{":     "trivet load: standard input is to be a plan: unexpected EOF\n",
-		"hello": "trivet load: standard input is to be a plan: invalid character 'h' looking for beginning of value\n",
+		"":      "trivet load: read plan from standard input: EOF\n",
+		"{":     "trivet load: read plan from standard input: unexpected EOF\n",
+		"hello": "trivet load: read plan from standard input: invalid character 'h' looking for beginning of value\n",
 	} {
-		var said strings.Builder
-		if code := Serve(t.Context(), strings.NewReader(in), &said); code != 1 || said.String() != want {
-			t.Errorf("%q: exit code %d, %q", in, code, said.String())
+		var stderr strings.Builder
+		if code := Serve(t.Context(), strings.NewReader(in), &stderr); code != 1 || stderr.String() != want {
+			t.Errorf("%q: exit code %d, %q", in, code, stderr.String())
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -304,12 +299,12 @@ func TestNoPlan(t *testing.T) {
 	}
 }
 
-func TestStartWithoutAProgram(t *testing.T) {
+func TestStartWithoutProgramFails(t *testing.T) {
 	t.Parallel()
 	if _, err := Start("/no/trivet", Plan{}); err == nil || !strings.Contains(err.Error(), "/no/trivet") {
 		t.Errorf("%v", err)
 	}
-	for range 20 { // A program that ends without a word, and reads no plan.
+	for range 20 { // A program that ends without output and reads no plan.
 		g, err := Start("/bin/false", Plan{})
 		if err == nil {
 			err = g.Wait()
@@ -320,34 +315,33 @@ func TestStartWithoutAProgram(t *testing.T) {
 	}
 }
 
-// With 10,000 requests in flight no other is sent.
-func TestTooMany(t *testing.T) {
+func TestRequestsOverInFlightLimitAreDropped(t *testing.T) {
 	t.Parallel()
 	p := plan(t, 200*time.Millisecond, get(50))
-	p.HTTP, _ = quick(t)
-	file, err := record(p.Records, func(err error) { t.Error(err) })
+	p.HTTP = quick(t)
+	file, err := newRecorder(p.Records, func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	players, err := recruit(p, file, newHeart())
+	dispatchers, err := newDispatchers(p, file, newStallMeter())
 	if err != nil {
 		t.Fatal(err)
 	}
-	players[0].inFlight.Store(mostInFlight - 1) // One more can be.
-	players[0].caller = hung{players[0].caller}
-	play(t.Context(), players, time.Now())
+	dispatchers[0].inFlight.Store(maxInFlight - 1) // One more fits.
+	dispatchers[0].client = slowClient{dispatchers[0].client}
+	dispatch(t.Context(), dispatchers, time.Now())
 	if err := file.close(); err != nil {
 		t.Fatal(err)
 	}
-	if got := tally(records(t, p)[0], ending); got["not_started  too many 0[]"] != 9 || got["client  deadline 0[]"] != 1 {
+	if got := count(records(t, p)[0], ending); got["dropped  in_flight_limit 0[]"] != 9 || got["incomplete  deadline 0[]"] != 1 {
 		t.Errorf("%v", got)
 	}
 }
 
-// hung is a caller whose calls take a second.
-type hung struct{ caller }
+// slowClient is a client whose requests take a second.
+type slowClient struct{ client }
 
-func (hung) call(ctx context.Context, _ int, r *Record) {
+func (slowClient) send(ctx context.Context, _ int, r *record.Client) {
 	<-time.After(time.Second)
-	r.fail(Deadline, context.DeadlineExceeded)
+	r.SetIncomplete(record.Deadline, context.DeadlineExceeded)
 }

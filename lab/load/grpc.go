@@ -17,44 +17,46 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	whoamiv1 "trivet/gen/whoami/v1"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 	"trivet/nginx"
 )
 
-// watchInterval is how often a watched instance speaks.
+// watchInterval is how often a watched instance sends a message.
 const watchInterval = 100 * time.Millisecond
 
-func method(s Stream) string {
+func method(l scenario.Load) string {
 	switch {
-	case s.Protocol == HTTP:
+	case l.Protocol == scenario.HTTP:
 		return "GET /"
-	case s.Call == Watch:
+	case l.Call == scenario.Watch:
 		return whoamiv1.WhoAmIService_WatchWhoAmI_FullMethodName
-	case s.Call == Silent:
+	case l.Call == scenario.Idle:
 		return reflectionv1.ServerReflection_ServerReflectionInfo_FullMethodName
 	}
 	return whoamiv1.WhoAmIService_WhoAmI_FullMethodName
 }
 
-// grpcCaller sends a stream of calls, over channels of its own, each of one connection.
-type grpcCaller struct {
-	Stream
+// grpcClient sends calls over channels of its own, each of one connection.
+type grpcClient struct {
+	scenario.Load
 	channels []*grpc.ClientConn
 }
 
-func newGRPCCaller(address string, s Stream) (*grpcCaller, error) {
+func newGRPCClient(address string, l scenario.Load) (*grpcClient, error) {
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent(userAgent[0]), grpc.WithNoProxy(),
-		grpc.WithStatsHandler(witness{}),
+		grpc.WithStatsHandler(callTracer{}),
 	}
-	if s.Retry {
+	if l.Retry {
 		options = append(options, grpc.WithDefaultServiceConfig(nginx.ServiceConfig))
 	} else {
-		// This does not turn off what grpc-go calls transparent retries, of attempts that the other side says it never processed, or
-		// that were never sent. Nothing can; they are in the records.
+		// Nothing turns off transparent retries, of attempts that the server says it never processed or that were never sent. The
+		// records have them.
 		options = append(options, grpc.WithDisableRetry(), grpc.WithDisableServiceConfig())
 	}
-	c := &grpcCaller{Stream: s}
-	for range max(1, s.Channels) {
+	c := &grpcClient{Load: l}
+	for range max(1, l.Channels) {
 		channel, err := grpc.NewClient("passthrough:///"+address, options...)
 		if err != nil {
 			c.close()
@@ -65,8 +67,8 @@ func newGRPCCaller(address string, s Stream) (*grpcCaller, error) {
 	return c, nil
 }
 
-// connect opens the channels' connections. A channel that never becomes ready waits for its first call's failure.
-func (c *grpcCaller) connect(ctx context.Context) {
+// connect opens the channels' connections. Where that fails, the first call does, too.
+func (c *grpcClient) connect(ctx context.Context) {
 	for _, channel := range c.channels {
 		channel.Connect()
 	}
@@ -76,44 +78,44 @@ func (c *grpcCaller) connect(ctx context.Context) {
 	}
 }
 
-func (c *grpcCaller) close() {
+func (c *grpcClient) close() {
 	for _, channel := range c.channels {
 		channel.Close()
 	}
 }
 
-func (c *grpcCaller) call(ctx context.Context, n int, r *Record) {
-	seen := &sighting{}
-	marked := metadata.AppendToOutgoingContext(context.WithValue(ctx, sightingKey{}, seen), "x-request-id", r.ID)
+func (c *grpcClient) send(ctx context.Context, n int, r *record.Client) {
+	t := &trace{}
+	traced := metadata.AppendToOutgoingContext(context.WithValue(ctx, traceKey{}, t), "x-request-id", r.ID)
 	channel := c.channels[n%len(c.channels)]
 	var err error
-	hungUp := false
+	canceled := false
 	switch c.Call {
-	case Watch:
-		hungUp, err = c.watch(marked, channel, r)
-	case Silent:
-		err = silence(marked, channel)
+	case scenario.Watch:
+		canceled, err = c.watch(traced, channel, r)
+	case scenario.Idle:
+		err = idle(traced, channel)
 	default:
-		_, err = whoamiv1.NewWhoAmIServiceClient(channel).WhoAmI(marked, &whoamiv1.WhoAmIRequest{})
+		_, err = whoamiv1.NewWhoAmIServiceClient(channel).WhoAmI(traced, &whoamiv1.WhoAmIRequest{})
 	}
 	deadline, _ := ctx.Deadline()
-	expired := err != nil && !hungUp && !time.Now().Before(deadline)
+	expired := err != nil && !canceled && !time.Now().Before(deadline)
 	switch {
 	case expired && status.Code(err) != codes.DeadlineExceeded:
 		err = status.Errorf(codes.DeadlineExceeded, "%v; at the deadline: %s", context.DeadlineExceeded, status.Convert(err).Message())
 	case errors.Is(err, io.EOF) && strings.HasPrefix(err.Error(), "max retries exhausted"):
-		// So says grpc-go 1.85, by the code UNKNOWN, where the answer to the last attempt came before the request was written. What was
-		// exhausted are the retries of the one code that the policy names. (After a transparent retry it says EOF alone, and UNKNOWN
-		// it stays.)
+		// grpc-go 1.85 reports this, with the code UNKNOWN, if the last attempt's response came before the request was written. The
+		// retries that were exhausted are those of the one code that the policy names. (After a transparent retry it reports EOF alone,
+		// and UNKNOWN it stays.)
 		err = status.Error(codes.Unavailable, err.Error())
 	}
-	seen.mu.Lock()
-	defer seen.mu.Unlock()
-	seen.judge(r, err, hungUp, expired)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.fill(r, err, canceled, expired)
 }
 
-// watch follows a stream until the caller hangs up after c.Hold. Then the error is nil if any message had come.
-func (c *grpcCaller) watch(ctx context.Context, channel *grpc.ClientConn, r *Record) (hungUp bool, err error) {
+// watch follows a stream until the client cancels after c.Hold. Then the error is nil if any message had come.
+func (c *grpcClient) watch(ctx context.Context, channel *grpc.ClientConn, r *record.Client) (canceled bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	timer := time.AfterFunc(c.Hold, cancel)
@@ -123,16 +125,16 @@ func (c *grpcCaller) watch(ctx context.Context, channel *grpc.ClientConn, r *Rec
 			r.Messages++
 		}
 	}
-	hungUp = !timer.Stop() && status.Code(err) == codes.Canceled
-	// EOF is also what grpc-go 1.85 says of an error that came before the request was written again; but then no message came.
-	if r.Messages > 0 && (hungUp || errors.Is(err, io.EOF)) {
+	canceled = !timer.Stop() && status.Code(err) == codes.Canceled
+	// grpc-go 1.85 reports EOF also for an error that came before the request was written again; but then no message came.
+	if r.Messages > 0 && (canceled || errors.Is(err, io.EOF)) {
 		err = nil
 	}
-	return hungUp, err
+	return canceled, err
 }
 
-// silence opens a stream of questions and asks none.
-func silence(ctx context.Context, channel *grpc.ClientConn) error {
+// idle opens a stream of reflection requests and sends none.
+func idle(ctx context.Context, channel *grpc.ClientConn) error {
 	stream, err := reflectionv1.NewServerReflectionClient(channel).ServerReflectionInfo(ctx)
 	for err == nil {
 		_, err = stream.Recv()
@@ -143,55 +145,56 @@ func silence(ctx context.Context, channel *grpc.ClientConn) error {
 	return err
 }
 
-// judge fills in the record, for a call that ended with err. At the deadline (expired) the caller leaves, whoever else says so too: an
-// instance knows the deadline, and what it does then now and then arrives before grpc-go's own timer runs, as its DEADLINE_EXCEEDED, or
-// as nginx's UNAVAILABLE about a stream that the instance has reset.
-func (s *sighting) judge(r *Record, err error, hungUp, expired bool) {
-	r.Attempts = len(s.attempts)
+// fill completes the record of a call that ended with err. After the deadline (expired) the reason is the deadline, whatever response came:
+// an instance knows the deadline too, and its reaction can arrive before grpc-go's own timer runs, as its DEADLINE_EXCEEDED, or as nginx's
+// UNAVAILABLE about a stream that the instance has reset.
+func (t *trace) fill(r *record.Client, err error, canceled, expired bool) {
+	r.Attempts = len(t.attempts)
 	last := &attempt{}
-	for i, a := range s.attempts {
+	for i, a := range t.attempts {
 		last = a
 		switch {
 		case a.header || a.trailer:
-		case i+1 < len(s.attempts) && s.attempts[i+1].transparent:
-			r.Own = append(r.Own, Transparent)
-		case i+1 < len(s.attempts):
-			if !foreign(a.err) {
-				r.Own = append(r.Own, reason(a, a.err, false))
+		case i+1 < len(t.attempts) && t.attempts[i+1].transparent:
+			r.MaybeUnlogged = append(r.MaybeUnlogged, record.TransparentRetry)
+		case i+1 < len(t.attempts):
+			if !notGRPC(a.err) {
+				r.MaybeUnlogged = append(r.MaybeUnlogged, reason(a, a.err, false))
 			}
-		case !foreign(err):
-			r.Own = append(r.Own, reason(a, err, hungUp))
+		case !notGRPC(err):
+			r.MaybeUnlogged = append(r.MaybeUnlogged, reason(a, err, canceled))
 		}
 	}
 	r.Instance, r.Code = last.instance, status.Code(err).String()
 	switch {
 	case err == nil:
-		r.Outcome = OK
-	case foreign(err), last.trailer && !hungUp && !expired:
-		r.answered(err.Error())
+		r.Outcome = record.OK
+	case notGRPC(err), last.trailer && !canceled && !expired:
+		r.SetError(err.Error())
 	default:
-		r.fail(reason(last, err, hungUp), err)
+		r.SetIncomplete(reason(last, err, canceled), err)
 	}
 }
 
-// foreign tells whether err is an answer in another language than gRPC, like a page of HTML from an nginx that was not told otherwise.
-// An instance has none.
-func foreign(err error) bool {
+// notGRPC reports whether err is a response that is not gRPC, like the HTML of an nginx that is not configured for it. No instance sends
+// one.
+func notGRPC(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "unexpected HTTP status code received from server")
 }
 
-// reason is why an attempt that ended with err got no answer, or not all of it. What grpc-go does not say by a code, it says in words.
-func reason(a *attempt, err error, hungUp bool) string {
-	words := status.Convert(err).Message()
+// reason is why an attempt that ended with err got no response, or not all of it. Where grpc-go has no code for it, its message says it;
+// "draining" is the instance's own (services/whoami/drain.go).
+func reason(a *attempt, err error, canceled bool) string {
+	message := status.Convert(err).Message()
 	switch {
-	case hungUp:
-		return HungUp
+	case canceled:
+		return record.Canceled
 	case status.Code(err) == codes.DeadlineExceeded:
-		return Deadline
-	case strings.Contains(words, "draining"), !a.sent && strings.Contains(words, "transport is closing"):
-		return Lost
+		return record.Deadline
+	case strings.Contains(message, "draining"), !a.sent && strings.Contains(message, "transport is closing"):
+		return record.ConnectionClosed
 	case !a.sent:
-		return Refused
+		return record.Refused
 	}
-	return Reset
+	return record.Reset
 }

@@ -19,36 +19,38 @@ import (
 	"time"
 
 	"trivet/internal/proctest"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 )
 
-func get(rate float64) Stream {
-	return Stream{Protocol: HTTP, Call: Unary, Rate: constant(rate), Deadline: 20 * time.Second}
+func get(rate float64) scenario.Load {
+	return scenario.Load{Protocol: scenario.HTTP, Call: scenario.Unary, Rate: constant(rate), Deadline: 20 * time.Second}
 }
 
-func TestAnswersOverHTTP(t *testing.T) {
+func TestHTTPOutcomes(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		handler http.HandlerFunc
 		want    string
-		words   string
+		message string
 	}{
 		"ok": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Instance", "one") }, `ok 200 1[]`, ""},
 		"an instance's error": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Instance", "one")
 			w.WriteHeader(http.StatusServiceUnavailable)
-		}, `instance 503 1[]`, "503 Service Unavailable"},
-		"nginx's error": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, `nginx 502 1[]`, "502 Bad Gateway"},
+		}, `instance_error 503 1[]`, "503 Service Unavailable"},
+		"nginx's error": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, `nginx_error 502 1[]`, "502 Bad Gateway"},
 		"a redirect is not followed": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "/elsewhere")
 			w.WriteHeader(http.StatusFound)
-		}, `nginx 302 1[]`, "302 Found"},
-		"broken off in the body": {func(w http.ResponseWriter, _ *http.Request) {
+		}, `nginx_error 302 1[]`, "302 Found"},
+		"reset in the body": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Instance", "one")
 			_, _ = io.WriteString(w, "half a")
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
-		}, `client 200 reset 1[]`, "unexpected EOF"},
-		"broken off before": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, `client  reset 1["reset"]`, "EOF"},
+		}, `incomplete 200 reset 1[]`, "unexpected EOF"},
+		"reset before the header": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, `incomplete  reset 1["reset"]`, "EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -57,17 +59,17 @@ func TestAnswersOverHTTP(t *testing.T) {
 			p := plan(t, 200*time.Millisecond, get(50))
 			p.HTTP = server.Listener.Addr().String()
 			all := carriedOut(t, p)[0]
-			if got := tally(all, ending); !maps.Equal(got, map[string]int{test.want: 10}) {
+			if got := count(all, ending); !maps.Equal(got, map[string]int{test.want: 10}) {
 				t.Errorf("%v, want 10 times %s", got, test.want)
 			}
-			if !strings.Contains(all[0].Error, test.words) {
-				t.Errorf("error %q, want %q", all[0].Error, test.words)
+			if !strings.Contains(all[0].Error, test.message) {
+				t.Errorf("error %q, want %q", all[0].Error, test.message)
 			}
 		})
 	}
 }
 
-func TestDeadlineOverHTTP(t *testing.T) {
+func TestHTTPDeadlineIsIncomplete(t *testing.T) {
 	t.Parallel()
 	half := func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.Header.Get("X-Request-Id"), "0") {
@@ -77,58 +79,58 @@ func TestDeadlineOverHTTP(t *testing.T) {
 	}
 	server := httptest.NewServer(http.HandlerFunc(half))
 	defer server.Close()
-	s := get(10)
-	s.Deadline = 100 * time.Millisecond
-	capped := s
+	l := get(10)
+	l.Deadline = 100 * time.Millisecond
+	capped := l
 	capped.Connections = 1
-	p := plan(t, 200*time.Millisecond, s, capped)
+	p := plan(t, 200*time.Millisecond, l, capped)
 	p.HTTP = server.Listener.Addr().String()
 	all := carriedOut(t, p)
-	want := map[string]int{`client 200 deadline 1[]`: 1, `client  deadline 1["deadline"]`: 1}
-	if got := tally(all[0], ending); !maps.Equal(got, want) {
+	want := map[string]int{`incomplete 200 deadline 1[]`: 1, `incomplete  deadline 1["deadline"]`: 1}
+	if got := count(all[0], ending); !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
-	for _, stream := range all {
-		for _, r := range stream {
-			if r.Service < s.Deadline.Microseconds() {
+	for _, load := range all {
+		for _, r := range load {
+			if r.Service < l.Deadline.Microseconds() {
 				t.Errorf("%+v: ended before its deadline", r)
 			}
 		}
 	}
 }
 
-// A deadline that passes while the connection is made: no word that package net has for it is a refusal.
-func TestDeadlineWhileConnecting(t *testing.T) {
+// A deadline that passes while the connection is made: none of package net's errors for it is a refusal.
+func TestDeadlineWhileConnectingIsNotRefused(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		err  error
 		want string
 	}{
-		{context.DeadlineExceeded, Deadline}, {os.ErrDeadlineExceeded, Deadline},
-		{os.NewSyscallError("connect", syscall.ECONNREFUSED), Refused}, {os.NewSyscallError("connect", syscall.ETIMEDOUT), Refused},
+		{context.DeadlineExceeded, record.Deadline}, {os.ErrDeadlineExceeded, record.Deadline},
+		{os.NewSyscallError("connect", syscall.ECONNREFUSED), record.Refused}, {os.NewSyscallError("connect", syscall.ETIMEDOUT), record.Refused},
 	} {
-		r := Record{Attempts: 1}
-		(&httpCaller{}).unanswered(t.Context(), &r, &net.OpError{Op: "dial", Net: "tcp", Err: test.err})
-		if r.Outcome != AtClient || r.Reason != test.want || !slices.Equal(r.Own, []string{test.want}) {
+		r := record.Client{Attempts: 1}
+		(&httpClient{}).noResponse(t.Context(), &r, &net.OpError{Op: "dial", Net: "tcp", Err: test.err})
+		if r.Outcome != record.Incomplete || r.Reason != test.want || !slices.Equal(r.MaybeUnlogged, []string{test.want}) {
 			t.Errorf("%v: %+v, want %s", test.err, r, test.want)
 		}
 	}
 }
 
-func TestNobodyListens(t *testing.T) {
+func TestUnboundPortIsRefused(t *testing.T) {
 	t.Parallel()
 	address := "127.0.0.1:" + proctest.Reserve(t)
 	p := plan(t, 200*time.Millisecond, get(50), call(50))
 	p.HTTP, p.GRPC = address, address
 	all := carriedOut(t, p)
-	for i, want := range []string{`client  refused 1["refused"]`, `client Unavailable refused 1["refused"]`} {
-		if got := tally(all[i], ending); !maps.Equal(got, map[string]int{want: 10}) {
+	for i, want := range []string{`incomplete  refused 1["refused"]`, `incomplete Unavailable refused 1["refused"]`} {
+		if got := count(all[i], ending); !maps.Equal(got, map[string]int{want: 10}) {
 			t.Errorf("%v, want 10 times %s", got, want)
 		}
 	}
 }
 
-// fickle answers the first request of each connection, and closes it when the second has come. It keeps the bytes of all requests.
+// fickle responds to the first request of each connection, and closes it when the second has come. It keeps the bytes of all requests.
 type fickle struct {
 	net.Listener
 	mu       sync.Mutex
@@ -173,21 +175,21 @@ func (f *fickle) converse(c net.Conn) {
 	}
 }
 
-// A GET that was sent into a connection which was being closed: net/http sends it again, and says nothing.
-func TestReplayOfAGET(t *testing.T) {
+// net/http silently resends a GET that it wrote to a connection which was being closed.
+func TestReplayedGETCountsTwoAttempts(t *testing.T) {
 	t.Parallel()
 	for retry, want := range map[bool]map[string]int{
-		// The second attempt of each is the first request of a new connection, into which the next one is sent in vain.
-		true:  {`ok 200 1[]`: 1, `ok 200 2["lost"]`: 3},
-		false: {`ok 200 1[]`: 2, `client  reset 1["reset"]`: 2},
+		// The second attempt of each is the first request of a new connection, to which the next one is written in vain.
+		true:  {`ok 200 1[]`: 1, `ok 200 2["connection_closed"]`: 3},
+		false: {`ok 200 1[]`: 2, `incomplete  reset 1["reset"]`: 2},
 	} {
 		f := &fickle{Listener: listen(t)}
 		go f.serve()
-		s := get(20)
-		s.Retry, s.Connections = retry, 1
-		p := plan(t, 200*time.Millisecond, s)
+		l := get(20)
+		l.Retry, l.Connections = retry, 1
+		p := plan(t, 200*time.Millisecond, l)
 		p.HTTP = f.Addr().String()
-		if got := tally(carriedOut(t, p)[0], ending); !maps.Equal(got, want) {
+		if got := count(carriedOut(t, p)[0], ending); !maps.Equal(got, want) {
 			t.Errorf("with retry %v: %v, want %v", retry, got, want)
 		}
 		f.mu.Lock()
@@ -201,7 +203,7 @@ func TestReplayOfAGET(t *testing.T) {
 	}
 }
 
-func TestConnections(t *testing.T) {
+func TestConnectionsAreCappedAndKept(t *testing.T) {
 	t.Parallel()
 	var made, open, most atomic.Int64
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -224,11 +226,11 @@ func TestConnections(t *testing.T) {
 	}
 	server.Start()
 	defer server.Close()
-	s := get(400)
-	s.Connections = 3
-	p := plan(t, 500*time.Millisecond, s)
+	l := get(400)
+	l.Connections = 3
+	p := plan(t, 500*time.Millisecond, l)
 	p.HTTP = server.Listener.Addr().String()
-	if got := tally(carriedOut(t, p)[0], ending); got[`ok 200 1[]`] != 200 {
+	if got := count(carriedOut(t, p)[0], ending); got[`ok 200 1[]`] != 200 {
 		t.Errorf("%v", got)
 	}
 	if made.Load() > 3 || most.Load() > 3 {
@@ -236,9 +238,9 @@ func TestConnections(t *testing.T) {
 	}
 }
 
-// While a server stalls, an open loop goes on. So whoever is planned during the stall waits for its end, and that is what the
-// records must say; a generator that waited for answers would record one long request and leave out the rest.
-func TestStall(t *testing.T) {
+// An open loop goes on while a server stalls. So each request planned during the stall waits for its end, and the records must say so; a
+// generator that waited for responses would record one long request and omit the rest.
+func TestServerStallIsInLatency(t *testing.T) {
 	t.Parallel()
 	const stall = time.Second
 	var mu sync.Mutex
@@ -267,10 +269,10 @@ func TestStall(t *testing.T) {
 	p.HTTP = server.Listener.Addr().String()
 	waited := 0
 	for _, r := range carriedOut(t, p)[0] {
-		if r.Outcome == NotStarted || r.Planned.Before(begun) || !r.Planned.Before(ended) {
+		if r.Outcome == record.Dropped || r.Planned.Before(begun) || !r.Planned.Before(ended) {
 			continue
 		}
-		waited++ // Also who was sent late, when the stall was over: latency runs from the planned start.
+		waited++ // Also requests sent late, after the stall: latency runs from the planned start.
 		if least := ended.Sub(r.Planned).Microseconds(); r.Latency < least-1000 {
 			t.Errorf("%+v was planned %v into the stall: its latency is at least %d µs", r, r.Planned.Sub(begun), least)
 		}
@@ -298,12 +300,12 @@ func brokenServer(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func TestAServerThatCloses(t *testing.T) {
+func TestServerThatClosesIsIncomplete(t *testing.T) {
 	t.Parallel()
 	p := plan(t, 200*time.Millisecond, get(50))
 	p.HTTP = brokenServer(t)
-	for ending, n := range tally(carriedOut(t, p)[0], ending) {
-		if !strings.HasPrefix(ending, "client ") || strings.HasSuffix(ending, "[]") {
+	for ending, n := range count(carriedOut(t, p)[0], ending) {
+		if !strings.HasPrefix(ending, "incomplete ") || strings.HasSuffix(ending, "[]") {
 			t.Errorf("%d times %s", n, ending)
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"trivet/lab/labtest"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 )
 
 var whoami string // the instances' program, built once
@@ -33,25 +35,27 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// plan is one for the given streams, soon.
-func plan(t *testing.T, d time.Duration, streams ...Stream) Plan {
+// plan is a plan of the given loads that begins soon.
+func plan(t *testing.T, d time.Duration, loads ...scenario.Load) Plan {
 	t.Helper()
-	return Plan{Seed: 7, Records: filepath.Join(t.TempDir(), "client.jsonl"), Begin: time.Now().Add(100 * time.Millisecond), For: d, Streams: streams}
+	return Plan{Seed: 7, Records: filepath.Join(t.TempDir(), "client.jsonl"), Begin: time.Now().Add(100 * time.Millisecond), For: d, Loads: loads}
 }
 
-func constant(rate float64) []Point { return []Point{{0, rate}} }
+func constant(rate float64) scenario.Rate {
+	return scenario.Rate{Shape: scenario.Constant, PerSecond: []float64{rate}}
+}
 
-// carriedOut is what Serve leaves of a plan, in this process.
-func carriedOut(t *testing.T, p Plan) [][]Record {
+// carriedOut is the records of a plan that Serve carries out in this process.
+func carriedOut(t *testing.T, p Plan) [][]record.Client {
 	t.Helper()
-	code, said := served(t, p)
+	code, stderr := serve(t, p)
 	if code != 0 {
-		t.Fatalf("exit code %d: %s", code, said)
+		t.Fatalf("exit code %d: %s", code, stderr)
 	}
 	return records(t, p)
 }
 
-func served(t *testing.T, p Plan) (code int, said string) {
+func serve(t *testing.T, p Plan) (code int, stderr string) {
 	t.Helper()
 	line, err := json.Marshal(p)
 	if err != nil {
@@ -59,18 +63,18 @@ func served(t *testing.T, p Plan) (code int, said string) {
 	}
 	open, end := io.Pipe()
 	defer end.Close()
-	var stderr bytes.Buffer
-	code = Serve(t.Context(), io.MultiReader(bytes.NewReader(append(line, '\n')), open), &stderr)
-	return code, stderr.String()
+	var output bytes.Buffer
+	code = Serve(t.Context(), io.MultiReader(bytes.NewReader(append(line, '\n')), open), &output)
+	return code, output.String()
 }
 
-// records are those of a plan that was carried out, by stream and number. Each planned request must have exactly one, and each must be
-// right in itself.
-func records(t *testing.T, p Plan) [][]Record {
+// records are those of a plan that was carried out, by load and number. Each planned request must have exactly one, and each must be
+// valid in itself.
+func records(t *testing.T, p Plan) [][]record.Client {
 	t.Helper()
-	all := make([][]Record, len(p.Streams))
-	for i, s := range p.Streams {
-		all[i] = make([]Record, s.Count(p.For))
+	all := make([][]record.Client, len(p.Loads))
+	for i, l := range p.Loads {
+		all[i] = make([]record.Client, l.Rate.Count(p.For))
 	}
 	for _, r := range written(t, p.Records) {
 		var seed, n int
@@ -79,20 +83,20 @@ func records(t *testing.T, p Plan) [][]Record {
 		if _, err := fmt.Sscanf(strings.Join(words, " "), "%d %s %d %d", &seed, &protocol, new(int), &n); err != nil || len(words) != 4 {
 			t.Fatalf("id %q: %v", r.ID, err)
 		}
-		if want := fmt.Sprintf("%d.%s.%d.%d", p.Seed, p.Streams[r.Stream].Protocol, r.Stream, n); r.ID != want || r.Protocol != protocol || r.V != RecordVersion {
+		if want := fmt.Sprintf("%d.%s.%d.%d", p.Seed, p.Loads[r.Load].Protocol, r.Load, n); r.ID != want || r.Protocol != protocol || r.V != record.ClientVersion {
 			t.Errorf("%+v: want the id %s", r, want)
 		}
-		if n >= len(all[r.Stream]) || all[r.Stream][n].V != 0 {
+		if n >= len(all[r.Load]) || all[r.Load][n].V != 0 {
 			t.Fatalf("%s was not planned, or has two records", r.ID)
 		}
-		all[r.Stream][n] = r
+		all[r.Load][n] = r
 		check(t, r)
 	}
-	for i, s := range p.Streams {
+	for i, l := range p.Loads {
 		n := 0
-		for offset := range s.Offsets(p.For) {
+		for offset := range l.Rate.Offsets(p.For) {
 			if r := all[i][n]; r.V == 0 || !r.Planned.Equal(p.Begin.Add(offset)) {
-				t.Errorf("request %d of stream %d was planned for %v: %+v", n, i, p.Begin.Add(offset), r)
+				t.Errorf("request %d of load %d was planned for %v: %+v", n, i, p.Begin.Add(offset), r)
 			}
 			n++
 		}
@@ -100,20 +104,20 @@ func records(t *testing.T, p Plan) [][]Record {
 	return all
 }
 
-// check finds what no record may say.
-func check(t *testing.T, r Record) {
+// check fails the test for values that no record may have.
+func check(t *testing.T, r record.Client) {
 	t.Helper()
-	sent := r.Outcome != NotStarted
+	sent := r.Outcome != record.Dropped
 	for what, wrong := range map[string]bool{
 		"started too early": r.Late < 0,
 		"times":             sent && (r.Latency < r.Service || max(r.Late+r.Service-r.Latency, r.Latency-r.Late-r.Service) > 2),
-		"times of nothing":  !sent && (r.Latency != 0 || r.Service != 0 || r.Attempts != 0),
+		"times if unsent":   !sent && (r.Latency != 0 || r.Service != 0 || r.Attempts != 0),
 		"stalled":           r.Stalled < 0 || r.Stalled > r.Latency,
-		"reason":            (r.Reason != "") != (r.Outcome == AtClient || !sent),
-		"error":             (r.Error != "") != (sent && r.Outcome != OK) || len(r.Error) > mostError,
-		"instance":          r.Outcome == ByInstance && r.Instance == "" || r.Outcome == ByNginx && r.Instance != "",
-		"own":               len(r.Own) > r.Attempts,
-		"own of an answer":  r.Outcome != AtClient && sent && len(r.Own) >= r.Attempts,
+		"reason":            (r.Reason != "") != (r.Outcome == record.Incomplete || !sent),
+		"error":             (r.Error != "") != (sent && r.Outcome != record.OK) || len(r.Error) > record.MaxError,
+		"instance":          r.Outcome == record.InstanceError && r.Instance == "" || r.Outcome == record.NginxError && r.Instance != "",
+		"unlogged":          len(r.MaybeUnlogged) > r.Attempts,
+		"unlogged response": r.Outcome != record.Incomplete && sent && len(r.MaybeUnlogged) >= r.Attempts,
 		"outcome":           r.Outcome == "",
 	} {
 		if wrong {
@@ -122,16 +126,16 @@ func check(t *testing.T, r Record) {
 	}
 }
 
-func written(t *testing.T, path string) []Record {
+func written(t *testing.T, path string) []record.Client {
 	t.Helper()
 	file, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	var all []Record
+	var all []record.Client
 	for lines := bufio.NewScanner(file); lines.Scan(); {
-		var r Record
+		var r record.Client
 		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
 			t.Fatalf("%s: %v", lines.Bytes(), err)
 		}
@@ -151,8 +155,8 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// tally counts what of each record.
-func tally(all []Record, what func(Record) string) map[string]int {
+// count counts the values that what has of the records.
+func count(all []record.Client, what func(record.Client) string) map[string]int {
 	counts := map[string]int{}
 	for _, r := range all {
 		counts[what(r)]++
@@ -160,7 +164,7 @@ func tally(all []Record, what func(Record) string) map[string]int {
 	return counts
 }
 
-// ending is how a request ended, in words.
-func ending(r Record) string {
-	return strings.TrimSpace(fmt.Sprintf("%s %s %s", r.Outcome, r.Code, r.Reason)) + fmt.Sprintf(" %d%q", r.Attempts, r.Own)
+// ending is how a request ended: outcome, code, reason, attempts and MaybeUnlogged.
+func ending(r record.Client) string {
+	return strings.TrimSpace(fmt.Sprintf("%s %s %s", r.Outcome, r.Code, r.Reason)) + fmt.Sprintf(" %d%q", r.Attempts, r.MaybeUnlogged)
 }

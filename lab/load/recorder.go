@@ -6,28 +6,30 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"trivet/lab/record"
 )
 
 const (
-	flushEvery = 100 * time.Millisecond
-	// mostUnwritten is how many bytes of records may wait for a disk that hangs.
-	mostUnwritten = 64 << 20
+	flushInterval = 100 * time.Millisecond
+	// maxUnwritten is how many bytes of records may wait for a disk that hangs.
+	maxUnwritten = 64 << 20
 )
 
-// recorder writes the records, whole lines at a time. Its methods may be called at the same time.
+// A recorder writes the records, whole lines at a time. Its methods may be called at the same time.
 type recorder struct {
 	file  *os.File
-	fail  func(error) // called once, with the first fault
+	fail  func(error) // called once, with the first error
 	end   chan struct{}
 	ended chan struct{}
 
 	mu    sync.Mutex
 	lines []byte // not yet written
-	fault error
+	err   error  // the first
 }
 
-// record opens the file and begins to write to it every flushEvery, until close. What cannot be written is told to fail, once.
-func record(path string, fail func(error)) (*recorder, error) {
+// newRecorder opens the file and writes to it every flushInterval until close. It calls fail once, with the first error of a write.
+func newRecorder(path string, fail func(error)) (*recorder, error) {
 	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("records: %w", err)
@@ -37,31 +39,31 @@ func record(path string, fail func(error)) (*recorder, error) {
 	return r, nil
 }
 
-func (r *recorder) put(record *Record) {
-	line, err := json.Marshal(record)
+func (r *recorder) put(c *record.Client) {
+	line, err := json.Marshal(c)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err == nil && len(r.lines) > mostUnwritten {
+	if err == nil && len(r.lines) > maxUnwritten {
 		err = fmt.Errorf("%s takes no more: %d bytes wait to be written", r.file.Name(), len(r.lines))
 	}
 	if err != nil {
-		r.breakLocked(err)
+		r.failLocked(err)
 		return
 	}
 	r.lines = append(append(r.lines, line...), '\n')
 }
 
-func (r *recorder) breakLocked(err error) {
-	if r.fault == nil {
-		r.fault = fmt.Errorf("records: %w", err)
-		r.fail(r.fault)
+func (r *recorder) failLocked(err error) {
+	if r.err == nil {
+		r.err = fmt.Errorf("records: %w", err)
+		r.fail(r.err)
 	}
 }
 
-// flush writes what there is, now and then, and a last time at the end.
+// flush writes the waiting lines at every tick, and a last time at the end.
 func (r *recorder) flush() {
 	defer close(r.ended)
-	tick := time.NewTicker(flushEvery)
+	tick := time.NewTicker(flushInterval)
 	defer tick.Stop()
 	var spare []byte
 	for last := false; !last; {
@@ -77,7 +79,7 @@ func (r *recorder) flush() {
 		if len(lines) > 0 {
 			if _, err := r.file.Write(lines); err != nil {
 				r.mu.Lock()
-				r.breakLocked(err)
+				r.failLocked(err)
 				r.mu.Unlock()
 			}
 		}
@@ -85,7 +87,7 @@ func (r *recorder) flush() {
 	}
 }
 
-// close writes the rest. Its error is the first fault.
+// close writes the rest. It returns the first error of all.
 func (r *recorder) close() error {
 	close(r.end)
 	<-r.ended
@@ -93,7 +95,7 @@ func (r *recorder) close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
-		r.breakLocked(err)
+		r.failLocked(err)
 	}
-	return r.fault
+	return r.err
 }

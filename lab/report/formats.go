@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
@@ -9,9 +10,10 @@ import (
 	"time"
 
 	"trivet/lab/experiment"
+	"trivet/lab/scenario"
 )
 
-// JSON writes the run as it stands, one document. Durations are in nanoseconds.
+// JSON writes the run as one document. Durations are in nanoseconds.
 func JSON(w io.Writer, r *Run) error {
 	out := json.NewEncoder(w)
 	out.SetIndent("", "  ")
@@ -44,23 +46,23 @@ type (
 		Value string `xml:"value,attr"`
 	}
 	testCase struct {
-		Class   string  `xml:"classname,attr"`
-		Name    string  `xml:"name,attr"`
-		File    string  `xml:"file,attr"`
-		Line    int     `xml:"line,attr,omitempty"`
-		Failure *fault  `xml:"failure"`
-		Error   *fault  `xml:"error"`
-		Output  *string `xml:"system-out"`
+		Class   string   `xml:"classname,attr"`
+		Name    string   `xml:"name,attr"`
+		File    string   `xml:"file,attr"`
+		Line    int      `xml:"line,attr,omitempty"`
+		Failure *problem `xml:"failure"`
+		Error   *problem `xml:"error"`
+		Output  *string  `xml:"system-out"`
 	}
-	fault struct {
+	problem struct {
 		Type    string `xml:"type,attr"`
 		Message string `xml:"message,attr"`
 		Text    string `xml:",chardata"`
 	}
 )
 
-// JUnit writes a suite for each experiment. A test case is an expectation in a variant, or that a variant is valid: an error of that means
-// that there is nothing to judge.
+// JUnit writes a suite for each experiment. A test case is an expectation in a variant, or the validity of a variant: if that is an error,
+// the expectations are left out.
 func JUnit(w io.Writer, r *Run) error {
 	all := suites{Name: "trivet"}
 	for _, e := range r.Experiments {
@@ -84,24 +86,24 @@ func (e Experiment) suite(r *Run) suite {
 	s := suite{
 		Name: e.Name, Timestamp: r.Time.UTC().Format("2006-01-02T15:04:05"), Time: (e.Length * time.Duration(len(e.Variants))).Seconds(),
 		Properties: []property{
-			{"question", e.Question}, {"answer", e.Answer}, {"seed", fmt.Sprint(e.Seed)}, {"nginx", r.Nginx}, {"trivet", r.Trivet}, {"folder", r.Folder},
+			{"question", e.Question}, {"answer", e.Answer}, {"seed", fmt.Sprint(e.Seed)}, {"nginx", r.Nginx}, {"trivet", r.Trivet}, {"dir", r.Dir},
 		},
 	}
 	for _, v := range e.Variants {
-		valid := testCase{Class: class(e.Name, v.Name), Name: "the run is valid", File: e.Path}
-		if v.Verdict != Held {
+		valid := testCase{Class: class(e.Name, v.Name), Name: "the trial is valid", File: e.Path}
+		if v.Verdict != Passed {
 			s.Errors++
-			valid.Error = &fault{string(v.Verdict), v.Reasons[0], v.told()}
+			valid.Error = &problem{string(v.Verdict), v.Reasons[0], v.problems()}
 		}
 		s.Cases = append(s.Cases, valid)
 	}
-	for _, j := range e.Expectations {
-		c := testCase{Class: class(e.Name, j.Variant), Name: j.Text, File: e.Path, Line: j.Line}
-		if j.Held {
-			c.Output = &j.Measured
+	for _, x := range e.Expectations {
+		c := testCase{Class: class(e.Name, x.Variant), Name: x.Text, File: e.Path, Line: x.Line}
+		if x.Passed {
+			c.Output = &x.Measured
 		} else {
 			s.Failures++
-			c.Failure = &fault{string(Failed), measured(j), measured(j)}
+			c.Failure = &problem{outcome(x), measured(x), measured(x)}
 		}
 		s.Cases = append(s.Cases, c)
 	}
@@ -110,35 +112,31 @@ func (e Experiment) suite(r *Run) suite {
 }
 
 func class(name, variant string) string {
-	if variant == "" || variant == experiment.Only {
+	if variant == "" || variant == scenario.Only {
 		return name
 	}
 	return name + "." + variant
 }
 
-func measured(j experiment.Judgement) string {
-	if j.Err != "" {
-		return j.Err
-	}
-	return j.Measured
-}
+// measured is what an expectation read, or why it has no value.
+func measured(x experiment.ExpectationResult) string { return cmp.Or(x.Error, x.Measured) }
 
-// told is all that is to be said against a variant.
-func (v Variant) told() string {
+// problems are all reasons and discrepancies of a variant.
+func (v Variant) problems() string {
 	var b strings.Builder
 	for _, r := range v.Reasons {
 		fmt.Fprintln(&b, r)
 	}
-	for _, breach := range v.Breaches {
-		fmt.Fprintln(&b, breach)
+	for _, d := range v.Discrepancies {
+		fmt.Fprintln(&b, d)
 	}
 	return b.String()
 }
 
-// Markdown writes a page on the experiments: question, measured answer, verdict, and how to measure it again.
+// Markdown writes a page on the experiments: question, measured answer, verdict, and how to repeat the measurement.
 func Markdown(w io.Writer, r *Run) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Experiments\n\nWhat they ask, and what was measured on %s: trivet %s, nginx %s, %d CPUs. Written by `trivet report --format markdown`.\n\n",
+	fmt.Fprintf(&b, "# Experiments\n\nThe questions, and what was measured on %s with trivet %s, nginx %s and %d CPUs. Written by `trivet report --format markdown`.\n\n",
 		r.Time.UTC().Format(time.DateOnly), r.Trivet, r.Nginx, r.CPUs)
 	for _, e := range r.Experiments {
 		fmt.Fprintf(&b, "## [%s](%s)\n\n**%s**\n\n", e.Name, e.Name+".yaml", strings.TrimSpace(e.Question))
@@ -146,11 +144,11 @@ func Markdown(w io.Writer, r *Run) error {
 			fmt.Fprintf(&b, "%s\n\n", strings.TrimSpace(e.Answer))
 		}
 		for _, v := range e.Variants {
-			if v.Name != experiment.Only {
-				fmt.Fprintf(&b, "- `%s`: %s\n", v.Name, v.About)
+			if v.Name != scenario.Only {
+				fmt.Fprintf(&b, "- `%s`: %s\n", v.Name, v.Description)
 			}
 		}
-		fmt.Fprintf(&b, "\n%s: %s. nginx %s, seed %d, %d CPUs, %v for each variant. `trivet run %s`\n\n", shout(e.Verdict), e.outcome(), r.Nginx, e.Seed, r.CPUs, e.Length, e.Path)
+		fmt.Fprintf(&b, "\n%s: %s. nginx %s, seed %d, %d CPUs, %v for each variant. `trivet run %s`\n\n", emphasize(e.Verdict), e.outcome(), r.Nginx, e.Seed, r.CPUs, e.Length, e.Path)
 	}
 	_, err := io.WriteString(w, strings.TrimRight(b.String(), "\n")+"\n")
 	return err

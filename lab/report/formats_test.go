@@ -17,27 +17,28 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"trivet/lab/experiment"
-	"trivet/lab/ledger"
+	"trivet/lab/scenario"
 )
 
-// everyFormat makes the report in all formats, and fails on what none of them may have.
-func everyFormat(t *testing.T, r *Run) {
+// null is what a metric without a value is in JSON; nothing else may be.
+var null = regexp.MustCompile(`"(mean|p50|p90|p99|p999|max|amplification|first_failure|last_failure|first_success|fair_since)": null`)
+
+// checkFormats makes the report in all formats, and fails on what none of them may have.
+func checkFormats(t *testing.T, r *Run) {
 	t.Helper()
-	document := asJSON(t, r)
-	if bytes.Contains(document, []byte("null")) {
+	if document := null.ReplaceAll(asJSON(t, r), nil); bytes.Contains(document, []byte("null")) {
 		t.Errorf("a list or an object is null: %s", document)
 	}
 	cases, failures, errs := 0, 0, 0
 	for _, e := range r.Experiments {
 		cases += len(e.Variants) + len(e.Expectations)
 		for _, v := range e.Variants {
-			if v.Verdict != Held {
+			if v.Verdict != Passed {
 				errs++
 			}
 		}
-		for _, j := range e.Expectations {
-			if !j.Held {
+		for _, x := range e.Expectations {
+			if !x.Passed {
 				failures++
 			}
 		}
@@ -53,7 +54,7 @@ func everyFormat(t *testing.T, r *Run) {
 		}
 	}
 	for _, e := range r.Experiments {
-		if want := fmt.Sprintf("\n%s: %s: ", e.Name, shout(e.Verdict)); !strings.Contains(text, want) {
+		if want := fmt.Sprintf("\n%s: %s: ", e.Name, emphasize(e.Verdict)); !strings.Contains(text, want) {
 			t.Errorf("no %q in the text:\n%s", want, text)
 		}
 	}
@@ -68,9 +69,9 @@ func everyFormat(t *testing.T, r *Run) {
 	}
 }
 
-func asText(r *Run, colour bool) string {
+func asText(r *Run, color bool) string {
 	var b strings.Builder
-	Text{&b, colour}.Run(r)
+	Text{&b, color}.Run(r)
 	return b.String()
 }
 
@@ -83,7 +84,7 @@ func asJSON(t *testing.T, r *Run) []byte {
 	return b.Bytes()
 }
 
-// asJUnit reads what is written as somebody else would, and compares the sums with what is there.
+// asJUnit reads what is written as another program does, and compares the sums with what is there.
 func asJUnit(t *testing.T, r *Run) suites {
 	t.Helper()
 	var b bytes.Buffer
@@ -105,19 +106,19 @@ func asJUnit(t *testing.T, r *Run) suites {
 	}
 	tests, failures, errs := 0, 0, 0
 	for _, s := range all.Suites {
-		bad := [2]int{}
+		failed, broken := 0, 0
 		for _, c := range s.Cases {
 			if c.Name == "" || c.Class == "" || c.File == "" || c.Failure != nil && c.Error != nil {
 				t.Errorf("%+v", c)
 			}
 			if c.Failure != nil {
-				bad[0]++
+				failed++
 			}
 			if c.Error != nil {
-				bad[1]++
+				broken++
 			}
 		}
-		if s.Tests != len(s.Cases) || s.Failures != bad[0] || s.Errors != bad[1] {
+		if s.Tests != len(s.Cases) || s.Failures != failed || s.Errors != broken {
 			t.Errorf("suite %s counts %d, %d, %d", s.Name, s.Tests, s.Failures, s.Errors)
 		}
 		tests, failures, errs = tests+s.Tests, failures+s.Failures, errs+s.Errors
@@ -128,15 +129,13 @@ func asJUnit(t *testing.T, r *Run) suites {
 	return all
 }
 
-// The names of fields are what other programs read: one that is to be renamed or taken away raises Version.
-func TestJSONKeys(t *testing.T) {
+// Other programs read the names of fields: to rename or to remove one raises Version.
+func TestJSONKeysStay(t *testing.T) {
 	t.Parallel()
-	all := told(t, 3)
-	all.refused(t, 0, 50, "502")
-	spoilt := told(t, 3)
-	spoilt[ledger.NginxFile][3] = ""
 	keys := map[string]bool{}
-	for _, r := range []*Run{one(t, oneVariant, all), one(t, oneVariant, spoilt)} {
+	described := oneVariant()
+	described.Scenarios = variants("plain")
+	for _, r := range []*Run{one(t, oneVariant(), refused(t)), one(t, oneVariant(), contradictory(t)), from(t, index(t, described))} {
 		var document any
 		if err := json.Unmarshal(asJSON(t, r), &document); err != nil {
 			t.Fatal(err)
@@ -152,7 +151,7 @@ func TestJSONKeys(t *testing.T) {
 }
 
 // counts are objects whose keys are data.
-var counts = regexp.MustCompile(`\.(codes|reasons|firstAttempts|answers)$`)
+var counts = regexp.MustCompile(`\.(codes|reasons|first_attempts|ok_by_instance)$`)
 
 func collect(keys map[string]bool, path string, value any) {
 	switch v := value.(type) {
@@ -174,11 +173,9 @@ func collect(keys map[string]bool, path string, value any) {
 	}
 }
 
-func TestJSONSaysWhatTheReportSays(t *testing.T) {
+func TestJSONHoldsTheReport(t *testing.T) {
 	t.Parallel()
-	all := told(t, 3)
-	all.refused(t, 0, 50, "502")
-	r := one(t, oneVariant, all)
+	r := one(t, oneVariant(), refused(t))
 	var read Run
 	document := asJSON(t, r)
 	if err := json.Unmarshal(document, &read); err != nil {
@@ -187,9 +184,9 @@ func TestJSONSaysWhatTheReportSays(t *testing.T) {
 	if !bytes.Equal(asJSON(t, &read), document) {
 		t.Error("what was read is written in another way")
 	}
-	f := read.Experiments[0].Variants[0].Phases[1].Calls[0].Figures
-	if read.V != Version || read.Verdict != Failed || read.Code != 1 || f.Failed != 1 || f.ByNginx != 1 || f.Codes["502"] != 1 || f.FailedAttempts != 1 {
-		t.Errorf("%+v", f)
+	m := read.Experiments[0].Variants[0].Phases[1].Groups[0].Metrics
+	if read.V != Version || read.Verdict != Failed || read.Code != 1 || m.Failed != 1 || m.NginxErrors != 1 || m.Codes["502"] != 1 || m.FailedAttempts != 1 {
+		t.Errorf("%+v", m)
 	}
 	if !bytes.Contains(document, []byte(`Is 1 < 2 & \"so\" on?`)) {
 		t.Errorf("the question is escaped for HTML: %s", document)
@@ -199,55 +196,43 @@ func TestJSONSaysWhatTheReportSays(t *testing.T) {
 // special is what a code or a name may hold that means something in XML, in a table, in a terminal, or nothing anywhere.
 const special = "<&>\"'\x00\x01\x1b[31m\t\r\n\u0085\ufffe]]>%s é"
 
-// strange are records in which an instance has answered with a code like no other.
-func strange(t *testing.T) records {
-	t.Helper()
-	all := told(t, 3)
-	all.refused(t, 1, 75, special)
-	return all
-}
-
-func TestSpecialCharacters(t *testing.T) {
+// An instance has responded with a code like no other.
+func TestSpecialCharactersBreakNoFormat(t *testing.T) {
 	t.Parallel()
-	text := strings.Replace(oneVariant, "  - before.http.failed == 0\n", "  - len(during.grpc.codes) == 1 && \"<&>\" != \"\"\n", 1)
-	r := one(t, text, strange(t))
-	everyFormat(t, r)
-	all := asJUnit(t, r)
-	var got string
-	for _, c := range all.Suites[0].Cases {
-		if strings.HasPrefix(c.Name, "len(") {
-			got = c.Failure.Message
-			if c.Name != `len(during.grpc.codes) == 1 && "<&>" != ""` || c.Failure.Text != c.Failure.Message || c.Failure.Type != "failed" || c.Line != 8 {
-				t.Errorf("%+v", c)
-			}
-		}
+	all := only(t)
+	all.refuse(t, 1, 75, special)
+	const strange = `len(during.grpc.codes) == 1 && "<&>" != ""`
+	r := one(t, expect(oneVariant(), strange), all)
+	checkFormats(t, r)
+	s := asJUnit(t, r).Suites[0]
+	c := s.Cases[1]
+	if c.Name != strange || c.Failure == nil || c.Failure.Text != c.Failure.Message || c.Failure.Type != "failed" || c.Line != 7 {
+		t.Fatalf("%+v", c)
 	}
-	if !strings.Contains(got, `<&>"'`) || !strings.Contains(got, "]]>%s é") {
+	if got := c.Failure.Message; !strings.Contains(got, `<&>"'`) || !strings.Contains(got, "]]>%s é") {
 		t.Errorf("measured: %q", got)
 	}
-	if p := all.Suites[0].Properties[0]; p.Name != "question" || p.Value != `Is 1 < 2 & "so" on?` {
+	if p := s.Properties[0]; p.Name != "question" || p.Value != `Is 1 < 2 & "so" on?` {
 		t.Errorf("%+v", p)
 	}
-	if told := asText(r, false); !strings.Contains(told, `OK: 49}`) || !strings.Contains(told, `]]>%s é`) || strings.Contains(told, "[31m\n") {
-		t.Errorf("the text:\n%s", told)
+	if text := asText(r, false); !strings.Contains(text, `OK: 49}`) || !strings.Contains(text, `]]>%s é`) || strings.Contains(text, "[31m\n") {
+		t.Errorf("the text:\n%s", text)
 	}
 }
 
-func TestJUnit(t *testing.T) {
+func TestJUnitHasACaseForEachVariantAndExpectation(t *testing.T) {
 	t.Parallel()
-	dir := index(t, twoVariants, oneVariant)
-	for _, variant := range []string{"plain", "other"} {
-		all := told(t, 3)
-		if variant == "other" {
-			all.refused(t, 0, 50, "502")
+	dir := index(t, twoVariants(), oneVariant())
+	for _, s := range twoVariants().Scenarios {
+		all := flawless(t, s)
+		if s.Variant == "other" {
+			all.refuse(t, 0, 50, "502")
 		}
-		all.write(t, filepath.Join(dir, "1-one", variant))
+		all.write(t, filepath.Join(dir, "1-one", s.Variant))
 	}
-	spoilt := told(t, 3)
-	spoilt[ledger.NginxFile][3] = ""
-	spoilt.write(t, filepath.Join(dir, "2-two", experiment.Only))
-	r := made(t, dir)
-	everyFormat(t, r)
+	contradictory(t).write(t, filepath.Join(dir, "2-two", scenario.Only))
+	r := from(t, dir)
+	checkFormats(t, r)
 	var got []string
 	for _, s := range asJUnit(t, r).Suites {
 		if s.Time != 4 && s.Name == "one" || s.Timestamp != "2026-11-24T12:00:00" {
@@ -260,8 +245,8 @@ func TestJUnit(t *testing.T) {
 				mark = c.Failure.Type + " " + c.Failure.Message
 			case c.Error != nil:
 				mark = c.Error.Type + " " + c.Error.Message
-				if !strings.Contains(c.Error.Text, "rule 1, 7.http.0.3") && !strings.Contains(c.Error.Text, "rule 2, 7.http.0.3") {
-					t.Errorf("the breach is not told: %s", c.Error.Text)
+				if !strings.Contains(c.Error.Text, "7.http.0.3") {
+					t.Errorf("the discrepancy is missing: %s", c.Error.Text)
 				}
 			case c.Output != nil:
 				mark += " " + *c.Output
@@ -270,30 +255,30 @@ func TestJUnit(t *testing.T) {
 		}
 	}
 	want := []string{
-		"experiments/one.yaml:0 one.plain: the run is valid: ok", "experiments/one.yaml:0 one.other: the run is valid: ok",
-		"experiments/one.yaml:7 one.plain: run.http.failed == 0: ok run.http.failed = 0",
-		"experiments/one.yaml:7 one.other: run.http.failed == 0: failed run.http.failed = 1",
-		"experiments/one.yaml:8 one: plain.run.http.failed == other.run.http.failed: failed plain.run.http.failed = 0; other.run.http.failed = 1",
-		"experiments/two.yaml:0 two: the run is valid: invalid the ledger does not balance: the witnesses' words do not fit together in 2 places",
+		"experiments/one.yaml:0 one.plain: the trial is valid: ok", "experiments/one.yaml:0 one.other: the trial is valid: ok",
+		"experiments/one.yaml:7 one.plain: total.http.failed == 0: ok total.http.failed = 0",
+		"experiments/one.yaml:7 one.other: total.http.failed == 0: failed total.http.failed = 1",
+		"experiments/one.yaml:8 one: plain.total.http.failed == other.total.http.failed: failed plain.total.http.failed = 0; other.total.http.failed = 1",
+		"experiments/two.yaml:0 two: the trial is valid: invalid the records of client, nginx and instances contradict each other in 2 places",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
-func TestMarkdown(t *testing.T) {
+func TestMarkdownHasQuestionsAndAnswers(t *testing.T) {
 	t.Parallel()
-	dir := index(t, twoVariants, oneVariant)
-	for _, folder := range []string{"1-one/plain", "1-one/other", "2-two/only"} {
-		told(t, 3).write(t, filepath.Join(dir, folder))
+	dir := index(t, twoVariants(), oneVariant())
+	for trial, s := range map[string]scenario.Scenario{"1-one/plain": twoVariants().Scenarios[0], "1-one/other": twoVariants().Scenarios[1], "2-two/only": oneVariant().Scenarios[0]} {
+		flawless(t, s).write(t, filepath.Join(dir, trial))
 	}
 	var page strings.Builder
-	if err := Markdown(&page, made(t, dir)); err != nil {
+	if err := Markdown(&page, from(t, dir)); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
 		"## [one](one.yaml)\n\n**Which is better?**\n\n- `plain`: as it is\n- `other`: another\n",
-		"held: 3 of 3 expectations. nginx 1.22.1, seed 7, 2 CPUs, 2s for each variant. `trivet run experiments/one.yaml`\n",
+		"passed: 3 of 3 expectations passed. nginx 1.22.1, seed 7, 2 CPUs, 2s for each variant. `trivet run experiments/one.yaml`\n",
 		"## [two](two.yaml)\n\n**Is 1 < 2 & \"so\" on?**\n\n0 of 100 failed.\n",
 	} {
 		if !strings.Contains(page.String(), want) {
@@ -314,10 +299,10 @@ func (f *full) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A report that cannot be written to its end is an error, wherever it stopped.
-func TestAFullDisk(t *testing.T) {
+// Wherever the writing stopped.
+func TestReportThatCannotBeWrittenIsAnError(t *testing.T) {
 	t.Parallel()
-	r := one(t, oneVariant, told(t, 3))
+	r := one(t, oneVariant(), only(t))
 	for name, format := range map[string]func(io.Writer, *Run) error{"JSON": JSON, "JUnit": JUnit, "Markdown": Markdown} {
 		var whole bytes.Buffer
 		if err := format(&whole, r); err != nil {
@@ -331,5 +316,15 @@ func TestAFullDisk(t *testing.T) {
 		if err := format(&full{whole.Len()}, r); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A report needs no copy of the experiment's file, and no room for a configuration.
+func TestReportNeedsRecordsOnly(t *testing.T) {
+	dir := index(t, oneVariant())
+	only(t).write(t, filepath.Join(dir, "1-one", scenario.Only))
+	t.Setenv("TMPDIR", "/proc")
+	if r := from(t, dir); r.Verdict != Passed {
+		t.Errorf("%+v", r)
 	}
 }

@@ -10,11 +10,10 @@ import (
 	"time"
 
 	"trivet/internal/proctest"
-	"trivet/lab/experiment"
 	"trivet/lab/labtest"
-	"trivet/lab/ledger"
 	"trivet/lab/load"
-	"trivet/lab/trial"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 )
 
 var whoami string // the instances' program, built once
@@ -34,53 +33,68 @@ func TestMain(m *testing.M) {
 
 const perLoad = 100 // requests, evenly over the two seconds of each variant below
 
-const oneVariant = `
-question: "Is 1 < 2 & \"so\" on?"
-answer: "{during.http.failed} of {run.http.requests} failed."
-seed: 7
-load: [{protocol: http, rate: 50/s}, {protocol: grpc, rate: 50/s}]
-phases: [{name: before, for: 1s}, {name: during, for: 1s}]
-expect:
-  - before.http.failed == 0
-  - run.http.requests == 100 && run.grpc.ok == 100
-  - during.http.failed == 0
-  - during.grpc.codes["OK"] == 50 && len(during.grpc.codes) == 1
-  - run.http.recovery.last_failure <= duration("1010ms")
-  - fair(run.http)
-`
+// variants is an experiment's scenarios of these names: 50 requests per second of each protocol.
+func variants(names ...string) []scenario.Scenario {
+	var all []scenario.Scenario
+	for _, name := range names {
+		s := scenario.Scenario{
+			Experiment: "one", Variant: name, Seed: 7, Instances: 3, Workers: 2,
+			Phases: []scenario.Phase{{Name: "before", For: time.Second}, {Name: "during", For: time.Second}},
+		}
+		if name != scenario.Only {
+			s.Description = map[string]string{"plain": "as it is", "other": "another"}[name]
+		}
+		for _, protocol := range []string{scenario.HTTP, scenario.GRPC} {
+			s.Loads = append(s.Loads, scenario.Load{
+				Name: protocol, Protocol: protocol, Call: scenario.Unary, Deadline: 5 * time.Second,
+				Rate: scenario.Rate{Shape: scenario.Constant, PerSecond: []float64{50}},
+			})
+		}
+		all = append(all, s)
+	}
+	return all
+}
 
-const twoVariants = `
-question: Which is better?
-load: [{protocol: http, rate: 50/s}, {protocol: grpc, rate: 50/s}]
-seed: 7
-phases: [{name: before, for: 1s}, {name: during, for: 1s}]
-expect:
-  - run.http.failed == 0
-  - plain.run.http.failed == other.run.http.failed
-variants:
-  plain: {about: as it is}
-  other: {about: another}
-`
+// expect gives an experiment these expectations, from line 7 of its file on.
+func expect(e scenario.Experiment, texts ...string) scenario.Experiment {
+	e.Expect = nil
+	for i, text := range texts {
+		e.Expect = append(e.Expect, scenario.Expectation{Text: text, Line: 7 + i})
+	}
+	return e
+}
 
-// index makes a run folder with experiments of these texts, named one, two and so on, in which nothing has been begun.
-func index(t *testing.T, texts ...string) (dir string) {
+func oneVariant() scenario.Experiment {
+	return expect(scenario.Experiment{
+		Question: `Is 1 < 2 & "so" on?`, Answer: "{during.http.failed} of {total.http.requests} failed.", Scenarios: variants(scenario.Only),
+	},
+		"before.http.failed == 0",
+		"total.http.requests == 100 && total.grpc.ok == 100",
+		"during.http.failed == 0",
+		`during.grpc.codes["OK"] == 50 && len(during.grpc.codes) == 1`,
+		`!total.http.recovery.failed || total.http.recovery.last_failure <= duration("1010ms")`,
+		"fair(total.http)",
+	)
+}
+
+func twoVariants() scenario.Experiment {
+	return expect(scenario.Experiment{Question: "Which is better?", Scenarios: variants("plain", "other")},
+		"total.http.failed == 0", "plain.total.http.failed == other.total.http.failed")
+}
+
+// index makes a run directory with these experiments, named one, two and so on, in which nothing has begun.
+func index(t *testing.T, experiments ...scenario.Experiment) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	all := trial.Index{
-		V: trial.IndexVersion, Time: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC), Trivet: "(devel)", Nginx: "1.22.1", CPUs: 2,
-		Experiments: []trial.Entry{},
+	all := record.Index{Time: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC), Trivet: "(devel)", Nginx: "1.22.1", CPUs: 2}
+	for i, e := range experiments {
+		e.Name = []string{"one", "two", "three"}[i]
+		e.Path = "experiments/" + e.Name + ".yaml"
+		all.Experiments = append(all.Experiments, record.Entry{Dir: fmt.Sprintf("%d-%s", i+1, e.Name), Experiment: e})
 	}
-	for i, text := range texts {
-		name := []string{"one", "two", "three"}[i]
-		e := trial.Entry{Path: "experiments/" + name + ".yaml", Folder: fmt.Sprintf("%d-%s", i+1, name)}
-		all.Experiments = append(all.Experiments, e)
-		write(t, e.Copy(dir), text)
-	}
-	line, err := json.Marshal(all)
-	if err != nil {
+	if err := all.Write(dir); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(dir, trial.IndexFile), string(line))
 	return dir
 }
 
@@ -94,7 +108,7 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// records are what the witnesses of a variant wrote, by file, each line apart.
+// records are what the sources of a trial wrote, by file, as separate lines.
 type records map[string][]string
 
 func (r records) add(t *testing.T, file string, record any) {
@@ -115,98 +129,119 @@ func (r records) write(t *testing.T, dir string) {
 
 var begin = time.Date(2026, 11, 24, 12, 0, 1, 0, time.UTC)
 
-// told are those of a variant in which everything went well.
-func told(t *testing.T, instances int) records {
+// flawless are those of a trial without a failed request.
+func flawless(t *testing.T, s scenario.Scenario) records {
 	t.Helper()
 	r := records{}
-	scene := ledger.Scene{
-		V: ledger.SceneVersion, Experiment: "one", Variant: experiment.Only, Seed: 7, Nginx: "1.22.1", Begin: begin, Workers: 2, Settle: 3 * time.Second,
-		Phases: []ledger.Phase{{Name: "before", For: time.Second}, {Name: "during", For: time.Second}},
+	m := record.Manifest{V: record.ManifestVersion, Scenario: s, Nginx: "1.22.1", Begin: begin}
+	for i, name := range s.InstanceNames() {
+		m.Instances = append(m.Instances, record.Instance{Name: name, HTTP: fmt.Sprint("127.0.0.1:", 8001+i), GRPC: fmt.Sprint("127.0.0.1:", 9001+i)})
 	}
-	for i := range instances {
-		scene.Instances = append(scene.Instances, ledger.Instance{
-			Name: fmt.Sprint("whoami-", i+1), HTTP: fmt.Sprint("127.0.0.1:", 8001+i), GRPC: fmt.Sprint("127.0.0.1:", 9001+i),
-		})
-	}
-	for stream, protocol := range []string{load.HTTP, load.GRPC} {
-		scene.Loads = append(scene.Loads, ledger.Load{Name: protocol, Protocol: protocol, Planned: perLoad})
+	for l := range s.Loads {
+		m.Planned = append(m.Planned, perLoad)
 		for n := range perLoad {
-			r.request(t, scene, stream, n)
+			r.request(t, m, l, n)
 		}
 	}
-	r.add(t, ledger.SceneFile, scene)
-	r.event(t, ledger.Event{Event: ledger.PhaseBegan, Phase: "before"})
-	r.event(t, ledger.Event{Event: ledger.PhaseBegan, Phase: "during"})
-	r.event(t, ledger.Event{Event: ledger.Ended})
+	r.add(t, record.ManifestFile, m)
+	for _, phase := range s.Phases {
+		r.event(t, record.Event{Event: record.PhaseStarted, Phase: phase.Name})
+	}
+	r.event(t, record.Event{Event: record.Ended})
 	return r
 }
 
-// event comes last, but for the end.
-func (r records) event(t *testing.T, e ledger.Event) {
+// only is flawless of an experiment without variants.
+func only(t *testing.T) records {
 	t.Helper()
-	e.V, e.Time = ledger.SceneVersion, begin
-	r.add(t, ledger.EventsFile, e)
-	if all := r[ledger.EventsFile]; len(all) > 1 && strings.Contains(all[len(all)-2], `"event":"end"`) {
+	return flawless(t, variants(scenario.Only)[0])
+}
+
+// event adds an event before the end.
+func (r records) event(t *testing.T, e record.Event) {
+	t.Helper()
+	e.V, e.Time = record.EventVersion, begin
+	r.add(t, record.EventsFile, e)
+	if all := r[record.EventsFile]; len(all) > 1 && strings.Contains(all[len(all)-2], `"event":"`+record.Ended+`"`) {
 		all[len(all)-1], all[len(all)-2] = all[len(all)-2], all[len(all)-1]
 	}
 }
 
 // end replaces the last event.
-func (r records) end(t *testing.T, e ledger.Event) {
+func (r records) end(t *testing.T, e record.Event) {
 	t.Helper()
-	r[ledger.EventsFile] = r[ledger.EventsFile][:2]
+	r[record.EventsFile] = r[record.EventsFile][:2]
 	r.event(t, e)
 }
 
-// request is the n-th of a stream: OK after three milliseconds, by the instances in turn.
-func (r records) request(t *testing.T, s ledger.Scene, stream, n int) {
+// request adds the n-th of a load: OK after three milliseconds, from the instances in turn.
+func (r records) request(t *testing.T, m record.Manifest, l, n int) {
 	t.Helper()
-	by, protocol, code := s.Instances[n%len(s.Instances)], s.Loads[stream].Protocol, "200"
+	by, protocol, code := m.Instances[n%len(m.Instances)], m.Scenario.Loads[l].Protocol, "200"
 	address, trailer := by.HTTP, ""
-	if protocol == load.GRPC {
+	if protocol == scenario.GRPC {
 		address, code, trailer = by.GRPC, "OK", "0"
 	}
-	planned := s.Begin.Add(time.Duration(n)*20*time.Millisecond + 10*time.Millisecond)
-	id := fmt.Sprintf("7.%s.%d.%d", protocol, stream, n)
-	r.add(t, ledger.ClientFile, load.Record{
-		V: load.RecordVersion, ID: id, Stream: stream, Protocol: protocol, Planned: planned, Latency: 3000, Service: 3000,
-		Outcome: load.OK, Code: code, Instance: by.Name, Attempts: 1,
+	planned := m.Begin.Add(time.Duration(n)*20*time.Millisecond + 10*time.Millisecond)
+	id := fmt.Sprintf("7.%s.%d.%d", protocol, l, n)
+	r.add(t, record.ClientFile, record.Client{
+		V: record.ClientVersion, ID: id, Load: l, Protocol: protocol, Planned: planned, Latency: 3000, Service: 3000,
+		Outcome: record.OK, Code: code, Instance: by.Name, Attempts: 1,
 	})
-	r.add(t, ledger.NginxFile, ledger.NginxLine{
-		V: 1, ID: id, End: float64(planned.UnixMilli()+3) / 1000, Status: "200", Trailer: trailer,
+	r.add(t, record.AccessLogFile, record.AccessLogEntry{
+		V: record.AccessLogVersion, ID: id, End: float64(planned.UnixMilli()+3) / 1000, Status: "200", Trailer: trailer,
 		Addr: address, AddrStatus: "200", HeaderTime: "0.001", BytesSent: "218",
 	})
-	call := ledger.Call{V: 1, Event: ledger.Arrival, Time: planned, Instance: by.Name, PID: 1, Call: uint64(stream*perLoad + n + 1), ID: id, Protocol: protocol}
-	r.add(t, ledger.InstancesFile, call)
-	call.Event, call.Code = ledger.Completion, code
-	r.add(t, ledger.InstancesFile, call)
+	call := record.Call{
+		V: record.CallVersion, Event: record.Arrival, Time: planned, Instance: by.Name, Start: by.Name + "-a", PID: 1, Call: uint64(l*perLoad + n + 1),
+		ID: id, Protocol: protocol,
+	}
+	r.add(t, record.InstancesFile, call)
+	call.Event, call.Code = record.Completion, code
+	r.add(t, record.InstancesFile, call)
 }
 
-// refused makes a request one that nginx answered, because nobody was there.
-func (r records) refused(t *testing.T, stream, n int, code string) {
+// refuse makes a request one that nginx answered itself, because no instance accepted it.
+func (r records) refuse(t *testing.T, l, n int, code string) {
 	t.Helper()
-	i := stream*perLoad + n
-	var c load.Record
-	var l ledger.NginxLine
-	for line, into := range map[string]any{r[ledger.ClientFile][i]: &c, r[ledger.NginxFile][i]: &l} {
+	i := l*perLoad + n
+	var c record.Client
+	var e record.AccessLogEntry
+	for line, into := range map[string]any{r[record.ClientFile][i]: &c, r[record.AccessLogFile][i]: &e} {
 		if err := json.Unmarshal([]byte(line), into); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c.Outcome, c.Code, c.Instance, c.Error = load.ByNginx, code, "", "nobody"
-	l.Status, l.Error, l.AddrStatus, l.HeaderTime, l.BytesSent = "502", "502", "502", "-", "0"
-	if l.Trailer = ""; code == "Unavailable" { // Another code of gRPC's is one that grpc-go makes of HTTP's status.
-		l.Status, l.HeaderStatus = "200", "14"
+	c.Outcome, c.Code, c.Instance, c.Error = record.NginxError, code, "", "refused"
+	e.Status, e.Error, e.AddrStatus, e.HeaderTime, e.BytesSent = "502", "502", "502", "-", "0"
+	if e.Trailer = ""; code == "Unavailable" { // grpc-go makes every other gRPC code here of the HTTP status.
+		e.Status, e.HeaderStatus = "200", "14"
 	}
 	more := records{}
-	more.add(t, ledger.ClientFile, c)
-	more.add(t, ledger.NginxFile, l)
-	r[ledger.ClientFile][i], r[ledger.NginxFile][i] = more[ledger.ClientFile][0], more[ledger.NginxFile][0]
-	r[ledger.InstancesFile][2*i], r[ledger.InstancesFile][2*i+1] = "", ""
+	more.add(t, record.ClientFile, c)
+	more.add(t, record.AccessLogFile, e)
+	r[record.ClientFile][i], r[record.AccessLogFile][i] = more[record.ClientFile][0], more[record.AccessLogFile][0]
+	r[record.InstancesFile][2*i], r[record.InstancesFile][2*i+1] = "", ""
 }
 
-// made is the report on a folder, with one experiment at least.
-func made(t *testing.T, dir string) *Run {
+// refused are only's records but for one refused request over HTTP.
+func refused(t *testing.T) records {
+	t.Helper()
+	r := only(t)
+	r.refuse(t, 0, 50, "502")
+	return r
+}
+
+// contradictory are only's records without an access-log entry.
+func contradictory(t *testing.T) records {
+	t.Helper()
+	r := only(t)
+	r[record.AccessLogFile][3] = ""
+	return r
+}
+
+// from is the report on a run directory, with one experiment at least.
+func from(t *testing.T, dir string) *Run {
 	t.Helper()
 	r, err := From(dir)
 	if err != nil {
@@ -215,10 +250,10 @@ func made(t *testing.T, dir string) *Run {
 	return r
 }
 
-// one is the report on the first text, of which these are the only variant's records.
-func one(t *testing.T, text string, r records) *Run {
+// one is the report on an experiment with these records of its only variant.
+func one(t *testing.T, e scenario.Experiment, r records) *Run {
 	t.Helper()
-	dir := index(t, text)
-	r.write(t, filepath.Join(dir, "1-one", experiment.Only))
-	return made(t, dir)
+	dir := index(t, e)
+	r.write(t, filepath.Join(dir, "1-one", scenario.Only))
+	return from(t, dir)
 }

@@ -2,96 +2,115 @@ package report
 
 import (
 	"bytes"
+	"context"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"trivet/internal/proctest"
-	"trivet/lab/experiment"
+	"trivet/lab/fleet"
 	"trivet/lab/labtest"
-	"trivet/lab/ledger"
+	"trivet/lab/measure"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 	"trivet/lab/trial"
 )
 
-const good = `
-question: Does a report tell what happened?
-answer: "{run.http.failed} of {run.http.requests} failed, {run.calls.executions - run.calls.executed_twice} were executed."
-load:
-  - {protocol: http, rate: 150/s, retry: true, deadline: 30s}
-  - {name: calls, protocol: grpc, rate: 150/s, retry: true, deadline: 30s}
-phases:
-  - {name: before, for: 400ms}
-  - {name: during, for: 1600ms, do: [{kill: whoami-3}, {wait: 100ms}, {start: whoami-3}]}
-expect:
-  - before.http.requests == 60 && during.calls.requests == 240 && during.grpc.requests == 240
-  - run.http.requests == before.http.requests + during.http.requests && run.calls.requests == 300
-  - run.http.failed == 0 && run.grpc.failed == 0
-  - run.http.nginx_attempts == before.http.nginx_attempts + during.http.nginx_attempts
-  - run.http.amplification >= 1 && run.http.turn.generations == 1
-  - run.calls.recovery.first_failure == duration("0s") && run.http.latency.count == 300
-  - all(keys(run.http.first_attempts), run.http.first_attempts[#] == before.http.first_attempts[#] + during.http.first_attempts[#])
-`
+// killOne expects of the total what both phases add up to.
+func killOne() scenario.Experiment {
+	e := expect(oneVariant(),
+		"before.http.requests == 60 && during.calls.requests == 240 && during.grpc.requests == 240",
+		"total.http.requests == before.http.requests + during.http.requests && total.calls.requests == 300",
+		"total.http.failed == 0 && total.grpc.failed == 0",
+		"total.http.nginx_attempts == before.http.nginx_attempts + during.http.nginx_attempts",
+		"total.http.amplification >= 1 && total.http.round_robin.configurations == 1",
+		"!total.calls.recovery.failed && total.http.latency.count == 300",
+		"all(keys(total.http.first_attempts), total.http.first_attempts[#] == before.http.first_attempts[#] + during.http.first_attempts[#])",
+	)
+	e.Name, e.Path, e.Answer = "good", "good.yaml", "{total.http.failed} of {total.http.requests} failed, {total.calls.executions - total.calls.duplicated} were executed."
+	s := &e.Scenarios[0]
+	for i := range s.Loads {
+		s.Loads[i].Rate.PerSecond[0], s.Loads[i].Retry, s.Loads[i].Deadline = 150, true, 30*time.Second
+	}
+	s.Loads[1].Name, s.Loads[1].Channels = "calls", 1
+	s.Phases = []scenario.Phase{
+		{Name: "before", For: 400 * time.Millisecond},
+		{Name: "during", For: 1600 * time.Millisecond, Do: []scenario.Action{onWhoami3(scenario.Kill), {Wait: &scenario.WaitAction{For: 100 * time.Millisecond}}, onWhoami3(scenario.Start)}},
+	}
+	return e
+}
 
-const wrong = `
-question: Is what is not so found out?
-load: [{protocol: http, rate: 100/s}]
-phases: [{name: during, for: 200ms}]
-expect: ["run.http.failed > 0", "run.http.requests == 20"]
-`
+func onWhoami3(kind string) scenario.Action {
+	return scenario.Action{Instances: &scenario.InstanceAction{Kind: kind, Names: []string{"whoami-3"}}}
+}
 
-// A real run, from processes to pages: what is expected of the whole run is asked of all its phases; what does not hold is found out; and the
-// reports made as it goes on are those that can be made afterwards.
-func TestARealRun(t *testing.T) {
+// wrong expects what is not so.
+func wrong() scenario.Experiment {
+	e := expect(oneVariant(), "total.http.failed > 0", "total.http.requests == 20")
+	e.Name, e.Path, e.Answer = "wrong", "wrong.yaml", ""
+	s := &e.Scenarios[0]
+	s.Loads = s.Loads[:1]
+	s.Loads[0].Rate.PerSecond[0] = 100
+	s.Phases = []scenario.Phase{{Name: "during", For: 200 * time.Millisecond}}
+	return e
+}
+
+// A run from processes to pages: what is expected of the total is asked of all phases, what is not so is found out, and the report made
+// while the run goes on is the one that can be made afterwards.
+func TestReportOnALocalFleet(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	local := fleet.Local{Nginx: labtest.Nginx(t), Whoami: whoami}
 	s := trial.Series{
-		Files: []*experiment.File{read(t, "good.yaml", good), read(t, "wrong.yaml", wrong)},
-		Dir:   proctest.Passable(t), Nginx: labtest.Nginx(t), Whoami: whoami, Trivet: self,
-		Watch: func(*experiment.File, experiment.Variant, *ledger.Ledger) {},
+		Experiments: []scenario.Experiment{killOne(), wrong()}, Sources: make([][]byte, 2), Dir: proctest.Passable(t), Nginx: local.Nginx.Version.String(), Trivet: self,
+		Start: func(ctx context.Context, s scenario.Scenario, dir string, observe func(record.Event)) (trial.System, error) {
+			return local.Start(ctx, s, dir, observe)
+		},
+		Watch: func(scenario.Experiment, scenario.Scenario, *measure.Trial) {},
 	}
-	var going *Run
+	var growing *Run
 	s.Done = func() {
-		if going == nil {
-			if going, err = Begin(s.Dir); err != nil {
+		if growing == nil {
+			if growing, err = Begin(s.Dir); err != nil {
 				t.Error(err)
 			}
 		}
-		if _, err := going.Next(); err != nil {
+		if _, err := growing.Next(); err != nil {
 			t.Error(err)
 		}
 	}
 	if err := s.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r := made(t, s.Dir)
-	if first, second := asJSON(t, going), asJSON(t, r); !bytes.Equal(first, second) {
-		t.Errorf("along the way\n%s\nafterwards\n%s", first, second)
+	r := from(t, s.Dir)
+	if first, second := asJSON(t, growing), asJSON(t, r); !bytes.Equal(first, second) {
+		t.Errorf("while it went on\n%s\nafterwards\n%s", first, second)
 	}
-	everyFormat(t, r)
-	for i, want := range []Verdict{Held, Failed} {
+	checkFormats(t, r)
+	for i, want := range []Verdict{Passed, Failed} {
 		e := r.Experiments[i]
 		if e.Verdict != want && !busy(e) {
 			t.Errorf("%s, want %s:\n%s", e.Verdict, want, asText(r, false))
 		}
 	}
-	if e := r.Experiments[0]; e.Verdict == Held && e.Answer != "0 of 300 failed, 300 were executed." {
+	if e := r.Experiments[0]; e.Verdict == Passed && e.Answer != "0 of 300 failed, 300 were executed." {
 		t.Errorf("answer %q", e.Answer)
 	}
-	if e := r.Experiments[1]; e.Verdict == Failed && (e.Expectations[0].Held || !e.Expectations[1].Held) {
+	if e := r.Experiments[1]; e.Verdict == Failed && (e.Expectations[0].Passed || !e.Expectations[1].Passed) {
 		t.Errorf("%+v", e.Expectations)
 	}
 }
 
-// busy tells whether the machine is to blame that there is nothing to judge, or that requests failed.
+// busy reports whether a busy machine is the reason that there is nothing to judge, or that requests failed.
 func busy(e Experiment) bool {
 	if e.Verdict != Invalid {
-		return slices.ContainsFunc(e.Variants[0].Phases, func(p Phase) bool {
-			return slices.ContainsFunc(p.Calls, func(c Calls) bool { return c.Figures.Late > 0 })
+		return slices.ContainsFunc(e.Variants[0].Phases, func(p measure.Phase) bool {
+			return slices.ContainsFunc(p.Groups, func(g measure.Group) bool { return g.Metrics.Late > 0 })
 		})
 	}
 	for _, r := range e.Variants[0].Reasons {
@@ -100,15 +119,4 @@ func busy(e Experiment) bool {
 		}
 	}
 	return true
-}
-
-func read(t *testing.T, name, text string) *experiment.File {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	write(t, path, text)
-	file, err := experiment.Read(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return file
 }

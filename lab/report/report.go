@@ -1,10 +1,9 @@
-// Package report tells what a run of experiments came to. It reads nothing but the run folder, so that a report can be made again, and
-// a verdict be checked, as long as that is there.
+// Package report makes the report on a run of experiments. It reads nothing but the run directory: a report can be made again, and a
+// verdict be checked, as long as that exists.
 package report
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
@@ -12,25 +11,27 @@ import (
 
 	"trivet/lab/experiment"
 	"trivet/lab/ledger"
-	"trivet/lab/trial"
+	"trivet/lab/measure"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 )
 
 // Version is in every Run.
-const Version = 1
+const Version = 2
 
-// A Verdict is what a run, an experiment or a variant came to.
+// A Verdict is the overall outcome of a run, an experiment or a variant.
 type Verdict string
 
 // Verdicts, from the best to the worst.
 const (
-	Held        Verdict = "held"        // everything that was expected
-	Failed      Verdict = "failed"      // an expectation did not hold
-	Invalid     Verdict = "invalid"     // nothing can be said: the load was not as planned, or the witnesses' words do not fit together
-	Broke       Verdict = "broke"       // the laboratory itself
-	Interrupted Verdict = "interrupted" // by somebody
+	Passed      Verdict = "passed"      // every expectation passed
+	Failed      Verdict = "failed"      // an expectation failed, or is inconclusive
+	Invalid     Verdict = "invalid"     // the measurements cannot be trusted: the load was not as planned, or the records contradict each other
+	Error       Verdict = "error"       // the lab failed
+	Interrupted Verdict = "interrupted" // by a signal
 )
 
-var codes = map[Verdict]int{Held: 0, Failed: 1, Invalid: 3, Broke: 4, Interrupted: 130}
+var codes = map[Verdict]int{Passed: 0, Failed: 1, Invalid: 3, Error: 4, Interrupted: 130}
 
 // Code is the verdict's exit code.
 func (v Verdict) Code() int { return codes[v] }
@@ -43,10 +44,10 @@ func (v Verdict) worse(w Verdict) Verdict {
 	return v
 }
 
-// A Run is the report on a run folder.
+// A Run is the report on a run directory.
 type Run struct {
 	V           int          `json:"v"` // Version
-	Folder      string       `json:"folder"`
+	Dir         string       `json:"dir"`
 	Time        time.Time    `json:"time"`
 	Trivet      string       `json:"trivet"` // versions
 	Nginx       string       `json:"nginx"`
@@ -55,70 +56,53 @@ type Run struct {
 	Code        int          `json:"code"`    // the exit code
 	Experiments []Experiment `json:"experiments"`
 
-	entries []trial.Entry
+	entries []record.Entry
 }
 
 // An Experiment is the report on one.
 type Experiment struct {
-	Path         string                 `json:"path"` // its file, as it was named
-	Name         string                 `json:"name"`
-	Question     string                 `json:"question"`
-	Answer       string                 `json:"answer,omitempty"` // with what was measured; only if all variants are valid
-	Seed         uint64                 `json:"seed"`
-	Length       time.Duration          `json:"length"`  // of a variant
-	Verdict      Verdict                `json:"verdict"` // the worst of its variants', or whether all expectations held
-	Variants     []Variant              `json:"variants"`
-	Expectations []experiment.Judgement `json:"expectations"` // only if all variants are valid: else there is nothing to judge
+	Path         string                         `json:"path"` // of its file, as the command line named it
+	Name         string                         `json:"name"`
+	Question     string                         `json:"question"`
+	Answer       string                         `json:"answer,omitempty"` // with the metrics in it; only if all variants are valid
+	Seed         uint64                         `json:"seed"`
+	Length       time.Duration                  `json:"length"`  // of a variant
+	Verdict      Verdict                        `json:"verdict"` // the worst of its variants', or of its expectations'
+	Variants     []Variant                      `json:"variants"`
+	Expectations []experiment.ExpectationResult `json:"expectations"` // only if all variants are valid
 }
 
 // A Variant is the report on one.
 type Variant struct {
-	Name      string          `json:"name"`
-	About     string          `json:"about,omitempty"`
-	Folder    string          `json:"folder"`
-	Instances int             `json:"instances"`
-	Workers   int             `json:"workers"`
-	Verdict   Verdict         `json:"verdict"`
-	Reasons   []string        `json:"reasons"`  // why it is not held
-	Breaches  []ledger.Breach `json:"breaches"` // the first of them
-	Total     int             `json:"total"`    // of breaches
-	Phases    []Phase         `json:"phases"`
+	Name             string               `json:"name"`
+	Description      string               `json:"description,omitempty"`
+	Dir              string               `json:"dir"` // the trial directory
+	Instances        int                  `json:"instances"`
+	Workers          int                  `json:"workers"`
+	Verdict          Verdict              `json:"verdict"`
+	Reasons          []string             `json:"reasons"`       // why it has not passed
+	Discrepancies    []ledger.Discrepancy `json:"discrepancies"` // the first of them
+	DiscrepancyCount int                  `json:"discrepancy_count"`
+	Phases           []measure.Phase      `json:"phases"`
 
-	book *ledger.Ledger // nil: nothing was measured, or all has been asked
+	result measure.Result
 }
 
-// A Phase is what was measured in one; the last is "run", the whole time.
-type Phase struct {
-	Name  string        `json:"name"`
-	For   time.Duration `json:"for"`
-	Calls []Calls       `json:"calls"`
-}
-
-// Calls are requests of one protocol, or of one load.
-type Calls struct {
-	Name     string         `json:"name"`
-	Protocol string         `json:"protocol"`
-	Figures  ledger.Figures `json:"figures"`
-}
-
-// WholeRun is what the phase of the whole time is called.
-const WholeRun = "run"
-
-// Begin begins the report on a run folder, with nothing in it yet.
+// Begin begins the report on a run directory, with no experiment in it yet.
 func Begin(dir string) (*Run, error) {
-	index, err := trial.ReadIndex(dir)
+	index, err := record.ReadIndex(dir)
 	if err != nil {
 		return nil, err
 	}
 	return &Run{
-		V: Version, Folder: dir, Time: index.Time, Trivet: index.Trivet, Nginx: index.Nginx, CPUs: index.CPUs, Verdict: Held,
+		V: Version, Dir: dir, Time: index.Time, Trivet: index.Trivet, Nginx: index.Nginx, CPUs: index.CPUs, Verdict: Passed,
 		Experiments: []Experiment{}, entries: index.Experiments,
 	}, nil
 }
 
-// Next adds the next experiment, which has ended. There is one; see Complete.
+// Next adds the next experiment, which has ended. There must be one; see Complete.
 func (r *Run) Next() (Experiment, error) {
-	e, err := experimentFrom(r.Folder, r.entries[len(r.Experiments)], r.Verdict)
+	e, err := r.experiment(r.entries[len(r.Experiments)])
 	if err != nil {
 		return e, err
 	}
@@ -128,7 +112,7 @@ func (r *Run) Next() (Experiment, error) {
 	return e, nil
 }
 
-// Complete adds all experiments that are not in the report yet, also those that were never begun.
+// Complete adds all experiments that are not in the report yet, those that never began included.
 func (r *Run) Complete() error {
 	for len(r.Experiments) < len(r.entries) {
 		if _, err := r.Next(); err != nil {
@@ -138,7 +122,7 @@ func (r *Run) Complete() error {
 	return nil
 }
 
-// From makes the report on a run folder. The error is one of reading it; what is wrong with the run is in the report.
+// From makes the report on a run directory. The error is one of reading it; what is wrong with the run is in the report.
 func From(dir string) (*Run, error) {
 	r, err := Begin(dir)
 	if err == nil {
@@ -147,163 +131,102 @@ func From(dir string) (*Run, error) {
 	return r, err
 }
 
-// experimentFrom reports on one experiment; before is what those before it came to.
-func experimentFrom(dir string, entry trial.Entry, before Verdict) (Experiment, error) {
-	file, err := experiment.ReadCopy(entry.Copy(dir))
-	if err != nil {
-		return Experiment{}, fmt.Errorf("the experiment's copy: %w", err)
-	}
-	e := Experiment{
-		Path: entry.Path, Name: file.Name, Question: file.Question, Seed: file.Seed, Length: file.Length(), Verdict: Held,
-		Expectations: []experiment.Judgement{},
-	}
-	for _, v := range file.Variants {
-		read, err := variantFrom(entry.Variant(dir, v.Name), file.Seed, v, file.Length(), before.worse(e.Verdict))
+func (r *Run) experiment(entry record.Entry) (Experiment, error) {
+	of := entry.Experiment
+	e := Experiment{Path: of.Path, Name: of.Name, Question: of.Question, Verdict: Passed, Expectations: []experiment.ExpectationResult{}}
+	for _, s := range of.Scenarios {
+		e.Seed, e.Length = s.Seed, s.Length()
+		v, err := variant(entry.Trial(r.Dir, s.Variant), s, r.Verdict.worse(e.Verdict))
 		if err != nil {
-			return Experiment{}, err
+			return e, err
 		}
-		e.Variants = append(e.Variants, read)
-		e.Verdict = e.Verdict.worse(read.Verdict)
+		e.Variants = append(e.Variants, v)
+		e.Verdict = e.Verdict.worse(v.Verdict)
 	}
-	if e.Verdict == Held {
-		e.judge(file)
-	}
-	for i := range e.Variants {
-		e.Variants[i].book = nil // A run may have hundreds of variants, and all is said.
+	if e.Verdict == Passed {
+		e.judge(of)
 	}
 	return e, nil
 }
 
-// judge asks the expectations of what was measured.
-func (e *Experiment) judge(file *experiment.File) {
-	measures := remembered(e.figures)
-	judgements, _ := file.Judge(measures) // What could not be asked says so in its judgement.
-	e.Expectations = judgements
-	e.Answer = file.Answered(measures)
-	for _, j := range judgements {
-		if !j.Held {
-			e.Verdict = Failed
-		}
+// judge evaluates the expectations and the answer.
+func (e *Experiment) judge(of scenario.Experiment) {
+	e.Expectations = append(e.Expectations, experiment.Judge(of, e.metrics)...)
+	e.Answer = experiment.Answer(of, e.metrics)
+	if slices.ContainsFunc(e.Expectations, func(x experiment.ExpectationResult) bool { return !x.Passed }) {
+		e.Verdict = Failed
 	}
 }
 
-// remembered are measures that are made once: each expectation asks for those of all phases, and a figure is the sum of histograms.
-func remembered(measures experiment.Measures) experiment.Measures {
-	type key struct{ variant, phase, name string }
-	made := make(map[key]ledger.Figures)
-	return func(variant, phase, name string) (ledger.Figures, bool) {
-		k := key{variant, phase, name}
-		if f, ok := made[k]; ok {
-			return f, true
-		}
-		f, ok := measures(variant, phase, name)
-		if ok {
-			made[k] = f
-		}
-		return f, ok
-	}
-}
-
-// figures are experiment.Measures.
-func (e *Experiment) figures(variant, phase, name string) (ledger.Figures, bool) {
+// metrics are experiment.Measures.
+func (e *Experiment) metrics(variant, phase, group string) (measure.Metrics, bool) {
 	for _, v := range e.Variants {
 		if v.Name == variant {
-			return v.figures(phase, name)
+			return v.result.Metrics(phase, group)
 		}
 	}
-	return ledger.Figures{}, false
+	return measure.Metrics{}, false
 }
 
-func (v Variant) figures(phase, name string) (ledger.Figures, bool) {
-	if phase == WholeRun {
-		phase = ""
-	}
-	return v.book.Figures(phase, name)
-}
-
-func variantFrom(dir string, seed uint64, like experiment.Variant, length time.Duration, before Verdict) (Variant, error) {
+// variant reports on a trial directory; before is the worst verdict of all trials before it.
+func variant(dir string, s scenario.Scenario, before Verdict) (Variant, error) {
 	v := Variant{
-		Name: like.Name, About: like.About, Folder: dir, Instances: like.Instances, Workers: like.Workers, Verdict: Held,
-		Reasons: []string{}, Breaches: []ledger.Breach{}, Phases: []Phase{},
+		Name: s.Variant, Description: s.Description, Dir: dir, Instances: s.Instances, Workers: s.Workers, Verdict: Passed,
+		Reasons: []string{}, Discrepancies: []ledger.Discrepancy{}, Phases: []measure.Phase{},
 	}
-	book, err := ledger.Open(dir)
+	trial, err := measure.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return v.unset(before), nil
+		v.unmeasured(before)
+		return v, nil
 	}
 	if err != nil {
 		return v, err
 	}
-	balance, err := book.Close()
-	if err != nil {
+	if v.result, err = trial.Close(); err != nil {
 		return v, err
 	}
-	balance.Reasons = slices.Insert(balance.Reasons, 0, differences(book.Scene(), seed, like)...)
-	v.book, v.Reasons = book, balance.Reasons
-	v.end(book.Ending(), balance)
-	for _, phase := range like.Phases {
-		v.Phases = append(v.Phases, v.phase(phase.Name, phase.For, like))
-	}
-	if len(like.Phases) > 1 {
-		v.Phases = append(v.Phases, v.phase(WholeRun, length, like))
-	}
+	v.Phases = append(v.Phases, v.result.Phases...)
+	v.judge(append(differences(v.result.Manifest, s), v.result.Reasons...))
 	return v, nil
 }
 
-// end judges by how the variant ended. Of one that did not come to its end the books cannot balance: then that alone is told.
-func (v *Variant) end(ending ledger.Event, balance ledger.Balance) {
-	switch {
-	case ending.Event == ledger.Interrupted:
-		v.Verdict, v.Reasons = Interrupted, lines("it was interrupted: ", ending.Error)
-	case ending.Event == ledger.Broke:
-		v.Verdict, v.Reasons = Broke, lines("the laboratory broke: ", ending.Error)
+// judge sets the verdict by how the trial ended. Of a trial without an end the records cannot be complete: the reasons against them say
+// nothing then.
+func (v *Variant) judge(reasons []string) {
+	switch ending := v.result.Ending; {
+	case ending.Event == record.Interrupted:
+		v.Verdict, v.Reasons = Interrupted, lines("interrupted: ", ending.Error)
+	case ending.Event == record.LabError:
+		v.Verdict, v.Reasons = Error, lines("the lab failed: ", ending.Error)
 	case ending.Event == "":
-		v.Verdict, v.Reasons = Broke, []string{"the records have no end: the run was broken off, or is still going on"}
-	case !balance.Valid():
-		v.Verdict, v.Breaches, v.Total = Invalid, balance.Breaches, balance.Total
+		v.Verdict, v.Reasons = Error, []string{"the event log has no end: the run was killed, or is still going on"}
+	case len(reasons) > 0 || v.result.DiscrepancyCount > 0:
+		v.Verdict, v.Reasons = Invalid, reasons
+		v.Discrepancies, v.DiscrepancyCount = append(v.Discrepancies, v.result.Discrepancies...), v.result.DiscrepancyCount
 	}
 }
 
 // lines are the lines of a text, each a reason of its own.
 func lines(what, text string) []string { return strings.Split(what+strings.TrimSpace(text), "\n") }
 
-// unset is for a folder without a scene: the variant ended before its load began, or never began.
-func (v Variant) unset(before Verdict) Variant {
-	event, err := ledger.LastEvent(v.Folder)
+// unmeasured sets the verdict where there is no manifest: the trial ended before its load began, or never began.
+func (v *Variant) unmeasured(before Verdict) {
+	event, err := record.LastEvent(v.Dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && before == Interrupted:
-		v.Verdict, v.Reasons = Interrupted, []string{"it was never begun: the run was interrupted before"}
+		v.Verdict, v.Reasons = Interrupted, []string{"never begun: the run was interrupted before"}
 	case errors.Is(err, fs.ErrNotExist):
-		v.Verdict, v.Reasons = Broke, []string{"it was never begun: what came before it broke, or was broken off"}
-	case event.Event == ledger.Interrupted:
-		v.Verdict, v.Reasons = Interrupted, lines("it was interrupted before the load began: ", event.Error)
-	case event.Event == ledger.Broke:
-		v.Verdict, v.Reasons = Broke, lines("the laboratory broke before the load began: ", event.Error)
-	case event.Event == ledger.Ended:
-		v.Verdict, v.Reasons = Invalid, []string{ledger.SceneFile + " is missing, though the run came to its end: without it nothing of the records can be said"}
+		v.Verdict, v.Reasons = Error, []string{"never begun: a trial before it failed, or the run was killed"}
+	case event.Event == record.Interrupted:
+		v.Verdict, v.Reasons = Interrupted, lines("interrupted before the load began: ", event.Error)
+	case event.Event == record.LabError:
+		v.Verdict, v.Reasons = Error, lines("the lab failed before the load began: ", event.Error)
+	case event.Event == record.Ended:
+		v.Verdict, v.Reasons = Invalid, []string{record.ManifestFile + " is missing, though the trial ended: without it the records cannot be read"}
 	default:
-		v.Verdict, v.Reasons = Broke, []string{"the run was broken off before the load began, or is still going on"}
-		if err != nil { // A line that was not written to its end, perhaps.
+		v.Verdict, v.Reasons = Error, []string{"the run was killed before the load began, or is still going on"}
+		if err != nil { // Perhaps the last line is incomplete.
 			v.Reasons = append(v.Reasons, err.Error())
 		}
 	}
-	return v
-}
-
-func (v Variant) phase(name string, length time.Duration, like experiment.Variant) Phase {
-	p := Phase{Name: name, For: length, Calls: []Calls{}}
-	for _, calls := range like.Calls() {
-		if figures, ok := v.figures(name, calls); ok {
-			p.Calls = append(p.Calls, Calls{calls, protocolOf(calls, like.Loads), figures})
-		}
-	}
-	return p
-}
-
-func protocolOf(calls string, loads []experiment.Load) string {
-	for _, l := range loads {
-		if l.Name == calls {
-			return l.Protocol
-		}
-	}
-	return calls
 }

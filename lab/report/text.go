@@ -8,18 +8,20 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"time"
 	"unicode"
 
+	"trivet/internal/words"
 	"trivet/lab/experiment"
 	"trivet/lab/ledger"
-	"trivet/lab/load"
+	"trivet/lab/measure"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 )
 
-// Text writes for people. With colour, for a terminal.
+// Text writes reports for people.
 type Text struct {
 	io.Writer
-	Colour bool
+	Color bool // for a terminal
 }
 
 const (
@@ -29,64 +31,64 @@ const (
 	yellow = "33"
 )
 
-var colours = map[Verdict]string{Held: green, Failed: red, Invalid: yellow, Broke: red, Interrupted: yellow}
+var colors = map[Verdict]string{Passed: green, Failed: red, Invalid: yellow, Error: red, Interrupted: yellow}
 
 func (t Text) paint(code, text string) string {
-	if !t.Colour {
+	if !t.Color {
 		return text
 	}
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// Run writes all experiments, and sums up.
+// Run writes all experiments and the summary.
 func (t Text) Run(r *Run) {
 	for _, e := range r.Experiments {
 		t.Experiment(e)
 	}
-	t.Sum(r)
+	t.Summary(r)
 }
 
-// Sum writes what the experiments came to, and where the run folder is.
-func (t Text) Sum(r *Run) {
+// Summary writes the outcomes of the experiments, and where the run directory is.
+func (t Text) Summary(r *Run) {
 	if len(r.Experiments) > 1 {
 		table := tabwriter.NewWriter(t, 0, 0, 2, ' ', 0)
 		for _, e := range r.Experiments {
-			// No colour: its bytes would count as width.
-			fmt.Fprintf(table, "%s\t%s\t%s\n", shout(e.Verdict), line(e.Name), e.outcome())
+			// No color: its bytes would count as width.
+			fmt.Fprintf(table, "%s\t%s\t%s\n", emphasize(e.Verdict), line(e.Name), e.outcome())
 		}
 		table.Flush()
 		fmt.Fprintln(t)
 	}
-	fmt.Fprintf(t, "Run folder: %s\n", r.Folder)
+	fmt.Fprintf(t, "Run directory: %s\n", r.Dir)
 }
 
-// shout makes what is not well stand out, also without colour.
-func shout(v Verdict) string {
-	if v == Held {
+// emphasize makes every verdict but the best stand out, without color too.
+func emphasize(v Verdict) string {
+	if v == Passed {
 		return string(v)
 	}
 	return strings.ToUpper(string(v))
 }
 
-// outcome is what an experiment came to, in a few words.
+// outcome is an experiment's in a few words.
 func (e Experiment) outcome() string {
 	if len(e.Expectations) == 0 {
 		for _, v := range e.Variants {
-			if v.Verdict == e.Verdict {
+			if v.Verdict == e.Verdict && len(v.Reasons) > 0 {
 				return line(v.Reasons[0])
 			}
 		}
 	}
-	held := 0
-	for _, j := range e.Expectations {
-		if j.Held {
-			held++
+	passed := 0
+	for _, x := range e.Expectations {
+		if x.Passed {
+			passed++
 		}
 	}
-	return fmt.Sprintf("%d of %d expectations", held, len(e.Expectations))
+	return fmt.Sprintf("%d of %s passed", passed, words.Count(len(e.Expectations), "expectation"))
 }
 
-// Experiment writes one: its question, a table for each variant, what was expected, and the verdict.
+// Experiment writes one: its question, a table for each variant, the expectations, and the verdict.
 func (t Text) Experiment(e Experiment) {
 	fmt.Fprintf(t, "%s: %s\n", t.paint(bold, line(e.Name)), line(e.Question))
 	for _, v := range e.Variants {
@@ -99,97 +101,106 @@ func (t Text) Experiment(e Experiment) {
 	if e.Answer != "" {
 		fmt.Fprintf(t, "\n  %s\n", line(e.Answer))
 	}
-	fmt.Fprintf(t, "\n%s: %s: %s\n\n", line(e.Name), t.paint(colours[e.Verdict], shout(e.Verdict)), e.outcome())
+	fmt.Fprintf(t, "\n%s: %s: %s\n\n", line(e.Name), t.paint(colors[e.Verdict], emphasize(e.Verdict)), e.outcome())
 }
 
 func (t Text) variant(e Experiment, v Variant) {
-	title := fmt.Sprintf("%d %s, %d %s, %v", v.Instances, plural(v.Instances, "instance"), v.Workers, plural(v.Workers, "nginx worker"), e.Length)
-	if v.Name != experiment.Only {
-		title = v.Name + ": " + cmp.Or(line(v.About), "the same under another setting") + " (" + title + ")"
+	title := fmt.Sprintf("%s, %s, %v", words.Count(v.Instances, "instance"), words.Count(v.Workers, "nginx worker"), e.Length)
+	if v.Name != scenario.Only {
+		title = v.Name + ": " + cmp.Or(line(v.Description), "another configuration") + " (" + title + ")"
 	}
 	fmt.Fprintf(t, "\n  %s\n", title)
 	table := tabwriter.NewWriter(t, 0, 0, 2, ' ', 0)
 	if len(v.Phases) > 0 {
-		fmt.Fprintln(table, "    phase\tcalls\trequests\tfailed\tp50\tp99\tmax\tattempts\ttwice\tunknown\tfirst attempts")
+		fmt.Fprintln(table, "    phase\tgroup\trequests\tfailed\tp50\tp99\tmax\tattempts/req\tdup\tin-doubt\tfirst attempts")
 	}
+	var notes []string
 	for _, p := range v.Phases {
-		for i, c := range rows(p) {
-			name := p.Name
-			if i > 0 {
-				name = ""
+		name := p.Name
+		for _, g := range rows(p) {
+			m := g.Metrics
+			fmt.Fprintf(table, "    %s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", name, g.Name, m.Requests, m.Failed, say(m.Latency.P50),
+				say(m.Latency.P99), say(m.Latency.Max), say(m.Amplification), m.Duplicated, m.InDoubt, shares(m.FirstAttempts, v.Instances))
+			name = ""
+			if p.Name == scenario.Total {
+				continue
 			}
-			f := c.Figures
-			fmt.Fprintf(table, "    %s\t%s\t%d\t%d\t%s\t%s\t%s\t×%.3g\t%d\t%d\t%s\n", name, c.Name, f.Requests, f.Failed, ms(f.Latency, f.Latency.P50),
-				ms(f.Latency, f.Latency.P99), ms(f.Latency, f.Latency.Max), f.Amplification, f.ExecutedTwice, f.UnknownToNginx, shares(f.FirstAttempts, v.Instances))
+			if m.Failed > 0 {
+				notes = append(notes, p.Name+"."+g.Name+": "+failures(m))
+			}
+			if m.LocalReplies > m.NginxErrors {
+				notes = append(notes, fmt.Sprintf("%s.%s: local replies by nginx: %d; final responses among them: %d", p.Name, g.Name, m.LocalReplies, m.NginxErrors))
+			}
 		}
 	}
 	table.Flush()
-	for _, p := range v.Phases {
-		for _, c := range rows(p) {
-			if p.Name == WholeRun {
-				continue
-			}
-			if c.Figures.Failed > 0 {
-				fmt.Fprintf(t, "    %s.%s: %s\n", p.Name, c.Name, trouble(c.Figures))
-			}
-			if f := c.Figures; f.NginxAnswers > f.ByNginx {
-				fmt.Fprintf(t, "    %s.%s: nginx made %d %s itself, %d of them the last that the client got\n", p.Name, c.Name, f.NginxAnswers, plural(f.NginxAnswers, "answer"), f.ByNginx)
-			}
-		}
+	for _, note := range notes {
+		fmt.Fprintf(t, "    %s\n", note)
 	}
-	if v.Verdict != Held {
+	if v.Verdict != Passed {
 		t.reasons(v)
 	}
 }
 
-// mostTold is how many reasons and how many breaches are told; all that are kept are in the JSON.
-const mostTold = 10
+// maxReasons is how many reasons and how many discrepancies are written; JSON has all that are kept.
+const maxReasons = 10
 
 func (t Text) reasons(v Variant) {
-	fmt.Fprintf(t, "    %s\n", t.paint(colours[v.Verdict], shout(v.Verdict)))
-	for _, r := range v.Reasons[:min(len(v.Reasons), mostTold)] {
+	fmt.Fprintf(t, "    %s\n", t.paint(colors[v.Verdict], emphasize(v.Verdict)))
+	for _, r := range v.Reasons[:min(len(v.Reasons), maxReasons)] {
 		fmt.Fprintf(t, "      %s\n", line(r))
 	}
-	if more := len(v.Reasons) - mostTold; more > 0 {
-		fmt.Fprintf(t, "      and %d more reasons; `trivet report --format json` has all\n", more)
+	if more := len(v.Reasons) - maxReasons; more > 0 {
+		fmt.Fprintf(t, "      and %d more; `trivet report --format json` has all reasons\n", more)
 	}
-	for _, b := range v.Breaches[:min(len(v.Breaches), mostTold)] {
-		fmt.Fprintf(t, "      rule %d, request %s: %s\n        client: %s\n        nginx: %s\n        instances: %s\n", b.Rule, line(b.ID), line(b.What), line(b.Client), line(b.Nginx), line(b.Instances))
+	for _, d := range v.Discrepancies[:min(len(v.Discrepancies), maxReasons)] {
+		fmt.Fprintf(t, "      rule %d, request %s: %s\n        client: %s\n        nginx: %s\n        instances: %s\n", d.Rule, line(d.ID), line(d.What), line(d.Client), line(d.Nginx), line(d.Instances))
 	}
-	if more := v.Total - mostTold; more > 0 {
-		fmt.Fprintf(t, "      and %d more; `trivet report --format json` has the first %d\n", more, ledger.MostBreaches)
+	if more := v.DiscrepancyCount - maxReasons; more > 0 {
+		fmt.Fprintf(t, "      and %d more; `trivet report --format json` has the first %d discrepancies\n", more, ledger.MaxDiscrepancies)
 	}
 }
 
 func (t Text) expectations(e Experiment) {
 	table := tabwriter.NewWriter(t, 0, 0, 2, ' ', 0)
-	for _, j := range e.Expectations {
-		mark := "held"
-		if !j.Held {
-			mark = "FAILED"
+	for _, x := range e.Expectations {
+		mark := outcome(x)
+		if !x.Passed {
+			mark = strings.ToUpper(mark)
 		}
 		if len(e.Variants) > 1 {
-			mark += "\t" + cmp.Or(j.Variant, "(all)")
+			mark += "\t" + cmp.Or(x.Variant, "(all)")
 		}
-		fmt.Fprintf(table, "  %s\t%s\t%s\n", mark, line(j.Text), line(measured(j)))
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", mark, line(x.Text), line(measured(x)))
 	}
 	table.Flush()
 }
 
-// ms is one value of a distribution, if there is any.
-func ms(l ledger.Latency, d time.Duration) string {
-	if l.Count == 0 {
-		return "-"
+// outcome is passed, failed or inconclusive.
+func outcome(x experiment.ExpectationResult) string {
+	switch {
+	case x.Passed:
+		return string(Passed)
+	case x.Inconclusive:
+		return "inconclusive"
 	}
-	return experiment.Say(d)
+	return string(Failed)
 }
 
-// mostShares is for how many instances a share each has room in a line of 120 characters.
-const mostShares = 4
+// say writes a value that may be missing.
+func say[T any](value *T) string {
+	if value == nil {
+		return "-"
+	}
+	return experiment.Say(*value)
+}
+
+// maxShares is the number of instances whose shares fit into a line of 120 characters.
+const maxShares = 4
 
 // shares are counts by instance; of many instances the smallest and the largest.
 func shares(counts map[string]int, instances int) string {
-	count := func(n int) int { return counts[fmt.Sprintf("whoami-%d", n+1)] }
+	count := func(n int) int { return counts[scenario.InstanceName(n+1)] }
 	var all []string
 	least, most := 0, 0
 	for n := range instances {
@@ -201,61 +212,64 @@ func shares(counts map[string]int, instances int) string {
 			most = n
 		}
 	}
-	if instances > mostShares {
+	if instances > maxShares {
 		return all[least] + " to " + all[most]
 	}
 	return strings.Join(all, "  ")
 }
 
-// rows are the calls of a phase, but for those of a protocol of which there is one load, of another name: that is the same. (A load without
-// a name counts under its protocol's, with all others of it: then the protocol has more requests than the load that has one.)
-func rows(p Phase) []Calls {
-	return slices.DeleteFunc(slices.Clone(p.Calls), func(c Calls) bool {
-		same := slices.DeleteFunc(slices.Clone(p.Calls), func(other Calls) bool { return other.Protocol != c.Protocol })
-		return c.Name == c.Protocol && len(same) == 2 && same[0].Figures.Requests == same[1].Figures.Requests
+// rows are the groups of a phase, without a protocol's whose requests are all of one load with a name: its row would be the same. (A load
+// without a name is in the protocol's group only: if there is one, the protocol has more requests than the load with a name.)
+func rows(p measure.Phase) []measure.Group {
+	return slices.DeleteFunc(slices.Clone(p.Groups), func(g measure.Group) bool {
+		same := slices.DeleteFunc(slices.Clone(p.Groups), func(other measure.Group) bool { return other.Protocol != g.Protocol })
+		return g.Name == g.Protocol && len(same) == 2 && same[0].Metrics.Requests == same[1].Metrics.Requests
 	})
 }
 
-// trouble tells who failed requests, how, and when that was over.
-func trouble(f ledger.Figures) string {
-	var who []string
-	for _, part := range []struct {
+// failures says how many requests failed, how, when, and when that was over.
+func failures(m measure.Metrics) string {
+	var kinds []string
+	for _, kind := range []struct {
 		n    int
-		what string
-	}{{f.ByNginx, "answered by nginx"}, {f.ByInstance, "answered by an instance"}, {f.AtClient, "without an answer"}} {
-		if part.n > 0 {
-			who = append(who, fmt.Sprintf("%d %s", part.n, part.what))
+		noun string
+	}{{m.NginxErrors, "nginx error"}, {m.InstanceErrors, "instance error"}} {
+		if kind.n > 0 {
+			kinds = append(kinds, words.Count(kind.n, kind.noun))
 		}
 	}
-	text := fmt.Sprintf("%d failed, %s", f.Failed, strings.Join(who, ", "))
-	if reasons := listed(f.Reasons, load.Overdue, load.TooMany); reasons != "" {
-		text += ": " + reasons
+	if m.Incomplete > 0 {
+		kinds = append(kinds, fmt.Sprintf("%d incomplete", m.Incomplete))
 	}
-	if codes := listed(f.Codes, "200", "OK"); codes != "" {
-		text += " (" + codes + ")"
+	text := fmt.Sprintf("%d failed: %s", m.Failed, strings.Join(kinds, ", "))
+	if codes := listed(m.Codes, "200", "OK"); codes != "" {
+		text += "; codes: " + codes
 	}
-	text += fmt.Sprintf(", planned %s to %s after the phase began", experiment.Say(f.Recovery.FirstFailure), experiment.Say(f.Recovery.LastFailure))
-	if f.Recovery.Recovered {
-		text += "; the next OK at " + experiment.Say(f.Recovery.FirstSuccess)
+	if reasons := listed(m.Reasons, record.Overdue, record.InFlightLimit); reasons != "" {
+		text += "; reasons: " + reasons
 	}
-	if f.Recovery.FairAtEnd {
-		text += "; shares even from " + experiment.Say(f.Recovery.FairAgain)
+	text += fmt.Sprintf("; planned %s to %s after the start of the phase", say(m.Recovery.FirstFailure), say(m.Recovery.LastFailure))
+	if m.Recovery.Recovered {
+		text += "; next OK at " + say(m.Recovery.FirstSuccess)
+	}
+	if m.Recovery.FairAtEnd {
+		text += "; fair since " + say(m.Recovery.FairSince)
 	}
 	return text
 }
 
-// listed are counts by name, but for names that are none of a failure.
-func listed(counts map[string]int, but ...string) string {
+// listed are counts by name, without the names that are not of failures.
+func listed(counts map[string]int, without ...string) string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
-		if !slices.Contains(but, name) {
+		if !slices.Contains(without, name) {
 			all = append(all, fmt.Sprintf("%s %d", line(name), counts[name]))
 		}
 	}
 	return strings.Join(all, ", ")
 }
 
-// Printable is somebody's words, a file's or a program's, with a space for each control character: none breaks a table or commands a
+// Printable is text from a file or a program with a space for each control character, so that it neither breaks a table nor commands a
 // terminal.
 func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
@@ -266,12 +280,5 @@ func Printable(text string) string {
 	}, text)
 }
 
-// line is that, with single spaces.
+// line is Printable with single spaces.
 func line(text string) string { return strings.Join(strings.Fields(Printable(text)), " ") }
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return noun
-	}
-	return noun + "s"
-}

@@ -3,20 +3,26 @@ package report
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
-	"trivet/lab/experiment"
-	"trivet/lab/ledger"
-	"trivet/lab/trial"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 )
 
-// Whatever becomes of a variant's records, the verdict is one of five, says why, and has its exit code.
-func TestVerdicts(t *testing.T) {
+// Whatever becomes of a trial's records, the verdict is one of five, with a reason and its exit code.
+func TestVerdictsFollowFromTheRecords(t *testing.T) {
 	t.Parallel()
+	const contradict = "contradict each other"
+	end := func(event, text string) func(*testing.T, records) {
+		return func(t *testing.T, r records) { r.end(t, record.Event{Event: event, Error: text}) }
+	}
+	beforeTheLoad := func(spoil func(*testing.T, records)) func(*testing.T, records) {
+		return func(t *testing.T, r records) { delete(r, record.ManifestFile); spoil(t, r) }
+	}
 	for _, test := range []struct {
 		name   string
 		spoil  func(*testing.T, records)
@@ -24,85 +30,77 @@ func TestVerdicts(t *testing.T) {
 		code   int
 		reason string // a part of the first
 	}{
-		{"all is well", func(*testing.T, records) {}, Held, 0, ""},
-		{"a request failed", func(t *testing.T, r records) { r.refused(t, 0, 50, "502") }, Failed, 1, ""},
-		{"a line of nginx's is lost", func(_ *testing.T, r records) { r[ledger.NginxFile][3] = "" }, Invalid, 3, "the ledger does not balance"},
-		{"a failed request and a lost line", func(t *testing.T, r records) { r.refused(t, 0, 50, "502"); r[ledger.NginxFile][3] = "" }, Invalid, 3, "the ledger does not balance"},
-		{"an access log that is not there", func(_ *testing.T, r records) { delete(r, ledger.NginxFile) }, Invalid, 3, "the ledger does not balance"},
-		{"no client record", func(_ *testing.T, r records) { r[ledger.ClientFile] = nil }, Invalid, 3, "the ledger does not balance"},
+		{"all is well", func(*testing.T, records) {}, Passed, 0, ""},
+		{"a request failed", func(t *testing.T, r records) { r.refuse(t, 0, 50, "502") }, Failed, 1, ""},
+		{"an access-log entry is lost", func(_ *testing.T, r records) { r[record.AccessLogFile][3] = "" }, Invalid, 3, contradict},
+		{"a failed request and a lost entry", func(t *testing.T, r records) { r.refuse(t, 0, 50, "502"); r[record.AccessLogFile][3] = "" }, Invalid, 3, contradict},
+		{"no access log", func(_ *testing.T, r records) { delete(r, record.AccessLogFile) }, Invalid, 3, contradict},
+		{"no client record", func(_ *testing.T, r records) { r[record.ClientFile] = nil }, Invalid, 3, contradict},
 		{"an action failed", func(t *testing.T, r records) {
-			r.event(t, ledger.Event{Event: ledger.ActionDone, Phase: "during", Verb: "stop", Target: "whoami-2", Error: "it is down"})
-		}, Invalid, 3, "phase during: stop whoami-2 failed: it is down"},
+			r.event(t, record.Event{Event: record.ActionDone, Phase: "during", Action: scenario.Pause, Process: "whoami-2", Error: "it is down"})
+		}, Invalid, 3, "phase during: pause whoami-2 failed: it is down"},
 		{"an instance died", func(t *testing.T, r records) {
-			r.event(t, ledger.Event{Event: ledger.ProcessIs, Kind: "died", Name: "whoami-2", Exit: "signal SIGSEGV"})
+			r.event(t, record.Event{Event: record.ProcessEvent, Kind: record.Died, Process: "whoami-2", Exit: &record.Exit{Signal: "SIGSEGV"}})
 		}, Invalid, 3, "whoami-2 died (signal SIGSEGV)"},
-		{"it broke", func(t *testing.T, r records) { r.end(t, ledger.Event{Event: ledger.Broke, Error: "no luck\nat all"}) }, Broke, 4, "the laboratory broke: no luck"},
-		{"it broke before the load", func(t *testing.T, r records) {
-			delete(r, ledger.SceneFile)
-			r.end(t, ledger.Event{Event: ledger.Broke, Error: "no luck"})
-		}, Broke, 4, "the laboratory broke before the load began: no luck"},
-		{"it was interrupted", func(t *testing.T, r records) { r.end(t, ledger.Event{Event: ledger.Interrupted, Error: "terminated"}) }, Interrupted, 130, "it was interrupted: terminated"},
-		{"it was interrupted before the load", func(t *testing.T, r records) {
-			delete(r, ledger.SceneFile)
-			r.end(t, ledger.Event{Event: ledger.Interrupted, Error: "terminated"})
-		}, Interrupted, 130, "it was interrupted before the load began: terminated"},
-		{"it was broken off", func(_ *testing.T, r records) { r[ledger.EventsFile] = r[ledger.EventsFile][:2] }, Broke, 4, "the records have no end"},
-		{"it was broken off before the load", func(_ *testing.T, r records) {
-			delete(r, ledger.SceneFile)
-			r[ledger.EventsFile] = r[ledger.EventsFile][:1]
-		}, Broke, 4, "the run was broken off before the load began"},
-		{"within a line", func(_ *testing.T, r records) { r[ledger.EventsFile][2] = `{"v":1,"ev` }, Broke, 4, "the records have no end"},
-		{"within a line, before the load", func(_ *testing.T, r records) {
-			delete(r, ledger.SceneFile)
-			r[ledger.EventsFile][2] = `{"v":1,"ev`
-		}, Broke, 4, "the run was broken off before the load began"},
-		{"no event at all", func(_ *testing.T, r records) { r[ledger.EventsFile] = []string{""} }, Broke, 4, "the records have no end"},
+		{"the lab failed", end(record.LabError, "no luck\nat all"), Error, 4, "the lab failed: no luck"},
+		{"the lab failed before the load", beforeTheLoad(end(record.LabError, "no luck")), Error, 4, "the lab failed before the load began: no luck"},
+		{"interrupted", end(record.Interrupted, "terminated"), Interrupted, 130, "interrupted: terminated"},
+		{"interrupted before the load", beforeTheLoad(end(record.Interrupted, "terminated")), Interrupted, 130, "interrupted before the load began: terminated"},
+		{"killed", func(_ *testing.T, r records) { r[record.EventsFile] = r[record.EventsFile][:2] }, Error, 4, "the event log has no end"},
+		{"killed before the load", beforeTheLoad(func(_ *testing.T, r records) {
+			r[record.EventsFile] = r[record.EventsFile][:1]
+		}), Error, 4, "the run was killed before the load began"},
+		{"killed within a line", func(_ *testing.T, r records) { r[record.EventsFile][2] = `{"v":2,"ev` }, Error, 4, "the event log has no end"},
+		{"killed within a line, before the load", beforeTheLoad(func(_ *testing.T, r records) {
+			r[record.EventsFile][2] = `{"v":2,"ev`
+		}), Error, 4, "the run was killed before the load began"},
+		{"no event at all", func(_ *testing.T, r records) { r[record.EventsFile] = []string{""} }, Error, 4, "the event log has no end"},
 		{"no event at all, before the load", func(_ *testing.T, r records) {
 			clear(r)
-			r[ledger.EventsFile] = []string{""}
-		}, Broke, 4, "the run was broken off before the load began"},
-		{"nothing but a scene", func(_ *testing.T, r records) {
-			for _, file := range []string{ledger.EventsFile, ledger.ClientFile, ledger.NginxFile, ledger.InstancesFile} {
+			r[record.EventsFile] = []string{""}
+		}, Error, 4, "the run was killed before the load began"},
+		{"nothing but a manifest", func(_ *testing.T, r records) {
+			for _, file := range []string{record.EventsFile, record.ClientFile, record.AccessLogFile, record.InstancesFile} {
 				delete(r, file)
 			}
-		}, Broke, 4, "the records have no end"},
-		{"the scene is lost", func(_ *testing.T, r records) { delete(r, ledger.SceneFile) }, Invalid, 3, "scene.json is missing, though the run came to its end"},
+		}, Error, 4, "the event log has no end"},
+		{"no manifest", func(_ *testing.T, r records) { delete(r, record.ManifestFile) }, Invalid, 3, "manifest.json is missing, though the trial ended"},
 		{"a failed request is made a good one", func(t *testing.T, r records) {
-			whole := r[ledger.ClientFile][50]
-			r.refused(t, 0, 50, "502")
-			r[ledger.ClientFile][50] = whole
-		}, Invalid, 3, "the ledger does not balance"},
+			whole := r[record.ClientFile][50]
+			r.refuse(t, 0, 50, "502")
+			r[record.ClientFile][50] = whole
+		}, Invalid, 3, contradict},
 		{"no completions", func(_ *testing.T, r records) {
-			r[ledger.InstancesFile] = slices.DeleteFunc(r[ledger.InstancesFile], func(line string) bool { return strings.Contains(line, "completion") })
-		}, Invalid, 3, "the ledger does not balance: the witnesses' words do not fit together in 200 places"},
-		{"it was never begun", func(_ *testing.T, r records) { clear(r) }, Broke, 4, "it was never begun"},
+			r[record.InstancesFile] = slices.DeleteFunc(r[record.InstancesFile], func(line string) bool { return strings.Contains(line, record.Completion) })
+		}, Invalid, 3, contradict + " in 200 places"},
+		{"never begun", func(_ *testing.T, r records) { clear(r) }, Error, 4, "never begun"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			all := told(t, 3)
+			all := only(t)
 			test.spoil(t, all)
-			r := one(t, oneVariant, all)
+			r := one(t, oneVariant(), all)
 			if r.Code != test.code || r.Verdict.Code() != r.Code {
 				t.Errorf("exit code %d", r.Code)
 			}
-			cameTo(t, r, test.want, test.reason)
-			everyFormat(t, r)
+			checkVerdict(t, r, test.want, test.reason)
+			checkFormats(t, r)
 		})
 	}
 }
 
-// cameTo fails the test unless a run of one experiment in one variant came to that, for that reason first.
-func cameTo(t *testing.T, r *Run, want Verdict, reason string) {
+// checkVerdict fails the test unless a run of one variant has that verdict, with that reason first.
+func checkVerdict(t *testing.T, r *Run, want Verdict, reason string) {
 	t.Helper()
 	e, v := r.Experiments[0], r.Experiments[0].Variants[0]
 	if r.Verdict != want || e.Verdict != want {
 		t.Errorf("%s; the experiment: %s; reasons %q", r.Verdict, e.Verdict, v.Reasons)
 	}
-	judged := want == Held || want == Failed
+	judged := want == Passed || want == Failed
 	if (len(e.Expectations) > 0) != judged || (e.Answer != "") != judged {
-		t.Errorf("judgements %+v, answer %q", e.Expectations, e.Answer)
+		t.Errorf("expectations %+v, answer %q", e.Expectations, e.Answer)
 	}
-	if reason == "" && (len(v.Reasons) > 0 || v.Verdict != Held) {
+	if reason == "" && (len(v.Reasons) > 0 || v.Verdict != Passed) {
 		t.Errorf("%s: %q", v.Verdict, v.Reasons)
 	}
 	if reason != "" && !strings.Contains(v.Reasons[0], reason) {
@@ -110,88 +108,107 @@ func cameTo(t *testing.T, r *Run, want Verdict, reason string) {
 	}
 }
 
-// What was expected is judged by the figures of each phase, and of the whole run under its own name.
-func TestJudgements(t *testing.T) {
+// Expectations are judged by the metrics of each phase, and by those of the whole trial under its own name.
+func TestExpectationsReadPhasesAndTotal(t *testing.T) {
 	t.Parallel()
-	all := told(t, 3)
-	all.refused(t, 0, 50, "502")
-	e := one(t, oneVariant, all).Experiments[0]
+	e := one(t, oneVariant(), refused(t)).Experiments[0]
 	var got []string
-	for _, j := range e.Expectations {
-		if j.Variant != experiment.Only || j.Line == 0 || (j.Err != "") != strings.Contains(j.Measured, "cannot tell") {
-			t.Errorf("%+v", j)
+	for _, x := range e.Expectations {
+		if x.Variant != scenario.Only || x.Line == 0 {
+			t.Errorf("%+v", x)
 		}
-		mark := "held: "
-		if !j.Held {
-			mark = "failed: "
-		}
-		got = append(got, mark+j.Measured)
+		got = append(got, outcome(x)+": "+measured(x))
 	}
 	want := []string{
-		"held: before.http.failed = 0", "held: run.http.requests = 100; run.grpc.ok = 100", "failed: during.http.failed = 1",
-		`held: during.grpc.codes.OK = 50; during.grpc.codes = {OK: 50}`,
-		"held: run.http.recovery.last_failure = 1.01s", // Since the run began; 10 ms since the phase did.
-		"failed: fair(run.http): cannot tell: 1 attempts failed and 0 found no live server, and nginx then picks again",
+		"passed: before.http.failed = 0", "passed: total.http.requests = 100; total.grpc.ok = 100", "failed: during.http.failed = 1",
+		`passed: during.grpc.codes.OK = 50; during.grpc.codes = {OK: 50}`,
+		"passed: total.http.recovery.failed = true; total.http.recovery.last_failure = 1.01s", // Since the start of the trial; 10 ms since that of the phase.
+		"inconclusive: fair(total.http)",
 	}
-	if !slices.Equal(got, want) {
+	if !slices.EqualFunc(got, want, strings.HasPrefix) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	if e.Answer != "1 of 100 failed." {
 		t.Error(e.Answer)
 	}
 	phases := e.Variants[0].Phases
-	if len(phases) != 3 || phases[2].Name != WholeRun || phases[2].For != e.Length || phases[2].Calls[0].Figures.Requests != 100 || phases[1].Calls[0].Figures.Requests != 50 {
+	if len(phases) != 3 || phases[2].Name != scenario.Total || phases[2].For != e.Length || phases[2].Groups[0].Metrics.Requests != 100 || phases[1].Groups[0].Metrics.Requests != 50 {
 		t.Errorf("%+v", phases)
 	}
 }
 
-// An experiment of a single phase has no row for the whole run, which would be the same; its expectations can speak of it all the same.
-func TestASinglePhase(t *testing.T) {
+func TestInconclusiveExpectationDoesNotPass(t *testing.T) {
 	t.Parallel()
-	all := told(t, 3)
-	all[ledger.SceneFile][0] = strings.Replace(all[ledger.SceneFile][0], `[{"name":"before","for":1000000000},{"name":"during","for":1000000000}]`, `[{"name":"during","for":2000000000}]`, 1)
-	text := strings.NewReplacer("{name: before, for: 1s}, {name: during, for: 1s}", "{name: during, for: 2s}", "before.", "run.", `["OK"] == 50`, `["OK"] == 100`).Replace(oneVariant)
-	r := one(t, text, all)
-	if e := r.Experiments[0]; r.Verdict != Held || len(e.Variants[0].Phases) != 1 || !strings.HasPrefix(e.Expectations[0].Measured, "run.http.failed = 0") {
-		t.Errorf("%s: %+v", r.Verdict, e.Expectations)
+	r := one(t, expect(oneVariant(), "before.http.failed == 0", "fair(total.http)"), refused(t))
+	if r.Verdict != Failed || r.Code != 1 {
+		t.Errorf("%s, exit code %d", r.Verdict, r.Code)
+	}
+	if text := asText(r, false); !strings.Contains(text, "\n  INCONCLUSIVE  fair(total.http)") || !strings.Contains(text, "\none: FAILED: 1 of 2 expectations passed\n") {
+		t.Errorf("the text:\n%s", text)
+	}
+	if c := asJUnit(t, r).Suites[0].Cases[2]; c.Failure == nil || c.Failure.Type != "inconclusive" {
+		t.Errorf("%+v", c)
 	}
 }
 
-// Of several experiments and variants the worst counts. What an interruption left out was interrupted, and did not break.
-func TestTheWorstCounts(t *testing.T) {
+// An old run stays readable, whatever has become of the language of expressions since.
+func TestExpectationThatCannotBeCompiledDoesNotPass(t *testing.T) {
 	t.Parallel()
-	held := func(*testing.T, records) {}
-	failed := func(t *testing.T, r records) { r.refused(t, 0, 50, "502") }
-	invalid := func(_ *testing.T, r records) { r[ledger.NginxFile][3] = "" }
-	broke := func(t *testing.T, r records) { r.end(t, ledger.Event{Event: ledger.Broke, Error: "no luck"}) }
-	interrupted := func(t *testing.T, r records) { r.end(t, ledger.Event{Event: ledger.Interrupted, Error: "terminated"}) }
+	r := one(t, expect(oneVariant(), "before.http.bananas == 0", "before.http.failed == 0"), only(t))
+	if x := r.Experiments[0].Expectations; r.Verdict != Failed || len(x) != 2 || x[0].Passed || x[0].Error == "" || !x[1].Passed {
+		t.Errorf("%s: %+v", r.Verdict, x)
+	}
+	checkFormats(t, r)
+}
+
+// A total of a single phase would be the same; expectations can read it all the same.
+func TestSinglePhaseHasNoTotal(t *testing.T) {
+	t.Parallel()
+	e := expect(oneVariant(), "total.http.failed == 0 && total.grpc.ok == 100 && fair(total.http)")
+	e.Scenarios[0].Phases = []scenario.Phase{{Name: "during", For: 2 * time.Second}}
+	r := one(t, e, flawless(t, e.Scenarios[0]))
+	if e := r.Experiments[0]; r.Verdict != Passed || len(e.Variants[0].Phases) != 1 || !strings.HasPrefix(e.Expectations[0].Measured, "total.http.failed = 0") {
+		t.Errorf("%s: %+v, %q", r.Verdict, e.Expectations, e.Variants[0].Reasons)
+	}
+}
+
+// What an interruption left out was interrupted, and is no error.
+func TestWorstVerdictCounts(t *testing.T) {
+	t.Parallel()
+	passed := func(*testing.T, records) {}
+	failed := func(t *testing.T, r records) { r.refuse(t, 0, 50, "502") }
+	invalid := func(_ *testing.T, r records) { r[record.AccessLogFile][3] = "" }
+	labError := func(t *testing.T, r records) { r.end(t, record.Event{Event: record.LabError, Error: "no luck"}) }
+	interrupted := func(t *testing.T, r records) {
+		r.end(t, record.Event{Event: record.Interrupted, Error: "terminated"})
+	}
 	type spoil = func(*testing.T, records)
 	for _, test := range []struct {
-		name     string
-		variants [4]spoil // of the first experiment, then of the second; nil: never begun
-		want     []Verdict
+		name   string
+		trials [4]spoil // of the first experiment's variants, then of the second's; nil: never begun
+		want   []Verdict
 	}{
-		{"all held", [4]spoil{held, held, held, held}, []Verdict{Held, Held, Held, Held, Held, Held, Held}},
-		{"one failed", [4]spoil{held, failed, held, held}, []Verdict{Held, Held, Failed, Held, Held, Held, Failed}},
-		{"one failed, one invalid", [4]spoil{failed, held, held, invalid}, []Verdict{Held, Held, Failed, Held, Invalid, Invalid, Invalid}},
-		{"one broke", [4]spoil{broke, nil, held, failed}, []Verdict{Broke, Broke, Broke, Held, Held, Failed, Broke}},
-		{"interrupted", [4]spoil{held, interrupted, nil, nil}, []Verdict{Held, Interrupted, Interrupted, Interrupted, Interrupted, Interrupted, Interrupted}},
-		{"one broke, then interrupted", [4]spoil{broke, nil, interrupted, nil}, []Verdict{Broke, Broke, Broke, Interrupted, Interrupted, Interrupted, Interrupted}},
-		{"killed", [4]spoil{held, nil, nil, nil}, []Verdict{Held, Broke, Broke, Broke, Broke, Broke, Broke}},
+		{"all passed", [4]spoil{passed, passed, passed, passed}, []Verdict{Passed, Passed, Passed, Passed, Passed, Passed, Passed}},
+		{"one failed", [4]spoil{passed, failed, passed, passed}, []Verdict{Passed, Passed, Failed, Passed, Passed, Passed, Failed}},
+		{"one failed, one invalid", [4]spoil{failed, passed, passed, invalid}, []Verdict{Passed, Passed, Failed, Passed, Invalid, Invalid, Invalid}},
+		{"lab error", [4]spoil{labError, nil, passed, failed}, []Verdict{Error, Error, Error, Passed, Passed, Failed, Error}},
+		{"interrupted", [4]spoil{passed, interrupted, nil, nil}, []Verdict{Passed, Interrupted, Interrupted, Interrupted, Interrupted, Interrupted, Interrupted}},
+		{"lab error, then interrupted", [4]spoil{labError, nil, interrupted, nil}, []Verdict{Error, Error, Error, Interrupted, Interrupted, Interrupted, Interrupted}},
+		{"killed", [4]spoil{passed, nil, nil, nil}, []Verdict{Passed, Error, Error, Error, Error, Error, Error}},
 		{"interrupted after one was invalid", [4]spoil{invalid, interrupted, nil, nil}, []Verdict{Invalid, Interrupted, Interrupted, Interrupted, Interrupted, Interrupted, Interrupted}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			dir := index(t, twoVariants, twoVariants)
-			for i, spoil := range test.variants {
+			dir := index(t, twoVariants(), twoVariants())
+			for i, spoil := range test.trials {
 				if spoil == nil {
 					continue
 				}
-				all := told(t, 3)
+				all := flawless(t, twoVariants().Scenarios[i%2])
 				spoil(t, all)
 				all.write(t, filepath.Join(dir, []string{"1-one", "2-two"}[i/2], []string{"plain", "other"}[i%2]))
 			}
-			r := made(t, dir)
+			r := from(t, dir)
 			var got []Verdict
 			for _, e := range r.Experiments {
 				got = append(got, e.Variants[0].Verdict, e.Variants[1].Verdict, e.Verdict)
@@ -199,25 +216,25 @@ func TestTheWorstCounts(t *testing.T) {
 			if got = append(got, r.Verdict); !slices.Equal(got, test.want) || r.Code != test.want[6].Code() {
 				t.Errorf("got %v, exit code %d, want %v", got, r.Code, test.want)
 			}
-			everyFormat(t, r)
+			checkFormats(t, r)
 		})
 	}
 }
 
-// Next reports on one experiment after the other while others are still going on, and Complete on the rest.
-func TestOneAfterTheOther(t *testing.T) {
+// Next is for experiments that have ended while others run, Complete for the rest.
+func TestReportGrowsWithTheRun(t *testing.T) {
 	t.Parallel()
-	dir := index(t, oneVariant, oneVariant)
+	dir := index(t, oneVariant(), oneVariant())
 	r, err := Begin(dir)
-	if err != nil || r.Verdict != Held || r.Code != 0 || len(r.Experiments) != 0 {
+	if err != nil || r.Verdict != Passed || r.Code != 0 || len(r.Experiments) != 0 {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	told(t, 3).write(t, filepath.Join(dir, "1-one", experiment.Only))
+	only(t).write(t, filepath.Join(dir, "1-one", scenario.Only))
 	e, err := r.Next()
-	if err != nil || e.Name != "one" || e.Path != "experiments/one.yaml" || e.Verdict != Held || r.Verdict != Held {
+	if err != nil || e.Name != "one" || e.Path != "experiments/one.yaml" || e.Verdict != Passed || r.Verdict != Passed {
 		t.Errorf("%+v, %v", e, err)
 	}
-	if err := r.Complete(); err != nil || len(r.Experiments) != 2 || r.Verdict != Broke || r.Code != 4 {
+	if err := r.Complete(); err != nil || len(r.Experiments) != 2 || r.Verdict != Error || r.Code != 4 {
 		t.Errorf("%s, %d, %v", r.Verdict, r.Code, err)
 	}
 	if err := r.Complete(); err != nil || len(r.Experiments) != 2 {
@@ -225,42 +242,22 @@ func TestOneAfterTheOther(t *testing.T) {
 	}
 }
 
-// What is no run folder, or none that this program can read, is an error with its reason, and no verdict.
-func TestWhatCannotBeReported(t *testing.T) {
+func TestRunDirectoryThatCannotBeReadIsAnError(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct {
-		name  string
-		spoil func(*testing.T, string)
-		want  string
-	}{
-		{"no index", func(t *testing.T, dir string) { remove(t, filepath.Join(dir, trial.IndexFile)) }, "no run folder of experiments"},
-		{"no copy", func(t *testing.T, dir string) { remove(t, filepath.Join(dir, "1-one", "one.yaml")) }, "the experiment's copy: "},
-		{"a copy with faults", func(t *testing.T, dir string) { write(t, filepath.Join(dir, "1-one", "one.yaml"), "question: Why?\n") }, "one.yaml:1:1: "},
-		{"a scene of the future", func(t *testing.T, dir string) {
-			write(t, filepath.Join(dir, "1-one", experiment.Only, ledger.SceneFile), `{"v": 2}`)
-		}, "scene.json has version 2, and this program reads 1"},
-		{"a scene that is none", func(t *testing.T, dir string) {
-			write(t, filepath.Join(dir, "1-one", experiment.Only, ledger.SceneFile), `{"v": `)
-		}, "scene.json: unexpected end of JSON input"},
+	manifest := filepath.Join("1-one", scenario.Only, record.ManifestFile)
+	for name, test := range map[string]struct{ file, text, want string }{
+		"an index of version 1":    {record.IndexFile, `{"v": 1, "experiments": [{"path": "one.yaml"}]}`, "run.json has version 1, and this trivet reads version 2"},
+		"a manifest of the future": {manifest, `{"v": 3}`, "manifest.json has version 3, and this trivet reads version 2"},
+		"a manifest that is none":  {manifest, `{"v": `, "manifest.json: unexpected end of JSON input"},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			dir := index(t, oneVariant)
-			told(t, 3).write(t, filepath.Join(dir, "1-one", experiment.Only))
-			test.spoil(t, dir)
-			if _, err := From(dir); err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("got %v, want %s", err, test.want)
-			}
-		})
+		dir := index(t, oneVariant())
+		only(t).write(t, filepath.Join(dir, "1-one", scenario.Only))
+		write(t, filepath.Join(dir, test.file), test.text)
+		if _, err := From(dir); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %s", name, err, test.want)
+		}
 	}
-	if _, err := From(t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := From(t.TempDir()); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "not the directory of a trivet run") {
 		t.Errorf("got %v", err)
-	}
-}
-
-func remove(t *testing.T, path string) {
-	t.Helper()
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
 	}
 }

@@ -2,35 +2,39 @@ package trial
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"trivet/internal/proctest"
-	"trivet/lab/experiment"
 	"trivet/lab/labtest"
-	"trivet/lab/ledger"
 	"trivet/lab/load"
+	"trivet/lab/measure"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 )
 
 var whoami string // the instances' program, built once
 
-// The test binary is also the generator. The environment is that of somebody whose own instances are set up in another way: it must make
-// no difference.
+// The test binary is also the generator. The environment has settings of other instances: they must make no difference.
 func TestMain(m *testing.M) {
 	labtest.Generate(load.Serve)
 	os.Exit(labtest.WithWhoami(func(path string) int {
 		whoami = path
 		for name, value := range map[string]string{
-			"ENVIRONMENT": "prod", "DRAIN_DELAY": "1h", "LOG_LEVEL": "error", "LOG_FORMAT": "json", "RECORDS": "/nobody/reads/this", "INSTANCE": "mine",
+			"ENVIRONMENT": "prod", "DRAIN_DELAY": "1h", "LOG_LEVEL": "error", "LOG_FORMAT": "json", "RECORDS": "/no/such/file", "INSTANCE": "mine",
 			"GORACE": proctest.QuickExit,
 		} {
 			if err := os.Setenv(name, value); err != nil {
@@ -42,25 +46,108 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// written is an experiment of that text, in a file of that name.
-func written(t *testing.T, name, text string) *experiment.File {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+// during is a scenario of one phase: 50 HTTP requests per second.
+func during(length time.Duration, do ...scenario.Action) scenario.Scenario {
+	return scenario.Scenario{
+		Experiment: "test", Variant: scenario.Only, Seed: 1, Instances: 3, Workers: 2,
+		Loads:  []scenario.Load{httpLoad(50)},
+		Phases: []scenario.Phase{{Name: "during", For: length, Do: do}},
 	}
-	file, err := experiment.Read(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return file
 }
 
-// setup is for the experiment's first variant.
-func setup(t *testing.T, text string) Setup {
+func httpLoad(perSecond float64) scenario.Load {
+	return scenario.Load{
+		Name: scenario.HTTP, Protocol: scenario.HTTP, Call: scenario.Unary, Rate: constant(perSecond), Deadline: 500 * time.Millisecond, Retry: true,
+	}
+}
+
+func grpcLoad(name string, perSecond float64) scenario.Load {
+	l := httpLoad(perSecond)
+	l.Name, l.Protocol, l.Channels = name, scenario.GRPC, 1
+	return l
+}
+
+func constant(perSecond float64) scenario.Rate {
+	return scenario.Rate{Shape: scenario.Constant, PerSecond: []float64{perSecond}}
+}
+
+func on(kind string, names ...string) scenario.Action {
+	return scenario.Action{Instances: &scenario.InstanceAction{Kind: kind, Names: names}}
+}
+
+func wait(d time.Duration) scenario.Action {
+	return scenario.Action{Wait: &scenario.WaitAction{For: d}}
+}
+
+var reload = scenario.Action{Reload: &scenario.ReloadAction{}}
+
+// A fake is a System without processes or records: an HTTP server of the test's own answers.
+type fake struct {
+	server   *httptest.Server
+	kinds    []string
+	do       func(ctx context.Context, kind, process string) error // nil: every action succeeds
+	stop     func(ctx context.Context) error
+	findings func() ([]record.Event, error)
+
+	mu    sync.Mutex
+	calls []string
+}
+
+func newFake(t *testing.T) *fake {
 	t.Helper()
-	file := written(t, "test.yaml", text)
-	return Setup{File: file, Variant: file.Variants[0], Dir: proctest.Passable(t), Nginx: labtest.Nginx(t), Whoami: whoami, Trivet: self(t)}
+	f := &fake{kinds: append(slices.Clone(scenario.InstanceKinds), scenario.Reload)}
+	f.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Instance", "whoami-1") }))
+	t.Cleanup(f.server.Close)
+	return f
+}
+
+func (f *fake) start(context.Context, scenario.Scenario, string, func(record.Event)) (System, error) {
+	f.called("start")
+	return f, nil
+}
+
+func (f *fake) called(what ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, strings.Join(what, " "))
+}
+
+func (f *fake) HTTP() string    { return f.server.Listener.Addr().String() }
+func (f *fake) GRPC() string    { return "127.0.0.1:1" }
+func (f *fake) Kinds() []string { return f.kinds }
+
+func (f *fake) Instances() []record.Instance {
+	return []record.Instance{{Name: "whoami-1", HTTP: "127.0.0.1:8001", GRPC: "127.0.0.1:9001"}}
+}
+
+func (f *fake) Do(ctx context.Context, kind, process string) error {
+	f.called(kind, process)
+	if f.do == nil {
+		return nil
+	}
+	return f.do(ctx, kind, process)
+}
+
+func (f *fake) Stop(ctx context.Context) error {
+	f.called("stop")
+	if f.stop == nil {
+		return nil
+	}
+	return f.stop(ctx)
+}
+
+func (f *fake) Findings() ([]record.Event, error) {
+	f.called("findings")
+	if f.findings == nil {
+		return nil, nil
+	}
+	return f.findings()
+}
+
+// setup is for a scenario on a system that start starts.
+func setup(t *testing.T, s scenario.Scenario, start Start) Setup {
+	t.Helper()
+	return Setup{Scenario: s, Dir: proctest.Passable(t), Start: start, Nginx: "1.22.1", Trivet: self(t)}
 }
 
 func self(t *testing.T) string {
@@ -72,52 +159,63 @@ func self(t *testing.T) string {
 	return path
 }
 
-// closed is what the records of a run come to, which must balance.
-func closed(t *testing.T, dir string) (*ledger.Ledger, ledger.Balance) {
+// run fails the test if the trial does not end.
+func run(t *testing.T, ctx context.Context, s Setup) error {
 	t.Helper()
-	book, balance := read(t, dir)
-	if balance.Total > 0 {
-		t.Errorf("it does not balance: %v", balance.Breaches)
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, s) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(timeout):
+		t.Fatal("the trial does not end")
+		return nil
 	}
-	return book, balance
 }
 
-// read is what the records of a run come to.
-func read(t *testing.T, dir string) (*ledger.Ledger, ledger.Balance) {
+// errSignal is the cause of the end of contexts here.
+var errSignal = errors.New("interrupt signal received")
+
+// checkInterrupted fails the test unless error and records say that the trial was interrupted, and nothing is left.
+func checkInterrupted(t *testing.T, s Setup, err error) {
 	t.Helper()
-	book, err := ledger.Open(dir)
+	if !errors.Is(err, errSignal) {
+		t.Errorf("got %v", err)
+	}
+	if e := last(t, s.Dir); e.Event != record.Interrupted || e.Error != errSignal.Error() {
+		t.Errorf("%+v", e)
+	}
+	checkGone(t, s.Dir)
+}
+
+// result is the result of a trial's records.
+func result(t *testing.T, dir string) measure.Result {
+	t.Helper()
+	m, err := measure.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	balance, err := book.Close()
+	r, err := m.Close()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return book, balance
+	return r
 }
 
-// reasons are why a run is invalid, without those that a busy machine is to blame for.
-func reasons(balance ledger.Balance) []string {
-	return slices.DeleteFunc(balance.Reasons, func(r string) bool {
-		return strings.Contains(r, "the generator was late") || strings.Contains(r, "the generator did not send") ||
-			strings.Contains(r, "the laboratory was late") || strings.Contains(r, "was still running when the phase ended") || strings.Contains(r, "requests was sent")
-	})
-}
-
-// events are the diary's.
-func events(t *testing.T, dir string) []ledger.Event {
+// events are those of the event log.
+func events(t *testing.T, dir string) []record.Event {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(dir, ledger.EventsFile))
+	text, err := os.ReadFile(filepath.Join(dir, record.EventsFile))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []ledger.Event
+	var all []record.Event
 	for line := range bytes.Lines(text) {
-		var e ledger.Event
+		var e record.Event
 		if err := json.Unmarshal(line, &e); err != nil || !bytes.HasSuffix(line, []byte("\n")) {
 			t.Fatalf("%q: %v", line, err)
 		}
-		if e.V != ledger.SceneVersion || e.Time.IsZero() {
+		if e.V != record.EventVersion || e.Time.IsZero() {
 			t.Errorf("%s has no version, or no time", line)
 		}
 		all = append(all, e)
@@ -125,68 +223,69 @@ func events(t *testing.T, dir string) []ledger.Event {
 	return all
 }
 
-// words are the events as words, in their order: "during: kill whoami-1", "whoami-1 died (signal SIGKILL)".
-func words(all []ledger.Event) []string {
-	var told []string
+// words are the events in words, in their order: "during: action_started kill whoami-1", "whoami-1 died (signal SIGKILL)".
+func words(all []record.Event) []string {
+	var lines []string
 	for _, e := range all {
 		switch e.Event {
-		case ledger.PhaseBegan:
-			told = append(told, "phase "+e.Phase)
-		case ledger.ActionBegan, ledger.ActionDone:
-			told = append(told, strings.Join(strings.Fields(fmt.Sprintf("%s: %s %s %s", e.Phase, e.Event, e.Verb, e.Target)), " "))
-		case ledger.ProcessIs:
-			text := e.Name + " " + e.Kind
-			if e.Exit != "" {
-				text += " (" + e.Exit + ")"
+		case record.PhaseStarted:
+			lines = append(lines, "phase "+e.Phase)
+		case record.ActionStarted, record.ActionDone:
+			lines = append(lines, e.Phase+": "+e.Event+" "+e.ActionName())
+		case record.ProcessEvent:
+			text := e.Process + " " + e.Kind
+			if e.Exit != nil {
+				text += " (" + e.Exit.String() + ")"
 			}
-			told = append(told, text)
+			lines = append(lines, text)
 		default:
-			told = append(told, e.Event)
+			lines = append(lines, e.Event)
 		}
 	}
-	return told
+	return lines
 }
 
-// only are the events of that kind, of processes or of the laboratory.
-func only(all []ledger.Event, kind, name string) []ledger.Event {
-	return slices.DeleteFunc(slices.Clone(all), func(e ledger.Event) bool {
-		return e.Event == ledger.ProcessIs && (e.Kind != kind || e.Name != name) || e.Event != ledger.ProcessIs && (e.Event != kind || e.Target != name)
+// only are the events of that kind, of a process or an action on it.
+func only(all []record.Event, kind, process string) []record.Event {
+	return slices.DeleteFunc(slices.Clone(all), func(e record.Event) bool {
+		return e.Process != process || e.Event == record.ProcessEvent && e.Kind != kind || e.Event != record.ProcessEvent && e.Event != kind
 	})
 }
 
-// last is how the run ended, as the diary has it.
-func last(t *testing.T, dir string) ledger.Event {
+// last is how the trial ended, by its event log.
+func last(t *testing.T, dir string) record.Event {
 	t.Helper()
-	e, err := ledger.LastEvent(dir)
+	e, err := record.LastEvent(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return e
 }
 
-// patience bounds what takes milliseconds, or seconds on a busy machine.
-const patience = time.Minute
+// timeout bounds what takes milliseconds, or seconds on a busy machine.
+const timeout = time.Minute
 
 // eventually waits for a condition.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(patience); !is(); <-tick.C {
+	for end := time.Now().Add(timeout); !is(); <-tick.C {
 		if time.Now().After(end) {
-			t.Errorf("not within %v: %s", patience, what)
+			t.Errorf("not within %v: %s", timeout, what)
 			return
 		}
 	}
 }
 
-// gone fails the test unless nothing of a run is left: no process of its, and no file of its folder open anywhere, here included.
-func gone(t *testing.T, dir string) {
+// checkGone fails the test unless nothing of a trial is left: no process of its own, and no open file of its directory in any process,
+// this one included.
+func checkGone(t *testing.T, dir string) {
 	t.Helper()
 	for _, e := range events(t, dir) {
-		if e.Event == ledger.ProcessIs && e.PID != 0 {
+		if e.Event == record.ProcessEvent && e.PID != 0 {
 			if err := syscall.Kill(e.PID, 0); !errors.Is(err, syscall.ESRCH) {
-				t.Errorf("%s, pid %d, is still there: %v", e.Name, e.PID, err)
+				t.Errorf("%s, pid %d, is still there: %v", e.Process, e.PID, err)
 			}
 		}
 	}
@@ -197,7 +296,7 @@ func gone(t *testing.T, dir string) {
 	}
 }
 
-// holders are the files of a folder that processes have open, with the processes' ids.
+// holders are the files of a directory that processes have open, with the processes' ids.
 func holders(t *testing.T, dir string) map[string][]int {
 	t.Helper()
 	found := map[string][]int{}

@@ -1,6 +1,8 @@
-// Package trial carries out one variant of an experiment: a fleet of its own, a load, and what is done to the fleet meanwhile. It
-// leaves a run folder with the records of all witnesses, and judges nothing: packages ledger and experiment do that, from the
-// records.
+// Package trial runs one variant of an experiment: it starts a fleet of its own, generates load and applies the actions. It leaves the
+// records of all sources in a trial directory and judges nothing: packages measure and experiment do that, from the records.
+//
+// A [Series] is a run: experiments one after the other, variant by variant. What is under test is a [System]: the local fleet, or a fake
+// in this package's tests.
 package trial
 
 import (
@@ -8,112 +10,139 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"trivet/internal/buildinfo"
-	"trivet/lab/experiment"
-	"trivet/lab/fleet"
-	"trivet/lab/ledger"
 	"trivet/lab/load"
-	"trivet/nginx"
+	"trivet/lab/measure"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
 )
+
+// A System is what is under test: instances behind a load balancer.
+type System interface {
+	// HTTP and GRPC are where the load balancer is called, as host:port.
+	HTTP() string
+	GRPC() string
+	Instances() []record.Instance
+	// Kinds are the kinds of actions that the system can carry out.
+	Kinds() []string
+	// Do carries out one action on one process, and returns when it is done.
+	Do(ctx context.Context, kind, process string) error
+	// Stop ends all processes, and returns when they are gone.
+	Stop(ctx context.Context) error
+	// Findings are what the system's logs show and no action requested. It is called after Stop. It returns an error if a source could not
+	// write all of its records: missing ones must not look like results.
+	Findings() ([]record.Event, error)
+}
+
+// Start starts a system for a scenario, whose records go into dir, and returns when it serves. It calls observe with each event of a
+// process, until Stop returns. The end of ctx ends the start, not the system.
+type Start func(ctx context.Context, s scenario.Scenario, dir string, observe func(record.Event)) (System, error)
 
 // Setup is what a trial needs.
 type Setup struct {
-	File    *experiment.File
-	Variant experiment.Variant
-	Dir     string       // the run folder: absolute; see fleet.Options.Dir
-	Nginx   nginx.Binary // from nginx.Find
-	Whoami  string       // path of the instances' program
-	Trivet  string       // path of this program, which generates the load when called with "load"
-	// Watch is called a few times a second while the load runs, with what has been counted so far; nil: nobody watches.
-	Watch func(*ledger.Ledger)
+	Scenario scenario.Scenario
+	Dir      string // the trial directory: absolute, and there already
+	Start    Start
+	Nginx    string // its version, for the manifest
+	Trivet   string // path of this program, which generates the load when called with "load"
+	// Watch is called a few times a second while the load runs, and is to return soon; it may be nil.
+	Watch func(*measure.Trial)
 }
 
-// headStart is from the plan's making to its first request: the generator's process has to start and to connect.
+// headStart is from the making of the plan to its first request: the generator's process has to start and to connect.
 const headStart = time.Second
 
-// Run carries the trial out, and returns when everything that it started is gone. An error means that the laboratory broke, or that ctx
-// ended; what clients saw is never one. The records tell either way.
+// Run runs the trial, and returns when everything that it started is gone. An error means that the lab failed, or that ctx ended; failed
+// requests are never one. The event log says either way how the trial ended.
 func Run(ctx context.Context, s Setup) (err error) {
-	diary, err := openDiary(s.Dir)
+	events, err := newEventWriter(s.Dir)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		diary.end(ctx, err)
-		err = errors.Join(err, diary.close())
+		events.end(ctx, err)
+		err = errors.Join(err, events.close())
 	}()
-	if err := roomFor(s); err != nil { // The diary says so, too: it is short.
+	if err := checkSpaceFor(s); err != nil {
 		return err
 	}
-	f, err := fleet.Start(ctx, fleet.Options{
-		Instances: s.Variant.Instances, Workers: s.Variant.Workers, Whoami: s.Whoami, Nginx: s.Nginx, Dir: s.Dir, Edits: s.Variant.Edits,
-		Env: environment(s.Dir), NoRestart: true, Observe: diary.process,
-	})
+	system, err := s.Start(ctx, s.Scenario, s.Dir, events.write)
 	if err != nil {
 		return err
 	}
-	err = conduct(ctx, s, f, diary)
-	// Nothing of the load is left, or it does not matter any more: but an instance may still be busy with what its client gave up.
-	err = errors.Join(err, f.Stop(context.WithoutCancel(ctx)))
-	return errors.Join(err, incomplete(f, s, diary))
+	err = runLoadAndActions(ctx, s, system, events)
+	// An instance may still be busy with a request that its client gave up, so the system stops only now.
+	err = errors.Join(err, system.Stop(context.WithoutCancel(ctx)))
+	findings, incomplete := system.Findings()
+	for _, e := range findings {
+		events.write(e)
+	}
+	return errors.Join(err, incomplete)
 }
 
-// environment makes instances alike, whatever the environment of who runs the experiment says.
-func environment(dir string) []string {
-	return []string{
-		"RECORDS=" + filepath.Join(dir, ledger.InstancesFile),
-		"ENVIRONMENT=dev", "REFLECTION=true", "LOG_LEVEL=info", "LOG_FORMAT=text", "DRAIN_DELAY=0s", "DRAIN_TIMEOUT=10s",
+// runLoadAndActions runs both at the same time, until the last request is over.
+func runLoadAndActions(ctx context.Context, s Setup, system System, events *eventWriter) error {
+	if err := checkKinds(s.Scenario, system.Kinds()); err != nil {
+		return err
 	}
-}
-
-// conduct runs load and actions side by side, until the last request is over.
-func conduct(ctx context.Context, s Setup, f *fleet.Fleet, diary *diary) error {
-	plan := planned(s)
-	plan.HTTP, plan.GRPC, plan.Begin = f.HTTP(), f.GRPC(), time.Now().Add(headStart)
-	diary.from(plan.Begin)
-	scene := set(s, f, plan)
-	if err := scene.Write(s.Dir); err != nil {
-		return fmt.Errorf("%w: %w", fleet.ErrRunFolder, err)
+	m := manifest(s, system)
+	events.countFrom(m.Begin)
+	if err := m.Write(s.Dir); err != nil {
+		return fmt.Errorf("%w: %w", record.ErrRunDir, err)
 	}
-	book, err := ledger.Open(s.Dir)
+	measured, err := measure.Open(s.Dir)
 	if err != nil {
 		return err
 	}
-	defer book.Close() // Only to close its files: whoever judges reads the records anew.
-	generator, err := load.Start(s.Trivet, plan)
+	defer measured.Close() // Only its files: a report reads the records anew.
+	generator, err := load.Start(s.Trivet, plan(s, m))
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	acted := make(chan error, 1)
-	go func() { acted <- direct(ctx, s.Variant.Phases, plan.Begin, f, diary) }()
-	err = follow(ctx, s, book, generator, plan.Begin.Add(plan.For+scene.Settle+grace))
+	go func() { acted <- runActions(ctx, s.Scenario, m.Begin, system, events) }()
+	err = follow(ctx, s, measured, generator, m.Begin.Add(s.Scenario.Length()+m.Settle()+grace))
 	switch {
-	case errors.Is(err, errStill):
-		diary.write(ledger.Event{Event: ledger.StoodStill})
+	case errors.Is(err, errNoEnd):
+		events.write(record.Event{Event: record.GeneratorKilled})
 		err = generator.Stop()
 	case err != nil:
-		cancel(err) // Nobody needs the rest of the actions.
+		cancel(err) // The remaining actions have no use.
 		err = errors.Join(err, generator.Stop())
 	}
-	if acts := <-acted; err == nil {
-		err = acts
+	if failed := <-acted; err == nil {
+		err = failed
 	}
 	return err
 }
 
-// grace is how long the generator may take beyond the last deadline of all: it has only to write down what it knows then. One that is further
-// behind than ledger.Lateness convicts itself, so that this could be less: nothing that is valid ends here.
+// checkKinds returns an error if the scenario has an action that the system cannot carry out.
+func checkKinds(s scenario.Scenario, can []string) error {
+	for _, phase := range s.Phases {
+		for _, action := range phase.Do {
+			if kind := action.Kind(); action.Wait == nil && !slices.Contains(can, kind) {
+				return fmt.Errorf("phase %s: %s: the system under test cannot do that; it can %q", phase.Name, kind, can)
+			}
+		}
+	}
+	return nil
+}
+
+// grace is how long the generator may take beyond the last deadline of all: it only has to write its last records then. A generator that
+// is behind by more than measure.MaxLateness makes the trial invalid anyway, so that no valid trial ends here.
 const grace = 5 * time.Second
 
-// errStill is that a generator does not end, which is no fault of the laboratory: it was stopped, or starved.
-var errStill = errors.New("the load generator does not end, though every request is past its deadline")
+// errNoEnd means that the generator does not end. The lab has not failed then: the generator was paused, or starved.
+var errNoEnd = errors.New("the load generator does not end, though every request is past its deadline")
 
-// follow returns when the generator has ended. An error of the generator is one of the laboratory; errStill if it does not end.
-func follow(ctx context.Context, s Setup, book *ledger.Ledger, generator *load.Generator, latest time.Time) error {
+// follow returns when the generator has ended. The error is the generator's, or one of reading its records; errNoEnd if it has not ended
+// by the latest time.
+func follow(ctx context.Context, s Setup, measured *measure.Trial, generator *load.Generator, latest time.Time) error {
 	tooLate := time.NewTimer(time.Until(latest))
 	defer tooLate.Stop()
 	tick := time.NewTicker(200 * time.Millisecond)
@@ -125,46 +154,34 @@ func follow(ctx context.Context, s Setup, book *ledger.Ledger, generator *load.G
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tooLate.C:
-			return errStill
+			return errNoEnd
 		case <-tick.C:
-			if err := errors.Join(book.Advance(), roomy(s.Dir, reserve)); err != nil {
+			if err := errors.Join(measured.Advance(), checkSpace(s.Dir, reserve)); err != nil {
 				return err
 			}
 			if s.Watch != nil {
-				s.Watch(book)
+				s.Watch(measured)
 			}
 		}
 	}
 }
 
-// planned is the plan of the variant's load, but for where and when.
-func planned(s Setup) load.Plan {
-	plan := load.Plan{Seed: s.File.Seed, Records: filepath.Join(s.Dir, ledger.ClientFile), For: s.File.Length()}
-	for _, l := range s.Variant.Loads {
-		plan.Streams = append(plan.Streams, load.Stream{
-			Protocol: l.Protocol, Call: l.Call, Rate: l.Rate.Points(plan.For), Connections: l.Connections, Channels: l.Channels,
-			Deadline: l.Deadline, Hold: l.Hold, Retry: l.Retry,
-		})
+// manifest is the trial's, which begins in headStart.
+func manifest(s Setup, system System) record.Manifest {
+	m := record.Manifest{
+		V: record.ManifestVersion, Scenario: s.Scenario, Nginx: s.Nginx, Trivet: buildinfo.String(),
+		Instances: system.Instances(), HTTP: system.HTTP(), GRPC: system.GRPC(),
 	}
-	return plan
+	for _, l := range s.Scenario.Loads {
+		m.Planned = append(m.Planned, l.Rate.Count(s.Scenario.Length()))
+	}
+	m.Begin = time.Now().Add(headStart)
+	return m
 }
 
-// set is the scene for the ledger.
-func set(s Setup, f *fleet.Fleet, plan load.Plan) ledger.Scene {
-	scene := ledger.Scene{
-		V: ledger.SceneVersion, Experiment: s.File.Name, Variant: s.Variant.Name, Seed: s.File.Seed,
-		Nginx: s.Nginx.Version.String(), Trivet: buildinfo.String(), Begin: plan.Begin,
-		HTTP: f.HTTP(), GRPC: f.GRPC(), Workers: s.Variant.Workers,
+func plan(s Setup, m record.Manifest) load.Plan {
+	return load.Plan{
+		Seed: s.Scenario.Seed, HTTP: m.HTTP, GRPC: m.GRPC, Records: filepath.Join(s.Dir, record.ClientFile),
+		Begin: m.Begin, For: s.Scenario.Length(), Loads: s.Scenario.Loads,
 	}
-	for _, p := range s.Variant.Phases {
-		scene.Phases = append(scene.Phases, ledger.Phase{Name: p.Name, For: p.For})
-	}
-	for i, l := range s.Variant.Loads {
-		scene.Loads = append(scene.Loads, ledger.Load{Name: l.Name, Protocol: l.Protocol, Planned: plan.Streams[i].Count(plan.For), Deadline: l.Deadline})
-		scene.Settle = max(scene.Settle, l.Deadline+time.Second)
-	}
-	for _, name := range f.Names() {
-		scene.Instances = append(scene.Instances, ledger.Instance{Name: name, HTTP: f.Process(name).HTTP(), GRPC: f.Process(name).GRPC()})
-	}
-	return scene
 }

@@ -304,7 +304,7 @@ func TestRecordAfterTornOneStartsNewLine(t *testing.T) {
 	}
 	defer reader.Close()
 	var log bytes.Buffer
-	r, err := openRecorder(path, "whoami-1", slog.New(slog.NewTextHandler(&log, nil)))
+	r, err := openRecorder(path, "whoami-1", "a", slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -352,7 +352,7 @@ func TestFinalStatusIsRecorded(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "records")
 			log := slog.New(slog.DiscardHandler)
-			records, err := openRecorder(path, "whoami-1", log)
+			records, err := openRecorder(path, "whoami-1", "a", log)
 			if err != nil {
 				t.Fatal(err)
 			}

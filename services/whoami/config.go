@@ -1,6 +1,7 @@
 package whoami
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,6 +35,7 @@ type Config struct {
 	LogFormat      string // text or json
 	RequestLog     bool
 	Records        string // path; "" is off
+	StartID        string // [A-Za-z0-9._-]{1,64}
 	Reflection     bool
 	// Tuning with costs of its own: docs/performance.md.
 	GOGC          int // percent
@@ -138,6 +140,10 @@ func (t text) validate(source map[string]string) (Config, error) {
 		c.Reflection = check.boolean("REFLECTION", t.Reflection)
 	}
 	check.want(c.Records == "" || appendable(c.Records), "RECORDS", c.Records)
+	if c.StartID = t.StartID; c.StartID == "random" {
+		c.StartID = rand.Text()[:13] // 65 bits
+	}
+	check.want(isID(c.StartID), "START_ID", c.StartID)
 	return c, errors.Join(check.errs...)
 }
 

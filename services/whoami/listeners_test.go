@@ -62,7 +62,7 @@ func start(t *testing.T, service whoamiv1.WhoAmIServiceServer) running {
 // startApp runs an instance of a, with settings, until the test ends.
 func startApp(t *testing.T, a app, environ map[string]string) running {
 	t.Helper()
-	all := map[string]string{"INSTANCE": "whoami-7", "ENVIRONMENT": "qa"}
+	all := map[string]string{"INSTANCE": "whoami-7", "ENVIRONMENT": "qa", "START_ID": "first"}
 	maps.Copy(all, environ)
 	c, err := load(t, all)
 	if err != nil {
@@ -70,7 +70,7 @@ func startApp(t *testing.T, a app, environ map[string]string) running {
 	}
 	path := filepath.Join(t.TempDir(), "records")
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	records, err := openRecorder(path, c.Instance, log)
+	records, err := openRecorder(path, c.Instance, c.StartID, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -407,7 +407,7 @@ func TestRequestWritesArrivalAndCompletion(t *testing.T) {
 		if err := json.Unmarshal(line, &one); err != nil {
 			t.Fatalf("%v: %q", err, line)
 		}
-		if one.Version != 1 || one.Instance != "whoami-7" || one.PID != os.Getpid() || one.Time.IsZero() {
+		if one.Version != recordVersion || one.Start != "first" || one.Instance != "whoami-7" || one.PID != os.Getpid() || one.Time.IsZero() {
 			t.Errorf("%+v", one)
 		}
 		got = append(got, strings.Join([]string{one.Event, strconv.FormatUint(one.Call, 10), one.ID, string(one.Protocol), one.Method, one.Attempts, one.Code}, " "))

@@ -14,12 +14,13 @@ import (
 // A record is one JSON line of the records file. Each request to either listener writes two, at arrival and completion,
 // distinguished by event and matched by call.
 type record struct {
-	Version  int       `json:"v"`        // 1
+	Version  int       `json:"v"`        // recordVersion
 	Event    string    `json:"event"`    // arrival or completion
 	Time     time.Time `json:"time"`     // wall clock
 	Instance string    `json:"instance"` //
-	PID      int       `json:"pid"`      // distinguishes the starts of one instance
-	Call     uint64    `json:"call"`     // number of the arrival in this process, from 1
+	PID      int       `json:"pid"`      //
+	Start    string    `json:"start"`    // START_ID: distinguishes the starts of one instance, also in containers, where every pid is 1
+	Call     uint64    `json:"call"`     // number of the arrival in this start, from 1
 	ID       string    `json:"id"`       // request ID
 	Protocol protocol  `json:"protocol"` // http or grpc
 	Method   string    `json:"method"`   // "GET /" or "/whoami.v1.WhoAmIService/WhoAmI"
@@ -29,6 +30,9 @@ type record struct {
 	Duration int64  `json:"duration_us,omitempty"` // microseconds since arrival
 }
 
+// recordVersion is raised when a field changes its meaning, not for a new one.
+const recordVersion = 2
+
 // recorder writes records; a nil recorder writes none. It may be used concurrently.
 //
 // Each line is one unbuffered write to a file opened for appending, so that SIGKILL loses no line and several processes
@@ -36,6 +40,7 @@ type record struct {
 type recorder struct {
 	file     *os.File
 	instance string
+	start    string
 	log      *slog.Logger
 	calls    atomic.Uint64
 	failed   atomic.Bool // a failure has been logged
@@ -46,7 +51,7 @@ type recorder struct {
 const recordTimeout = time.Second
 
 // openRecorder opens the file at path for appending. It returns a nil recorder if path is empty.
-func openRecorder(path, instance string, log *slog.Logger) (*recorder, error) {
+func openRecorder(path, instance, start string, log *slog.Logger) (*recorder, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -58,7 +63,7 @@ func openRecorder(path, instance string, log *slog.Logger) (*recorder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("RECORDS=%s: %w: want a file that can be appended to", path, err)
 	}
-	return &recorder{file: f, instance: instance, log: log}, nil
+	return &recorder{file: f, instance: instance, start: start, log: log}, nil
 }
 
 // arrive records the arrival of c, and returns the record to pass to complete.
@@ -67,8 +72,8 @@ func (r *recorder) arrive(c *call, attempts string) *record {
 		return nil
 	}
 	line := &record{
-		Version: 1, Event: "arrival", Time: c.began, Instance: r.instance, PID: os.Getpid(), Call: r.calls.Add(1),
-		ID: c.id, Protocol: c.protocol, Method: c.method, Attempts: attempts,
+		Version: recordVersion, Event: "arrival", Time: c.began, Instance: r.instance, PID: os.Getpid(), Start: r.start,
+		Call: r.calls.Add(1), ID: c.id, Protocol: c.protocol, Method: c.method, Attempts: attempts,
 	}
 	r.write(line)
 	return line

@@ -35,6 +35,7 @@ type text struct {
 	LogFormat      string `env:"LOG_FORMAT, default=text" flag:"log-format" want:"text or json" help:"format of log lines, which go to standard error"`
 	RequestLog     string `env:"REQUEST_LOG, default=false" flag:"request-log" want:"true or false" help:"log every request at level info"`
 	Records        string `env:"RECORDS" flag:"records" auto:"off" want:"a file that can be appended to, or off" help:"file to append a line to when a request arrives and when it ends"`
+	StartID        string `env:"START_ID, default=random" flag:"start-id" want:"1 to 64 of A-Z a-z 0-9 . _ -, or random" help:"identifies this start of the instance in its records"`
 	Reflection     string `env:"REFLECTION" flag:"reflection" auto:"true in dev and qa, false in prod" want:"true or false" help:"serve gRPC reflection, which lists the services"`
 	GOGC           string `env:"GOGC, default=100" flag:"gogc" want:"a number, 10 to 10000" help:"garbage collection target in percent of live memory; higher uses less CPU and more memory"`
 	RawSyscalls    string `env:"RAW_SYSCALLS, default=false" flag:"raw-syscalls" want:"true or false" help:"read and write sockets by system calls that Go's scheduler does not see: less CPU behind a load balancer (Linux)"`

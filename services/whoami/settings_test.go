@@ -57,6 +57,8 @@ func TestUnsetSettingsAreDerived(t *testing.T) {
 		{"unless off", map[string]string{"ADMIN_PORT": "off"}, func(c Config) bool { return c.AdminPort == 0 }},
 		{"admin stays on loopback", map[string]string{"BIND": "0.0.0.0"}, func(c Config) bool { return c.AdminAddr() == "127.0.0.1:7000" }},
 		{"no records", map[string]string{"RECORDS": "off"}, func(c Config) bool { return c.Records == "" }},
+		{"start ID is random", nil, func(c Config) bool { return len(c.StartID) == 13 && isID(c.StartID) }},
+		{"start ID is set", map[string]string{"START_ID": "second"}, func(c Config) bool { return c.StartID == "second" }},
 		{"tuning is off", nil, func(c Config) bool { return c.GOGC == 100 && !c.RawSyscalls && c.StreamWorkers == 0 && c.FixedWindows }},
 		{"reflection is off in prod", map[string]string{"ENVIRONMENT": "prod"}, func(c Config) bool { return !c.Reflection }},
 		{"on in qa", map[string]string{"ENVIRONMENT": "qa"}, func(c Config) bool { return c.Reflection }},
@@ -71,6 +73,16 @@ func TestUnsetSettingsAreDerived(t *testing.T) {
 				t.Errorf("%+v, %v", c, err)
 			}
 		})
+	}
+}
+
+// Two starts with the same settings have different IDs.
+func TestStartsHaveDifferentIDs(t *testing.T) {
+	t.Parallel()
+	first, err := load(t, nil)
+	second, again := load(t, nil)
+	if err != nil || again != nil || first.StartID == second.StartID {
+		t.Errorf("%q and %q, %v, %v", first.StartID, second.StartID, err, again)
 	}
 }
 
@@ -107,6 +119,7 @@ func TestInvalidSettingIsRejected(t *testing.T) {
 		{map[string]string{"LOG_LEVEL": "loud"}, "LOG_LEVEL=loud (environment): want debug, info, warn or error"},
 		{map[string]string{"LOG_FORMAT": "xml"}, "LOG_FORMAT=xml (environment): want text or json"},
 		{map[string]string{"REFLECTION": "yes"}, "REFLECTION=yes (environment): want true or false"},
+		{map[string]string{"START_ID": "a b"}, "START_ID=a b (environment): want 1 to 64 of A-Z a-z 0-9 . _ -, or random"},
 		{map[string]string{"RECORDS": "no/such/dir/r"}, "RECORDS=no/such/dir/r (environment): want a file that can be appended to, or off"},
 		{map[string]string{"RECORDS": "."}, "RECORDS=. (environment): want a file that can be appended to, or off"},
 		{map[string]string{"INSTANCE": "a b"}, "INSTANCE=a b (environment): want 1 to 64 of A-Z a-z 0-9 . _ -"},

@@ -1,0 +1,44 @@
+package experiment
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// A Diagnostic is one error in an experiment's file. Read and Test return all of them, joined, in the file's order.
+type Diagnostic struct {
+	File         string // as the caller named it
+	Line, Column int    // from 1
+	Message      string
+}
+
+func (d *Diagnostic) Error() string {
+	return fmt.Sprintf("%s:%d:%d: %s", d.File, d.Line, d.Column, d.Message)
+}
+
+// A position is a place in a file.
+type position struct{ line, column int }
+
+// diagnostics collects the errors of one file.
+type diagnostics struct {
+	file string
+	all  []*Diagnostic
+}
+
+func (d *diagnostics) add(at position, format string, args ...any) {
+	d.all = append(d.all, &Diagnostic{d.file, at.line, at.column, fmt.Sprintf(format, args...)})
+}
+
+// join returns all diagnostics as one error, each once: variants share much of a file, so each of them finds the same error.
+func (d *diagnostics) join() error {
+	slices.SortStableFunc(d.all, func(a, b *Diagnostic) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	var errs []error
+	for _, one := range slices.CompactFunc(d.all, func(a, b *Diagnostic) bool { return *a == *b }) {
+		errs = append(errs, one)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,94 @@
+package experiment
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// Of each, the column after "- '" and the message.
+func TestExpectationsThatSayNothingAreRefused(t *testing.T) {
+	t.Parallel()
+	many := "during.http is many metrics: name one, like during.http.failed"
+	const missing = "an expectation that reads a metric without a value is inconclusive"
+	for expect, want := range map[string]string{
+		// What reads metrics in a roundabout way could read a missing one unseen.
+		`all([during.http], .latency.p99 < duration("1s"))`:            "10: " + many,
+		`[during.http][0].latency.p99 < duration("1s")`:                "6: " + many,
+		`[during.http] == [before.http]`:                               "6: " + many,
+		`(true ? during : before).http.latency.p99 < duration("1s")`:   "13: during is many metrics: name one, like during.http.failed",
+		`!fair([during.http][0])`:                                      "12: " + many,
+		`get(during.http, "latency").p99 < duration("1s")`:             "9: " + many,
+		`!during.http.Fair().Passed`:                                   "18: unknown metric Fair: did you mean ",
+		`during.http.latency == during.grpc.latency`:                   "5: during.http.latency is many metrics: name one, like during.http.latency.p99",
+		`let l = during.http.latency; l == l`:                          "34: l is many metrics: name one, like l.p99",
+		`toJSON(during.http.recovery) != ""`:                           "12: during.http.recovery is many metrics",
+		`$env["during"].http.latency.p99 < duration("1s")`:             "5: unknown name $env",
+		`during.http.latency.p99 == nil`:                               "32: nil and ?. are not supported: " + missing,
+		`during.http.latency.p99 != nil`:                               "32: nil and ?. are not supported: " + missing,
+		`during.http.latency?.p99 != duration("1s")`:                   "26: nil and ?. are not supported: " + missing,
+		`during.http.codes?.OK != 1`:                                   "24: nil and ?. are not supported: " + missing,
+		`(during.http.latency.p99 ?? duration("0s")) < duration("1s")`: "30: ?? is not supported: " + missing,
+
+		`!binomial(during.http, "whoami-1", -0.3)`: "6: a share of -0.3: want one between 0 and 1",
+		`!binomial(during.http, "whoami-1", 1)`:    "6: a share of 1: want one between 0 and 1",
+		`!binomial(during.http, "whoami-4", 0.3)`:  "28: unknown instance whoami-4: did you mean whoami-1?",
+
+		`during.http.latency.p99 < duration("xyz")`:                     `31: time: invalid duration "xyz"`,
+		`during.http.failed > 3 && duration("xyz") > duration("1s")`:    `31: time: invalid duration "xyz"`,
+		`during.http.failed < date("foo").Year()`:                       "26: invalid date foo",
+		`during.http.failed < int("x")`:                                 "26: invalid operation: int(x)",
+		`during.http.failed % 0 == 1`:                                   "24: a division by 0 has no value",
+		`during.http.failed > 1 / 0`:                                    "28: a division by 0 has no value",
+		`during.http.failed < len(1..10000000)`:                         "31: memory budget exceeded",
+		`during.http.failed < len(repeat("x", 100000000))`:              "30: memory budget exceeded",
+		`during.http.latency.p99 / during.grpc.latency.p99 > 2`:         "29: invalid operation: / (mismatched types duration and duration)",
+		`if during.http.failed > 3 { 5 } else { false }`:                "5: is no condition",
+		`during.http.failed == 999; before.http.failed == 0`:            "5: several expressions, of which only the last would count",
+		`let x = 1; during.http.failed == 999; before.http.failed == 0`: "35: several expressions, of which only the last would count",
+		`during.http.failed == 0 && now() > date("2020-01-01")`:         "32: unknown name now",
+		`true`:                   "5: reads no metric: it says the same whatever is measured",
+		`[1, 2, 3] == [1, 2, 3]`: "5: reads no metric",
+	} {
+		_, folded := parse("x.yaml", []byte(strings.Replace(small, "during.http.failed == 0", "|-\n    "+expect, 1)))
+		// The same on one line says where.
+		quoted := "'" + strings.ReplaceAll(expect, "'", "''") + "'"
+		_, placed := parse("x.yaml", []byte(strings.Replace(small, "during.http.failed == 0", quoted, 1)))
+		column, message, _ := strings.Cut(want, ": ")
+		all := unjoin(placed.join())
+		if len(all) == 0 || folded.join() == nil {
+			t.Errorf("%s is accepted: %v, %v", expect, placed.join(), folded.join())
+			continue
+		}
+		d, ok := errors.AsType[*Diagnostic](all[0])
+		if !ok || !strings.HasPrefix(d.Message, clip(expect)+": "+message) || fmt.Sprint(d.Column-1) != column && column != "5" || d.Line != 9 {
+			t.Errorf("%s\ngot  %v\nwant %s", expect, all, want)
+		}
+	}
+}
+
+func TestExpectationsThatSaySomethingAreAccepted(t *testing.T) {
+	t.Parallel()
+	for _, expect := range []string{
+		`during.http.failed / during.http.requests < 0.01`,
+		`during.http.failed % during.http.requests == 0`,
+		`during.http.requests == 0 || during.http.failed / during.http.requests < 0.01`,
+		`max(values(during.http.first_attempts)) - min(values(during.http.first_attempts)) <= 1`,
+		`all([before.http.failed, during.http.failed], # < 5)`,
+		`let p99 = during.http.latency.p99; p99 < duration("1s") and p99.Seconds() < 1`,
+		`let l = during.http.latency; l.p99 < duration("1s")`,
+		`let f = during.http; !fair(f)`,
+		`during.http.latency.p99 < 2 * before.http.latency.p99`,
+		`sum(map(1..3, during.http.codes["200"] * #)) >= 0`,
+		`during.http.codes[string(100 + 100)] >= 0`,
+		`[before.http.failed, during.http.failed][0] == 0`,
+		`!binomial(during.http, "whoami-" + "1", 0.3)`,
+		`!binomial(during.http, "whoami-1", during.http.amplification)`,
+	} {
+		text := strings.Replace(small, "during.http.failed == 0", "'"+expect+"'", 1)
+		if _, d := parse("x.yaml", []byte(text)); d.join() != nil {
+			t.Error(d.join())
+		}
+	}
+}

@@ -1,0 +1,292 @@
+package experiment
+
+import "strings"
+
+// invalidFiles are files with all their diagnostics. Where new is given, the file is small with new in the place of old.
+var invalidFiles = []struct {
+	name, text, old, new string
+	want                 []string
+}{
+	{name: "empty", text: "", want: []string{"1:1: the file is empty: want an experiment, with question, load, phases and expect"}},
+	{name: "comments alone", text: "# nothing\n", want: []string{"1:1: the file is empty: want an experiment, with question, load, phases and expect"}},
+	{name: "list", text: "- a\n", want: []string{"1:1: the file is a list: want a mapping, with answer, expect, fleet, load, nginx, phases, question, seed, variants"}},
+	{name: "two documents", text: small + "---\na: 1\n", want: []string{"10:1: a second document begins here: want one experiment per file"}},
+	{name: "tab", text: "question: Q?\nload:\n\t- {protocol: http}\n", want: []string{"3:1: a tab: YAML wants spaces before a line's text"}},
+	{name: "invalid YAML", text: "question: [a\nload: {\n", want: []string{"2:5: not YAML: did not find expected ',' or ']'"}},
+	{name: "nothing required", text: "seed: 1\n", want: []string{"1:1: question is missing", "1:1: load is missing", "1:1: phases is missing", "1:1: expect is missing"}},
+	{name: "many at once", text: `quesion: Q?
+seed: -1
+fleet: {instances: 99, workers: two, cores: 1}
+load: {protocol: http}
+phases: []
+expect:
+  - a: b
+  - 3
+`, want: []string{
+		"1:1: question is missing",
+		"1:1: unknown key quesion: did you mean question?",
+		"2:7: seed is -1: want a whole number, 0 to 18446744073709551615",
+		"3:20: instances is 99: want a whole number, 1 to 60",
+		`3:33: workers is "two": want a whole number, 1 to 16`,
+		"3:38: unknown key cores: did you mean workers?",
+		"4:7: load is a mapping: want a list",
+		"5:9: phases has 0 entries: want 1 to 20",
+		`7:5: expect[0] is read as a key and its value: put an expectation that contains ": " or " #" in quotes`,
+		"8:5: expect[1] is 3: want text; put it in quotes if it is meant so",
+	}},
+	{name: "unknown anchor", old: "expect:", new: "seed: 1 # *one\nfleet: {instances: 3, workers: *one}\nexpect:", want: []string{"9:32: not YAML: unknown anchor 'one' referenced"}},
+	{name: "NUL", old: "question: Q?", new: "question: Q?\nanswer: é\x00", want: []string{`2:10: control character '\x00': YAML wants it as an escape, in double quotes`}},
+	{name: "Latin-1", old: "question: Q?", new: "question: é und \xe4\xdf?", want: []string{"1:17: byte 0xe4 is not UTF-8, which YAML wants"}},
+	{name: "invalid YAML, further down", old: "  - {name: during, for: 1s}", new: "  - {name: during, for: 1s}\n   {name: b: c}", want: []string{"8:4: not YAML: did not find expected '-' indicator"}},
+	{name: "folded expectation", old: "- during.http.failed == 0", new: `- during.http.failed == 0
+      and before.http.failed == 0
+      and durin.http.failed == 0
+  - "during.http.codes[\"200\"] == 0 and durin.http.failed == 0"
+  - len("é×") == 2 and durin.http.failed == 0`, want: []string{
+		"9:5: during.http.failed == 0 and before.http.failed == 0 and durin.http.failed == 0: unknown name durin: did you mean during?",
+		`12:5: during.http.codes["200"] == 0 and durin.http.failed == 0: unknown name durin: did you mean during?`,
+		`13:24: len("é×") == 2 and durin.http.failed == 0: unknown name durin: did you mean during?`,
+	}},
+	{name: "numbers", old: "question: Q?", new: "question: Q?\nseed: 0x10\nfleet: {instances: 0x3, workers: 0x11}", want: []string{"3:34: workers is 0x11: want a whole number, 1 to 16"}},
+	{name: "invalid wait", old: "- {name: during, for: 1s}", new: "- {name: during, for: 5s, do: [{wait: 5s}, {wait: -1s}]}\n  - {name: after, for: 1, do: [{wait: 2s}]}", want: []string{
+		"7:33: the waits of phase during are 5s together: want less than the phase, 5s",
+		`7:53: wait is "-1s": want a duration with a unit, like 250ms, 2s or 1m30s, from 1ms to 10m`,
+		"8:24: for is 1: want a duration with a unit, like 250ms, 2s or 1m30s, from 100ms to 10m",
+	}},
+	{name: "no request", old: "rate: 10/s}\n", new: "rate: 0.01/s}\n  - {name: a, protocol: http, rate: {ramp: [0/s, 0.1/m]}}\n  - {name: b, protocol: http, rate: 0.5/s}\n", want: []string{
+		"3:28: load[0] plans no request in 2s: nothing could be measured",
+		"4:37: load[1] plans no request in 2s: nothing could be measured",
+	}},
+	{name: "no rate", old: "rate: 10/s}\n", new: "deadline: 1s}\n", want: []string{"3:5: rate is missing in load[0]"}},
+	{name: "variant named only", old: "question: Q?", new: "question: Q?\nvariants: {only: {}, other: {}}", want: []string{
+		"2:12: variant only: the name is that of a file without variants: choose another",
+	}},
+	{name: "key twice", old: "question: Q?", new: "question: Q?\nseed: 1\nseed: 2", want: []string{`3:1: key "seed" is here a second time; the first is in line 2`}},
+	{name: "empty value", old: "question: Q?", new: "question:", want: []string{"1:10: question is empty: want text"}},
+	{name: "merge", old: "question: Q?", new: "question: Q?\nfleet: {<<: {instances: 3}}", want: []string{"2:9: << is not supported: write the keys out"}},
+	{name: "tag", old: "- during.http.failed == 0", new: "- !during.http.recovery.failed", want: []string{"9:5: expect[0] begins with !during.http.recovery.failed, which YAML takes for a tag: put it in quotes"}},
+
+	{name: "loads", old: "load:\n", new: `load:
+  - {protocol: htp, rate: 300}
+  - {protocol: http, rate: 0/s, name: In, channels: 3, call: watch}
+  - {protocol: grpc, rate: 300/x, name: grpc_2, connections: 3, call: wach, deadline: 2}
+  - {protocol: grpc, rate: {ramp: [1/s]}, name: http, call: watch}
+  - {protocol: grpc, rate: {step: [0/s, 0/s], ramp: [1/s, 2/s]}, name: grpc_2, call: watch, hold: 6s, retry: maybe}
+  - {rate: {slope: [1/s]}, name: last, hold: 1s}
+`, want: []string{
+		`3:16: protocol is "htp": want http or grpc: did you mean http?`,
+		"3:27: rate is 300: want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}",
+		"4:5: hold is missing in load[1]: a watch needs the time after which its client cancels",
+		`4:28: rate is "0/s": want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}`,
+		`4:39: name is "In": want a name of lower-case letters, digits and _, at most 64, that begins with a letter`,
+		"4:53: channels is for grpc: HTTP clients have connections",
+		`4:62: call is "watch": want unary: the others are for grpc`,
+		`5:28: rate is "300/x": want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}`,
+		"5:62: connections is for http: gRPC clients have channels",
+		`5:71: call is "wach": want unary or watch or idle: did you mean watch?`,
+		"5:87: deadline is 2: want a duration with a unit, like 250ms, 2s or 1m30s, from 1ms to 60s",
+		"6:5: hold is missing in load[3]: a watch needs the time after which its client cancels",
+		"6:35: ramp has 1 entries: want 2",
+		`6:49: name is "http", and the protocol is grpc: choose another name`,
+		"7:28: rate has 2 keys: want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}",
+		"7:72: a second load is called grpc_2: give it a name of its own",
+		"7:99: hold is 6s: want less than the deadline, 5s",
+		`7:110: retry is "maybe": want true or false`,
+		"8:5: protocol is missing in load[5]",
+		"8:13: unknown key slope: did you mean step?",
+		"8:34: load last: the name means something else in expectations: choose another",
+		"8:46: hold is for call: watch",
+		"9:5: a second load is called http: give it a name of its own",
+	}},
+	{name: "rates", old: "rate: 10/s}\n", new: `rate: {step: [0/s, 0/m]}}
+  - {name: two, protocol: http, rate: [1/s]}
+  - {name: three, protocol: http, rate: {ramp: [1/s, -1/s]}}
+  - {name: four, protocol: http, rate: {}}
+  - {name: five, protocol: http, rate: 1e6/s}
+  - {name: six, protocol: http, rate: NaN/s}
+`, want: []string{
+		"3:35: step has no rate above 0",
+		"4:39: rate is a list: want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}",
+		`5:54: ramp[1] is "-1/s": want a rate like 300/s or 30/m, at most 100000/s`,
+		"6:40: rate has 0 keys: want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}",
+		`7:40: rate is "1e6/s": want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}`,
+		`8:39: rate is "NaN/s": want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}`,
+	}},
+	{name: "too much", old: "rate: 10/s}\n  - {protocol: grpc, rate: 10/s}", new: "rate: 100000/s}\n  - {protocol: grpc, rate: 950000/s}\n  - {protocol: grpc, name: b, rate: {ramp: [0/s, 100000/s]}, deadline: 61s}",
+		want: []string{
+			`4:28: rate is "950000/s": want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}`,
+			`5:72: deadline is "61s": want a duration with a unit, like 250ms, 2s or 1m30s, from 1ms to 60s`,
+		}},
+	{name: "too many requests", old: "for: 1s}\n  - {name: during, for: 1s}", new: "for: 10m}\n  - {name: during, for: 10m}\nseed: 2\nfleet: {}\nvariants: {a: {load: [{protocol: http, rate: 1700/s}, {protocol: grpc, rate: 1/s}]}, b: {}}",
+		want: []string{"10:22: load plans 2041200 requests in 20m0s: want at most 2000000"}},
+	{name: "phases and actions", old: "- {name: during, for: 1s}", new: `- {name: during, for: 1s, do: [{kill: whoami-4}, {kil: whoami-1}, {kill: whoami-1, wait: 1s}, {}, {wait: 1s}, {reload: whoami-1}]}
+  - {name: during, for: 11m}
+  - {name: total, for: 1s}
+  - {name: http, for: 1s, do: [{resume: whoami-1}, {start: all}, {start: whoami-3}, {pause: [whoami-2, whoami-2]}, {start: whoami-2}, {drain: whoami-2}, {resume: whoami-2}]}
+  - {name: a b, for: 100, do: [{kill: []}, {drain: {}}, {pause: 3}]}`, want: []string{
+		"7:33: the waits of phase during are 1s together: want less than the phase, 1s",
+		"7:41: kill whoami-4: there are 3 instances: did you mean whoami-1?",
+		"7:53: unknown key kil: did you mean kill?",
+		"7:69: do[2] has 2 keys: want one action per entry; a list of them is done in order",
+		"7:97: do[3] has 0 keys: want one action per entry; a list of them is done in order",
+		`7:122: reload is "whoami-1": want nginx: did you mean nginx?`,
+		"8:12: phase during: the name is that of a phase in line 7: choose another",
+		`8:25: for is "11m": want a duration with a unit, like 250ms, 2s or 1m30s, from 100ms to 10m`,
+		"9:12: phase total: the name means something else in expectations: choose another",
+		"10:12: phase http: the name means a protocol: choose another",
+		"10:41: resume whoami-1: instance is not paused",
+		"10:60: start all: all instances are already running",
+		"10:74: start whoami-3: instance is already running",
+		"10:104: pause whoami-2: this action names whoami-2 before",
+		"10:124: start whoami-2: instance is paused; use resume",
+		"10:163: resume whoami-2: instance is down (drain); start it first",
+		`11:12: name is "a b": want a name of lower-case letters, digits and _, at most 64, that begins with a letter`,
+		"11:22: for is 100: want a duration with a unit, like 250ms, 2s or 1m30s, from 100ms to 10m",
+		"11:39: kill has 0 entries: want 1 to 60",
+		"11:52: drain is an empty mapping: want an instance like whoami-2, a list of 1 to 60 of them, or all",
+		"11:65: pause is 3: want an instance like whoami-2, a list of 1 to 60 of them, or all",
+	}},
+	{name: "actions without effect", old: "  - {name: during, for: 1s}", new: `  - {name: a, for: 1s, do: [{resume: all}, {pause: whoami-1}, {pause: whoami-1}]}
+  - {name: during, for: 1s, do: [{start: all}, {resume: all}, {resume: all}, {kill: all}]}
+  - {name: c, for: 1s, do: [{pause: all}, {kill: whoami-1}, {drain: whoami-1}, {kill: all}, {drain: all}, {start: all}, {start: all}]}
+  - {name: d, for: 1s, do: [{restart: [whoami-1, all]}, {pause: [all, whoami-2]}, {pause: all}]}`, want: []string{
+		"7:38: resume all: no instance is paused",
+		"7:71: pause whoami-1: instance is already paused; resume it first",
+		"8:42: start all: all instances are already running",
+		"8:72: resume all: no instance is paused",
+		"9:37: pause all: all instances are already paused or down",
+		"9:50: kill whoami-1: instance is already down (kill); start it first",
+		"9:69: drain whoami-1: instance is already down (kill); start it first",
+		"9:87: kill all: all instances are already down",
+		"9:101: drain all: all instances are already down",
+		"9:129: start all: all instances are already running",
+		"10:50: restart all: this action names whoami-1 before",
+		"10:71: pause whoami-2: this action names whoami-2 before",
+		"10:91: pause all: all instances are already paused or down",
+	}},
+	{name: "variants", old: "expect:\n", new: `variants:
+  plain: {}
+  during: {fleet: {instances: 1}}
+  sum: {description: "", seed: 2}
+  Big: {load: []}
+  few: {load: [{protocol: http, rate: 1/s, name: plain}]}
+expect:
+  - plain.during.http.failed > few.during.grpc.failed
+  - plain.during.http.failed > before.http.failed
+  - plain.durin.http.failed > 0
+  - during.grpc.failed == 0
+`, want: []string{
+		"10:3: variant during: the name is that of a phase in line 7: choose another",
+		"11:3: variant sum: the name means something else in expectations: choose another",
+		`11:22: description is "": want text`,
+		"11:26: unknown key seed: did you mean fleet?",
+		`12:3: variant is "Big": want a name of lower-case letters, digits and _, at most 64, that begins with a letter`,
+		"12:15: load has 0 entries: want 1 to 16",
+		"13:50: load plain: the name is that of a variant in line 9: choose another",
+		"15:43: plain.during.http.failed > few.during.grpc.failed: unknown load grpc in variant few: did you mean http?",
+		"16:32: plain.during.http.failed > before.http.failed: before is a phase and plain a variant: name a variant everywhere, or nowhere",
+		"17:11: plain.durin.http.failed > 0: unknown phase durin: did you mean during?",
+		"18:12: during.grpc.failed == 0: unknown load grpc in variant few: did you mean http?",
+	}},
+	{name: "expectations of variants", old: "expect:\n", new: `variants:
+  plain: {}
+  few: {load: [{protocol: http, rate: 1/s}], fleet: {instances: 1}}
+answer: "{plain.during.http.failed} of {during.http.requests}, {plain.during.http}, {nothing}"
+expect:
+  - plain.during.http.failed > few.during.grpc.failed
+  - plain.during.http.failed > before.http.failed
+  - plain.durin.http.failed > 0
+  - during.grpc.failed == 0
+  - during.http.ok_by_instance["whoami-2"] > 0
+  - only.during.http.failed == 0
+`, want: []string{
+		"11:41: answer: during.http.requests has 2 values, one per variant: name one, like plain.during.http.requests",
+		"11:65: answer: plain.during.http: plain.during.http is many metrics: name one, like plain.during.http.failed",
+		"11:86: answer: nothing: unknown name nothing: did you mean during?",
+		"13:43: plain.during.http.failed > few.during.grpc.failed: unknown load grpc in variant few: did you mean http?",
+		"14:32: plain.during.http.failed > before.http.failed: before is a phase and plain a variant: name a variant everywhere, or nowhere",
+		"15:11: plain.durin.http.failed > 0: unknown phase durin: did you mean during?",
+		"16:12: during.grpc.failed == 0: unknown load grpc in variant few: did you mean http?",
+		`17:32: during.http.ok_by_instance["whoami-2"] > 0: ok_by_instance never has "whoami-2" in variant few: did you mean whoami-1?`,
+		"18:5: only.during.http.failed == 0: unknown name only: did you mean total?",
+	}},
+	{name: "open brace", old: "question: Q?", new: "question: Q?\nanswer: 'lost {during.http.failed'", want: []string{
+		`2:9: answer: a brace is open: want expressions in braces, like "{during.http.failed} requests failed"`,
+	}},
+	{name: "edits", old: "load:\n", new: `nginx:
+  edits:
+    - {context: server, directive: keepalive 4}
+    - {context: upstream whoami_http, directive: keepalive 4, remove: zone}
+    - {context: upstream whoami_http}
+    - {directive: keepalive 4}
+    - {context: upstream whoami_grpc server, parameter: "max_fails=1;"}
+    - {context: upstream whoami_http, directive: least_conn}
+    - {context: "", remove: 3}
+load:
+`, want: []string{
+		`4:17: context "server" means 3 blocks: http-listener.conf:N, grpc-listener.conf:N, admin-listener.conf:N: write one of "http-listener.conf server", "grpc-listener.conf server", "admin-listener.conf server"`,
+		"5:7: edits[1]: want exactly one of directive, parameter and remove",
+		"6:7: edits[2]: want exactly one of directive, parameter and remove",
+		"7:7: context is missing in edits[3]",
+		`8:57: parameter "max_fails=1;" is not one word: write it like max_fails=1 or backup`,
+		`10:17: context is "": want text`,
+		"10:29: remove is 3: want text; put it in quotes if it is meant so",
+	}},
+	{name: "edits of what the lab needs", old: "load:\n", new: `nginx:
+  edits:
+    - {context: main, directive: worker_processes 4}
+    - {context: main worker_processes, parameter: "4"}
+    - {context: main, remove: worker_processes}
+    - {context: main, directive: error_log /dev/null}
+    - {context: http, directive: 'map $a $b { default 1; error_log logs/error.log crit; }'}
+    - {context: main, remove: error_log logs/error.log}
+    - {context: main, directive: error_log logs/error.log debug;}
+    - {context: main, directive: worker_priority 1}
+load:
+`, want: []string{
+		"4:34: the number of nginx workers belongs to the fleet, as the fairness checks count with it: write fleet: {workers: 4}",
+		"5:17: the number of nginx workers belongs to the fleet, as the fairness checks count with it: write fleet: {workers: 4}",
+		"6:31: the number of nginx workers belongs to the fleet, as the fairness checks count with it: write fleet: {workers: 4}",
+		`7:34: the lab reads nginx's error log: want at most "error_log logs/error.log debug" (or info, or notice)`,
+		`8:34: the lab reads nginx's error log: want at most "error_log logs/error.log debug" (or info, or notice)`,
+		`9:31: the lab reads nginx's error log: want at most "error_log logs/error.log debug" (or info, or notice)`,
+	}},
+	{name: "long expectation", old: "during.http.failed == 0", new: strings.Repeat("not ", 200_000) + "true", want: []string{
+		"9:5: expect[0] has 800004 characters: want at most 1000",
+	}},
+	{name: "deep expectation", old: "during.http.failed == 0", new: strings.Repeat("(", 1000), want: []string{
+		"9:1004: (((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((…: it ends too early",
+	}},
+	{name: "unknown in expectations", old: "- during.http.failed == 0", new: `- durin.http.failed == 0
+  - during.htp.failed == 0
+  - during.http.failled == 0
+  - 'fare(during.http)'
+  - during.http.codes.Unavalable == 0
+  - during.http.reasons["rest"] == 0
+  - during.http.first_attempts["whoami-4"] == 0
+  - during.http.latency.p98 < duration("1s")
+  - during.http.failed == 0 and afer.http.failed == 0`, want: []string{
+		"9:5: durin.http.failed == 0: unknown name durin: did you mean during?",
+		"10:12: during.htp.failed == 0: unknown load htp: did you mean http?",
+		"11:17: during.http.failled == 0: unknown metric failled: did you mean failed?",
+		"12:6: fare(during.http): unknown function fare: did you mean fair?",
+		`13:23: during.http.codes.Unavalable == 0: codes never has "Unavalable": did you mean Unavailable?`,
+		`14:25: during.http.reasons["rest"] == 0: reasons never has "rest": did you mean reset?`,
+		`15:32: during.http.first_attempts["whoami-4"] == 0: first_attempts never has "whoami-4": did you mean whoami-1?`,
+		`16:25: during.http.latency.p98 < duration("1s"): unknown metric p98: did you mean p90?`,
+		"17:33: during.http.failed == 0 and afer.http.failed == 0: unknown name afer: did you mean before?",
+	}},
+	{name: "wrong types in expectations", old: "- during.http.failed == 0", new: `- during.http.failed
+  - during.http.latency.p99 < 250
+  - during.http.failed = 0
+  - during.http.failed ==
+  - "fair(during)"
+  - during.http == 0`, want: []string{
+		"9:5: during.http.failed: is no condition but int: compare it with something, like == 0",
+		`10:29: during.http.latency.p99 < 250: invalid operation: < (mismatched types duration and int): write a duration like duration("250ms")`,
+		`11:24: during.http.failed = 0: unexpected token Operator("="): equal is ==`,
+		"12:25: during.http.failed ==: it ends too early",
+		"13:11: fair(during): fair wants all metrics of a load: write it like fair(during.http)",
+		"14:5: during.http == 0: during.http is many metrics: name one, like during.http.failed",
+	}},
+}

@@ -1,0 +1,347 @@
+package experiment
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/checker/nature"
+	"google.golang.org/grpc/codes"
+
+	"trivet/internal/nearest"
+	"trivet/lab/measure"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+var (
+	anyType     = reflect.TypeFor[any]()
+	metricsType = reflect.TypeFor[metrics]()
+)
+
+// A checker checks the names of metrics and what is done with them, in an expression whose types are known. It also keeps the text of
+// each node, as the patcher after it changes them.
+type checker struct {
+	scenarios []scenario.Scenario
+	condition bool
+	texts     map[ast.Node]string
+	whole     map[ast.Node]bool // structs that nothing names a metric of
+	order     []ast.Node        // of whole
+	reads     bool              // whether any metric is read
+	err       *exprError        // the first
+}
+
+func (c *checker) add(node ast.Node, format string, args ...any) {
+	if c.err == nil {
+		c.err = &exprError{start(node), fmt.Sprintf(format, args...)}
+	}
+}
+
+// start is where the text of a node begins: the location of a chain of names is its last dot.
+func start(node ast.Node) int {
+	if n, ok := node.(*ast.MemberNode); ok {
+		return start(n.Node)
+	}
+	return node.Location().From
+}
+
+// isObject reports whether a type is one of metrics or of what leads to them.
+func isObject(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && t.NumField() > 0 && t.Field(0).Tag.Get("expr") != ""
+}
+
+// finish returns the first error.
+func (c *checker) finish() error {
+	for _, node := range c.order {
+		if c.whole[node] {
+			c.add(node, "%s is many metrics: name one, like %s.%s", c.texts[node], c.texts[node], example(node.Type()))
+		}
+	}
+	if c.condition && !c.reads && c.err == nil {
+		c.err = &exprError{0, "reads no metric: it says the same whatever is measured"}
+	}
+	if c.err == nil {
+		return nil
+	}
+	return c.err
+}
+
+// example completes a name that ends too early.
+func example(t reflect.Type) string {
+	names := fieldNames(t)
+	switch {
+	case t == metricsType:
+		return "failed"
+	case slices.Contains(names, "p99"):
+		return "p99"
+	case isObject(t.Field(0).Type):
+		i := max(0, slices.Index(names, scenario.HTTP))
+		return names[i] + "." + example(t.Field(i).Type)
+	}
+	return names[0]
+}
+
+// Visit makes a checker an ast.Visitor.
+func (c *checker) Visit(node *ast.Node) {
+	c.texts[*node] = (*node).String()
+	switch n := (*node).(type) {
+	case *ast.MemberNode:
+		c.whole[n.Node] = false
+		c.member(n)
+	case *ast.VariableDeclaratorNode:
+		c.whole[n.Value] = false
+	case *ast.CallNode:
+		name, ok := n.Callee.(*ast.IdentifierNode)
+		if !ok || fairnessChecks[name.Value] == nil || len(n.Arguments) == 0 {
+			break
+		}
+		c.reads = true
+		if of := n.Arguments[0]; of.Type() == metricsType {
+			c.whole[of] = false
+		} else if c.whole[of] {
+			c.whole[of] = false
+			c.add(of, "%s wants all metrics of a load: write it like %s(%s)", name.Value, name.Value, strings.TrimSuffix(c.texts[of]+"."+example(of.Type()), ".failed"))
+		}
+		c.binomial(n)
+	}
+	if _, let := (*node).(*ast.VariableDeclaratorNode); !let && isObject((*node).Type()) { // A let's value is that of a node in it.
+		c.whole[*node], c.order = true, append(c.order, *node)
+	}
+}
+
+// member checks a name after a dot, or a key in brackets.
+func (c *checker) member(n *ast.MemberNode) {
+	name, written := n.Property.(*ast.StringNode)
+	of := n.Node.Type()
+	if of.Kind() == reflect.Map {
+		if inner, ok := n.Node.(*ast.MemberNode); ok && written {
+			c.key(inner, name)
+		}
+		return
+	}
+	if !isObject(of) || !written {
+		return
+	}
+	names := fieldNames(of)
+	i := slices.Index(names, name.Value)
+	if i < 0 {
+		phrase := ""
+		if word(of) == "load" {
+			phrase = in(c.scenario(n))
+		}
+		c.add(name, "unknown %s %s%s: did you mean %s?", word(of), name.Value, phrase, nearest.Name(name.Value, names))
+	} else if !isObject(of.Field(i).Type) {
+		c.reads = true
+	}
+}
+
+// word is what the fields of a struct are.
+func word(t reflect.Type) string {
+	switch {
+	case t.Name() != "":
+		return "metric"
+	case t.Field(0).Type == metricsType:
+		return "load"
+	case t.Field(0).Type.NumField() > 0 && t.Field(0).Type.Field(0).Type == metricsType:
+		return "phase"
+	}
+	return "variant"
+}
+
+// key refuses a key that a metric with keys can never have: it would count as 0 without a word.
+func (c *checker) key(metric *ast.MemberNode, key *ast.StringNode) {
+	of, ok := metric.Property.(*ast.StringNode)
+	if !ok {
+		return
+	}
+	var known []string
+	phrase := ""
+	switch of.Value {
+	case "codes":
+		if httpStatus.MatchString(key.Value) {
+			return
+		}
+		for code := codes.OK; code <= codes.Unauthenticated; code++ {
+			known = append(known, code.String())
+		}
+	case "reasons":
+		known = record.Reasons
+	default: // By instance.
+		s := c.scenario(metric)
+		known, phrase = s.InstanceNames(), in(s)
+	}
+	if !slices.Contains(known, key.Value) {
+		c.add(key, "%s never has %q%s: did you mean %s?", of.Value, key.Value, phrase, nearest.Name(key.Value, known))
+	}
+}
+
+var httpStatus = regexp.MustCompile(`^[1-5][0-9][0-9]$`)
+
+// scenario is the one that a chain of names begins with; the first if it does not say.
+func (c *checker) scenario(node ast.Node) *scenario.Scenario {
+	for {
+		switch n := node.(type) {
+		case *ast.MemberNode:
+			node = n.Node
+			continue
+		case *ast.IdentifierNode:
+			if i := slices.IndexFunc(c.scenarios, func(s scenario.Scenario) bool { return s.Variant == n.Value }); i > 0 {
+				return &c.scenarios[i]
+			}
+		}
+		return &c.scenarios[0]
+	}
+}
+
+// binomial refuses arguments that make no sense.
+func (c *checker) binomial(n *ast.CallNode) {
+	if len(n.Arguments) != 3 {
+		return
+	}
+	if name, ok := n.Arguments[1].(*ast.StringNode); ok {
+		s := c.scenario(n.Arguments[0])
+		if known := s.InstanceNames(); !slices.Contains(known, name.Value) {
+			c.add(name, "unknown instance %s%s: did you mean %s?", name.Value, in(s), nearest.Name(name.Value, known))
+		}
+	}
+	if share, err := expr.Eval(c.texts[n.Arguments[2]], nil); err == nil {
+		if f := reflect.ValueOf(share); f.CanFloat() && !(f.Float() > 0 && f.Float() < 1) || f.CanInt() {
+			c.add(n, "a share of %v: want one between 0 and 1, without them", share)
+		}
+	}
+}
+
+// fieldNames are the names of a struct's fields in expressions.
+func fieldNames(t reflect.Type) []string {
+	var names []string
+	for field := range t.Fields() {
+		names = append(names, field.Tag.Get("expr"))
+	}
+	return names
+}
+
+// A patcher puts a call around everything that may have no value, so that evaluation ends there with an error: each metric, and each
+// number and each value of unknown type that is computed. So a missing value can make nothing pass, neither a condition nor its opposite.
+type patcher struct {
+	texts   map[ast.Node]string
+	patched map[ast.Node]ast.Node // what is in the call
+}
+
+// Names of the functions around nodes, by whether the type is known. No expression can contain them.
+const (
+	checkFunction    = "check value"
+	checkAnyFunction = "check value of any type"
+)
+
+// Visit makes a patcher an ast.Visitor.
+func (p *patcher) Visit(node *ast.Node) {
+	t := (*node).Type()
+	switch n := (*node).(type) {
+	case *ast.MemberNode:
+		// Of a map only the entry is read; but in a predicate, which takes the entries in any order, all of it.
+		each := ast.Find(n, func(n ast.Node) bool { _, ok := n.(*ast.PointerNode); return ok }) != nil
+		if inner, ok := p.patched[n.Node]; ok && inner.Type().Kind() == reflect.Map && !each {
+			n.Node = inner
+		}
+		if !isObject(t) && t.Kind() != reflect.Func {
+			p.patch(node, !each)
+		}
+	case *ast.BinaryNode:
+		if t.Kind() == reflect.Float64 || t == anyType && strings.Contains("+ - * / % ** ^", n.Operator) {
+			p.patch(node, false)
+		}
+	case *ast.BuiltinNode:
+		if t == anyType || t.Kind() == reflect.Int || t.Kind() == reflect.Float64 {
+			p.patch(node, false)
+		}
+	case *ast.CallNode:
+		n.SetNature(nature.Nature{}) // The language is to check its arguments again, with what is around them.
+		if name, ok := n.Callee.(*ast.IdentifierNode); ok && fairnessChecks[name.Value] != nil {
+			n.Arguments = append(n.Arguments, &ast.StringNode{Value: p.texts[n]})
+		}
+	}
+}
+
+func (p *patcher) patch(node *ast.Node, read bool) {
+	name := checkFunction
+	if (*node).Type() == anyType {
+		name = checkAnyFunction
+	}
+	call := &ast.CallNode{
+		Callee:    &ast.IdentifierNode{Value: name},
+		Arguments: []ast.Node{*node, &ast.StringNode{Value: p.texts[*node]}, &ast.BoolNode{Value: read}},
+	}
+	p.patched[call] = *node
+	ast.Patch(node, call)
+	call.Callee.SetLocation(call.Location())
+}
+
+// noValue says why there is no value: then an expectation is inconclusive.
+type noValue string
+
+func (n noValue) Error() string { return string(n) }
+
+// reads are what an evaluation has read.
+type reads struct{ all []string }
+
+func (r *reads) add(text string) {
+	if !slices.Contains(r.all, text) {
+		r.all = append(r.all, text)
+	}
+}
+
+// check is the function around nodes: of a value, its text, and whether it is read of the metrics.
+func (r *reads) check(arguments ...any) (any, error) {
+	value, text := arguments[0], arguments[1].(string)
+	if pointer := reflect.ValueOf(value); value == nil || pointer.Kind() == reflect.Pointer && pointer.IsNil() {
+		return nil, noValue(text + " has no value")
+	} else if pointer.Kind() == reflect.Pointer {
+		value = pointer.Elem().Interface()
+	}
+	if f, ok := value.(float64); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
+		return nil, noValue(fmt.Sprintf("%s has no value: it is %v", text, f))
+	}
+	if arguments[2].(bool) {
+		r.add(text + " = " + Say(value))
+	}
+	return value, nil
+}
+
+// options are the functions of expressions, beside the language's own.
+func (r *reads) options() []expr.Option {
+	options := []expr.Option{
+		expr.Function(checkAnyFunction, r.check, new(func(any, string, bool) any)),
+		expr.Function(checkFunction, r.check,
+			new(func(int, string, bool) int), new(func(float64, string, bool) float64), new(func(*float64, string, bool) float64), new(func(bool, string, bool) bool),
+			new(func(*time.Duration, string, bool) time.Duration), new(func(map[string]int, string, bool) map[string]int),
+			new(func(any, string, bool) any)),
+	}
+	for name, check := range fairnessChecks {
+		types := []any{new(func(metrics) bool), new(func(metrics, string) bool)}
+		if name == "binomial" {
+			types = []any{new(func(metrics, string, float64) bool), new(func(metrics, string, float64, string) bool)}
+		}
+		options = append(options, expr.Function(name, r.fairness(check), types...))
+	}
+	return options
+}
+
+// fairness is a fairness check as a function of expressions, whose last argument is its text.
+func (r *reads) fairness(check func(measure.Metrics, []any) measure.FairnessResult) func(...any) (any, error) {
+	return func(arguments ...any) (any, error) {
+		last := len(arguments) - 1
+		result := check(measure.Metrics(arguments[0].(metrics)), arguments[1:last])
+		said := fmt.Sprintf("%v: %s", arguments[last], result.Explanation)
+		r.add(said)
+		if result.Inconclusive {
+			return nil, noValue(said)
+		}
+		return result.Passed, nil
+	}
+}

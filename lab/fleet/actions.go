@@ -1,0 +1,134 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"trivet/lab/scenario"
+)
+
+// actionTimeout bounds the wait for an instance to be ready, or paused. A drain and a reload have bounds of their own.
+const actionTimeout = 30 * time.Second
+
+// Kinds are the kinds of actions that Do carries out.
+func (f *Fleet) Kinds() []string {
+	if !f.balancer.Info().Reloads {
+		return scenario.InstanceKinds
+	}
+	return append(slices.Clip(scenario.InstanceKinds), scenario.Reload)
+}
+
+// Do carries out one action on one process, and returns when it is done.
+func (f *Fleet) Do(ctx context.Context, kind, process string) error {
+	p := f.Process(process)
+	if p == nil {
+		return fmt.Errorf("there is no process %s", process)
+	}
+	switch kind {
+	case scenario.Reload:
+		return f.Reload(ctx)
+	case scenario.Kill:
+		return kill(ctx, p)
+	case scenario.Pause:
+		return pause(ctx, p)
+	case scenario.Resume:
+		return p.Signal(syscall.SIGCONT)
+	case scenario.Drain:
+		return drain(ctx, p)
+	case scenario.Start:
+		return start(ctx, p, actionTimeout)
+	case scenario.Restart:
+		if err := drain(ctx, p); err != nil {
+			return err
+		}
+		return start(ctx, p, actionTimeout)
+	}
+	return fmt.Errorf("no such action: %s", kind)
+}
+
+// Reload makes the load balancer read its configuration (conf/ in Dir, which may have been edited) again. It returns when the new one
+// serves. A configuration that is refused changes nothing: the error wraps ErrConf.
+func (f *Fleet) Reload(ctx context.Context) error {
+	f.reloading.Lock()
+	defer f.reloading.Unlock()
+	if !f.balancer.Info().Reloads {
+		return errors.New("the load balancer cannot reload its configuration")
+	}
+	if err := f.balancer.Test(ctx, f.options.Dir); err != nil {
+		return err
+	}
+	f.reloads = append(f.reloads, Reloading{Begin: time.Now()})
+	if err := f.balancer.Reload(ctx, f.options.Dir, f.Process(scenario.Nginx)); err != nil {
+		return err
+	}
+	f.reloads[len(f.reloads)-1].End = time.Now()
+	return nil
+}
+
+// drain returns when the process is gone. A process that had to be killed did not drain, so what its clients saw says nothing about
+// draining.
+func drain(ctx context.Context, p *Process) error {
+	exit, err := p.Stop(ctx)
+	if err == nil && exit.Killed() {
+		err = fmt.Errorf("%s did not drain in time and was killed", p.name)
+	}
+	return err
+}
+
+// start returns when the process is ready. A process that never is must not keep the trial from its end.
+func start(ctx context.Context, p *Process, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("timeout of %v after its start", timeout))
+	defer cancel()
+	return p.Start(ctx)
+}
+
+// pause returns when no thread of the process runs: on a busy machine the signal takes time.
+func pause(ctx context.Context, p *Process) error {
+	pid := p.PID()
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, actionTimeout, fmt.Errorf("%s still runs %v after SIGSTOP", p.name, actionTimeout))
+	defer cancel()
+	return await(ctx, func() (bool, error) {
+		if paused(pid) {
+			return true, nil
+		}
+		if p.PID() != pid {
+			return false, fmt.Errorf("%s ended when it was to be paused", p.name)
+		}
+		return false, nil
+	})
+}
+
+// kill returns when the process is gone, so that a start that follows starts another. A process that has died by itself is no error.
+func kill(ctx context.Context, p *Process) error {
+	pid := p.PID()
+	if err := p.Signal(syscall.SIGKILL); errors.Is(err, os.ErrProcessDone) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return await(ctx, func() (bool, error) { return p.PID() != pid, nil })
+}
+
+// await calls done every 5 ms until it returns true or an error. When ctx ends first, the error is its cause.
+func await(ctx context.Context, done func() (bool, error)) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,161 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+// program is an instances' program that knows its settings, and otherwise runs another command.
+func program(t *testing.T, command string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "whoami")
+	text := fmt.Sprintf("#!/bin/sh\nif [ \"$1\" = config ]; then exec %s \"$@\"; fi\n%s\n", whoami, command)
+	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestDoCarriesOutEachKind(t *testing.T) {
+	t.Parallel()
+	events := make(chan Event, 100)
+	o := testOptions(t, 2)
+	o.NoRestart, o.Observe = true, func(e Event) { events <- e }
+	f := begin(t, o)
+	old := workers(f.Process(scenario.Nginx).PID())
+	if want := append(slices.Clone(scenario.InstanceKinds), scenario.Reload); !slices.Equal(f.Kinds(), want) {
+		t.Errorf("kinds %v", f.Kinds())
+	}
+	for len(events) > 0 {
+		<-events
+	}
+	p := f.Process("whoami-1")
+	starts := map[string]bool{}
+	for _, step := range []struct {
+		kind, process string
+		want          []string // events
+		down, paused  bool
+	}{
+		{scenario.Kill, "whoami-1", []string{"whoami-1 died signal SIGKILL"}, true, false},
+		{scenario.Kill, "whoami-1", nil, true, false}, // It is dead: that is no error.
+		{scenario.Start, "whoami-1", []string{"whoami-1 started", "whoami-1 ready"}, false, false},
+		{scenario.Start, "whoami-1", nil, false, false}, // It runs.
+		{scenario.Pause, "whoami-1", nil, false, true},
+		{scenario.Pause, "whoami-1", nil, false, true},
+		{scenario.Resume, "whoami-1", nil, false, false},
+		{scenario.Drain, "whoami-1", []string{"whoami-1 stopped exit code 0"}, true, false},
+		{scenario.Start, "whoami-1", []string{"whoami-1 started", "whoami-1 ready"}, false, false},
+		{scenario.Restart, "whoami-1", []string{"whoami-1 stopped exit code 0", "whoami-1 started", "whoami-1 ready"}, false, false},
+		{scenario.Reload, scenario.Nginx, nil, false, false},
+	} {
+		if err := f.Do(t.Context(), step.kind, step.process); err != nil {
+			t.Errorf("%s %s: %v", step.kind, step.process, err)
+		}
+		var got []string
+		for len(events) > 0 {
+			e := <-events
+			text := e.Process + " " + e.Kind
+			if e.Exit != nil {
+				text += " " + e.Exit.String()
+			}
+			if e.Kind == record.Started {
+				starts[e.Start] = true
+				environment, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", e.PID))
+				if e.Start == "" || err != nil || !slices.Contains(strings.Split(string(environment), "\x00"), "START_ID="+e.Start) {
+					t.Errorf("%+v: its environment does not have its start: %v", e, err)
+				}
+			}
+			got = append(got, text)
+		}
+		if pid := p.PID(); !slices.Equal(got, step.want) || step.down != (pid == 0) || !step.down && step.paused != paused(pid) {
+			t.Errorf("%s %s: events %q, want %q; pid %d", step.kind, step.process, got, step.want, pid)
+		}
+	}
+	if len(starts) != 3 {
+		t.Errorf("three starts have the identities %v", starts)
+	}
+	if now := workers(f.Process(scenario.Nginx).PID()); !reloaded(old, now) {
+		t.Errorf("workers before the reload %+v, after %+v", old, now)
+	}
+}
+
+func TestDoReportsWhatFailed(t *testing.T) {
+	t.Parallel()
+	o := testOptions(t, 2)
+	o.NoRestart, o.Whoami = true, filepath.Join(t.TempDir(), "whoami")
+	if err := os.Symlink(whoami, o.Whoami); err != nil {
+		t.Fatal(err)
+	}
+	f := begin(t, o)
+	if err := errors.Join(f.Do(t.Context(), scenario.Drain, "whoami-2"), os.Remove(o.Whoami),
+		os.WriteFile(filepath.Join(f.Dir(), "conf", "nginx.conf"), []byte("nonsense;\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range [][3]string{
+		{scenario.Pause, "whoami-2", "whoami-2 is down: os: process already finished"},
+		{scenario.Resume, "whoami-2", "whoami-2 is down: os: process already finished"},
+		{scenario.Start, "whoami-2", "whoami-2 could not be started: fork/exec " + o.Whoami + ": no such file or directory"},
+		{scenario.Reload, scenario.Nginx, "nginx refuses its configuration:"},
+		{"paint", "whoami-2", "no such action: paint"},
+		{scenario.Kill, "whoami-9", "there is no process whoami-9"},
+	} {
+		if err := f.Do(t.Context(), test[0], test[1]); err == nil || !strings.HasPrefix(err.Error(), test[2]) {
+			t.Errorf("%s %s: %v, want %s", test[0], test[1], err, test[2])
+		}
+	}
+}
+
+// The actor handles no signal, so only SIGKILL ends it.
+func TestDrainThatEndsInKillIsAnError(t *testing.T) {
+	t.Parallel()
+	a := &actor{}
+	a.play(t, false, func(t *testing.T, p *Process) {
+		if err := p.Start(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := drain(t.Context(), p); err == nil || !strings.Contains(err.Error(), "did not drain in time and was killed") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestStartThatIsNeverReadyTimesOut(t *testing.T) {
+	t.Parallel()
+	a := &actor{readyAfter: time.Hour}
+	a.play(t, false, func(t *testing.T, p *Process) {
+		if err := start(t.Context(), p, actionTimeout); err == nil || !strings.Contains(err.Error(), "whoami-1 is not ready: timeout of 30s after its start") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestPauseReturnsWhenAllThreadsAreStopped(t *testing.T) {
+	t.Parallel()
+	f := begin(t, testOptions(t, 1))
+	p := f.Process("whoami-1")
+	if paused(p.PID()) || paused(-1) {
+		t.Error("a process that runs, or does not exist, is reported as paused")
+	}
+	if err := pause(t.Context(), p); err != nil || !paused(p.PID()) {
+		t.Errorf("got %v", err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := pause(ended, p); err != nil { // It is paused already.
+		t.Errorf("got %v", err)
+	}
+	if err := p.Signal(syscall.SIGCONT); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,53 @@
+package fleet
+
+import (
+	"context"
+	"syscall"
+	"time"
+
+	"trivet/lab/record"
+)
+
+// A Balancer is the program in front of the instances. A fleet gives it one process, scenario.Nginx, whose children end with it.
+type Balancer interface {
+	Info() BalancerInfo
+	// Install writes the configuration for a site into dir.
+	Install(dir string, s Site) error
+	// Test returns an error that wraps ErrConf if the program refuses the configuration in dir.
+	Test(ctx context.Context, dir string) error
+	// Command is the program and its arguments. It must run in the foreground.
+	Command(dir string) (path string, args []string)
+	// Reload makes the process read the configuration in dir again, and returns when only workers that did take connections. If the
+	// program refuses it, the old configuration stays and the error wraps ErrConf.
+	Reload(ctx context.Context, dir string, p *Process) error
+	// Findings are what its logs in dir tell, after it has ended, that no action requested; reloads are those requested. The error wraps
+	// record.ErrRunDir if it could not write all of its records.
+	Findings(dir string, reloads []Reloading) ([]record.Event, error)
+}
+
+// BalancerInfo is what a Balancer declares about itself.
+type BalancerInfo struct {
+	AllAttempts bool       // its access log has every attempt of a request, not only the last: the ledger needs that
+	Reloads     bool       // Reload works
+	Stop        []StopStep // SIGKILL follows the last
+	ListenHint  string     // what to check if it runs and does not listen where it should
+}
+
+// A StopStep is a signal that asks a process to end, and the wait before the next, harder step.
+type StopStep struct {
+	Signal     syscall.Signal
+	Wait       time.Duration
+	ReadyFirst bool // skip it if the process was never ready: it would not handle the signal yet
+}
+
+// A Site is what a Balancer's configuration is about. Addresses are host:port.
+type Site struct {
+	HTTP, GRPC, Admin string // where it listens
+	Instances         []record.Instance
+	Diagnostics       bool // health, reflection and the API's description may be public
+}
+
+// A Reloading is the time of a reload.
+type Reloading struct {
+	Begin, End time.Time // End is zero if the reload did not complete
+}

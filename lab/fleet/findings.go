@@ -1,0 +1,178 @@
+package fleet
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+// Findings are what the logs tell, after Stop, that no action requested: nginx workers that ended, reloads by hand. The error wraps
+// record.ErrRunDir if a process could not write all of its records: what is missing in them would look like a discrepancy.
+func (f *Fleet) Findings() ([]record.Event, error) {
+	for _, name := range f.Names() {
+		if err := scanLog(f.options.Dir, name, "records are incomplete", func([]byte) {}); err != nil {
+			return nil, err
+		}
+	}
+	f.reloading.Lock()
+	defer f.reloading.Unlock()
+	return f.balancer.Findings(f.options.Dir, f.reloads)
+}
+
+// scanLog calls each with every line of a process's log, and returns an error with the first that contains loss: the process could not
+// write a record.
+func scanLog(dir, process, loss string, each func(line []byte)) error {
+	first := ""
+	err := eachLine(record.LogFile(dir, process), func(line []byte) {
+		if first == "" && bytes.Contains(line, []byte(loss)) {
+			first = string(line)
+		}
+		each(line)
+	})
+	if err == nil && first != "" {
+		err = fmt.Errorf("%w: %s: %s could not write its records: %s", record.ErrRunDir, dir, process, first)
+	}
+	return err
+}
+
+// eachLine calls with each line of a file, good until the next; one of more than 64 KB comes in pieces. Logs can have tens of megabytes.
+func eachLine(path string, with func(line []byte)) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	lines := bufio.NewReaderSize(file, 64<<10)
+	for {
+		line, err := lines.ReadSlice('\n')
+		if len(line) > 0 {
+			with(bytes.TrimSpace(line))
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
+	}
+}
+
+func (nginxBalancer) Findings(dir string, reloads []Reloading) ([]record.Event, error) {
+	var m masterLog
+	err := scanLog(dir, scenario.Nginx, "while logging request", m.add)
+	return m.findings(reloads), err
+}
+
+// masterLog collects the lines of nginx's master in its error log. The master is the only process that learns how its workers ended.
+type masterLog struct {
+	pid      string // "" until it logs that it starts workers
+	initial  int    // workers of the first start
+	counting bool   // the first start's workers
+	expected int    // workers still to start after a reload
+	ended    int    // workers in events for which the master has not started another yet
+	reloads  []time.Time
+	events   []record.Event
+}
+
+var (
+	logLine   = regexp.MustCompile(`^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[\w+\] (\d+)#\d+: (.*)$`)
+	workerEnd = regexp.MustCompile(`^worker process (\d+) exited (?:on signal (\d+)|with (?:fatal )?code (\d+))`)
+)
+
+func (m *masterLog) add(line []byte) {
+	parts := logLine.FindSubmatch(line)
+	if parts == nil {
+		return
+	}
+	at, err := time.ParseInLocation("2006/01/02 15:04:05", string(parts[1]), time.Local)
+	pid, message := string(parts[2]), string(parts[3])
+	if message == "start worker processes" && m.pid == "" {
+		m.pid, m.counting = pid, true
+		return
+	}
+	// Without notices in the log the master's PID is unknown, but only the master logs ends of workers.
+	if err != nil || m.pid != "" && pid != m.pid {
+		return
+	}
+	worker, starts := strings.CutPrefix(message, "start worker process ")
+	m.counting = m.counting && starts
+	switch {
+	case starts:
+		m.workerStarted(at, worker)
+	case message == "start worker processes":
+		m.expected = m.initial
+	case message == "reconfiguring":
+		m.reloads = append(m.reloads, at)
+	default:
+		m.workerEnded(at, message)
+	}
+}
+
+// workerEnded adds the end of a worker, except with code 0: it was requested, or the worker started in its place shows it.
+func (m *masterLog) workerEnded(at time.Time, message string) {
+	parts := workerEnd.FindStringSubmatch(message)
+	if parts == nil || parts[3] == "0" {
+		return
+	}
+	m.ended++
+	var exit record.Exit
+	if signal, err := strconv.Atoi(parts[2]); err == nil {
+		exit.Signal = unix.SignalName(syscall.Signal(signal))
+	}
+	exit.Code, _ = strconv.Atoi(parts[3])
+	m.event(at, record.WorkerEnded, parts[1], &exit)
+}
+
+func (m *masterLog) workerStarted(at time.Time, worker string) {
+	switch {
+	case m.counting:
+		m.initial++
+	case m.expected > 0:
+		m.expected--
+	case m.ended > 0:
+		m.ended--
+	default:
+		m.event(at, record.WorkerReplaced, worker, nil)
+	}
+}
+
+// findings are the events, with a reload for each that was not requested. As many reloads as were requested are taken for those, whatever
+// their times: the clock may have been set.
+func (m *masterLog) findings(requested []Reloading) []record.Event {
+	excess := len(m.reloads) - len(requested)
+	requested = slices.Clone(requested)
+	for _, at := range m.reloads {
+		if i := slices.IndexFunc(requested, func(r Reloading) bool { return r.covers(at) }); i >= 0 {
+			requested = slices.Delete(requested, i, i+1)
+		} else if excess > 0 {
+			excess--
+			m.event(at, record.Reconfigured, "", nil)
+		}
+	}
+	return m.events
+}
+
+// covers reports whether the reload may be the one that the log has at a whole second.
+func (r Reloading) covers(at time.Time) bool {
+	return !at.Before(r.Begin.Truncate(time.Second)) && (r.End.IsZero() || !at.After(r.End))
+}
+
+func (m *masterLog) event(at time.Time, kind, pid string, exit *record.Exit) {
+	e := record.Event{Time: at, Event: record.NginxEvent, Kind: kind, Exit: exit}
+	e.PID, _ = strconv.Atoi(pid)
+	m.events = append(m.events, e)
+}

@@ -1,0 +1,44 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+	"trivet/nginx"
+)
+
+// Local starts the fleets of trials, from these programs.
+type Local struct {
+	Nginx  nginx.Binary // from nginx.Find
+	Whoami string       // path of the instances' program
+}
+
+// Start starts the fleet of a scenario in a trial directory. Processes that die stay down. observe gets the fleet's events.
+func (l Local) Start(ctx context.Context, s scenario.Scenario, dir string, observe func(record.Event)) (*Fleet, error) {
+	return startTrial(ctx, Options{
+		Instances: s.Instances, Workers: s.Workers, Edits: s.Edits, Whoami: l.Whoami, Nginx: l.Nginx, Dir: dir,
+		Env: trialEnv(dir), NoRestart: true,
+		Observe: func(e Event) {
+			observe(record.Event{Time: e.Time, Event: record.ProcessEvent, Kind: e.Kind, Process: e.Process, Start: e.Start, PID: e.PID, Exit: e.Exit})
+		},
+	})
+}
+
+// startTrial refuses a balancer whose access log the ledger cannot reconcile.
+func startTrial(ctx context.Context, o Options) (*Fleet, error) {
+	if b := o.balancer(); !b.Info().AllAttempts {
+		return nil, errors.New("a trial needs a load balancer whose access log has every attempt, not only the last")
+	}
+	return Start(ctx, o)
+}
+
+// trialEnv makes instances alike whatever this process's environment has.
+func trialEnv(dir string) []string {
+	return []string{
+		"RECORDS=" + filepath.Join(dir, record.InstancesFile),
+		"ENVIRONMENT=dev", "REFLECTION=true", "LOG_LEVEL=info", "LOG_FORMAT=text", "DRAIN_DELAY=0s", "DRAIN_TIMEOUT=10s",
+	}
+}

@@ -1,0 +1,143 @@
+package fleet
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+	"trivet/nginx"
+	"trivet/nginx/confedit"
+)
+
+// nginxBalancer is nginx as a Balancer.
+type nginxBalancer struct {
+	binary  nginx.Binary
+	conf    fs.FS
+	edits   []confedit.Edit
+	workers int
+}
+
+func (nginxBalancer) Info() BalancerInfo {
+	return BalancerInfo{
+		AllAttempts: true, Reloads: true,
+		// SIGQUIT is a graceful shutdown. Before nginx serves it has no handler for it, and would dump core.
+		Stop:       []StopStep{{Signal: syscall.SIGQUIT, Wait: 5 * time.Second, ReadyFirst: true}, {Signal: syscall.SIGTERM, Wait: 3 * time.Second}},
+		ListenHint: "does its configuration include site/http-listen.conf and site/grpc-listen.conf?",
+	}
+}
+
+func (b nginxBalancer) Install(dir string, s Site) error {
+	site := nginx.Site{HTTP: s.HTTP, GRPC: s.GRPC, Admin: s.Admin, Workers: b.workers, User: workersUser(), Diagnostics: s.Diagnostics}
+	for _, i := range s.Instances {
+		site.Servers = append(site.Servers, nginx.Server{HTTP: i.HTTP, GRPC: i.GRPC})
+	}
+	if err := site.Install(dir, b.conf, b.binary.Version); err != nil {
+		return err
+	}
+	return confedit.Apply(filepath.Join(dir, "conf"), b.edits)
+}
+
+// workersUser is the account for nginx's workers: "" (nginx's own choice) unless this process is root and an account of nginx packages
+// exists. Its group must exist too: nginx takes the group of the same name.
+func workersUser() string {
+	if os.Getuid() != 0 {
+		return ""
+	}
+	for _, name := range []string{"www-data", "nginx"} {
+		_, noUser := user.Lookup(name)
+		_, noGroup := user.LookupGroup(name)
+		if noUser == nil && noGroup == nil {
+			return name
+		}
+	}
+	return ""
+}
+
+func (b nginxBalancer) Test(ctx context.Context, dir string) error {
+	err := b.binary.Test(ctx, dir)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("%w:\n%w", ErrConf, err)
+	}
+	return nil
+}
+
+func (b nginxBalancer) Command(dir string) (path string, args []string) {
+	return b.binary.Path, b.binary.Args(dir)
+}
+
+// reloadTimeout bounds the time from SIGHUP to new workers.
+const reloadTimeout = 10 * time.Second
+
+// Reload works as `nginx -s reload` does. Old workers may still be finishing requests when it returns.
+func (b nginxBalancer) Reload(ctx context.Context, dir string, p *Process) error {
+	path := record.LogFile(dir, scenario.Nginx)
+	master := p.PID()
+	before := workers(master)
+	log, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if err := p.Signal(syscall.SIGHUP); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, reloadTimeout, fmt.Errorf("nginx has no new workers %v after SIGHUP; its error log is %s", reloadTimeout, path))
+	defer cancel()
+	return await(ctx, func() (bool, error) {
+		if reloaded(before, workers(master)) {
+			return true, nil
+		}
+		if p.PID() != master {
+			return false, errors.New("nginx ended during the reload")
+		}
+		if line := refusal(path, log.Size()); line != "" {
+			return false, fmt.Errorf("%w: %s", ErrConf, line)
+		}
+		return false, nil
+	})
+}
+
+// reloaded reports whether a reload is over, from nginx's workers before it and now: there are new ones, all of them serve, and no old
+// one takes connections. nginx makes the old ones leave once it has forked all new ones.
+func reloaded(before, now []worker) bool {
+	anyNew := false
+	for _, w := range now {
+		old := slices.ContainsFunc(before, func(b worker) bool { return b.pid == w.pid })
+		if w.booting || old && !w.leaving {
+			return false
+		}
+		anyNew = anyNew || !old
+	}
+	return anyNew
+}
+
+// refusal is the first line of nginx's log, after an offset, that says that nginx keeps its old configuration: because of a port that it
+// cannot get, for example, which nginx -t does not notice.
+func refusal(path string, offset int64) string {
+	log, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer log.Close()
+	lines := bufio.NewScanner(io.NewSectionReader(log, offset, 1<<20))
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), "[emerg]") {
+			return lines.Text()
+		}
+	}
+	return ""
+}

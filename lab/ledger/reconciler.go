@@ -1,0 +1,230 @@
+// Package ledger reconciles the records that the client, nginx and the instances write about each request. It matches them by request
+// ID and checks the rules listed at [Discrepancy].
+//
+// A [Reconciler] takes records in any order and emits a [Request], which holds all records of one request, as soon as they are complete.
+// It reads no files and measures nothing: package record reads, package measure counts.
+package ledger
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"trivet/internal/words"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+const (
+	// maxOpen bounds the requests that wait for records, at about 1.2 KB each. Where more wait, something is wrong with all of them.
+	maxOpen = 100_000
+	// recentlyClosed is how many requests that were complete stay in memory, so that a record which comes too late is shown beside the
+	// others.
+	recentlyClosed = 1024
+)
+
+// A Reconciler matches records by request ID, and checks the rules.
+//
+// A request is emitted when its records are complete: any further one would be a discrepancy. A request that is in doubt is emitted by
+// Finish. Nginx may still have to write an entry, and an instance that was paused may execute what it was sent whenever it resumes, long
+// after the client has left; so no time is long enough.
+//
+// A record that comes after its request was emitted is a discrepancy, and changes neither the emitted Request nor what was counted of
+// it. The discrepancy shows what all sources recorded if the request is one of the last 1024 that were emitted, else "reconciled".
+//
+// Memory is bounded by what is open: requests that wait for a record, about 1.2 KB each and at most 100,000, and a bit per planned
+// request that was emitted after the first open one.
+type Reconciler struct {
+	manifest  record.Manifest
+	emit      func(*Request)
+	seed      string // IDs start with it
+	endpoints map[string]Endpoint
+	open      map[key]*Request
+	closed    map[key]*Request // those of queue
+	queue     []key            // the oldest first
+	emitted   []idSet          // by load
+	killed    map[string]bool  // starts of instances that ended without draining
+	found     discrepancies
+
+	maxOpen, maxClosed int
+	excess             int // records for which there was no room
+}
+
+// NewReconciler returns a Reconciler for the trial of a manifest. It calls emit once per planned request, with what is known of it. The
+// Request does not change afterwards; emit may keep it. Requests beyond the 100,000 that may be open are not emitted.
+func NewReconciler(m record.Manifest, emit func(*Request)) *Reconciler {
+	r := &Reconciler{
+		manifest: m, emit: emit, seed: strconv.FormatUint(m.Scenario.Seed, 10) + ".", endpoints: make(map[string]Endpoint), open: make(map[key]*Request),
+		closed: make(map[key]*Request), emitted: make([]idSet, len(m.Planned)), killed: make(map[string]bool), maxOpen: maxOpen, maxClosed: recentlyClosed,
+	}
+	for _, i := range m.Instances {
+		r.endpoints[i.HTTP] = Endpoint{i.Name, scenario.HTTP}
+		r.endpoints[i.GRPC] = Endpoint{i.Name, scenario.GRPC}
+	}
+	return r
+}
+
+// A key is what an ID names: SEED.PROTOCOL.LOAD.N as planned, or something foreign.
+type key struct {
+	load int   // Foreign: not planned
+	n    int64 //
+	id   string
+}
+
+func (k key) compare(other key) int {
+	return cmp.Or(cmp.Compare(uint(k.load), uint(other.load)), cmp.Compare(k.n, other.n), cmp.Compare(k.id, other.id))
+}
+
+// Planned reports whether a request with this ID was planned.
+func (r *Reconciler) Planned(id string) bool { return r.key(id).load != Foreign }
+
+func (r *Reconciler) key(id string) key {
+	rest, seeded := strings.CutPrefix(id, r.seed)
+	protocol, rest, _ := strings.Cut(rest, ".")
+	index, number, _ := strings.Cut(rest, ".")
+	load, known := ordinal(index)
+	n, numbered := ordinal(number)
+	if !seeded || !known || !numbered || load >= int64(len(r.manifest.Planned)) || protocol != r.manifest.Scenario.Loads[load].Protocol ||
+		n >= int64(r.manifest.Planned[load]) {
+		return key{load: Foreign, id: id}
+	}
+	return key{load: int(load), n: n}
+}
+
+// ordinal is a number from 0 on as strconv writes it.
+func ordinal(s string) (int64, bool) {
+	n, err := strconv.ParseUint(s, 10, 63)
+	return int64(n), err == nil && (s == "0" || s[0] != '0')
+}
+
+// add passes the request of an ID to change, unless it is a probe's. A request that was emitted is judged by Finish; if it is no longer
+// kept, the record is a discrepancy by itself.
+func (r *Reconciler) add(id string, rule int, late string, change func(*Request)) {
+	if strings.HasPrefix(id, record.ProbeIDPrefix) {
+		return
+	}
+	k := r.key(id)
+	q := r.open[k]
+	switch closed := r.closed[k]; {
+	case q != nil:
+	case closed != nil:
+		q = closed.clone()
+		q.late = true
+		r.open[k] = q
+		delete(r.closed, k)
+	case k.load != Foreign && r.emitted[k.load].has(k.n):
+		r.found.add(k, Discrepancy{Rule: rule, ID: id, What: late, Client: "reconciled", Nginx: "reconciled", Instances: "reconciled"})
+		return
+	case len(r.open) >= r.maxOpen:
+		r.excess++
+		return
+	default:
+		q = &Request{ID: id, Load: k.load, N: k.n, grpc: k.load != Foreign && r.manifest.Scenario.Loads[k.load].Protocol == scenario.GRPC}
+		r.open[k] = q
+	}
+	change(q)
+	if k.load != Foreign && q.complete() { // With a late record it never is: that is one too many.
+		r.close(k, q)
+	}
+}
+
+// close emits a request whose records are complete.
+func (r *Reconciler) close(k key, q *Request) {
+	delete(r.open, k)
+	r.emitted[k.load].add(k.n)
+	r.closed[k] = q
+	if r.queue = append(r.queue, k); len(r.queue) > r.maxClosed {
+		delete(r.closed, r.queue[0])
+		r.queue = r.queue[1:]
+	}
+	r.emit(q)
+}
+
+// AddClientRecord adds a record of the client.
+func (r *Reconciler) AddClientRecord(c record.Client) {
+	r.add(c.ID, 1, "the client has a further record of it", func(q *Request) {
+		if q.Client == nil {
+			q.Client = &c
+		} else {
+			q.FurtherClients = append(q.FurtherClients, c)
+		}
+	})
+}
+
+// AddAccessLogEntry adds an entry of nginx's access log. The error is that of its Attempts; then it is not added.
+func (r *Reconciler) AddAccessLogEntry(l record.AccessLogEntry) error {
+	attempts, err := l.Attempts()
+	if err != nil {
+		return err
+	}
+	r.add(l.ID, 2, "nginx has an access-log entry more than the client has attempts", func(q *Request) {
+		q.Entries = append(q.Entries, l)
+		for _, a := range attempts {
+			q.Attempts = append(q.Attempts, Attempt{Attempt: a, Endpoint: r.endpoints[a.Addr], Entry: len(q.Entries) - 1})
+		}
+	})
+	return nil
+}
+
+// AddCall adds a record of an instance.
+func (r *Reconciler) AddCall(c record.Call) {
+	r.add(c.ID, 4, fmt.Sprintf("%s recorded a further %s", c.Instance, c.Event), func(q *Request) {
+		e := q.execution(c)
+		switch {
+		case c.Event == record.Arrival && e.Arrival == nil:
+			e.Arrival = &c
+		case c.Event == record.Completion && e.Completion == nil:
+			e.Completion = &c
+		default:
+			e.Further = append(e.Further, c)
+		}
+	})
+}
+
+// AddEvent adds an event of the lab: it takes the starts of instances that were killed, or died.
+func (r *Reconciler) AddEvent(e record.Event) {
+	clean := e.Exit != nil && e.Exit.Clean()
+	if e.Event == record.ProcessEvent && (e.Kind == record.Died || e.Kind == record.Stopped && !clean) {
+		r.killed[e.Start] = true
+	}
+}
+
+// Finish emits what is still open, judges it, and returns what is wrong with the records: no record can come any more.
+func (r *Reconciler) Finish() Reconciliation {
+	for _, k := range slices.SortedFunc(maps.Keys(r.open), key.compare) {
+		q := r.open[k]
+		if k.load != Foreign && !q.late {
+			r.emitted[k.load].add(k.n)
+			r.emit(q)
+		}
+		for _, d := range q.discrepancies(func(start string) bool { return r.killed[start] }) {
+			r.found.add(k, d)
+		}
+	}
+	r.open, r.closed, r.queue = make(map[key]*Request), make(map[key]*Request), nil
+	if r.excess == 0 { // Else a request without any record looks like one for which there was no room.
+		r.lost()
+	}
+	result := Reconciliation{Discrepancies: r.found.kept(), Count: r.found.count, Reasons: []string{}}
+	if !result.Clean() {
+		result.Reasons = append(result.Reasons, fmt.Sprintf("the records of client, nginx and instances contradict each other in %s", words.Count(result.Count, "place")))
+	}
+	if r.excess > 0 {
+		result.Reasons = append(result.Reasons, fmt.Sprintf("more than %d requests waited for records at once: %s could not be matched", r.maxOpen, words.Count(r.excess, "record")))
+	}
+	return result
+}
+
+// lost emits the requests of which no source has a record.
+func (r *Reconciler) lost() {
+	for load := range r.emitted {
+		for n := range r.emitted[load].missing(int64(r.manifest.Planned[load])) {
+			q := &Request{ID: fmt.Sprintf("%s%s.%d.%d", r.seed, r.manifest.Scenario.Loads[load].Protocol, load, n), Load: load, N: n}
+			r.emit(q)
+			r.found.add(key{load: load, n: n}, q.discrepancy(1, "it was planned, and no source has a record of it"))
+		}
+	}
+}

@@ -1,0 +1,441 @@
+package ledger
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"trivet/lab/labtest"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+// feed adds a history to a reconciler.
+func feed(t testing.TB, r *Reconciler, all []labtest.Timed) {
+	t.Helper()
+	for _, one := range all {
+		switch one := one.Record.(type) {
+		case record.Client:
+			r.AddClientRecord(one)
+		case record.AccessLogEntry:
+			if err := r.AddAccessLogEntry(one); err != nil {
+				t.Fatalf("%+v: %v", one, err)
+			}
+		case record.Call:
+			r.AddCall(one)
+		case record.Event:
+			r.AddEvent(one)
+		}
+	}
+}
+
+// reconcile is a history's reconciliation, and the requests that were emitted, by ID.
+func reconcile(t testing.TB, h labtest.History) (Reconciliation, map[string]*Request) {
+	t.Helper()
+	emitted, finishing := make(map[string]*Request), false
+	r := NewReconciler(h.Manifest, func(q *Request) {
+		if emitted[q.ID] != nil {
+			t.Errorf("%s is emitted twice", q.ID)
+		}
+		emitted[q.ID] = q
+		if found := q.discrepancies(func(string) bool { return false }); !finishing && len(found) > 0 {
+			t.Errorf("complete, with a discrepancy: %v", found)
+		}
+	})
+	feed(t, r, h.Records)
+	finishing = true
+	return r.Finish(), emitted
+}
+
+// Each planned request is emitted once with all its records, in whatever order they come.
+func TestLawfulHistoriesAreClean(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			h := labtest.Lawful(seed, 200)
+			for round := range uint64(2) {
+				if round > 0 {
+					h = h.Shuffled(seed)
+				}
+				got, emitted := reconcile(t, h)
+				if !got.Clean() || !got.Valid() {
+					t.Fatalf("%v %v", got.Reasons, got.Discrepancies)
+				}
+				if len(emitted) != 600 {
+					t.Errorf("%d requests, want 600", len(emitted))
+				}
+				for _, r := range h.Records {
+					c, ok := r.Record.(record.Client)
+					if !ok {
+						continue
+					}
+					q := emitted[c.ID]
+					if q == nil || q.Client == nil || !reflect.DeepEqual(*q.Client, c) || q.Load != c.Load || fmt.Sprintf("11.%s.%d.%d", c.Protocol, q.Load, q.N) != c.ID {
+						t.Fatalf("%s is emitted as %+v", c.ID, q)
+					}
+					entries, calls := 0, 0
+					for _, other := range h.Records {
+						switch labtest.Kind(other, c.ID) {
+						case "nginx":
+							entries++
+						case record.Arrival:
+							calls++
+						}
+					}
+					if len(q.Entries) != entries || len(q.Executions) != calls {
+						t.Errorf("%s has %d entries and %d executions, want %d and %d", c.ID, len(q.Entries), len(q.Executions), entries, calls)
+					}
+				}
+			}
+		})
+	}
+}
+
+// An emitted request has nginx's attempts with instance, fate and entry, and the instance's two records.
+func TestRequestKeepsItsRecords(t *testing.T) {
+	t.Parallel()
+	m := labtest.Manifest(1)
+	one, two := m.Instances[0], m.Instances[1]
+	c := labtest.OK("11.http.0.0", m.Begin)
+	c.Attempts, c.Instance = 2, "whoami-2"
+	first := record.AccessLogEntry{V: 1, ID: c.ID, Status: "502", Error: "502", Addr: one.HTTP, AddrStatus: "502", HeaderTime: "-", BytesSent: "0"}
+	second := record.AccessLogEntry{V: 1, ID: c.ID, Status: "200", Addr: one.HTTP + ", " + two.HTTP, AddrStatus: "502, 200", HeaderTime: "-, 0.001", BytesSent: "0, 9"}
+	arrival := record.Call{Event: record.Arrival, Time: m.Begin, Instance: "whoami-2", PID: 1, Start: "a", Call: 7, ID: c.ID, Protocol: scenario.HTTP}
+	completion := arrival
+	completion.Event, completion.Code = record.Completion, "200"
+	_, emitted := reconcile(t, labtest.History{Manifest: m, Records: []labtest.Timed{{Record: first}, {Record: completion}, {Record: c}, {Record: arrival}, {Record: second}}})
+	at := func(i record.Instance) Endpoint { return Endpoint{i.Name, scenario.HTTP} }
+	want := &Request{
+		ID: c.ID, Client: &c, Entries: []record.AccessLogEntry{first, second},
+		Attempts: []Attempt{
+			{record.Attempt{Addr: one.HTTP, Fate: record.Unsent, Status: "502", First: true}, at(one), 0},
+			{record.Attempt{Addr: one.HTTP, Fate: record.Unsent, Status: "502", First: true}, at(one), 1},
+			{record.Attempt{Addr: two.HTTP, Fate: record.GotHeader, Status: "200"}, at(two), 1},
+		},
+		Executions: []Execution{{Endpoint: at(two), Start: "a", Call: 7, Arrival: &arrival, Completion: &completion}},
+	}
+	if got := emitted[c.ID]; !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// Nothing waits in a queue: a request is emitted with its last lawful record, and one in doubt by Finish.
+func TestRequestIsEmittedWhenItsRecordsAreComplete(t *testing.T) {
+	t.Parallel()
+	m := labtest.Manifest(2)
+	var emitted []string
+	r := NewReconciler(m, func(q *Request) { emitted = append(emitted, q.ID) })
+	for i, one := range labtest.Ordinary(m, 0) {
+		if feed(t, r, []labtest.Timed{one}); (len(emitted) == 1) != (i == 3) {
+			t.Fatalf("%v is emitted after %d records", emitted, i+1)
+		}
+	}
+	doubtful := labtest.History{Manifest: m, Records: labtest.Ordinary(m, 1)}
+	labtest.Drop(record.Completion)(&doubtful, "11.http.0.1")
+	feed(t, r, doubtful.Records)
+	if len(emitted) != 1 {
+		t.Errorf("%v", emitted)
+	}
+	if r.Finish(); len(emitted) != 6 || emitted[1] != "11.http.0.1" {
+		t.Errorf("%v after Finish", emitted)
+	}
+}
+
+// Also an attempt in doubt is complete only with the completion of its call.
+func TestRequestInDoubtWaitsForItsCompletion(t *testing.T) {
+	t.Parallel()
+	h := call(record.Client{Outcome: record.Incomplete, Reason: record.Deadline, Code: "DeadlineExceeded"}, "", "Canceled")
+	entry(func(l *record.AccessLogEntry) { l.Status, l.HeaderTime = clientLeft, "-" })(&h, "11.grpc.1.0")
+	h.Records[1], h.Records[3] = h.Records[3], h.Records[1] // The completion is the last.
+	emitted := 0
+	r := NewReconciler(h.Manifest, func(*Request) { emitted++ })
+	for i, one := range h.Records {
+		if feed(t, r, []labtest.Timed{one}); (emitted == 1) != (i == 3) {
+			t.Errorf("%d emitted after %d records", emitted, i+1)
+		}
+	}
+}
+
+// Two starts of an instance count their calls from 1 and may have the same pid: their executions of one request are two.
+func TestExecutionsOfTwoStartsAreTwo(t *testing.T) {
+	t.Parallel()
+	h := call(record.Client{Outcome: record.OK, Code: "OK", Instance: "whoami-1"}, "0", "OK")
+	client(func(c *record.Client) { c.Attempts = 2 })(&h, "11.grpc.1.0")
+	first := h.Records[0].Record.(record.Call)
+	first.Start = "killed"
+	h.Records = append(h.Records, labtest.Timed{Record: first}, labtest.Timed{Record: record.AccessLogEntry{
+		ID: first.ID, Status: "502", Error: "502", Addr: h.Instances[0].GRPC, AddrStatus: "502", HeaderTime: "-", BytesSent: "1",
+	}})
+	got, emitted := reconcile(t, h)
+	if q := emitted[first.ID]; !got.Clean() || len(q.Executions) != 2 || q.Executions[0].Start != "a" || q.Executions[1].Start != "killed" {
+		t.Errorf("%v, %+v", got.Discrepancies, q)
+	}
+}
+
+// A corruption spoils a history at one request, and which rules that breaks.
+type corruption struct {
+	name  string
+	spoil func(h *labtest.History, id string)
+	rules []int
+}
+
+func client(change func(*record.Client)) func(*labtest.History, string) {
+	return labtest.Change("client", change)
+}
+
+func entry(change func(*record.AccessLogEntry)) func(*labtest.History, string) {
+	return labtest.Change("nginx", change)
+}
+
+func completion(change func(*record.Call)) func(*labtest.History, string) {
+	return labtest.Change(record.Completion, change)
+}
+
+var corruptions = []corruption{
+	{"client record is lost", labtest.Drop("client"), []int{1}},
+	{"every record is lost", labtest.Drop("client", "nginx", record.Arrival, record.Completion), []int{1}},
+	{"second client record", labtest.Repeat[record.Client]("client", nil), []int{1}},
+	{"access-log entry is lost", labtest.Drop("nginx"), []int{2, 4}},
+	{"access-log entry and instance records are lost", labtest.Drop("nginx", record.Arrival, record.Completion), []int{2}},
+	{"second access-log entry", labtest.Repeat[record.AccessLogEntry]("nginx", nil), []int{2, 3}},
+	{"second access-log entry without attempts", labtest.Repeat("nginx", func(l *record.AccessLogEntry) {
+		l.Addr, l.AddrStatus, l.HeaderTime, l.BytesSent = "", "", "", ""
+	}), []int{2}},
+	{"instance records are lost", labtest.Drop(record.Arrival, record.Completion), []int{3}},
+	{"arrival is lost", labtest.Drop(record.Arrival), []int{3}},
+	{"one more arrival", labtest.Repeat(record.Arrival, func(c *record.Call) { c.Call += 1 << 32 }), []int{3}},
+	{"one more arrival at another start of the instance", labtest.Repeat(record.Arrival, func(c *record.Call) { c.Start += "b" }), []int{3}},
+	{"arrival recorded twice", labtest.Repeat[record.Call](record.Arrival, nil), []int{3}},
+	{"arrival elsewhere", labtest.Repeat(record.Arrival, func(c *record.Call) {
+		c.Instance = map[string]string{"whoami-1": "whoami-2", "whoami-2": "whoami-3", "whoami-3": "whoami-1"}[c.Instance]
+	}), []int{4}},
+	{"arrival at the other listener", labtest.Repeat(record.Arrival, func(c *record.Call) {
+		c.Protocol = map[string]string{scenario.HTTP: scenario.GRPC, scenario.GRPC: scenario.HTTP}[c.Protocol]
+	}), []int{4}},
+	{"another address in the access-log entry", entry(func(l *record.AccessLogEntry) {
+		l.Addr = strings.NewReplacer("1", "2", "2", "3", "3", "1").Replace(l.Addr[len(l.Addr)-1:])
+		l.Addr = map[bool]string{true: "127.0.0.1:900", false: "127.0.0.1:800"}[strings.Contains(l.ID, "grpc")] + l.Addr
+	}), []int{3, 4}},
+	{"unknown address", entry(func(l *record.AccessLogEntry) { l.Addr = "127.0.0.9:1" }), []int{3, 4}},
+	{"nginx sent nothing", entry(func(l *record.AccessLogEntry) { l.HeaderTime, l.BytesSent = "-", "0" }), []int{3}},
+	{"client record has an attempt too many", client(func(c *record.Client) { c.Attempts++ }), []int{2}},
+	{"response without an attempt", client(func(c *record.Client) { c.Attempts = 0 }), []int{1, 2}},
+	{"dropped, and sent", client(func(c *record.Client) { c.Outcome = record.Dropped }), []int{1}},
+}
+
+// Each corruption of a lawful history is found: it, and nothing else.
+func TestCorruptionsAreFound(t *testing.T) {
+	t.Parallel()
+	for seed, c := range corruptions {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := labtest.Lawful(uint64(seed), 100)
+			id := h.Plain(uint64(seed))
+			c.spoil(&h, id)
+			for round := range uint64(3) {
+				if round > 0 {
+					h = h.Shuffled(round)
+				}
+				got, _ := reconcile(t, h)
+				var rules []int
+				for _, d := range got.Discrepancies {
+					if rules = append(rules, d.Rule); d.ID != id || d.What == "" || d.Client == "" || d.Nginx == "" || d.Instances == "" {
+						t.Errorf("%+v", d)
+					}
+				}
+				if !slices.Equal(rules, c.rules) || got.Count != len(rules) || got.Clean() || got.Valid() {
+					t.Errorf("discrepancies %v, want rules %v of %s", got.Discrepancies, c.rules, id)
+				}
+			}
+		})
+	}
+}
+
+func TestForeignIDsAreFound(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{"7.http.0.0", "11.http.0.99", "11.grpc.0.1", "11.http.0.01", "11.http.0.+1", "11.http.3.1", "elsewhere", "11.http.0.1.2"} {
+		for rule, foreign := range map[int]any{
+			1: record.Client{ID: id, Outcome: record.OK, Attempts: 1},
+			2: record.AccessLogEntry{ID: id},
+			4: record.Call{Event: record.Arrival, ID: id, Instance: "whoami-1", Protocol: scenario.HTTP},
+		} {
+			h := labtest.Lawful(1, 3)
+			h.Records = append(h.Records, labtest.Timed{Record: foreign})
+			got, emitted := reconcile(t, h)
+			if got.Count != 1 || got.Discrepancies[0].Rule != rule || got.Discrepancies[0].ID != id || len(emitted) != 9 {
+				t.Errorf("%T of %s: %v, %d requests", foreign, id, got.Discrepancies, len(emitted))
+			}
+		}
+	}
+}
+
+var lateRecords = map[string]func(*labtest.History, string){
+	"client": labtest.Repeat[record.Client]("client", nil), "nginx": labtest.Repeat[record.AccessLogEntry]("nginx", nil),
+	record.Arrival: labtest.Repeat[record.Call](record.Arrival, nil), record.Completion: labtest.Repeat[record.Call](record.Completion, nil),
+}
+
+// late feeds 50 ordinary requests and, after the sixth, one more record of the first.
+func late(t *testing.T, kind string, maxClosed int) (Reconciliation, *Request) {
+	t.Helper()
+	h := labtest.History{Manifest: labtest.Manifest(50)}
+	h.Planned = h.Planned[:1]
+	for n := range 50 {
+		h.Records = append(h.Records, labtest.Ordinary(h.Manifest, n)...)
+		if n == 5 {
+			lateRecords[kind](&h, "11.http.0.0")
+		}
+	}
+	var first *Request
+	r := NewReconciler(h.Manifest, func(q *Request) {
+		if q.N == 0 {
+			first = q
+		}
+	})
+	r.maxClosed = maxClosed
+	feed(t, r, h.Records)
+	return r.Finish(), first
+}
+
+// A record that comes after its request was emitted is judged beside the others while those are kept, and by itself afterwards. What was
+// emitted does not change.
+func TestLateRecordIsADiscrepancy(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[string]struct {
+		kept []int
+		gone int
+	}{"client": {[]int{1}, 1}, "nginx": {[]int{2, 3}, 2}, record.Arrival: {[]int{3}, 4}, record.Completion: {[]int{3}, 4}} {
+		got, first := late(t, kind, 10)
+		var rules []int
+		for _, d := range got.Discrepancies {
+			if rules = append(rules, d.Rule); !strings.Contains(d.Nginx, "whoami-1 (HTTP) (header)") {
+				t.Errorf("%s: nginx's records are not shown: %v", kind, d)
+			}
+		}
+		if !slices.Equal(rules, want.kept) {
+			t.Errorf("%s: rules %v, want %v", kind, rules, want.kept)
+		}
+		if len(first.FurtherClients) > 0 || len(first.Entries) != 1 || len(first.Executions) != 1 || len(first.Executions[0].Further) > 0 {
+			t.Errorf("%s: the emitted request has changed: %+v", kind, first)
+		}
+		got, _ = late(t, kind, 3)
+		if got.Count != 1 || got.Discrepancies[0].Rule != want.gone || got.Discrepancies[0].ID != "11.http.0.0" || got.Discrepancies[0].Client != "reconciled" {
+			t.Errorf("%s: %v, want rule %d", kind, got.Discrepancies, want.gone)
+		}
+	}
+}
+
+func TestFirstDiscrepanciesAreKept(t *testing.T) {
+	t.Parallel()
+	h := labtest.History{Manifest: labtest.Manifest(500)}
+	for n := range 500 {
+		h.Records = append(h.Records, labtest.Timed{Record: record.Call{Event: record.Arrival, ID: fmt.Sprintf("11.http.0.%d", n), Instance: "whoami-1", Protocol: scenario.HTTP}})
+	}
+	for seed := range uint64(3) {
+		got, _ := reconcile(t, h.Shuffled(seed))
+		// No client record of any load, and arrivals without an access-log entry.
+		if got.Count != 1500+500 || len(got.Discrepancies) != MaxDiscrepancies || got.Discrepancies[0].ID != "11.http.0.0" || got.Discrepancies[MaxDiscrepancies-1].ID != "11.http.0.49" {
+			t.Errorf("%d, %d kept: %v", got.Count, len(got.Discrepancies), got.Discrepancies[0])
+		}
+	}
+}
+
+// A flood of records that wait for others ends in a reason, not in all of the memory.
+func TestOpenRequestsAreBounded(t *testing.T) {
+	t.Parallel()
+	const room = 1000
+	r := NewReconciler(labtest.Manifest(2*room), func(*Request) {})
+	r.maxOpen = room
+	for n := range 3 * room / 2 {
+		if err := r.AddAccessLogEntry(record.AccessLogEntry{ID: fmt.Sprintf("11.http.0.%d", n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(r.open) != room {
+		t.Errorf("%d are open", len(r.open))
+	}
+	if got := r.Finish(); !slices.Contains(got.Reasons, "more than 1000 requests waited for records at once: 500 records could not be matched") {
+		t.Errorf("%v", got.Reasons)
+	}
+}
+
+// Memory holds what is open and what was emitted last, however much there was.
+func TestMemoryIsBoundedByWhatIsOpen(t *testing.T) {
+	t.Parallel()
+	m := labtest.Manifest(2_000)
+	emitted := 0
+	r := NewReconciler(m, func(*Request) { emitted++ })
+	r.maxClosed = 100
+	for n := range 2_000 {
+		feed(t, r, labtest.Ordinary(m, n))
+	}
+	if emitted != 2_000 || len(r.open) != 0 || len(r.closed) != 100 || len(r.queue) != 100 || len(r.emitted[0].bits) > 1 {
+		t.Errorf("%d emitted, %d open, %d closed, %d queued, %d words of bits", emitted, len(r.open), len(r.closed), len(r.queue), len(r.emitted[0].bits))
+	}
+}
+
+// Where every process has the pid 1, the start says which of them was killed.
+func TestKilledStartIsKnownByItsID(t *testing.T) {
+	t.Parallel()
+	m := labtest.Manifest(2)
+	m.Planned = []int{2, 0, 0}
+	h := labtest.History{Manifest: m}
+	for n, start := range []string{"first", "second"} {
+		id := fmt.Sprintf("11.http.0.%d", n)
+		one := labtest.History{Manifest: m, Records: labtest.Ordinary(m, n)}
+		labtest.Drop(record.Completion)(&one, id)
+		labtest.Change(record.Arrival, func(c *record.Call) { c.Instance, c.Start, c.Call = "whoami-1", start, 1 })(&one, id)
+		entry(func(l *record.AccessLogEntry) { l.Addr = m.Instances[0].HTTP })(&one, id)
+		client(func(c *record.Client) { c.Instance = "whoami-1" })(&one, id)
+		h.Records = append(h.Records, one.Records...)
+	}
+	died := func(start string) labtest.Timed {
+		return labtest.Timed{At: time.Time{}, Record: record.Event{Event: record.ProcessEvent, Kind: record.Died, Process: "whoami-1", PID: 1, Start: start, Exit: &record.Exit{Signal: "SIGKILL"}}}
+	}
+	for name, c := range map[string]struct {
+		events []labtest.Timed
+		want   []string
+	}{
+		"neither is killed": {nil, []string{"11.http.0.0", "11.http.0.1"}},
+		"first is killed":   {[]labtest.Timed{died("first")}, []string{"11.http.0.1"}},
+		"second is killed":  {[]labtest.Timed{died("second")}, []string{"11.http.0.0"}},
+		"both are killed":   {[]labtest.Timed{died("first"), died("second")}, nil},
+		"start is unknown":  {[]labtest.Timed{died("")}, []string{"11.http.0.0", "11.http.0.1"}},
+	} {
+		got, _ := reconcile(t, labtest.History{Manifest: m, Records: append(slices.Clone(h.Records), c.events...)})
+		var ids []string
+		for _, d := range got.Discrepancies {
+			if ids = append(ids, d.ID); d.Rule != 6 {
+				t.Errorf("%s: %v", name, d)
+			}
+		}
+		if !slices.Equal(ids, c.want) {
+			t.Errorf("%s: discrepancies of %v, want %v", name, ids, c.want)
+		}
+	}
+}
+
+// Whatever a line holds, it is read or refused, and the reconciler says the same.
+func FuzzAccessLogEntry(f *testing.F) {
+	f.Add([]byte(`{"v":1,"id":"11.http.0.0","end":1795513838.423,"upstream_addr":"127.0.0.1:8001, 127.0.0.1:8002","upstream_header_time":"-, 0.001","upstream_bytes_sent":"0, 246"}`))
+	f.Add([]byte(`{"v":1,"id":"11.grpc.1.0","upstream_addr":"127.0.0.1:9001 : whoami_grpc","upstream_header_time":"0.1 : -","upstream_bytes_sent":"7 : 0","grpc_status_header":"4"}`))
+	f.Add([]byte("{"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		l, err := record.ParseAccessLogEntry(text)
+		if l.V != record.AccessLogVersion || l.ID == "" {
+			return
+		}
+		attempts, wrong := l.Attempts()
+		if wrong == nil && len(attempts) > 1+strings.Count(l.Addr, ", ")+strings.Count(l.Addr, " : ") {
+			t.Errorf("%d attempts in %q", len(attempts), l.Addr)
+		}
+		r := NewReconciler(labtest.Manifest(1), func(*Request) {})
+		if took := r.AddAccessLogEntry(l); (took == nil) != (wrong == nil) || wrong != nil && err == nil {
+			t.Errorf("%v, parsed with %v, and the reconciler says %v", wrong, err, took)
+		}
+		r.Finish()
+	})
+}

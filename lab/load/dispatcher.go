@@ -1,0 +1,165 @@
+package load
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+const (
+	// maxDelay is how late a request may start; a later one is dropped. A burst that makes up for seconds is not the planned load.
+	maxDelay = time.Second
+	// maxInFlight bounds the requests in flight, of all loads together.
+	maxInFlight = 10_000
+)
+
+// A client sends the requests of one load. Its methods may be called at the same time.
+type client interface {
+	// connect opens, until ctx ends, the connections that can be opened before the first request. It reports no failure: requests meet it.
+	connect(ctx context.Context)
+	// send sends the load's n-th request, under r.ID, and returns when it is over, at the latest when ctx ends. It fills r from Outcome on.
+	send(ctx context.Context, n int, r *record.Client)
+	close()
+}
+
+// A dispatcher starts the requests of one load at their planned starts.
+type dispatcher struct {
+	scenario.Load
+	index    int
+	plan     Plan
+	idPrefix string
+	method   string
+	client   client
+	records  *recorder
+	stalls   *stallMeter
+	inFlight *atomic.Int64
+	begin    time.Time // plan.Begin on the monotonic clock
+	idle     chan job  // to workers without a request: their stacks have grown already
+	workers  sync.WaitGroup
+}
+
+// A job is one planned request.
+type job struct {
+	n      int
+	offset time.Duration
+}
+
+// newDispatchers makes a dispatcher for each load. With an error it returns those made before.
+func newDispatchers(p Plan, records *recorder, stalls *stallMeter) ([]*dispatcher, error) {
+	var all []*dispatcher
+	inFlight := new(atomic.Int64)
+	for i, l := range p.Loads {
+		d := &dispatcher{
+			Load: l, index: i, plan: p, records: records, stalls: stalls, inFlight: inFlight, idle: make(chan job),
+			idPrefix: strconv.FormatUint(p.Seed, 10) + "." + l.Protocol + "." + strconv.Itoa(i) + ".",
+			method:   method(l),
+		}
+		if l.Protocol == scenario.HTTP {
+			d.client = newHTTPClient(p.HTTP, l)
+		} else {
+			c, err := newGRPCClient(p.GRPC, l)
+			if err != nil {
+				return all, err
+			}
+			d.client = c
+		}
+		all = append(all, d)
+	}
+	return all, nil
+}
+
+// dispatch returns when every request is over, or soon after ctx has ended.
+func dispatch(ctx context.Context, dispatchers []*dispatcher, begin time.Time) {
+	var all sync.WaitGroup
+	for _, d := range dispatchers {
+		d.begin = begin
+		all.Go(func() { d.run(ctx) })
+	}
+	all.Wait()
+}
+
+func (d *dispatcher) run(ctx context.Context) {
+	early, cancel := context.WithDeadline(ctx, d.begin)
+	d.client.connect(early)
+	cancel()
+	defer d.workers.Wait()
+	defer close(d.idle)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	n := 0
+	for offset := range d.Rate.Offsets(d.plan.For) {
+		if wait := time.Until(d.begin.Add(offset)); wait > 0 {
+			timer.Reset(wait)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				return
+			}
+		} else if ctx.Err() != nil {
+			return
+		}
+		d.start(ctx, job{n, offset})
+		n++
+	}
+}
+
+// start hands a job to a worker, or drops it. It never waits.
+func (d *dispatcher) start(ctx context.Context, j job) {
+	if time.Since(d.begin.Add(j.offset)) > maxDelay {
+		d.drop(j, record.Overdue)
+		return
+	}
+	if d.inFlight.Add(1) > maxInFlight {
+		d.inFlight.Add(-1)
+		d.drop(j, record.InFlightLimit)
+		return
+	}
+	select {
+	case d.idle <- j:
+	default:
+		d.workers.Go(func() { d.work(ctx, j) })
+	}
+}
+
+// work sends one request, then those that come while it is idle.
+func (d *dispatcher) work(ctx context.Context, j job) {
+	for more := true; more; j, more = <-d.idle {
+		d.send(ctx, j)
+		d.inFlight.Add(-1)
+	}
+}
+
+func (d *dispatcher) send(ctx context.Context, j job) {
+	r := d.newRecord(j)
+	planned := d.begin.Add(j.offset)
+	start := time.Now()
+	request, cancel := context.WithDeadline(ctx, start.Add(d.Deadline))
+	d.client.send(request, j.n, &r)
+	cancel()
+	end := time.Now()
+	if ctx.Err() != nil {
+		return // The generator ended the request, so its outcome says nothing.
+	}
+	r.Late, r.Latency, r.Service = start.Sub(planned).Microseconds(), end.Sub(planned).Microseconds(), end.Sub(start).Microseconds()
+	r.Stalled = d.stalls.longest(planned, end).Microseconds()
+	d.records.put(&r)
+}
+
+func (d *dispatcher) drop(j job, reason string) {
+	r := d.newRecord(j)
+	r.Late = time.Since(d.begin.Add(j.offset)).Microseconds()
+	r.Outcome, r.Reason = record.Dropped, reason
+	d.records.put(&r)
+}
+
+func (d *dispatcher) newRecord(j job) record.Client {
+	return record.Client{
+		V: record.ClientVersion, ID: d.idPrefix + strconv.Itoa(j.n), Load: d.index, Protocol: d.Protocol, Method: d.method,
+		Planned: d.plan.Begin.Add(j.offset),
+	}
+}

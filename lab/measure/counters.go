@@ -1,0 +1,197 @@
+package measure
+
+import (
+	"math"
+	"reflect"
+	"slices"
+	"time"
+
+	"trivet/lab/ledger"
+	"trivet/lab/record"
+)
+
+// counters count the requests of one load in one phase.
+type counters struct {
+	Metrics                                        // without what counters.metrics makes of the rest: Amplification, latencies, Recovery, RoundRobin
+	latency, service, failedLatency, failedService histogram
+	lateness                                       histogram
+	over                                           [len(latenessLimits)]int // requests for which the generator was later than each limit
+	expired                                        int                      // OK responses long after the request's deadline
+	boundary                                       int
+	timeline                                       *timeline
+}
+
+func newCounters(length time.Duration, instances []string) *counters {
+	return &counters{timeline: newTimeline(length, instances), Metrics: Metrics{
+		Codes: make(map[string]int), Reasons: make(map[string]int), FirstAttempts: make(map[string]int), OKByInstance: make(map[string]int),
+	}}
+}
+
+// client counts what the client recorded.
+func (c *counters) client(r *record.Client, deadline time.Duration) {
+	c.Requests++
+	c.ClientAttempts += r.Attempts
+	if r.Outcome == record.Dropped {
+		c.Dropped++
+		c.Reasons[r.Reason]++
+		return
+	}
+	c.countLate(r, deadline)
+	if r.Code != "" {
+		c.Codes[r.Code]++
+	}
+	if r.Outcome == record.OK {
+		c.OK++
+		c.OKByInstance[r.Instance]++
+		c.latency.record(r.Latency)
+		c.service.record(r.Service)
+		return
+	}
+	c.Failed++
+	c.failedLatency.record(r.Latency)
+	c.failedService.record(r.Service)
+	switch r.Outcome {
+	case record.InstanceError:
+		c.InstanceErrors++
+	case record.NginxError:
+		c.NginxErrors++
+	case record.Incomplete:
+		c.Incomplete++
+		c.Reasons[r.Reason]++
+	}
+}
+
+// countLate counts how late the generator was.
+func (c *counters) countLate(r *record.Client, deadline time.Duration) {
+	late := r.Late
+	if r.Stalled > r.Latency/harmless {
+		late = max(late, r.Stalled)
+	}
+	c.lateness.record(late)
+	for i, l := range latenessLimits {
+		if time.Duration(late)*time.Microsecond > l.bound {
+			c.over[i]++
+		}
+	}
+	c.Late = c.over[0]
+	if r.Outcome == record.OK && time.Duration(r.Service)*time.Microsecond > deadline+MaxLateness {
+		c.expired++
+	}
+}
+
+// path counts what nginx and the instances recorded.
+func (c *counters) path(q *ledger.Request) {
+	for _, a := range q.Attempts {
+		if a.Fate == record.NoLive {
+			c.NoLiveUpstreams++
+			continue
+		}
+		c.NginxAttempts++
+		if a.First && a.Instance != "" {
+			c.FirstAttempts[a.Instance]++
+		}
+		switch a.Fate {
+		case record.InDoubt:
+			c.InDoubt++
+			c.FailedAttempts++
+		case record.Unsent:
+			c.FailedAttempts++
+		}
+	}
+	for _, e := range q.Entries {
+		if e.Error != "" {
+			c.LocalReplies++
+		}
+	}
+	c.Executions += len(q.Executions)
+	switch {
+	case len(q.Executions) > 1:
+		c.Duplicated++
+	case len(q.Executions) == 0 && q.Client.Outcome != record.Dropped:
+		c.NotExecuted++
+	}
+}
+
+// add adds the counts of other, but for the timeline. Of Metrics that is all numbers and maps; metrics makes the rest.
+func (c *counters) add(other *counters) {
+	sum, of := reflect.ValueOf(&c.Metrics).Elem(), reflect.ValueOf(other.Metrics)
+	for i := range sum.NumField() {
+		switch field := sum.Field(i).Addr().Interface().(type) {
+		case *int:
+			*field += int(of.Field(i).Int())
+		case *map[string]int:
+			for name, n := range of.Field(i).Interface().(map[string]int) {
+				(*field)[name] += n
+			}
+		}
+	}
+	for i, n := range other.over {
+		c.over[i] += n
+	}
+	c.expired += other.expired
+	c.boundary += other.boundary
+	c.latency.add(other.latency)
+	c.service.add(other.service)
+	c.failedLatency.add(other.failedLatency)
+	c.failedService.add(other.failedService)
+	c.lateness.add(other.lateness)
+}
+
+// allPhases is the phase that stands for all.
+const allPhases = -1
+
+// metrics are the sum over some loads in one phase, or in all.
+func (t *Trial) metrics(loads []int, phase int) Metrics {
+	s := t.manifest.Scenario
+	length, from, to := s.Length(), time.Duration(math.MinInt64), time.Duration(math.MaxInt64)
+	if phase != allPhases {
+		from, to = s.Bounds(phase)
+		length = to - from
+	}
+	sum := newCounters(length, t.instances)
+	for _, l := range loads {
+		if phase != allPhases {
+			sum.add(t.counters[l][phase])
+			sum.timeline.add(t.counters[l][phase].timeline)
+			continue
+		}
+		for _, c := range t.counters[l] {
+			sum.add(c)
+		}
+		sum.timeline.add(t.whole[l])
+	}
+	m := sum.Metrics
+	if sent := m.Requests - m.Dropped; sent > 0 {
+		amplification := float64(m.NginxAttempts) / float64(sent)
+		m.Amplification = &amplification
+	}
+	m.Latency, m.ServiceTime = sum.latency.latency(), sum.service.latency()
+	m.FailedLatency, m.FailedServiceTime = sum.failedLatency.latency(), sum.failedService.latency()
+	m.Lateness = sum.lateness.latency()
+	m.Recovery = sum.timeline.recovery()
+	m.RoundRobin = RoundRobin{
+		WholeUpstream: t.wholeUpstream(loads), Spread: t.spread(m.FirstAttempts), BoundaryRequests: sum.boundary,
+		Configurations: 1 + t.events.resetsWithin(from, to), Workers: s.Workers, Instances: len(t.instances),
+	}
+	if phase == allPhases {
+		m.RoundRobin.BoundaryRequests = 0 // Nothing was before, and all that came has been waited for.
+	}
+	return m
+}
+
+func (t *Trial) spread(first map[string]int) int {
+	counts := []int{}
+	for _, name := range t.instances {
+		counts = append(counts, first[name])
+	}
+	if len(counts) == 0 {
+		return 0
+	}
+	return slices.Max(counts) - slices.Min(counts)
+}
+
+// wholeUpstream reports whether these are all loads of one protocol, and so all requests of its upstream.
+func (t *Trial) wholeUpstream(loads []int) bool {
+	all := t.manifest.Scenario.Loads
+	return len(loads) > 0 && slices.Equal(loads, t.manifest.Scenario.Group(all[loads[0]].Protocol))
+}

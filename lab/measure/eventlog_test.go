@@ -1,0 +1,97 @@
+package measure
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+// What the event log says that makes a trial invalid, each with a sentence of its own.
+func TestEventsThatMakeATrialInvalid(t *testing.T) {
+	t.Parallel()
+	type event = record.Event
+	begin := plan(t, time.Second).manifest.Begin
+	at := func(d time.Duration, e event) event {
+		e.Time = begin.Add(d)
+		return e
+	}
+	ms := func(n time.Duration) time.Duration { return n * time.Millisecond }
+	starts := func(phase, action string) event {
+		return event{Event: record.ActionStarted, Phase: phase, Action: action, Process: "whoami-1"}
+	}
+	done := func(phase, action, err string) event {
+		return event{Event: record.ActionDone, Phase: phase, Action: action, Process: "whoami-1", Error: err}
+	}
+	process := func(name, kind string, exit *record.Exit) event {
+		return event{Event: record.ProcessEvent, Kind: kind, Process: name, Exit: exit}
+	}
+	nginx := func(kind string, pid int, exit *record.Exit) event {
+		return at(ms(1500), event{Event: record.NginxEvent, Kind: kind, PID: pid, Exit: exit})
+	}
+	killed := &record.Exit{Signal: "SIGKILL"}
+	kill, died := starts("a", scenario.Kill), process("whoami-1", record.Died, killed)
+	wait, waited := event{Event: record.ActionStarted, Phase: "a", Action: scenario.Wait, Wait: 1_500_000}, event{Event: record.ActionDone, Phase: "a", Action: scenario.Wait}
+	end := event{Event: record.Ended}
+	for _, c := range []struct {
+		events []event
+		want   string // "": none
+	}{
+		{[]event{end}, "there is no record of any request"},
+		{nil, `has no event "ended"`},
+		{[]event{end, {Event: record.LabError, Error: "no room"}}, "the lab failed: no room"},
+		{[]event{end, {Event: record.Interrupted, Error: "interrupt"}}, "the trial was interrupted: interrupt"},
+		{[]event{end, {Event: "banana"}}, `records/events.jsonl: unknown event "banana"`},
+		{[]event{end, {Event: record.GeneratorKilled}}, "the generator did not finish and was killed: 1000 of 1000 planned requests have no record"},
+
+		{[]event{end, at(0, kill), at(1, died)}, ""},
+		{[]event{end, at(0, kill), at(1, died), at(2, died)}, "whoami-1 died (signal SIGKILL) 0s after the load began, and no action killed it"},
+		{[]event{end, at(0, kill), at(1, process("whoami-1", record.Started, nil)), at(ms(1000), died)}, "whoami-1 died (signal SIGKILL) 1s after"},
+		{[]event{end, at(-1, died)}, "before the load began"},
+		{[]event{end, at(ms(1000), process(scenario.Nginx, record.Died, &record.Exit{Code: 1}))}, "nginx died (exit code 1) 1s after the load began: it did not log"},
+		{[]event{end, process("whoami-2", record.Stopped, nil)}, ""},
+		{[]event{end, process(scenario.Nginx, record.Stopped, &record.Exit{})}, ""},
+		{[]event{end, process(scenario.Nginx, record.Stopped, killed)}, "nginx did not stop and had to be killed (signal SIGKILL)"},
+
+		{[]event{end, at(0, kill)}, "phase a: kill whoami-1 did not finish"},
+		{[]event{end, at(0, kill), at(ms(3500), done("a", scenario.Kill, ""))}, ""},
+		{[]event{end, at(ms(200), kill), at(ms(3501), done("a", scenario.Kill, ""))}, "phase a: kill whoami-1 outlasted the phase, and took 3.301s"},
+		{[]event{end, at(0, kill), at(1, done("a", scenario.Kill, "no"))}, "phase a: kill whoami-1 failed: no"},
+		{[]event{end, at(ms(250), kill)}, ""},
+		{[]event{end, at(ms(251), kill)}, "phase a: kill whoami-1 started 251ms late"},
+		{[]event{end, at(ms(1750), starts("a", scenario.Start)), at(ms(1800), done("a", scenario.Start, "")), at(ms(2000), kill)}, "phase a: start whoami-1 started 1.75s late"},
+		{[]event{end, at(0, starts("a", scenario.Start)), at(ms(3000), done("a", scenario.Start, "")), at(ms(3250), kill)}, ""},
+		{[]event{end, at(0, starts("a", scenario.Start)), at(ms(3000), done("a", scenario.Start, "")), at(ms(3251), kill)}, "phase a: kill whoami-1 started 251ms late"},
+		{[]event{end, at(ms(3750), starts("b", scenario.Kill))}, ""},
+		{[]event{end, at(ms(5300), starts("b", scenario.Kill))}, "phase b: kill whoami-1 started 1.8s late"},
+		{[]event{end, at(ms(3600), event{Event: record.PhaseStarted, Phase: "a"})}, ""},
+		{[]event{end, at(0, wait), at(ms(1750), waited)}, ""},
+		{[]event{end, at(0, wait), at(ms(1751), waited)}, "phase a: a wait of 1.5s took 251ms longer"},
+
+		{[]event{end, nginx(record.WorkerEnded, 69, killed)}, "nginx's worker 69 ended (signal SIGKILL) about 2s after the load began"},
+		{[]event{end, nginx(record.WorkerReplaced, 71, nil)}, "nginx started worker 71 about 2s after the load began"},
+		{[]event{end, nginx(record.Reconfigured, 0, nil)}, "nginx was reloaded about 2s after the load began"},
+		{[]event{end, nginx("painted", 0, nil)}, `unknown kind "painted" of an nginx event`},
+	} {
+		p := plan(t, ms(3500), ms(4000))
+		for _, e := range c.events {
+			p.add(e)
+		}
+		checkReasons(t, p.finish().Reasons, c.want)
+	}
+}
+
+// A trial whose event log does not say that each phase started is invalid.
+func TestPhaseWithoutEventMakesATrialInvalid(t *testing.T) {
+	t.Parallel()
+	p := plan(t, time.Second, time.Second)
+	p.request(0, time.Millisecond, record.OK, 1)
+	p.add(record.Event{Event: record.PhaseStarted, Phase: "a"}, record.Event{Event: record.Ended})
+	want := "phase b did not start: records/events.jsonl has no event of it"
+	if reasons := p.finish().Reasons; !slices.Contains(reasons, want) || strings.Contains(strings.Join(reasons, "\n"), "phase a") {
+		t.Errorf("%q", reasons)
+	}
+}

@@ -1,0 +1,327 @@
+package measure
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"trivet/lab/labtest"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+// A planner measures single HTTP requests, each with one attempt at an instance.
+type planner struct {
+	*Trial
+	t      *testing.T
+	n      int
+	result Result // after finish
+}
+
+func plan(t *testing.T, phases ...time.Duration) *planner {
+	m := labtest.Manifest(1000)
+	m.Scenario.Loads, m.Planned, m.Scenario.Phases = m.Scenario.Loads[:1], m.Planned[:1], nil
+	m.Scenario.Loads[0].Deadline = time.Second
+	for i, length := range phases {
+		m.Scenario.Phases = append(m.Scenario.Phases, scenario.Phase{Name: string(rune('a' + i)), For: length})
+	}
+	return &planner{Trial: newTrial(m), t: t}
+}
+
+// add adds records.
+func (p *planner) add(all ...any) {
+	p.t.Helper()
+	for _, one := range all {
+		if err := p.Trial.add(one); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+// request plans one at a time, for so long, with an outcome, at an instance (from 1; 0: none).
+func (p *planner) request(at, took time.Duration, outcome string, instance int) {
+	p.t.Helper()
+	c := labtest.OK(fmt.Sprint("11.http.0.", p.n), p.manifest.Begin.Add(at))
+	c.Latency, c.Outcome, c.Instance, c.Reason = took.Microseconds(), outcome, scenario.InstanceName(instance), record.Deadline
+	p.n++
+	l := record.AccessLogEntry{ID: c.ID}
+	if instance > 0 {
+		i := p.manifest.Instances[instance-1]
+		l.Addr, l.HeaderTime, l.BytesSent = i.HTTP, "0.001", "1"
+		p.add(record.Call{Event: record.Arrival, ID: c.ID, Instance: i.Name, Protocol: scenario.HTTP})
+	}
+	p.add(c, l)
+}
+
+func (p *planner) finish() Result {
+	p.result = p.Trial.result(p.reconciler.Finish())
+	return p.result
+}
+
+func (p *planner) metrics(phase string) Metrics {
+	p.t.Helper()
+	m, ok := p.result.Metrics(phase, scenario.HTTP)
+	if !ok {
+		p.t.Fatalf("no metrics of %q", phase)
+	}
+	return m
+}
+
+func value(d *time.Duration) time.Duration {
+	if d == nil {
+		return -1
+	}
+	return *d
+}
+
+// pointer is for values that are there.
+func pointer(d time.Duration) *time.Duration { return &d }
+
+// Whatever happened lawfully, and in whatever order it is read, is counted the same.
+func TestLawfulHistoryIsCounted(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(6) {
+		h := labtest.Lawful(seed, 200)
+		var first Result
+		for round := range uint64(2) {
+			trial := newTrial(h.Manifest)
+			if round > 0 {
+				h = h.Shuffled(seed)
+			}
+			for _, r := range h.Records {
+				if err := trial.add(r.Record); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got := trial.result(trial.reconciler.Finish())
+			if round > 0 {
+				if !reflect.DeepEqual(got, first) {
+					t.Errorf("seed %d: in another order\n%+v\nwant\n%+v", seed, got, first)
+				}
+				continue
+			}
+			first = got
+			// Dropped requests make a trial invalid.
+			if got.DiscrepancyCount != 0 || len(got.Reasons) != 3 {
+				t.Errorf("seed %d: %q %v", seed, got.Reasons, got.Discrepancies)
+			}
+			checkCounts(t, h, got)
+		}
+	}
+}
+
+// checkCounts compares all counts with those that the history was made of.
+func checkCounts(t *testing.T, h labtest.History, got Result) {
+	t.Helper()
+	for key, want := range h.Want {
+		phase, load := h.Scenario.Phases[key[1]].Name, h.Scenario.Loads[key[0]].Name
+		m, _ := got.Metrics(phase, load)
+		for field, v := range reflect.ValueOf(m).Fields() {
+			name := field.Tag.Get("expr")
+			if slices.Contains([]string{"late", "instance_errors", "nginx_errors", "incomplete"}, name) || field.Type.Kind() != reflect.Int {
+				continue
+			}
+			if v.Int() != int64(want.Counts[name]) {
+				t.Errorf("%s of load %s in phase %s: %d, want %d", name, load, phase, v.Int(), want.Counts[name])
+			}
+		}
+		if !maps.Equal(m.FirstAttempts, want.FirstAttempts) {
+			t.Errorf("first attempts of %v: %v, want %v", key, m.FirstAttempts, want.FirstAttempts)
+		}
+		if m.Requests != m.Dropped+m.OK+m.Failed || m.Failed != m.InstanceErrors+m.NginxErrors+m.Incomplete {
+			t.Errorf("%+v does not add up", m)
+		}
+	}
+	for _, group := range []string{"web", "calls", "more", scenario.HTTP, scenario.GRPC} {
+		total, ok := got.Metrics(scenario.Total, group)
+		sum := 0
+		for _, phase := range []string{"before", "during", "after"} {
+			m, _ := got.Metrics(phase, group)
+			sum += m.Executions + m.Latency.Count + m.FailedServiceTime.Count
+		}
+		if again, _ := got.Metrics("", group); !ok || sum == 0 || total.Executions+total.Latency.Count+total.FailedServiceTime.Count != sum || !reflect.DeepEqual(total, again) {
+			t.Errorf("total of %s is %+v", group, total)
+		}
+	}
+}
+
+func TestBoundaryRequests(t *testing.T) {
+	t.Parallel()
+	p := plan(t, time.Second, time.Second, time.Second)
+	p.request(0, 999*time.Millisecond, record.OK, 1)                     // within a
+	p.request(500*time.Millisecond, 600*time.Millisecond, record.OK, 1)  // over the boundary of a and b
+	p.request(900*time.Millisecond, 1500*time.Millisecond, record.OK, 2) // over both
+	p.request(1900*time.Millisecond, 200*time.Millisecond, record.OK, 3) // of b and c
+	p.request(2500*time.Millisecond, time.Minute, record.OK, 1)          // beyond the end
+	p.request(-100*time.Millisecond, 50*time.Millisecond, record.OK, 2)  // before the start
+	p.finish()
+	for phase, want := range map[string]RoundRobin{
+		"a": {true, 2, 2, 1, 2, 3}, "b": {true, 1, 3, 1, 2, 3}, "c": {true, 1, 2, 1, 2, 3}, "": {true, 2, 0, 1, 2, 3},
+	} {
+		if got := p.metrics(phase).RoundRobin; got != want {
+			t.Errorf("%q: %+v, want %+v", phase, got, want)
+		}
+	}
+	if a := p.metrics("a"); a.Requests != 4 || *a.Latency.Max != 1500*time.Millisecond {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestConfigurationsAreReloadsAndStarts(t *testing.T) {
+	t.Parallel()
+	p := plan(t, time.Second, time.Second, time.Second)
+	event := func(at time.Duration, e record.Event) {
+		e.Time = p.manifest.Begin.Add(at)
+		p.add(e)
+	}
+	started := record.Event{Event: record.ProcessEvent, Kind: record.Started, Process: scenario.Nginx}
+	event(-time.Second, started)
+	for _, at := range []time.Duration{300, 950} { // The second one ends in b.
+		event(at*time.Millisecond, record.Event{Event: record.ActionStarted, Phase: "a", Action: scenario.Reload, Process: scenario.Nginx})
+		event((at+100)*time.Millisecond, record.Event{Event: record.ActionDone, Phase: "a", Action: scenario.Reload, Process: scenario.Nginx})
+	}
+	event(2500*time.Millisecond, started)
+	p.finish()
+	for phase, want := range map[string]int{"a": 3, "b": 2, "c": 2, "": 4} {
+		if got := p.metrics(phase).RoundRobin.Configurations; got != want {
+			t.Errorf("%q: %d configurations, want %d", phase, got, want)
+		}
+	}
+}
+
+func TestWholeUpstreamIsAllLoadsOfAProtocol(t *testing.T) {
+	t.Parallel()
+	trial := newTrial(labtest.Manifest(1))
+	r := trial.result(trial.reconciler.Finish())
+	for group, want := range map[string]bool{"web": false, "more": false, scenario.HTTP: true, scenario.GRPC: true, "calls": true} {
+		if m, ok := r.Metrics("", group); !ok || m.RoundRobin.WholeUpstream != want {
+			t.Errorf("%s: %t", group, m.RoundRobin.WholeUpstream)
+		}
+	}
+	for _, wrong := range [][2]string{{"", "unknown"}, {"never", "web"}} {
+		if _, ok := r.Metrics(wrong[0], wrong[1]); ok {
+			t.Errorf("there are metrics of %v", wrong)
+		}
+	}
+}
+
+// A trial of one phase has no second one of the same requests.
+func TestOnlyPhaseIsTheTotal(t *testing.T) {
+	t.Parallel()
+	p := plan(t, time.Second)
+	p.request(0, 1000, record.OK, 1)
+	p.finish()
+	if phases := p.result.Phases; len(phases) != 1 || phases[0].Name != "a" || phases[0].For != time.Second || p.metrics("a").OK != 1 || p.metrics(scenario.Total).OK != 1 {
+		t.Errorf("%+v", phases)
+	}
+}
+
+func TestMetricsWithoutAValueAreNil(t *testing.T) {
+	t.Parallel()
+	p := plan(t, time.Second)
+	p.finish()
+	m := p.metrics("")
+	if m.Amplification != nil || m.Latency != (Latency{}) || m.Lateness != (Latency{}) || m.Recovery.FirstFailure != nil || m.Recovery.LastFailure != nil || m.Recovery.FirstSuccess != nil {
+		t.Errorf("%+v", m)
+	}
+	// A time without requests is fair: FairSince has a value.
+	if !m.Recovery.FairAtEnd || value(m.Recovery.FairSince) != 0 {
+		t.Errorf("%+v", m.Recovery)
+	}
+}
+
+func TestRecovery(t *testing.T) {
+	t.Parallel()
+	p := plan(t, time.Second, 6500*time.Millisecond)
+	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+	during := func(n int, outcome string, instance int) { p.request(ms(1000+n), ms(1), outcome, instance) }
+	p.request(ms(500), ms(1), record.OK, 1)
+	// Requests that end later are recorded later: the last failure comes first.
+	during(1700, record.Incomplete, 0)
+	during(1699, record.OK, 1)
+	during(200, record.NginxError, 0)
+	during(2100, record.OK, 2)
+	during(1800, record.OK, 1)
+	during(900, record.Incomplete, 0)
+	// Second 3 is just fair (3, 4 and 3 of 10: 90 % of a third are 3), second 4 is just unfair (5, 4 and 3 of 12), from 5 on it is fair;
+	// the half second at the end belongs to it.
+	for i, instance := range []int{1, 2, 3, 1, 2, 3, 1, 2, 3, 2} {
+		during(3000+i, record.OK, instance)
+	}
+	for i, instance := range []int{1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 1} {
+		during(4000+i, record.OK, instance)
+	}
+	for i, instance := range []int{1, 2, 3, 1, 2, 3} {
+		during(5000+i, record.OK, instance)
+	}
+	for i, instance := range []int{3, 1, 2} {
+		during(6000+i, record.OK, instance)
+	}
+	p.finish()
+	want := Recovery{Failed: true, FirstFailure: pointer(ms(200)), LastFailure: pointer(ms(1700)), Recovered: true, FirstSuccess: pointer(ms(1800)), FairAtEnd: true, FairSince: pointer(ms(5000))}
+	if got := p.metrics("b").Recovery; !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	// One second later since the start of the trial; there the last second is the half one and half of the one before.
+	want = Recovery{Failed: true, FirstFailure: pointer(ms(1200)), LastFailure: pointer(ms(2700)), Recovered: true, FirstSuccess: pointer(ms(2800)), FairAtEnd: true, FairSince: pointer(ms(6000))}
+	if got := p.metrics("").Recovery; !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	// One response in a second is one choice.
+	if got := p.metrics("a").Recovery; !reflect.DeepEqual(got, Recovery{FairAtEnd: true, FairSince: pointer(0)}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestTrialThatDoesNotRecover(t *testing.T) {
+	t.Parallel()
+	for _, last := range []time.Duration{0, 1001 * time.Millisecond} {
+		p := plan(t, 2*time.Second)
+		p.request(0, 1000, record.OK, 1)
+		p.request(time.Second, 1000, record.Incomplete, 0)
+		want := Recovery{Failed: true, FirstFailure: pointer(time.Second), LastFailure: pointer(time.Second)}
+		if last > 0 { // It does recover, a millisecond later.
+			p.request(last, 1000, record.OK, 1)
+			want.Recovered, want.FirstSuccess = true, pointer(last)
+			want.FairAtEnd, want.FairSince = true, pointer(0)
+		}
+		p.finish()
+		if got := p.metrics("a").Recovery; !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+}
+
+func TestLatenciesHaveThreeDigits(t *testing.T) {
+	t.Parallel()
+	p := plan(t, time.Minute)
+	for n := range 1000 {
+		c := labtest.OK(fmt.Sprint("11.http.0.", n), p.manifest.Begin)
+		c.Latency, c.Service = int64(n+1)*1000, 5
+		if n >= 900 {
+			c.Outcome = record.InstanceError
+		}
+		if n == 999 {
+			c.Latency = 2 * longest
+		}
+		p.add(c)
+	}
+	p.finish()
+	m := p.metrics("a")
+	near := func(what string, got *time.Duration, want time.Duration) {
+		if *got < want*9995/10000-time.Microsecond || *got > want*10005/10000+time.Microsecond {
+			t.Errorf("%s: %v, want %v", what, *got, want)
+		}
+	}
+	near("p50", m.Latency.P50, 450*time.Millisecond)
+	near("p90", m.Latency.P90, 810*time.Millisecond)
+	near("p99", m.Latency.P99, 891*time.Millisecond)
+	near("failed, p50", m.FailedLatency.P50, 950*time.Millisecond)
+	if m.Latency.Count != 900 || m.FailedLatency.Count != 100 || *m.Latency.Max != 900*time.Millisecond || *m.FailedLatency.Max != time.Hour || *m.Latency.Mean != 450500*time.Microsecond ||
+		*m.ServiceTime.Max != 5*time.Microsecond || *m.ServiceTime.P50 != 5*time.Microsecond {
+		t.Errorf("%+v", m)
+	}
+}

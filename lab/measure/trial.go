@@ -1,0 +1,222 @@
+package measure
+
+import (
+	"errors"
+	"maps"
+	"time"
+
+	"trivet/lab/ledger"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+// A Trial measures a trial from its directory, also while it runs: progress and report are one code path over the same records. It is
+// not safe for concurrent use. Each reader of a trial opens one of its own: records are files, so a reader that is slow, or stops
+// reading, delays neither the trial nor another reader. What Progress and Close return may be kept: it does not change.
+//
+// In memory are the requests that wait for a record (see [ledger.Reconciler]), and for each load and phase a timeline of 125 bytes per
+// second, and up to five histograms (latency and service time of OK and of failed requests, lateness). A histogram takes about 45 KB for a
+// million requests of about 1 ms, and at most 180 KB. A Result keeps none of it.
+type Trial struct {
+	manifest   record.Manifest
+	instances  []string
+	reader     *record.Reader
+	reconciler *ledger.Reconciler
+	events     eventLog
+	counters   [][]*counters // by load and phase
+	whole      []*timeline   // by load, over all phases
+	unrecorded int           // planned requests without a client record
+	progress   Progress
+}
+
+// Progress is how a trial stands.
+type Progress struct {
+	Phase     string            // the last that has started; "" before the first
+	Protocols map[string]Counts // by protocol: requests that are over
+	// Executions are the arrivals at instances, by protocol and instance, those of requests that still run included.
+	Executions map[string]map[string]int
+}
+
+// Counts are how requests ended, so far.
+type Counts struct{ OK, Failed, Dropped int }
+
+// A Result is what a trial came to.
+type Result struct {
+	Manifest         record.Manifest
+	Ending           record.Event         // record.Ended, LabError or Interrupted; zero if the event log has none of them
+	Reasons          []string             // why the trial is invalid, a sentence each
+	Discrepancies    []ledger.Discrepancy // the first ledger.MaxDiscrepancies
+	DiscrepancyCount int
+	Phases           []Phase // each phase, then scenario.Total if there is more than one
+}
+
+// A Phase is what was measured of the requests that were planned in a phase.
+type Phase struct {
+	Name   string        `json:"name"`
+	For    time.Duration `json:"for"`
+	Groups []Group       `json:"groups"` // in the order of scenario.Scenario.Groups
+}
+
+// A Group is what was measured of a load, or of all loads of a protocol.
+type Group struct {
+	Name     string  `json:"name"`
+	Protocol string  `json:"protocol"`
+	Metrics  Metrics `json:"metrics"`
+}
+
+// Open opens a trial directory, whose manifest must exist. The files of records may come later. Close the Trial in any case.
+func Open(dir string) (*Trial, error) {
+	m, err := record.ReadManifest(dir)
+	if err != nil {
+		return nil, err
+	}
+	t := newTrial(m)
+	t.reader = record.NewReader(dir, m)
+	return t, nil
+}
+
+func newTrial(m record.Manifest) *Trial {
+	t := &Trial{manifest: m, events: newEventLog(m), progress: Progress{Protocols: make(map[string]Counts), Executions: make(map[string]map[string]int)}}
+	t.reconciler = ledger.NewReconciler(m, t.count)
+	for _, i := range m.Instances {
+		t.instances = append(t.instances, i.Name)
+	}
+	for _, l := range m.Scenario.Loads {
+		t.progress.Protocols[l.Protocol] = Counts{}
+		t.progress.Executions[l.Protocol] = make(map[string]int)
+		t.whole = append(t.whole, newTimeline(m.Scenario.Length(), t.instances))
+		var phases []*counters
+		for _, p := range m.Scenario.Phases {
+			phases = append(phases, newCounters(p.For, t.instances))
+		}
+		t.counters = append(t.counters, phases)
+	}
+	return t
+}
+
+// Manifest is the trial's.
+func (t *Trial) Manifest() record.Manifest { return t.manifest }
+
+// Advance reads what has been written since. The error is one of reading a file; what is wrong with the records is among the reasons of
+// the Result.
+func (t *Trial) Advance() error {
+	for {
+		next, err := t.reader.Next()
+		if next == nil || err != nil {
+			return err
+		}
+		if err := t.add(next); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *Trial) add(next any) error {
+	switch r := next.(type) {
+	case record.Event:
+		t.events.add(r)
+		t.reconciler.AddEvent(r)
+	case record.Call:
+		if r.Event == record.Arrival && t.reconciler.Planned(r.ID) && t.progress.Executions[r.Protocol] != nil {
+			t.progress.Executions[r.Protocol][r.Instance]++
+		}
+		t.reconciler.AddCall(r)
+	case record.AccessLogEntry:
+		return t.reconciler.AddAccessLogEntry(r)
+	case record.Client:
+		if t.reconciler.Planned(r.ID) {
+			c := t.progress.Protocols[r.Protocol]
+			switch r.Outcome {
+			case record.OK:
+				c.OK++
+			case record.Dropped:
+				c.Dropped++
+			default:
+				c.Failed++
+			}
+			t.progress.Protocols[r.Protocol] = c
+		}
+		t.reconciler.AddClientRecord(r)
+	}
+	return nil
+}
+
+// count counts a request whose records are complete, or come no more.
+func (t *Trial) count(q *ledger.Request) {
+	c := q.Client
+	if c == nil {
+		t.unrecorded++
+		return
+	}
+	s := t.manifest.Scenario
+	start := min(max(c.Planned.Sub(t.manifest.Begin), 0), s.Length()-1)
+	phase := s.PhaseAt(start)
+	from, _ := s.Bounds(phase)
+	counters := t.counters[q.Load][phase]
+	counters.client(c, s.Loads[q.Load].Deadline)
+	counters.path(q)
+	counters.timeline.request(start-from, c.Outcome, c.Instance)
+	t.whole[q.Load].request(start, c.Outcome, c.Instance)
+	// Over a boundary of phases, each attempt that it made may have been the turn of either side.
+	if last := s.PhaseAt(start + time.Duration(c.Latency)*time.Microsecond); last > phase {
+		for p := phase; p <= last; p++ {
+			t.counters[q.Load][p].boundary += max(len(q.Entries), 1)
+		}
+	}
+}
+
+// Progress is what has been read up to now. It is cheap: it can be asked for a few times per second.
+func (t *Trial) Progress() Progress {
+	p := Progress{Phase: t.events.phase, Protocols: maps.Clone(t.progress.Protocols), Executions: make(map[string]map[string]int)}
+	for protocol, instances := range t.progress.Executions {
+		p.Executions[protocol] = maps.Clone(instances)
+	}
+	return p
+}
+
+// Close is for when everything has been written: it reads to the end, judges what is open, and closes the files.
+func (t *Trial) Close() (Result, error) {
+	err := t.Advance()
+	result := t.result(t.reconciler.Finish())
+	result.Reasons = append(result.Reasons, t.reader.Problems()...)
+	return result, errors.Join(err, t.reader.Close())
+}
+
+func (t *Trial) result(rec ledger.Reconciliation) Result {
+	s := t.manifest.Scenario
+	result := Result{Manifest: t.manifest, Ending: t.events.ending, Reasons: t.reasons(rec), Discrepancies: rec.Discrepancies, DiscrepancyCount: rec.Count}
+	add := func(name string, length time.Duration, phase int) {
+		p := Phase{Name: name, For: length}
+		for _, group := range s.Groups() {
+			loads := s.Group(group)
+			p.Groups = append(p.Groups, Group{group, s.Loads[loads[0]].Protocol, t.metrics(loads, phase)})
+		}
+		result.Phases = append(result.Phases, p)
+	}
+	if len(s.Phases) == 1 {
+		add(s.Phases[0].Name, s.Length(), allPhases)
+		return result
+	}
+	for i, p := range s.Phases {
+		add(p.Name, p.For, i)
+	}
+	add(scenario.Total, s.Length(), allPhases)
+	return result
+}
+
+// Metrics are those of a group in a phase, or in the whole trial if phase is "" or scenario.Total. It returns false if there is no such
+// phase or group.
+func (r Result) Metrics(phase, group string) (Metrics, bool) {
+	for i, p := range r.Phases {
+		total := i == len(r.Phases)-1 && (phase == "" || phase == scenario.Total)
+		if p.Name != phase && !total {
+			continue
+		}
+		for _, g := range p.Groups {
+			if g.Name == group {
+				return g.Metrics, true
+			}
+		}
+	}
+	return Metrics{}, false
+}

@@ -1,0 +1,202 @@
+package measure
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"trivet/lab/labtest"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+func open(t testing.TB, dir string) *Trial {
+	t.Helper()
+	trial, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return trial
+}
+
+func closed(t testing.TB, trial *Trial) Result {
+	t.Helper()
+	r, err := trial.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// write appends.
+func write(t testing.TB, dir, name string, text []byte) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func emptyDir(t testing.TB, m record.Manifest) string {
+	t.Helper()
+	dir := labtest.TrialDir(t, m, nil)
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "logs"), 0o755), os.Mkdir(filepath.Join(dir, "records"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// A trial that is read while it runs comes to the same as one that is read at once: with files that do not exist yet and lines that are
+// half written.
+func TestLiveAndAfterwardsAreTheSame(t *testing.T) {
+	t.Parallel()
+	h := labtest.Lawful(0, 500)
+	labtest.Drop("nginx")(&h, h.Plain(5)) // So that there are discrepancies.
+	files := h.Files(t)
+	want := closed(t, open(t, labtest.TrialDir(t, h.Manifest, files)))
+
+	dir := emptyDir(t, h.Manifest)
+	trial := open(t, dir)
+	rng := rand.New(rand.NewPCG(0, 5))
+	names := slices.Sorted(maps.Keys(files))
+	for len(files) > 0 {
+		name := names[rng.IntN(len(names))]
+		part := files[name][:min(len(files[name]), rng.IntN(10_000))]
+		if files[name] = files[name][len(part):]; len(files[name]) == 0 {
+			delete(files, name)
+		}
+		write(t, dir, name, part)
+		if err := trial.Advance(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	progress := trial.Progress()
+	got := closed(t, trial)
+	if !reflect.DeepEqual(got, want) || got.DiscrepancyCount != 2 || got.Ending.Event != record.Ended || !reflect.DeepEqual(got.Manifest, trial.Manifest()) {
+		t.Errorf("live %q %v, afterwards %q %v", got.Reasons, got.Discrepancies, want.Reasons, want.Discrepancies)
+	}
+	for protocol, c := range progress.Protocols {
+		m, _ := got.Metrics("", protocol)
+		executions := 0
+		for _, n := range progress.Executions[protocol] {
+			executions += n
+		}
+		if c != (Counts{m.OK, m.Failed, m.Dropped}) || executions != m.Executions {
+			t.Errorf("%s: progress %+v, %d executions; metrics %+v", protocol, c, executions, m)
+		}
+	}
+	if progress.Phase != "after" {
+		t.Errorf("phase %q", progress.Phase)
+	}
+}
+
+// Streams that still run have an arrival and nothing else: their shares are known all the same.
+func TestProgressShowsSharesOfStreamsThatRun(t *testing.T) {
+	t.Parallel()
+	const streams = 240
+	m := labtest.Manifest(streams)
+	dir := emptyDir(t, m)
+	trial := open(t, dir)
+	if p := trial.Progress(); p.Phase != "" || p.Protocols[scenario.GRPC] != (Counts{}) || len(p.Executions[scenario.GRPC]) != 0 {
+		t.Errorf("%+v", p)
+	}
+	h := labtest.History{Manifest: m}
+	add := func(r any) { h.Records = append(h.Records, labtest.Timed{Record: r}) }
+	add(record.Event{V: record.EventVersion, Event: record.PhaseStarted, Phase: "before", Time: m.Begin})
+	for n := range streams {
+		instance := m.Instances[n%3].Name
+		c := record.Call{V: record.CallVersion, Event: record.Arrival, Time: m.Begin, Instance: instance, PID: 1, Start: instance, Call: uint64(n + 1), ID: fmt.Sprint("11.grpc.1.", n), Protocol: scenario.GRPC}
+		add(c)
+		if c.ID = record.ProbeIDPrefix + "fleet"; n == 0 { // Probes are no load.
+			c.Call = streams + 1
+			add(c)
+		}
+	}
+	for name, text := range h.Files(t) {
+		write(t, dir, name, text)
+	}
+	if err := trial.Advance(); err != nil {
+		t.Fatal(err)
+	}
+	running := trial.Progress()
+	want := map[string]int{"whoami-1": 80, "whoami-2": 80, "whoami-3": 80}
+	if running.Phase != "before" || !maps.Equal(running.Executions[scenario.GRPC], want) || running.Protocols[scenario.GRPC] != (Counts{}) {
+		t.Errorf("%+v", running)
+	}
+	// One ends. A snapshot does not change.
+	h.Records = nil
+	add(record.Client{
+		V: record.ClientVersion, ID: "11.grpc.1.0", Load: 1, Protocol: scenario.GRPC, Planned: m.Begin, Latency: 1000, Service: 1000, Outcome: record.Incomplete,
+		Reason: record.Reset, Code: "Internal", Instance: "whoami-1", Attempts: 1,
+	})
+	write(t, dir, record.ClientFile, h.Files(t)[record.ClientFile])
+	if err := trial.Advance(); err != nil {
+		t.Fatal(err)
+	}
+	if got := trial.Progress().Protocols[scenario.GRPC]; got != (Counts{Failed: 1}) || running.Protocols[scenario.GRPC] != (Counts{}) {
+		t.Errorf("%+v, and before %+v", got, running)
+	}
+	closed(t, trial)
+}
+
+// What is wrong with the files, and what they say, are reasons.
+func TestProblemsOfFilesAreReasons(t *testing.T) {
+	t.Parallel()
+	h := labtest.Lawful(1, 50)
+	files := h.Files(t)
+	delete(files, record.AccessLogFile)
+	files[record.EventsFile] = append([]byte("{}\n"), files[record.EventsFile]...)
+	got := strings.Join(closed(t, open(t, labtest.TrialDir(t, h.Manifest, files))).Reasons, "\n")
+	for _, want := range []string{"contradict each other", record.AccessLogFile + " does not exist", record.EventsFile + " has 1 record of another version"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %s", want, got)
+		}
+	}
+}
+
+func TestDirectoryWithoutManifestIsAnError(t *testing.T) {
+	t.Parallel()
+	if _, err := Open(t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+// BenchmarkTrial is what a request costs, from the files of a trial directory: four lines each.
+func BenchmarkTrial(b *testing.B) {
+	const requests = 50_000
+	h := labtest.History{Manifest: labtest.Manifest(requests)}
+	h.Scenario.Loads, h.Planned, h.Scenario.Phases = h.Scenario.Loads[:1], h.Planned[:1], []scenario.Phase{{Name: "all", For: time.Hour}}
+	for n := range requests {
+		h.Records = append(h.Records, labtest.Ordinary(h.Manifest, n)...)
+	}
+	files := h.Files(b)
+	files[record.AccessLogFile] = nil
+	for n := range requests {
+		// As long as nginx writes it.
+		files[record.AccessLogFile] = fmt.Appendf(files[record.AccessLogFile], `{"v":1,"id":"11.http.0.%d","end":%.3f,"time":"2026-11-24T09:00:00+00:00","duration":0.100,"protocol":"HTTP/1.1","port":"35391",`+
+			`"method":"GET","uri":"/","status":"200","error":"","grpc_status_header":"","grpc_status_trailer":"","grpc_previous_attempts":"","upstream_addr":"127.0.0.1:%d",`+
+			`"upstream_status":"200","upstream_connect_time":"0.000","upstream_header_time":"0.001","upstream_response_time":"0.001","upstream_bytes_sent":"218",`+
+			`"upstream_bytes_received":"412","remote_addr":"127.0.0.1","connection":16,"connection_requests":300,"pid":31046,"bytes_received":89,"bytes_sent":451}`+"\n",
+			n, float64(h.Begin.UnixMilli()+int64(n))/1000, 8001+n%3)
+	}
+	dir := labtest.TrialDir(b, h.Manifest, files)
+	for b.Loop() {
+		if r := closed(b, open(b, dir)); r.DiscrepancyCount > 0 {
+			b.Fatal(r.Discrepancies)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*requests), "ns/request")
+}

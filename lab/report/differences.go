@@ -1,0 +1,52 @@
+package report
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+// differences are where a trial's manifest does not match the scenario in the run's index: its records are not of that scenario then.
+func differences(m record.Manifest, want scenario.Scenario) []string {
+	type setup struct {
+		Scenario  scenario.Scenario `json:"scenario"`
+		Planned   []int             `json:"planned"`
+		Instances []string          `json:"instances"`
+	}
+	has, should := setup{Scenario: m.Scenario, Planned: m.Planned}, setup{Scenario: want, Instances: want.InstanceNames()}
+	for _, instance := range m.Instances {
+		has.Instances = append(has.Instances, instance.Name)
+	}
+	for _, l := range want.Loads {
+		should.Planned = append(should.Planned, l.Rate.Count(want.Length()))
+	}
+	return differ("", reflect.ValueOf(has), reflect.ValueOf(should))
+}
+
+// differ compares two values of one type, down to the fields that differ, which it names as JSON does.
+func differ(path string, manifest, index reflect.Value) (all []string) {
+	switch kind := manifest.Kind(); {
+	case kind == reflect.Struct:
+		for i := range manifest.NumField() {
+			name, _, _ := strings.Cut(manifest.Type().Field(i).Tag.Get("json"), ",")
+			all = append(all, differ(strings.TrimPrefix(path+"."+name, "."), manifest.Field(i), index.Field(i))...)
+		}
+		return all
+	case kind == reflect.Slice && manifest.Len() == index.Len():
+		for i := range manifest.Len() {
+			all = append(all, differ(fmt.Sprintf("%s[%d]", path, i), manifest.Index(i), index.Index(i))...)
+		}
+		return all
+	case kind == reflect.Slice:
+		path, manifest, index = "the length of "+path, reflect.ValueOf(manifest.Len()), reflect.ValueOf(index.Len())
+	case kind == reflect.Pointer && !manifest.IsNil() && !index.IsNil():
+		return differ(path, manifest.Elem(), index.Elem())
+	}
+	if manifest.Equal(index) {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s does not match %s: %s is %v, not %v", record.ManifestFile, record.IndexFile, path, manifest, index)}
+}

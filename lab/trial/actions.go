@@ -1,0 +1,63 @@
+package trial
+
+import (
+	"context"
+	"time"
+
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+// runActions carries out the actions of each phase, from the start of the phase, one after the other. An action that fails is in the
+// event log, which makes the trial invalid, and the next one follows. The only error is the end of ctx.
+func runActions(ctx context.Context, s scenario.Scenario, begin time.Time, system System, events *eventWriter) error {
+	for i, phase := range s.Phases {
+		from, _ := s.Bounds(i)
+		if err := waitUntil(ctx, begin.Add(from)); err != nil {
+			return err
+		}
+		events.write(record.Event{Event: record.PhaseStarted, Phase: phase.Name})
+		for _, action := range phase.Do {
+			if err := runAction(ctx, phase.Name, action, system, events); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// runAction carries out one action, on one process after the other.
+func runAction(ctx context.Context, phase string, action scenario.Action, system System, events *eventWriter) error {
+	processes, wait := action.Processes(), time.Duration(0)
+	if action.Wait != nil {
+		processes, wait = []string{""}, action.Wait.For
+	}
+	for _, process := range processes {
+		e := record.Event{Event: record.ActionStarted, Phase: phase, Action: action.Kind(), Process: process, Wait: wait.Microseconds()}
+		events.write(e)
+		var err error
+		if action.Wait != nil {
+			err = waitUntil(ctx, time.Now().Add(wait))
+		} else {
+			err = system.Do(ctx, action.Kind(), process)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		e.Event, e.Wait = record.ActionDone, 0
+		if err != nil {
+			e.Error = err.Error()
+		}
+		events.write(e)
+	}
+	return nil
+}
+
+func waitUntil(ctx context.Context, t time.Time) error {
+	select {
+	case <-time.After(time.Until(t)):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
