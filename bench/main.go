@@ -32,8 +32,9 @@ const (
 const manual = `Usage: bench [flags] [sweep]
 
 Compare Trivet with other programs on this machine and print a table of ratios.
-Run it in Trivet's source tree through make, which builds and fetches what it
-needs: make bench, make bench-sweep, make bench-smoke.
+Run it in Trivet's source tree through make: make bench, make bench-sweep, make
+bench-smoke. They build it and run bench/fetch, which downloads the programs to
+compare with into .cache/bench and prints each; nothing is installed.
 
   sweep                  compare the shipped nginx files with the best of 45
                          variants of keepalive, workers and logging
