@@ -22,18 +22,18 @@ func TestInterruptDuringNginxCheckIsNoError(t *testing.T) {
 				t.Parallel()
 				dir := t.TempDir()
 				script := `#!/bin/sh
-[ "$1" = ` + when + ` ] && >asked && exec sleep 1000
+[ "$1" = ` + when + ` ] && >ran && exec sleep 1000
 echo "nginx version: nginx/1.22.1
 configure arguments: --with-http_v2_module --with-http_stub_status_module"
 `
-				for name, text := range map[string]string{"asked.yaml": asked, "nginx": script} {
+				for name, text := range map[string]string{"long.yaml": long, "nginx": script} {
 					if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
 						t.Fatal(err)
 					}
 				}
-				o := outsideOf(t, &exec.Cmd{Path: trivet(t), Args: []string{"trivet", command, "--nginx", "./nginx", "asked.yaml"}, Dir: dir})
+				o := outsideOf(t, &exec.Cmd{Path: trivet(t), Args: []string{"trivet", command, "--nginx", "./nginx", "long.yaml"}, Dir: dir})
 				eventually(t, "nginx is run", func() bool {
-					_, err := os.Stat(filepath.Join(dir, "asked"))
+					_, err := os.Stat(filepath.Join(dir, "ran"))
 					return !errors.Is(err, fs.ErrNotExist)
 				})
 				send(t, -o.cmd.Process.Pid, syscall.SIGINT)

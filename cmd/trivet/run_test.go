@@ -130,8 +130,8 @@ func junit(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// asked is an experiment that takes much longer than any test.
-const asked = `
+// long is an experiment that takes much longer than any test.
+const long = `
 question: What if it does not come to its end?
 fleet: {instances: 2, workers: 1}
 load:
@@ -154,10 +154,10 @@ func running(t *testing.T, experiment string, more ...string) *outside {
 func runningTo(t *testing.T, stderr io.Writer, experiment string, more ...string) *outside {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "asked.yaml"), []byte(experiment), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "long.yaml"), []byte(experiment), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{"trivet", "run", "--nginx", labtest.Nginx(t).Path, "asked.yaml"}, more...)
+	args := append([]string{"trivet", "run", "--nginx", labtest.Nginx(t).Path, "long.yaml"}, more...)
 	return outsideOf(t, &exec.Cmd{Path: trivet(t), Args: args, Dir: dir, Stderr: stderr})
 }
 
@@ -185,7 +185,7 @@ func (o *outside) words() string {
 
 // variant returns the trial directory of the running variant; "" before there is one.
 func (o *outside) variant() string {
-	found, _ := filepath.Glob(filepath.Join(o.tmp, "trivet-*-experiments", "*", "1-asked", "only"))
+	found, _ := filepath.Glob(filepath.Join(o.tmp, "trivet-*-experiments", "*", "1-long", "only"))
 	return strings.Join(found, "")
 }
 
@@ -302,7 +302,7 @@ expect: [during.http.failed == 0]
 		t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
 	}
 	mustMatch(t, said, `^    INVALID$`, `^      load http: the generator dropped \d+ of 100 requests \(\d+ overdue`,
-		`^asked: INVALID: load http`, `^Run directory: /`)
+		`^long: INVALID: load http`, `^Run directory: /`)
 	if regexp.MustCompile(`(?m)^  (passed|FAILED|INCONCLUSIVE)`).MatchString(said) {
 		t.Errorf("an expectation is judged in:\n%s", said)
 	}
@@ -315,23 +315,23 @@ func TestInterruptedRunIsReportedAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	t.Run("while the load runs", func(t *testing.T) {
 		t.Parallel()
-		o := running(t, asked)
+		o := running(t, long)
 		o.untilLoaded(t)
-		news := regexp.MustCompile(`(?m)^trivet: asked, during, \d+\.\ds of 10m0\.3s:  http \d+ ok, \d+ failed.*  grpc \d+ ok, \d+ failed`)
+		news := regexp.MustCompile(`(?m)^trivet: long, during, \d+\.\ds of 10m0\.3s:  http \d+ ok, \d+ failed.*  grpc \d+ ok, \d+ failed`)
 		eventually(t, "it shows its progress", func() bool { return news.MatchString(o.words()) })
 		o.signal(t, syscall.SIGINT)
 		said, status := o.end(t)
 		if status.ExitStatus() != 130 {
 			t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
 		}
-		mustMatch(t, said, `^    before +http +\d`, `^    INTERRUPTED$`, `^      interrupted: interrupt$`, `^asked: INTERRUPTED: interrupted: interrupt$`, `^Run directory: /`)
+		mustMatch(t, said, `^    before +http +\d`, `^    INTERRUPTED$`, `^      interrupted: interrupt$`, `^long: INTERRUPTED: interrupted: interrupt$`, `^Run directory: /`)
 		if again := o.again(t); again != said {
 			t.Errorf("the report says:\n%s\nand the run said:\n%s", again, said)
 		}
 	})
 	t.Run("with --json", func(t *testing.T) {
 		t.Parallel()
-		o := running(t, asked, "--json")
+		o := running(t, long, "--json")
 		o.untilLoaded(t)
 		o.signal(t, syscall.SIGTERM)
 		said, status := o.end(t)
@@ -348,18 +348,18 @@ func TestInterruptedRunIsReportedAndLeavesNothing(t *testing.T) {
 	})
 	t.Run("while it starts", func(t *testing.T) {
 		t.Parallel()
-		o := running(t, asked, "asked.yaml") // Twice: the second never begins.
+		o := running(t, long, "long.yaml") // Twice: the second never begins.
 		o.untilStarting(t)
 		o.signal(t, syscall.SIGINT)
 		said, status := o.end(t)
 		if status.ExitStatus() != 130 {
 			t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
 		}
-		mustMatch(t, said, `^asked: INTERRUPTED: interrupted.*: interrupt$`, `^INTERRUPTED  asked  never begun: `)
+		mustMatch(t, said, `^long: INTERRUPTED: interrupted.*: interrupt$`, `^INTERRUPTED  long  never begun: `)
 	})
 	t.Run("by two signals, because it takes too long", func(t *testing.T) {
 		t.Parallel()
-		o := running(t, asked)
+		o := running(t, long)
 		o.untilLoaded(t)
 		send(t, o.generator(), syscall.SIGSTOP) // It cannot end then, and trivet waits for it.
 		o.signal(t, syscall.SIGINT)
@@ -376,7 +376,7 @@ func TestProgressFitsTerminalWidth(t *testing.T) {
 	t.Parallel()
 	const columns = 40
 	outer, inner := terminal(t, columns)
-	o := runningTo(t, inner, asked)
+	o := runningTo(t, inner, long)
 	inner.Close() // Else the outer end would not see that trivet has closed it.
 	shown := make(chan string)
 	go func() {
@@ -393,7 +393,7 @@ func TestProgressFitsTerminalWidth(t *testing.T) {
 	}()
 	last, stopped := "", false
 	for last = range shown {
-		if strings.Contains(last, "asked, during") && !stopped {
+		if strings.Contains(last, "long, during") && !stopped {
 			o.signal(t, syscall.SIGINT)
 			stopped = true
 		}
@@ -441,7 +441,7 @@ func TestKilledRunLeavesNothing(t *testing.T) {
 		report string
 	}{
 		{"while the load runs", func(t *testing.T, o *outside) { o.untilLoaded(t) }, `^      the event log has no end: the run was killed, or is still going on$`},
-		{"while it starts", func(t *testing.T, o *outside) { o.untilStarting(t) }, `^asked: ERROR: .*the run was killed`},
+		{"while it starts", func(t *testing.T, o *outside) { o.untilStarting(t) }, `^long: ERROR: .*the run was killed`},
 		{"while processes are stopped", func(t *testing.T, o *outside) {
 			o.untilLoaded(t)
 			eventually(t, "an instance has been stopped", func() bool { return strings.Contains(o.written(record.EventsFile), `"action":"pause"`) })
@@ -450,13 +450,13 @@ func TestKilledRunLeavesNothing(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			o := running(t, asked)
+			o := running(t, long)
 			test.do(t, o)
 			o.signal(t, syscall.SIGKILL)
 			if said, status := o.end(t); status.Signal() != syscall.SIGKILL || said != "" {
-				t.Errorf("ended with %v, and has told %q", status, said)
+				t.Errorf("ended with %v, and printed %q", status, said)
 			}
-			mustMatch(t, o.again(t), `^    ERROR$`, `^asked: ERROR: `, test.report)
+			mustMatch(t, o.again(t), `^    ERROR$`, `^long: ERROR: `, test.report)
 		})
 	}
 }
@@ -524,7 +524,7 @@ func TestFullDiskIsLabError(t *testing.T) {
 		}
 		why := `run directory unusable: .* has \d+ MB free, and the records need \d+; set TMPDIR to a directory with room`
 		mustMatch(t, said, `^    ERROR$`, `^      the lab failed before the load began: `+why)
-		mustMatch(t, o.words(), `^trivet: asked, only: `+why)
+		mustMatch(t, o.words(), `^trivet: long, only: `+why)
 	})
 	if os.Getuid() != 0 { // In a user namespace, nginx cannot change the user of its workers.
 		return
@@ -563,7 +563,7 @@ func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 func onSmallDisk(t *testing.T, size string) *outside {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "asked.yaml"), []byte(asked), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "long.yaml"), []byte(long), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	isolated := &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
@@ -578,7 +578,7 @@ func onSmallDisk(t *testing.T, size string) *outside {
 		t.Logf("mounting is not allowed here: %v: %s", err, said)
 		return nil
 	}
-	script := fmt.Sprintf(`mount -t tmpfs -o mode=711,size=%s none "$TMPDIR" && exec "$0" run --nginx "$1" asked.yaml`, size)
+	script := fmt.Sprintf(`mount -t tmpfs -o mode=711,size=%s none "$TMPDIR" && exec "$0" run --nginx "$1" long.yaml`, size)
 	cmd := exec.Command("sh", "-c", script, trivet(t), labtest.Nginx(t).Path)
 	cmd.Dir, cmd.SysProcAttr, cmd.Stderr = dir, isolated, &stderrBuffer{to: t.Output()}
 	return outsideOf(t, cmd)
