@@ -90,11 +90,12 @@ fmt: ## check gofmt and go.mod
 	@wrong=$$(git ls-files '*.go' | grep -v ^gen/ | xargs gofmt -l); [ -z "$$wrong" ] || { echo "gofmt wants: $$wrong"; exit 1; }
 	go mod tidy -diff
 
-lint: ## go vet, go fix, staticcheck, govulncheck
+lint: ## go vet, go fix, staticcheck, misspell, govulncheck
 	go vet ./...
 	go vet -tags docker ./e2e/docker
 	go fix -diff ./...
 	$(TOOL) staticcheck ./...
+	git ls-files | grep -Ev '^gen/|\.(sum|png|svg)$$' | xargs $(TOOL) misspell -locale US -error -i protocl
 	@.ci/govulncheck
 
 # actionlint's own use of shellcheck is off, so that it finds the same on each machine; the workflow runs one script, checked here.

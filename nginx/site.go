@@ -35,7 +35,7 @@ func (s Site) Validate() error {
 		}
 	}
 	if len(s.Servers) == 0 {
-		invalid = append(invalid, errors.New("Servers is empty: want at least one instance"))
+		invalid = append(invalid, errors.New("the field Servers is empty: want at least one instance"))
 	}
 	for i, server := range s.Servers {
 		invalid = append(invalid,
@@ -43,10 +43,10 @@ func (s Site) Validate() error {
 			address(fmt.Sprintf("Servers[%d].GRPC", i), server.GRPC))
 	}
 	if s.Workers < 0 {
-		invalid = append(invalid, fmt.Errorf("Workers is %d: want 0 (one per CPU) or more", s.Workers))
+		invalid = append(invalid, fmt.Errorf("the field Workers is %d: want 0 (one per CPU) or more", s.Workers))
 	}
 	if s.User != "" && !userName.MatchString(s.User) {
-		invalid = append(invalid, fmt.Errorf("User is %q: want a user name", s.User))
+		invalid = append(invalid, fmt.Errorf("the field User is %q: want a user name", s.User))
 	}
 	return errors.Join(invalid...)
 }
