@@ -66,7 +66,7 @@ and watch the process come back.`,
 }
 
 // runFleet starts a fleet and follows it until ctx ends. It completes call.
-func runFleet(ctx context.Context, call *upCall, say reporter) (err error) {
+func runFleet(ctx context.Context, call *upCall, say *reporter) (err error) {
 	p := here()
 	if call.Nginx, err = p.nginx(ctx, nginx.Find, call.nginx); err != nil {
 		return err
@@ -116,7 +116,7 @@ func runFleet(ctx context.Context, call *upCall, say reporter) (err error) {
 	return f.Stop(context.WithoutCancel(ctx))
 }
 
-func warn(call *upCall, say reporter) {
+func warn(call *upCall, say *reporter) {
 	if isRemote(call.Bind) {
 		say.note(fmt.Sprintf("--bind %s: nginx accepts connections from other machines; instances stay on 127.0.0.1", call.Bind))
 	}
