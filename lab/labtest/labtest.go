@@ -1,4 +1,4 @@
-// Package labtest provides the real programs, and made-up records, to tests of the lab.
+// Package labtest provides the real programs, and ordinary records, to tests of the lab.
 package labtest
 
 import (

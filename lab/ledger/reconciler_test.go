@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"trivet/lab/labtest"
 	"trivet/lab/record"
@@ -14,10 +13,10 @@ import (
 )
 
 // feed adds a history to a reconciler.
-func feed(t testing.TB, r *Reconciler, all []labtest.Timed) {
+func feed(t testing.TB, r *Reconciler, all []any) {
 	t.Helper()
 	for _, one := range all {
-		switch one := one.Record.(type) {
+		switch one := one.(type) {
 		case record.Client:
 			r.AddClientRecord(one)
 		case record.AccessLogEntry:
@@ -56,10 +55,10 @@ func TestLawfulHistoriesAreClean(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			h := labtest.Lawful(seed, 200)
+			h, _ := Lawful(seed, 200)
 			for round := range uint64(2) {
 				if round > 0 {
-					h = h.Shuffled(seed)
+					h.Records = Shuffled(h.Records, seed)
 				}
 				got, emitted := reconcile(t, h)
 				if !got.Clean() || !got.Valid() {
@@ -69,7 +68,7 @@ func TestLawfulHistoriesAreClean(t *testing.T) {
 					t.Errorf("%d requests, want 600", len(emitted))
 				}
 				for _, r := range h.Records {
-					c, ok := r.Record.(record.Client)
+					c, ok := r.(record.Client)
 					if !ok {
 						continue
 					}
@@ -79,7 +78,7 @@ func TestLawfulHistoriesAreClean(t *testing.T) {
 					}
 					entries, calls := 0, 0
 					for _, other := range h.Records {
-						switch labtest.Kind(other, c.ID) {
+						switch kindOf(other, c.ID) {
 						case "nginx":
 							entries++
 						case record.Arrival:
@@ -107,7 +106,7 @@ func TestRequestKeepsItsRecords(t *testing.T) {
 	arrival := record.Call{Event: record.Arrival, Time: m.Begin, Instance: "whoami-2", PID: 1, Start: "a", Call: 7, ID: c.ID, Protocol: scenario.HTTP}
 	completion := arrival
 	completion.Event, completion.Code = record.Completion, "200"
-	_, emitted := reconcile(t, labtest.History{Manifest: m, Records: []labtest.Timed{{Record: first}, {Record: completion}, {Record: c}, {Record: arrival}, {Record: second}}})
+	_, emitted := reconcile(t, labtest.History{Manifest: m, Records: []any{first, completion, c, arrival, second}})
 	at := func(i record.Instance) Endpoint { return Endpoint{i.Name, scenario.HTTP} }
 	want := &Request{
 		ID: c.ID, Client: &c, Entries: []record.AccessLogEntry{first, second},
@@ -130,12 +129,12 @@ func TestRequestIsEmittedWhenItsRecordsAreComplete(t *testing.T) {
 	var emitted []string
 	r := NewReconciler(m, func(q *Request) { emitted = append(emitted, q.ID) })
 	for i, one := range labtest.Ordinary(m, 0) {
-		if feed(t, r, []labtest.Timed{one}); (len(emitted) == 1) != (i == 3) {
+		if feed(t, r, []any{one}); (len(emitted) == 1) != (i == 3) {
 			t.Fatalf("%v is emitted after %d records", emitted, i+1)
 		}
 	}
 	doubtful := labtest.History{Manifest: m, Records: labtest.Ordinary(m, 1)}
-	labtest.Drop(record.Completion)(&doubtful, "11.http.0.1")
+	Drop(record.Completion)(&doubtful, "11.http.0.1")
 	feed(t, r, doubtful.Records)
 	if len(emitted) != 1 {
 		t.Errorf("%v", emitted)
@@ -154,7 +153,7 @@ func TestRequestInDoubtWaitsForItsCompletion(t *testing.T) {
 	emitted := 0
 	r := NewReconciler(h.Manifest, func(*Request) { emitted++ })
 	for i, one := range h.Records {
-		if feed(t, r, []labtest.Timed{one}); (emitted == 1) != (i == 3) {
+		if feed(t, r, []any{one}); (emitted == 1) != (i == 3) {
 			t.Errorf("%d emitted after %d records", emitted, i+1)
 		}
 	}
@@ -165,11 +164,11 @@ func TestExecutionsOfTwoStartsAreTwo(t *testing.T) {
 	t.Parallel()
 	h := call(record.Client{Outcome: record.OK, Code: "OK", Instance: "whoami-1"}, "0", "OK")
 	client(func(c *record.Client) { c.Attempts = 2 })(&h, "11.grpc.1.0")
-	first := h.Records[0].Record.(record.Call)
+	first := h.Records[0].(record.Call)
 	first.Start = "killed"
-	h.Records = append(h.Records, labtest.Timed{Record: first}, labtest.Timed{Record: record.AccessLogEntry{
+	h.Records = append(h.Records, first, record.AccessLogEntry{
 		ID: first.ID, Status: "502", Error: "502", Addr: h.Instances[0].GRPC, AddrStatus: "502", HeaderTime: "-", BytesSent: "1",
-	}})
+	})
 	got, emitted := reconcile(t, h)
 	if q := emitted[first.ID]; !got.Clean() || len(q.Executions) != 2 || q.Executions[0].Start != "a" || q.Executions[1].Start != "killed" {
 		t.Errorf("%v, %+v", got.Discrepancies, q)
@@ -183,37 +182,37 @@ type corruption struct {
 	rules []int
 }
 
-func client(change func(*record.Client)) func(*labtest.History, string) {
-	return labtest.Change("client", change)
+func client(edit func(*record.Client)) func(*labtest.History, string) {
+	return change("client", edit)
 }
 
-func entry(change func(*record.AccessLogEntry)) func(*labtest.History, string) {
-	return labtest.Change("nginx", change)
+func entry(edit func(*record.AccessLogEntry)) func(*labtest.History, string) {
+	return change("nginx", edit)
 }
 
-func completion(change func(*record.Call)) func(*labtest.History, string) {
-	return labtest.Change(record.Completion, change)
+func completion(edit func(*record.Call)) func(*labtest.History, string) {
+	return change(record.Completion, edit)
 }
 
 var corruptions = []corruption{
-	{"client record is lost", labtest.Drop("client"), []int{1}},
-	{"every record is lost", labtest.Drop("client", "nginx", record.Arrival, record.Completion), []int{1}},
-	{"second client record", labtest.Repeat[record.Client]("client", nil), []int{1}},
-	{"access-log entry is lost", labtest.Drop("nginx"), []int{2, 4}},
-	{"access-log entry and instance records are lost", labtest.Drop("nginx", record.Arrival, record.Completion), []int{2}},
-	{"second access-log entry", labtest.Repeat[record.AccessLogEntry]("nginx", nil), []int{2, 3}},
-	{"second access-log entry without attempts", labtest.Repeat("nginx", func(l *record.AccessLogEntry) {
+	{"client record is lost", Drop("client"), []int{1}},
+	{"every record is lost", Drop("client", "nginx", record.Arrival, record.Completion), []int{1}},
+	{"second client record", repeat[record.Client]("client", nil), []int{1}},
+	{"access-log entry is lost", Drop("nginx"), []int{2, 4}},
+	{"access-log entry and instance records are lost", Drop("nginx", record.Arrival, record.Completion), []int{2}},
+	{"second access-log entry", repeat[record.AccessLogEntry]("nginx", nil), []int{2, 3}},
+	{"second access-log entry without attempts", repeat("nginx", func(l *record.AccessLogEntry) {
 		l.Addr, l.AddrStatus, l.HeaderTime, l.BytesSent = "", "", "", ""
 	}), []int{2}},
-	{"instance records are lost", labtest.Drop(record.Arrival, record.Completion), []int{3}},
-	{"arrival is lost", labtest.Drop(record.Arrival), []int{3}},
-	{"one more arrival", labtest.Repeat(record.Arrival, func(c *record.Call) { c.Call += 1 << 32 }), []int{3}},
-	{"one more arrival at another start of the instance", labtest.Repeat(record.Arrival, func(c *record.Call) { c.Start += "b" }), []int{3}},
-	{"arrival recorded twice", labtest.Repeat[record.Call](record.Arrival, nil), []int{3}},
-	{"arrival elsewhere", labtest.Repeat(record.Arrival, func(c *record.Call) {
+	{"instance records are lost", Drop(record.Arrival, record.Completion), []int{3}},
+	{"arrival is lost", Drop(record.Arrival), []int{3}},
+	{"one more arrival", repeat(record.Arrival, func(c *record.Call) { c.Call += 1 << 32 }), []int{3}},
+	{"one more arrival at another start of the instance", repeat(record.Arrival, func(c *record.Call) { c.Start += "b" }), []int{3}},
+	{"arrival recorded twice", repeat[record.Call](record.Arrival, nil), []int{3}},
+	{"arrival elsewhere", repeat(record.Arrival, func(c *record.Call) {
 		c.Instance = map[string]string{"whoami-1": "whoami-2", "whoami-2": "whoami-3", "whoami-3": "whoami-1"}[c.Instance]
 	}), []int{4}},
-	{"arrival at the other listener", labtest.Repeat(record.Arrival, func(c *record.Call) {
+	{"arrival at the other listener", repeat(record.Arrival, func(c *record.Call) {
 		c.Protocol = map[string]string{scenario.HTTP: scenario.GRPC, scenario.GRPC: scenario.HTTP}[c.Protocol]
 	}), []int{4}},
 	{"another address in the access-log entry", entry(func(l *record.AccessLogEntry) {
@@ -233,12 +232,12 @@ func TestCorruptionsAreFound(t *testing.T) {
 	for seed, c := range corruptions {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			h := labtest.Lawful(uint64(seed), 100)
-			id := h.Plain(uint64(seed))
+			h, _ := Lawful(uint64(seed), 100)
+			id := Plain(h, uint64(seed))
 			c.spoil(&h, id)
 			for round := range uint64(3) {
 				if round > 0 {
-					h = h.Shuffled(round)
+					h.Records = Shuffled(h.Records, round)
 				}
 				got, _ := reconcile(t, h)
 				var rules []int
@@ -263,8 +262,8 @@ func TestForeignIDsAreFound(t *testing.T) {
 			2: record.AccessLogEntry{ID: id},
 			4: record.Call{Event: record.Arrival, ID: id, Instance: "whoami-1", Protocol: scenario.HTTP},
 		} {
-			h := labtest.Lawful(1, 3)
-			h.Records = append(h.Records, labtest.Timed{Record: foreign})
+			h, _ := Lawful(1, 3)
+			h.Records = append(h.Records, foreign)
 			got, emitted := reconcile(t, h)
 			if got.Count != 1 || got.Discrepancies[0].Rule != rule || got.Discrepancies[0].ID != id || len(emitted) != 9 {
 				t.Errorf("%T of %s: %v, %d requests", foreign, id, got.Discrepancies, len(emitted))
@@ -274,8 +273,8 @@ func TestForeignIDsAreFound(t *testing.T) {
 }
 
 var lateRecords = map[string]func(*labtest.History, string){
-	"client": labtest.Repeat[record.Client]("client", nil), "nginx": labtest.Repeat[record.AccessLogEntry]("nginx", nil),
-	record.Arrival: labtest.Repeat[record.Call](record.Arrival, nil), record.Completion: labtest.Repeat[record.Call](record.Completion, nil),
+	"client": repeat[record.Client]("client", nil), "nginx": repeat[record.AccessLogEntry]("nginx", nil),
+	record.Arrival: repeat[record.Call](record.Arrival, nil), record.Completion: repeat[record.Call](record.Completion, nil),
 }
 
 // late feeds 50 ordinary requests and, after the sixth, one more record of the first.
@@ -332,10 +331,10 @@ func TestFirstDiscrepanciesAreKept(t *testing.T) {
 	t.Parallel()
 	h := labtest.History{Manifest: labtest.Manifest(500)}
 	for n := range 500 {
-		h.Records = append(h.Records, labtest.Timed{Record: record.Call{Event: record.Arrival, ID: fmt.Sprintf("11.http.0.%d", n), Instance: "whoami-1", Protocol: scenario.HTTP}})
+		h.Records = append(h.Records, record.Call{Event: record.Arrival, ID: fmt.Sprintf("11.http.0.%d", n), Instance: "whoami-1", Protocol: scenario.HTTP})
 	}
 	for seed := range uint64(3) {
-		got, _ := reconcile(t, h.Shuffled(seed))
+		got, _ := reconcile(t, labtest.History{Manifest: h.Manifest, Records: Shuffled(h.Records, seed)})
 		// No client record of any load, and arrivals without an access-log entry.
 		if got.Count != 1500+500 || len(got.Discrepancies) != MaxDiscrepancies || got.Discrepancies[0].ID != "11.http.0.0" || got.Discrepancies[MaxDiscrepancies-1].ID != "11.http.0.49" {
 			t.Errorf("%d, %d kept: %v", got.Count, len(got.Discrepancies), got.Discrepancies[0])
@@ -386,24 +385,24 @@ func TestKilledStartIsKnownByItsID(t *testing.T) {
 	for n, start := range []string{"first", "second"} {
 		id := fmt.Sprintf("11.http.0.%d", n)
 		one := labtest.History{Manifest: m, Records: labtest.Ordinary(m, n)}
-		labtest.Drop(record.Completion)(&one, id)
-		labtest.Change(record.Arrival, func(c *record.Call) { c.Instance, c.Start, c.Call = "whoami-1", start, 1 })(&one, id)
+		Drop(record.Completion)(&one, id)
+		change(record.Arrival, func(c *record.Call) { c.Instance, c.Start, c.Call = "whoami-1", start, 1 })(&one, id)
 		entry(func(l *record.AccessLogEntry) { l.Addr = m.Instances[0].HTTP })(&one, id)
 		client(func(c *record.Client) { c.Instance = "whoami-1" })(&one, id)
 		h.Records = append(h.Records, one.Records...)
 	}
-	died := func(start string) labtest.Timed {
-		return labtest.Timed{At: time.Time{}, Record: record.Event{Event: record.ProcessEvent, Kind: record.Died, Process: "whoami-1", PID: 1, Start: start, Exit: &record.Exit{Signal: "SIGKILL"}}}
+	died := func(start string) any {
+		return record.Event{Event: record.ProcessEvent, Kind: record.Died, Process: "whoami-1", PID: 1, Start: start, Exit: &record.Exit{Signal: "SIGKILL"}}
 	}
 	for name, c := range map[string]struct {
-		events []labtest.Timed
+		events []any
 		want   []string
 	}{
 		"neither is killed": {nil, []string{"11.http.0.0", "11.http.0.1"}},
-		"first is killed":   {[]labtest.Timed{died("first")}, []string{"11.http.0.1"}},
-		"second is killed":  {[]labtest.Timed{died("second")}, []string{"11.http.0.0"}},
-		"both are killed":   {[]labtest.Timed{died("first"), died("second")}, nil},
-		"start is unknown":  {[]labtest.Timed{died("")}, []string{"11.http.0.0", "11.http.0.1"}},
+		"first is killed":   {[]any{died("first")}, []string{"11.http.0.1"}},
+		"second is killed":  {[]any{died("second")}, []string{"11.http.0.0"}},
+		"both are killed":   {[]any{died("first"), died("second")}, nil},
+		"start is unknown":  {[]any{died("")}, []string{"11.http.0.0", "11.http.0.1"}},
 	} {
 		got, _ := reconcile(t, labtest.History{Manifest: m, Records: append(slices.Clone(h.Records), c.events...)})
 		var ids []string

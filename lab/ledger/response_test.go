@@ -22,7 +22,7 @@ func localReply(h *labtest.History, id string) {
 			l.Status, l.HeaderStatus = "200", "14"
 		}
 	})(h, id)
-	labtest.Drop(record.Arrival, record.Completion)(h, id)
+	Drop(record.Arrival, record.Completion)(h, id)
 }
 
 // disagreements are responses that two sources record differently, though each of them alone may be right.
@@ -64,8 +64,8 @@ var disagreements = []struct {
 	{"no header over gRPC", scenario.GRPC, entry(func(l *record.AccessLogEntry) { l.HeaderTime = "-" }), 5},
 	{"code of the completion", scenario.HTTP, completion(func(c *record.Call) { c.Code = "500" }), 6},
 	{"code of the completion over gRPC", scenario.GRPC, completion(func(c *record.Call) { c.Code = "Internal" }), 6},
-	{"no completion", scenario.HTTP, labtest.Drop(record.Completion), 6},
-	{"no completion over gRPC", scenario.GRPC, labtest.Drop(record.Completion), 6},
+	{"no completion", scenario.HTTP, Drop(record.Completion), 6},
+	{"no completion over gRPC", scenario.GRPC, Drop(record.Completion), 6},
 }
 
 // elsewhere names another instance.
@@ -79,12 +79,12 @@ func TestDisagreementsAreFound(t *testing.T) {
 	for seed, d := range disagreements {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
-			h := labtest.Lawful(uint64(seed), 100)
+			h, _ := Lawful(uint64(seed), 100)
 			id := survivor(h, d.protocol)
 			d.spoil(&h, id)
 			for round := range uint64(3) {
 				if round > 0 {
-					h = h.Shuffled(round)
+					h.Records = Shuffled(h.Records, round)
 				}
 				got, _ := reconcile(t, h)
 				found := false
@@ -105,9 +105,9 @@ func TestDisagreementsAreFound(t *testing.T) {
 // survivor is a plain request at an instance that was not killed.
 func survivor(h labtest.History, protocol string) string {
 	for skip := uint64(0); ; skip++ {
-		id := h.Plain(skip)
-		i := slices.IndexFunc(h.Records, func(r labtest.Timed) bool { return labtest.Kind(r, id) == "client" })
-		if c := h.Records[i].Record.(record.Client); c.Protocol == protocol && c.Instance != "whoami-2" {
+		id := Plain(h, skip)
+		i := slices.IndexFunc(h.Records, func(r any) bool { return kindOf(r, id) == "client" })
+		if c := h.Records[i].(record.Client); c.Protocol == protocol && c.Instance != "whoami-2" {
 			return id
 		}
 	}
@@ -122,7 +122,7 @@ func call(c record.Client, trailer, code string) labtest.History {
 	completion := arrival
 	completion.Event, completion.Code = record.Completion, code
 	l := record.AccessLogEntry{ID: c.ID, Status: "200", Trailer: trailer, Addr: m.Instances[0].GRPC, AddrStatus: "200", HeaderTime: "0.001", BytesSent: "1"}
-	return labtest.History{Manifest: m, Records: []labtest.Timed{{Record: arrival}, {Record: completion}, {Record: l}, {Record: c}}}
+	return labtest.History{Manifest: m, Records: []any{arrival, completion, l, c}}
 }
 
 func TestLawfulDifferencesAreNone(t *testing.T) {
@@ -137,7 +137,7 @@ func TestLawfulDifferencesAreNone(t *testing.T) {
 	}
 	// ended replaces the completion by an event of the process.
 	ended := func(h labtest.History, kind string, exit *record.Exit) labtest.History {
-		h.Records[1].Record = record.Event{Event: record.ProcessEvent, Kind: kind, Process: "whoami-1", PID: 1, Start: "a", Exit: exit}
+		h.Records[1] = record.Event{Event: record.ProcessEvent, Kind: kind, Process: "whoami-1", PID: 1, Start: "a", Exit: exit}
 		return h
 	}
 	killed := &record.Exit{Signal: "SIGKILL"}
@@ -172,10 +172,10 @@ func TestHeaderOfAnotherInstanceIsADiscrepancy(t *testing.T) {
 	for instance, lawful := range map[string]bool{"whoami-1": true, "whoami-2": false} {
 		h := call(record.Client{Outcome: record.Incomplete, Reason: record.Reset, Code: "Internal", Instance: instance}, "0", "OK")
 		client(func(c *record.Client) { c.Attempts = 2 })(&h, "11.grpc.1.0")
-		second := h.Records[0].Record.(record.Call)
+		second := h.Records[0].(record.Call)
 		second.Instance = "whoami-2"
 		inDoubt := record.AccessLogEntry{ID: second.ID, Status: "502", Error: "502", Addr: h.Instances[1].GRPC, AddrStatus: "502", HeaderTime: "-", BytesSent: "1"}
-		h.Records = append(h.Records, labtest.Timed{Record: second}, labtest.Timed{Record: inDoubt})
+		h.Records = append(h.Records, second, inDoubt)
 		if got, _ := reconcile(t, h); got.Clean() != lawful {
 			t.Errorf("%s: %v", instance, got.Discrepancies)
 		}
@@ -188,12 +188,12 @@ func TestEachWholeResponseNeedsACompletion(t *testing.T) {
 	for _, event := range []string{record.Completion, record.Arrival} {
 		h := call(record.Client{Outcome: record.OK, Code: "OK", Instance: "whoami-1"}, "0", "OK")
 		client(func(c *record.Client) { c.Attempts = 2 })(&h, "11.grpc.1.0")
-		second := h.Records[0].Record.(record.Call)
+		second := h.Records[0].(record.Call)
 		second.Call = 2
-		h.Records = append(h.Records, h.Records[2], labtest.Timed{Record: second})
+		h.Records = append(h.Records, h.Records[2], second)
 		if event == record.Completion {
 			second.Event, second.Code = record.Completion, "OK"
-			h.Records = append(h.Records, labtest.Timed{Record: second})
+			h.Records = append(h.Records, second)
 		}
 		if got, _ := reconcile(t, h); got.Clean() != (event == record.Completion) {
 			t.Errorf("%s: %v", event, got.Discrepancies)
@@ -206,7 +206,7 @@ func TestLocalReplyOverHTTPGetsCodeOfGRPC(t *testing.T) {
 	t.Parallel()
 	for status, lawful := range map[string]bool{"502": true, "200": false, clientLeft: false} {
 		h := call(record.Client{Outcome: record.NginxError, Code: "Unavailable"}, "", "")
-		h.Records = []labtest.Timed{{Record: record.AccessLogEntry{ID: "11.grpc.1.0", Status: status, Error: "502"}}, h.Records[3]}
+		h.Records = []any{record.AccessLogEntry{ID: "11.grpc.1.0", Status: status, Error: "502"}, h.Records[3]}
 		if got, _ := reconcile(t, h); got.Clean() != lawful {
 			t.Errorf("%s: %v", status, got.Discrepancies)
 		}

@@ -2,9 +2,7 @@ package measure
 
 import (
 	"fmt"
-	"maps"
 	"reflect"
-	"slices"
 	"testing"
 	"time"
 
@@ -79,74 +77,6 @@ func value(d *time.Duration) time.Duration {
 
 // pointer is for values that are there.
 func pointer(d time.Duration) *time.Duration { return &d }
-
-// Whatever happened lawfully, and in whatever order it is read, is counted the same.
-func TestLawfulHistoryIsCounted(t *testing.T) {
-	t.Parallel()
-	for seed := range uint64(6) {
-		h := labtest.Lawful(seed, 200)
-		var first Result
-		for round := range uint64(2) {
-			trial := newTrial(h.Manifest)
-			if round > 0 {
-				h = h.Shuffled(seed)
-			}
-			for _, r := range h.Records {
-				if err := trial.add(r.Record); err != nil {
-					t.Fatal(err)
-				}
-			}
-			got := trial.result(trial.reconciler.Finish())
-			if round > 0 {
-				if !reflect.DeepEqual(got, first) {
-					t.Errorf("seed %d: in another order\n%+v\nwant\n%+v", seed, got, first)
-				}
-				continue
-			}
-			first = got
-			// Dropped requests make a trial invalid.
-			if got.DiscrepancyCount != 0 || len(got.Reasons) != 3 {
-				t.Errorf("seed %d: %q %v", seed, got.Reasons, got.Discrepancies)
-			}
-			checkCounts(t, h, got)
-		}
-	}
-}
-
-// checkCounts compares all counts with those that the history was made of.
-func checkCounts(t *testing.T, h labtest.History, got Result) {
-	t.Helper()
-	for key, want := range h.Want {
-		phase, load := h.Scenario.Phases[key[1]].Name, h.Scenario.Loads[key[0]].Name
-		m, _ := got.Metrics(phase, load)
-		for field, v := range reflect.ValueOf(m).Fields() {
-			name := field.Tag.Get("expr")
-			if slices.Contains([]string{"late", "instance_errors", "nginx_errors", "incomplete"}, name) || field.Type.Kind() != reflect.Int {
-				continue
-			}
-			if v.Int() != int64(want.Counts[name]) {
-				t.Errorf("%s of load %s in phase %s: %d, want %d", name, load, phase, v.Int(), want.Counts[name])
-			}
-		}
-		if !maps.Equal(m.FirstAttempts, want.FirstAttempts) {
-			t.Errorf("first attempts of %v: %v, want %v", key, m.FirstAttempts, want.FirstAttempts)
-		}
-		if m.Requests != m.Dropped+m.OK+m.Failed || m.Failed != m.InstanceErrors+m.NginxErrors+m.Incomplete {
-			t.Errorf("%+v does not add up", m)
-		}
-	}
-	for _, group := range []string{"web", "calls", "more", scenario.HTTP, scenario.GRPC} {
-		total, ok := got.Metrics(scenario.Total, group)
-		sum := 0
-		for _, phase := range []string{"before", "during", "after"} {
-			m, _ := got.Metrics(phase, group)
-			sum += m.Executions + m.Latency.Count + m.FailedServiceTime.Count
-		}
-		if again, _ := got.Metrics("", group); !ok || sum == 0 || total.Executions+total.Latency.Count+total.FailedServiceTime.Count != sum || !reflect.DeepEqual(total, again) {
-			t.Errorf("total of %s is %+v", group, total)
-		}
-	}
-}
 
 func TestBoundaryRequests(t *testing.T) {
 	t.Parallel()

@@ -5,11 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,50 +56,6 @@ func emptyDir(t testing.TB, m record.Manifest) string {
 	return dir
 }
 
-// A trial that is read while it runs comes to the same as one that is read at once: with files that do not exist yet and lines that are
-// half written.
-func TestLiveAndAfterwardsAreTheSame(t *testing.T) {
-	t.Parallel()
-	h := labtest.Lawful(0, 500)
-	labtest.Drop("nginx")(&h, h.Plain(5)) // So that there are discrepancies.
-	files := h.Files(t)
-	want := closed(t, open(t, labtest.TrialDir(t, h.Manifest, files)))
-
-	dir := emptyDir(t, h.Manifest)
-	trial := open(t, dir)
-	rng := rand.New(rand.NewPCG(0, 5))
-	names := slices.Sorted(maps.Keys(files))
-	for len(files) > 0 {
-		name := names[rng.IntN(len(names))]
-		part := files[name][:min(len(files[name]), rng.IntN(10_000))]
-		if files[name] = files[name][len(part):]; len(files[name]) == 0 {
-			delete(files, name)
-		}
-		write(t, dir, name, part)
-		if err := trial.Advance(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	progress := trial.Progress()
-	got := closed(t, trial)
-	if !reflect.DeepEqual(got, want) || got.DiscrepancyCount != 2 || got.Ending.Event != record.Ended || !reflect.DeepEqual(got.Manifest, trial.Manifest()) {
-		t.Errorf("live %q %v, afterwards %q %v", got.Reasons, got.Discrepancies, want.Reasons, want.Discrepancies)
-	}
-	for protocol, c := range progress.Protocols {
-		m, _ := got.Metrics("", protocol)
-		executions := 0
-		for _, n := range progress.Executions[protocol] {
-			executions += n
-		}
-		if c != (Counts{m.OK, m.Failed, m.Dropped}) || executions != m.Executions {
-			t.Errorf("%s: progress %+v, %d executions; metrics %+v", protocol, c, executions, m)
-		}
-	}
-	if progress.Phase != "after" {
-		t.Errorf("phase %q", progress.Phase)
-	}
-}
-
 // Streams that still run have an arrival and nothing else: their shares are known all the same.
 func TestProgressShowsSharesOfStreamsThatRun(t *testing.T) {
 	t.Parallel()
@@ -114,7 +67,7 @@ func TestProgressShowsSharesOfStreamsThatRun(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	h := labtest.History{Manifest: m}
-	add := func(r any) { h.Records = append(h.Records, labtest.Timed{Record: r}) }
+	add := func(r any) { h.Records = append(h.Records, r) }
 	add(record.Event{V: record.EventVersion, Event: record.PhaseStarted, Phase: "before", Time: m.Begin})
 	for n := range streams {
 		instance := m.Instances[n%3].Name
@@ -155,11 +108,11 @@ func TestProgressShowsSharesOfStreamsThatRun(t *testing.T) {
 // What is wrong with the files, and what they say, are reasons.
 func TestProblemsOfFilesAreReasons(t *testing.T) {
 	t.Parallel()
-	h := labtest.Lawful(1, 50)
-	files := h.Files(t)
+	m := labtest.Manifest(50)
+	files := labtest.History{Manifest: m, Records: labtest.Ordinary(m, 0)}.Files(t)
 	delete(files, record.AccessLogFile)
-	files[record.EventsFile] = append([]byte("{}\n"), files[record.EventsFile]...)
-	got := strings.Join(closed(t, open(t, labtest.TrialDir(t, h.Manifest, files))).Reasons, "\n")
+	files[record.EventsFile] = []byte("{}\n")
+	got := strings.Join(closed(t, open(t, labtest.TrialDir(t, m, files))).Reasons, "\n")
 	for _, want := range []string{"contradict each other", record.AccessLogFile + " does not exist", record.EventsFile + " has 1 record of another version"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in %s", want, got)
