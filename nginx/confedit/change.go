@@ -27,29 +27,25 @@ func (s *sources) make(changes []change) {
 
 // like returns the directives in n that d replaces, and the last one of its name.
 func (n *node) like(d *statement) (same []*statement, last *statement) {
-	var named []*statement
-	for _, other := range n.parts {
-		if other.block == d.block && other.words[0].text == d.words[0].text {
-			named, last = append(named, other), other
-		}
+	named := filter(n.parts, func(other *statement) bool { return other.block == d.block && other.words[0].text == d.words[0].text })
+	if len(named) == 0 {
+		return nil, nil
 	}
-	key := repeated[d.words[0].text]
+	key, last := repeated[d.words[0].text], named[len(named)-1]
 	switch {
 	case d.block:
-		key = nil
-	case key == nil && len(named) == 1:
+		key = func(block *statement) string { return fmt.Sprintf("%q", texts(block.words)) }
+	case len(named) == 1 && (key == nil || named[0].off()), key != nil && d.off():
 		return named, last
 	case key == nil:
 		key = firstArgument
-	case d.off() || len(named) == 1 && named[0].off():
-		return named, last
 	}
-	for _, other := range named {
-		if d.block && slices.Equal(texts(other.words), texts(d.words)) || !d.block && key(other) == key(d) {
-			same = append(same, other)
-		}
-	}
-	return same, last
+	return filter(named, func(other *statement) bool { return key(other) == key(d) }), last
+}
+
+// filter returns the elements that are to be kept.
+func filter[T any](all []T, keep func(T) bool) []T {
+	return slices.DeleteFunc(slices.Clone(all), func(one T) bool { return !keep(one) })
 }
 
 func texts(all []word) []string {
@@ -58,11 +54,6 @@ func texts(all []word) []string {
 		t = append(t, w.text)
 	}
 	return t
-}
-
-// begins reports whether d begins with the words first.
-func (d *statement) begins(first []string) bool {
-	return len(first) <= len(d.words) && slices.Equal(texts(d.words[:len(first)]), first)
 }
 
 // parameter returns the argument of d that has text's name before "=", nil if there is none.
@@ -109,14 +100,9 @@ func (t *outline) was(d *statement) string {
 func (t *outline) header(d *statement) string {
 	var all []string
 	for _, w := range d.words {
-		all = append(all, strings.Map(func(r rune) rune {
-			if r == '\n' || r == '\r' {
-				return ' '
-			}
-			return r
-		}, t.texts[d.file][w.start:w.end]))
+		all = append(all, t.texts[d.file][w.start:w.end])
 	}
-	return strings.Join(all, " ")
+	return strings.NewReplacer("\n", " ", "\r", " ").Replace(strings.Join(all, " "))
 }
 
 // breakAfter returns the line break that a comment behind d needs: none if nothing but a comment follows on the line.

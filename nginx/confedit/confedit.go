@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -56,26 +57,29 @@ func Apply(dir string, edits []Edit) error {
 	if len(edits) == 0 {
 		return nil
 	}
-	root, err := os.OpenRoot(dir)
+	failed, err := apply(dir, edits)
 	if err != nil {
 		return fmt.Errorf("edit nginx configuration: %w", err)
+	}
+	return errors.Join(failed...)
+}
+
+// apply returns what is wrong with the edits; err is everything else.
+func apply(dir string, edits []Edit) (failed []error, err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
 	}
 	defer root.Close()
 	unlock, err := lock(root)
 	if err != nil {
-		return fmt.Errorf("edit nginx configuration: %w", err)
+		return nil, err
 	}
 	defer unlock()
-	return apply(root, edits)
-}
-
-// apply is Apply while the directory is locked.
-func apply(root *os.Root, edits []Edit) error {
 	s := &sources{root: root.FS(), texts: map[string]string{}, changed: map[string]bool{}}
 	if _, err := s.outline(); err != nil {
-		return fmt.Errorf("edit nginx configuration: %w", err)
+		return nil, err
 	}
-	var failed []error
 	for i, e := range edits {
 		if err := s.edit(e); err != nil {
 			err.Index, err.Edit = i, e
@@ -83,30 +87,35 @@ func apply(root *os.Root, edits []Edit) error {
 		}
 	}
 	if len(failed) > 0 {
-		return errors.Join(failed...)
+		return failed, nil
 	}
 	for name := range s.texts {
 		if err := removeStale(root, name); err != nil {
-			return fmt.Errorf("edit nginx configuration: %w", err)
+			return nil, err
 		}
 	}
 	for name := range s.changed {
 		if err := replace(root, name, s.texts[name]); err != nil {
-			return fmt.Errorf("edit nginx configuration: %w", err)
+			return nil, err
 		}
 	}
-	return nil
+	return nil, nil
+}
+
+// An operation is what an edit does: it makes changes from the context and its words, and from text.
+type operation struct {
+	field, text string
+	changes     func(t *outline, name string, context []string, text string) ([]change, error)
 }
 
 // edit applies one edit to the texts.
 func (s *sources) edit(e Edit) *Error {
-	set := 0
-	for _, text := range []string{e.Directive, e.Parameter, e.Remove} {
-		if text != "" {
-			set++
-		}
-	}
-	if set != 1 {
+	given := filter([]operation{
+		{"Directive", e.Directive, (*outline).setDirective},
+		{"Parameter", e.Parameter, (*outline).setParameter},
+		{"Remove", e.Remove, (*outline).remove},
+	}, func(o operation) bool { return o.text != "" })
+	if len(given) != 1 {
 		return &Error{Message: "want one of directive, parameter and remove"}
 	}
 	context, err := words(e.Context)
@@ -118,24 +127,12 @@ func (s *sources) edit(e Edit) *Error {
 	if err != nil {
 		return &Error{Message: err.Error()} // An edit before this one has included what cannot be read.
 	}
-	var changes []change
-	var field string
-	switch {
-	case e.Directive != "":
-		field = "Directive"
-		changes, err = t.setDirective(e.Context, context, e.Directive)
-	case e.Parameter != "":
-		field = "Parameter"
-		changes, err = t.setParameter(e.Context, context, e.Parameter)
-	default:
-		field = "Remove"
-		changes, err = t.remove(e.Context, context, e.Remove)
+	changes, err := given[0].changes(t, e.Context, context, given[0].text)
+	if _, ok := errors.AsType[contextError](err); ok {
+		return &Error{Field: "Context", Message: err.Error()}
 	}
 	if err != nil {
-		if _, ok := errors.AsType[*contextError](err); ok {
-			field = "Context"
-		}
-		return &Error{Field: field, Message: err.Error()}
+		return &Error{Field: given[0].field, Message: err.Error()}
 	}
 	s.make(changes)
 	return nil
@@ -222,12 +219,7 @@ func (t *outline) remove(name string, context []string, text string) ([]change, 
 		}
 		return nil, err
 	}
-	var found []*statement
-	for _, d := range n.parts {
-		if d.begins(what) {
-			found = append(found, d)
-		}
-	}
+	found := filter(n.parts, func(d *statement) bool { return slices.Equal(texts(d.words[:min(len(what), len(d.words))]), what) })
 	switch len(found) {
 	case 0:
 		return nil, fmt.Errorf("remove %q: there is no such directive in %s%s", text, n.label(), n.nearest(what[0]))

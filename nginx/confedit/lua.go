@@ -2,6 +2,7 @@ package confedit
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -19,25 +20,17 @@ func (s *scanner) skipLua(d *statement) error {
 		if s.at == len(s.text) {
 			return s.luaError(d, line, `it has no closing "}"`)
 		}
-		rest := s.text[s.at:]
-		size, what := 1, ""
-		switch c := rest[0]; {
-		case c == '{':
+		switch s.text[s.at] {
+		case '{':
 			depth++
-		case c == '}':
+		case '}':
 			depth--
-		case c == '"' || c == '\'':
-			size, what = luaString(rest), "string"
-		case strings.HasPrefix(rest, "--"):
-			size, what = luaComment(rest), "comment"
-		case longBracket(rest) > 0:
-			size, what = luaLong(rest), "long bracket"
 		}
-		if size < 0 {
+		size, what := luaToken(s.text[s.at:])
+		if size == 0 {
 			return s.luaError(d, line, fmt.Sprintf("its %s in line %d has no end", what, s.line))
 		}
-		s.line += strings.Count(rest[:size], "\n")
-		s.at += size
+		s.pass(size)
 	}
 	return nil
 }
@@ -49,55 +42,31 @@ func (s *scanner) luaError(d *statement, line int, why string) error {
 		name, why, strings.TrimSuffix(name, "block")+"file")
 }
 
-// luaString returns the length of the quoted string at the start of text, -1 if the string does not end on its line. Lua also accepts an
-// escaped line break in a string; the Lua module does not.
-func luaString(text string) int {
-	for i := 1; i < len(text) && text[i] != '\n'; i++ {
-		switch text[i] {
-		case text[0]:
-			return i + 1
-		case '\\':
-			if i++; i < len(text) && text[i] == '\n' {
-				return -1
-			}
+var (
+	// luaString is a quoted string. Lua also accepts an escaped line break in one; the Lua module does not.
+	luaString = regexp.MustCompile(`^(?:"(?:\\[^\n]|[^"\\\n])*"|'(?:\\[^\n]|[^'\\\n])*')`)
+	// luaLong is what opens a long bracket, "[[" or "[==[", or a comment of that kind.
+	luaLong    = regexp.MustCompile(`^(--)?\[(=*)\[`)
+	luaComment = regexp.MustCompile(`^--[^\n]*`)
+)
+
+// luaToken returns the length and the kind of the string, comment or long bracket at the start of text, 0 if it has no end; any other
+// character is a token of its own.
+func luaToken(text string) (size int, kind string) {
+	opening := luaLong.FindStringSubmatch(text)
+	switch {
+	case opening != nil:
+		kind = "long bracket"
+		if opening[1] != "" {
+			kind = "comment"
 		}
-	}
-	return -1
-}
-
-// luaComment returns the length of the comment at the start of text, without the line break; -1 if it has no end.
-func luaComment(text string) int {
-	if longBracket(text[2:]) > 0 {
-		if size := luaLong(text[2:]); size > 0 {
-			return 2 + size
+		closing := "]" + opening[2] + "]"
+		if held, _, ok := strings.Cut(text[len(opening[0]):], closing); ok {
+			size = len(opening[0]) + len(held) + len(closing)
 		}
-		return -1
+		return size, kind
+	case text[0] == '"' || text[0] == '\'':
+		return len(luaString.FindString(text)), "string"
 	}
-	if end := strings.IndexByte(text, '\n'); end >= 0 {
-		return end
-	}
-	return len(text)
-}
-
-// longBracket returns the length of the opening long bracket, "[[" or "[==[", at the start of text, 0 if there is none.
-func longBracket(text string) int {
-	if text == "" || text[0] != '[' {
-		return 0
-	}
-	size := 1 + len(text[1:]) - len(strings.TrimLeft(text[1:], "="))
-	if size == len(text) || text[size] != '[' {
-		return 0
-	}
-	return size + 1
-}
-
-// luaLong returns the length of the long bracket at the start of text with what it holds; -1 if it has no end.
-func luaLong(text string) int {
-	opening := longBracket(text)
-	closing := "]" + text[1:opening-1] + "]"
-	end := strings.Index(text[opening:], closing)
-	if end < 0 {
-		return -1
-	}
-	return opening + end + len(closing)
+	return max(1, len(luaComment.FindString(text))), "comment"
 }

@@ -83,11 +83,7 @@ func (t *outline) fill(n *node, body []*statement) error {
 		var err error
 		switch {
 		case d.block:
-			var name []string
-			for _, w := range d.words {
-				name = append(name, w.text)
-			}
-			block := &node{names: [][]string{name}, title: t.header(d), at: d, file: d.file, parent: n}
+			block := &node{names: [][]string{texts(d.words)}, title: t.header(d), at: d, file: d.file, parent: n}
 			t.nodes = append(t.nodes, block)
 			err = t.fill(block, d.body)
 		case d.words[0].text == "include" && len(d.words) == 2:
@@ -133,9 +129,11 @@ func (t *outline) include(n *node, d *statement) error {
 }
 
 // A contextError reports a context that does not name exactly one block.
-type contextError struct{ text string }
+type contextError struct{ error }
 
-func (e *contextError) Error() string { return e.text }
+func contextErrorf(format string, args ...any) error {
+	return contextError{fmt.Errorf(format, args...)}
+}
 
 // find returns the one node that context names.
 func (t *outline) find(name string, context []string) (*node, error) {
@@ -143,20 +141,25 @@ func (t *outline) find(name string, context []string) (*node, error) {
 	switch len(found) {
 	case 1:
 		if at := found[0].at; at != nil && at.hasLua() {
-			return nil, &contextError{fmt.Sprintf("context %q is Lua code (%s), which holds no directives: replace the block as a whole", name, found[0].place())}
+			return nil, contextErrorf("context %q is Lua code (%s), which holds no directives: replace the block as a whole", name, found[0].place())
 		}
 		return found[0], nil
 	case 0:
-		return nil, &contextError{fmt.Sprintf("context %q means no block%s", name, t.nearest(name))}
+		return nil, contextErrorf("context %q means no block%s", name, t.nearest(name))
 	}
-	return nil, &contextError{t.several(name, found)}
+	return nil, t.several(name, found)
 }
 
-// matching returns the nodes that context can name. A file included twice has each node twice; only the first is returned.
+// matching returns the nodes that context can name.
 func (t *outline) matching(context []string) []*node {
+	return t.distinct(func(n *node) bool { return n.matches(context) })
+}
+
+// distinct returns the nodes that are wanted. A file included twice has each node twice; only the first is returned.
+func (t *outline) distinct(want func(*node) bool) []*node {
 	var found []*node
-	for _, n := range t.nodes {
-		if n.matches(context) && !slices.ContainsFunc(found, func(f *node) bool { return f.at == n.at && f.file == n.file }) {
+	for _, n := range filter(t.nodes, want) {
+		if !slices.ContainsFunc(found, func(f *node) bool { return f.at == n.at && f.file == n.file }) {
 			found = append(found, n)
 		}
 	}
@@ -178,7 +181,7 @@ func (n *node) around(context []string) bool {
 	return n != nil && (n.matches(context) || n.parent.around(context))
 }
 
-func (t *outline) several(name string, found []*node) string {
+func (t *outline) several(name string, found []*node) error {
 	var places, unique []string
 	for _, n := range found {
 		places = append(places, n.place())
@@ -186,11 +189,11 @@ func (t *outline) several(name string, found []*node) string {
 			unique = append(unique, fmt.Sprintf("%q", u))
 		}
 	}
-	text := fmt.Sprintf("context %q means %d blocks: %s", name, len(found), strings.Join(places, ", "))
-	if len(unique) == 0 {
-		return text + ": no context names only one of them"
+	remedy := "no context names only one of them"
+	if len(unique) > 0 {
+		remedy = "write one of " + strings.Join(unique, ", ")
 	}
-	return text + ": write one of " + strings.Join(unique, ", ")
+	return contextErrorf("context %q means %d blocks: %s: %s", name, len(found), strings.Join(places, ", "), remedy)
 }
 
 // unique returns a short context that names n alone, "" if there is none.
@@ -243,8 +246,7 @@ func (t *outline) nearest(name string) string {
 	}
 	// A context that begins with "upstream" gets an upstream suggested, however different its name, not another kind of block.
 	for word := range strings.FieldsSeq(name) {
-		same := slices.DeleteFunc(slices.Clone(known), func(context string) bool { return !strings.HasPrefix(context+" ", word+" ") })
-		if len(same) > 0 {
+		if same := filter(known, func(context string) bool { return strings.HasPrefix(context+" ", word+" ") }); len(same) > 0 {
 			known = same
 			break
 		}
@@ -289,41 +291,31 @@ func (n *node) someDirective() string {
 // directives returns the directives that the last word of context names, in the one block that the words before it name.
 func (t *outline) directives(name string, context []string) ([]*statement, *node, error) {
 	last := context[len(context)-1]
-	in := func(n *node) (all []*statement) {
-		for _, d := range n.parts {
-			if !d.block && d.words[0].text == last {
-				all = append(all, d)
-			}
-		}
-		return all
+	in := func(n *node) []*statement {
+		return filter(n.parts, func(d *statement) bool { return !d.block && d.words[0].text == last })
 	}
 	if len(context) == 1 {
-		var found []*node
-		for _, n := range t.nodes {
-			if (n.at != nil || n == t.main) && len(in(n)) > 0 && !slices.ContainsFunc(found, func(f *node) bool { return f.at == n.at }) {
-				found = append(found, n)
-			}
-		}
+		found := t.distinct(func(n *node) bool { return (n.at != nil || n == t.main) && len(in(n)) > 0 })
 		switch len(found) {
 		case 1:
 			return in(found[0]), found[0], nil
 		case 0:
-			return nil, nil, &contextError{fmt.Sprintf("context %q ends in no directive: for a parameter write it like %q", name, "upstream whoami_grpc server")}
+			return nil, nil, contextErrorf("context %q ends in no directive: for a parameter write it like %q", name, "upstream whoami_grpc server")
 		}
-		return nil, nil, &contextError{t.several(name, found)}
+		return nil, nil, t.several(name, found)
 	}
 	before := strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(name), last))
 	n, err := t.find(before, context[:len(context)-1])
 	if blocks := t.matching(context); err != nil && len(blocks) > 0 {
-		return nil, nil, &contextError{fmt.Sprintf("context %q ends in a block, %s: for a parameter a directive's name comes after it, like %q",
-			name, blocks[0].label(), strings.TrimSpace(name)+" "+blocks[0].someDirective())}
+		return nil, nil, contextErrorf("context %q ends in a block, %s: for a parameter a directive's name comes after it, like %q",
+			name, blocks[0].label(), strings.TrimSpace(name)+" "+blocks[0].someDirective())
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("context %q: %w", name, err)
 	}
 	all := in(n)
 	if len(all) == 0 {
-		return nil, nil, &contextError{fmt.Sprintf("context %q ends in no directive: there is no %s in %s%s", name, last, n.label(), n.nearest(last))}
+		return nil, nil, contextErrorf("context %q ends in no directive: there is no %s in %s%s", name, last, n.label(), n.nearest(last))
 	}
 	return all, n, nil
 }
@@ -331,8 +323,8 @@ func (t *outline) directives(name string, context []string) ([]*statement, *node
 // alone returns an error if d, a part of n, cannot be changed for n alone because its file is included elsewhere too.
 func (t *outline) alone(n *node, d *statement) error {
 	if at := t.included[d.file]; d.file != n.file && len(at) > 1 {
-		return &contextError{fmt.Sprintf("it is at %s:%d, in a file included %d times (%s): to change it for all of them, write the context %q",
-			d.file, d.line, len(at), strings.Join(at, ", "), d.file)}
+		return contextErrorf("it is at %s:%d, in a file included %d times (%s): to change it for all of them, write the context %q",
+			d.file, d.line, len(at), strings.Join(at, ", "), d.file)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package confedit
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -93,80 +94,46 @@ func (s *scanner) errorf(format string, args ...any) error {
 	return errors.New(text)
 }
 
+// The parts of a text, by nginx's ngx_conf_read_token.
+var (
+	blanks     = regexp.MustCompile(`^(?:[ \t\r\n]|#[^\n]*)*`)
+	quoted     = regexp.MustCompile(`^(?s:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')`)
+	bare       = regexp.MustCompile(`^(?s:\$\{*|\\.?|[^ \t\r\n;{$\\])+`) // ${name} is a part of the word.
+	afterQuote = regexp.MustCompile(`^(?:[ \t\r\n;{)]|$)`)               // What may follow a quoted word.
+)
+
 // next returns the next token: a word (kind w), one of ; { }, or the end (kind 0).
 func (s *scanner) next() (w word, kind byte, err error) {
-	s.pass()
+	s.pass(len(blanks.FindString(s.text[s.at:])))
 	s.began = s.line
-	if s.at == len(s.text) {
+	rest := s.text[s.at:]
+	if rest == "" {
 		return word{}, 0, nil
 	}
-	switch c := s.text[s.at]; c {
+	whole := bare.FindString(rest)
+	text := whole
+	switch c := rest[0]; c {
 	case ';', '{', '}':
 		s.at++
 		return word{}, c, nil
 	case '"', '\'':
-		w, err = s.quoted(c)
-	default:
-		w = s.bare()
-	}
-	s.line += strings.Count(s.text[w.start:s.at], "\n")
-	return w, 'w', err
-}
-
-// pass skips white space and comments.
-func (s *scanner) pass() {
-	for ; s.at < len(s.text); s.at++ {
-		switch s.text[s.at] {
-		case '\n':
-			s.line++
-		case ' ', '\t', '\r':
-		case '#':
-			end := strings.IndexByte(s.text[s.at:], '\n')
-			if end < 0 {
-				s.at = len(s.text)
-				return
-			}
-			s.at += end - 1
-		default:
-			return
+		if whole = quoted.FindString(rest); whole == "" {
+			return word{}, 0, errUnfinished
 		}
+		if after := rest[len(whole):]; !afterQuote.MatchString(after) {
+			return word{}, 0, s.errorf("unexpected %q after a closing quote", after[:1])
+		}
+		text = whole[1 : len(whole)-1]
 	}
-}
-
-func (s *scanner) quoted(quote byte) (word, error) {
 	start := s.at
-	for s.at++; s.at < len(s.text) && s.text[s.at] != quote; s.at++ {
-		if s.text[s.at] == '\\' {
-			s.at++
-		}
-	}
-	if s.at >= len(s.text) {
-		s.at = len(s.text)
-		return word{start: start}, errUnfinished
-	}
-	s.at++
-	if s.at < len(s.text) && !strings.ContainsRune(" \t\r\n;{)", rune(s.text[s.at])) {
-		return word{start: start}, s.errorf("unexpected %q after a closing quote", s.text[s.at:s.at+1])
-	}
-	return word{plain(s.text[start+1 : s.at-1]), start, s.at}, nil
+	s.pass(len(whole))
+	return word{plain(text), start, s.at}, 'w', nil
 }
 
-func (s *scanner) bare() word {
-	start, variable := s.at, false
-	for ; s.at < len(s.text); s.at++ {
-		c := s.text[s.at]
-		if c == '{' && variable { // ${name} is a part of the word.
-			continue
-		}
-		if strings.IndexByte(" \t\r\n;{", c) >= 0 {
-			break
-		}
-		variable = c == '$'
-		if c == '\\' && s.at+1 < len(s.text) {
-			s.at++
-		}
-	}
-	return word{plain(s.text[start:s.at]), start, s.at}
+// pass moves on by some bytes.
+func (s *scanner) pass(size int) {
+	s.line += strings.Count(s.text[s.at:s.at+size], "\n")
+	s.at += size
 }
 
 // plain replaces the escapes that nginx replaces. Others stay: they belong to the directive, as in a regular expression.

@@ -9,87 +9,26 @@ import (
 // replaces only one for the same thing, even where it meets a single other one. Every other directive replaces the one of its name: nginx
 // refuses a second one, or lets it override the first, or it holds a whole list itself (server_name, ssl_protocols, gzip_types).
 // TestRepeated compares both with nginx.
-var repeated = map[string]func(*statement) string{
-	"access_log":             firstArgument,
-	"add_header":             firstArgument,
-	"add_trailer":            firstArgument,
-	"allow":                  firstArgument,
-	"ancient_browser":        firstArgument,
-	"auth_http_header":       firstArgument,
-	"auth_request_set":       firstArgument,
-	"debug_connection":       firstArgument,
-	"deny":                   firstArgument,
-	"env":                    variableName,
-	"error_log":              firstArgument,
-	"error_page":             firstArgument,
-	"fastcgi_cache_path":     firstArgument,
-	"fastcgi_cache_valid":    firstArgument,
-	"fastcgi_catch_stderr":   firstArgument,
-	"fastcgi_hide_header":    firstArgument,
-	"fastcgi_param":          firstArgument,
-	"fastcgi_pass_header":    firstArgument,
-	"geoip_proxy":            firstArgument,
-	"grpc_hide_header":       firstArgument,
-	"grpc_pass_header":       firstArgument,
-	"grpc_set_header":        firstArgument,
-	"grpc_ssl_conf_command":  firstArgument,
-	"gzip_disable":           firstArgument,
-	"http2_push":             firstArgument,
-	"include":                firstArgument,
-	"js_import":              firstArgument,
-	"js_path":                firstArgument,
-	"js_preload_object":      firstArgument,
-	"js_set":                 firstArgument,
-	"js_shared_dict_zone":    zoneName,
-	"js_var":                 firstArgument,
-	"limit_conn":             firstArgument,
-	"limit_conn_zone":        zoneName,
-	"limit_req":              zoneName,
-	"limit_req_zone":         zoneName,
-	"listen":                 firstArgument,
-	"load_module":            firstArgument,
-	"log_format":             firstArgument,
-	"lua_shared_dict":        firstArgument,
-	"mirror":                 firstArgument,
-	"modern_browser":         firstArgument,
-	"perl_modules":           firstArgument,
-	"perl_require":           firstArgument,
-	"perl_set":               firstArgument,
-	"proxy_cache_path":       firstArgument,
-	"proxy_cache_valid":      firstArgument,
-	"proxy_cookie_domain":    firstArgument,
-	"proxy_cookie_flags":     firstArgument,
-	"proxy_cookie_path":      firstArgument,
-	"proxy_hide_header":      firstArgument,
-	"proxy_pass_header":      firstArgument,
-	"proxy_redirect":         firstArgument,
-	"proxy_set_header":       firstArgument,
-	"proxy_ssl_conf_command": firstArgument,
-	"rewrite":                firstArgument,
-	"scgi_cache_path":        firstArgument,
-	"scgi_cache_valid":       firstArgument,
-	"scgi_hide_header":       firstArgument,
-	"scgi_param":             firstArgument,
-	"scgi_pass_header":       firstArgument,
-	"server":                 firstArgument,
-	"set":                    firstArgument,
-	"set_real_ip_from":       firstArgument,
-	"ssl_certificate":        firstArgument,
-	"ssl_certificate_key":    firstArgument,
-	"ssl_conf_command":       firstArgument,
-	"ssl_session_ticket_key": firstArgument,
-	"sub_filter":             firstArgument,
-	"thread_pool":            firstArgument,
-	"uwsgi_cache_path":       firstArgument,
-	"uwsgi_cache_valid":      firstArgument,
-	"uwsgi_hide_header":      firstArgument,
-	"uwsgi_param":            firstArgument,
-	"uwsgi_pass_header":      firstArgument,
-	"uwsgi_ssl_conf_command": firstArgument,
-	"xslt_param":             firstArgument,
-	"xslt_string_param":      firstArgument,
-	"xslt_stylesheet":        firstArgument,
-}
+var repeated = func() map[string]func(*statement) string {
+	all := map[string]func(*statement) string{
+		"env": variableName, "js_shared_dict_zone": zoneName, "limit_conn_zone": zoneName, "limit_req": zoneName, "limit_req_zone": zoneName,
+	}
+	for name := range strings.FieldsSeq(byFirstArgument) {
+		all[name] = firstArgument
+	}
+	return all
+}()
+
+const byFirstArgument = `
+	access_log add_header add_trailer allow ancient_browser auth_http_header auth_request_set debug_connection deny error_log
+	error_page fastcgi_cache_path fastcgi_cache_valid fastcgi_catch_stderr fastcgi_hide_header fastcgi_param fastcgi_pass_header
+	geoip_proxy grpc_hide_header grpc_pass_header grpc_set_header grpc_ssl_conf_command gzip_disable http2_push include js_import
+	js_path js_preload_object js_set js_var limit_conn listen load_module log_format lua_shared_dict mirror modern_browser
+	perl_modules perl_require perl_set proxy_cache_path proxy_cache_valid proxy_cookie_domain proxy_cookie_flags proxy_cookie_path
+	proxy_hide_header proxy_pass_header proxy_redirect proxy_set_header proxy_ssl_conf_command rewrite scgi_cache_path
+	scgi_cache_valid scgi_hide_header scgi_param scgi_pass_header server set set_real_ip_from ssl_certificate ssl_certificate_key
+	ssl_conf_command ssl_session_ticket_key sub_filter thread_pool uwsgi_cache_path uwsgi_cache_valid uwsgi_hide_header uwsgi_param
+	uwsgi_pass_header uwsgi_ssl_conf_command xslt_param xslt_string_param xslt_stylesheet`
 
 // firstArgument identifies most directives: it is the header, path or address that they are for.
 func firstArgument(d *statement) string {
