@@ -56,16 +56,13 @@ func texts(all []word) []string {
 	return t
 }
 
-// parameter returns the argument of d that has text's name before "=", nil if there is none.
-func (d *statement) parameter(text string) *word {
+// parameter returns the index of the argument of d that has text's name before "=", 0 if there is none.
+func (d *statement) parameter(text string) int {
 	name, _, _ := strings.Cut(text, "=")
-	for i := range d.words[1:] {
-		w := &d.words[i+1]
-		if other, _, _ := strings.Cut(w.text, "="); other == name {
-			return w
-		}
-	}
-	return nil
+	return 1 + slices.IndexFunc(d.words[1:], func(w word) bool {
+		other, _, _ := strings.Cut(w.text, "=")
+		return other == name
+	})
 }
 
 // replacement replaces d by text and a comment, or by the comment alone if text is empty.

@@ -198,8 +198,8 @@ func (t *outline) setParameter(name string, context []string, text string) ([]ch
 		}
 		at := d.words[len(d.words)-1].end
 		changed := change{d.file, at, at, " " + strings.TrimSpace(text)}
-		if w := d.parameter(p[0]); w != nil {
-			changed = change{d.file, w.start, w.end, strings.TrimSpace(text)}
+		if i := d.parameter(p[0]); i > 0 {
+			changed = change{d.file, d.words[i].start, d.words[i].end, strings.TrimSpace(text)}
 		}
 		changes = append(changes, changed, t.mark(d))
 	}
@@ -238,20 +238,14 @@ func (t *outline) removeParameter(n *node, all []*statement, text string, what [
 	}
 	var changes []change
 	for _, d := range all {
-		w := d.parameter(what[0])
-		if w == nil || strings.Contains(what[0], "=") && w.text != what[0] {
+		i := d.parameter(what[0])
+		if i == 0 || strings.Contains(what[0], "=") && d.words[i].text != what[0] {
 			continue
 		}
 		if err := t.alone(n, d); err != nil {
 			return nil, err
 		}
-		before := w.start
-		for _, other := range d.words {
-			if other.end <= w.start {
-				before = other.end
-			}
-		}
-		changes = append(changes, change{d.file, before, w.end, ""}, t.mark(d))
+		changes = append(changes, change{d.file, d.words[i-1].end, d.words[i].end, ""}, t.mark(d))
 	}
 	if len(changes) == 0 {
 		return nil, fmt.Errorf("remove %q: no %s in %s has such a parameter: %s", text, all[0].words[0].text, n.label(), positions(all))
