@@ -32,11 +32,11 @@ func attacks(only string) []attack {
 		{"instance: rapid reset", fits, onInstance(resetInstance)},
 		{"instance: unfinished messages", fits, onInstance(unfinishedMessages)},
 		{"instance: body that never comes", "held below 20 s, drain below 5 s", onInstance(bodyNeverComes)},
-		{"nginx: 8 connections x 1000 streams", others, onFleet(beside(func(ctx context.Context, f *fleet.Fleet) { openCalls(ctx, f, 8, watch, anHour) }))},
-		{"nginx: 8 connections x 1000 half-open calls", "0 GETs fail; 0 gRPC calls after client_body_timeout (10 s)", onFleet(halfOpenCalls)},
-		{"nginx: rapid reset", others, onFleet(beside(func(ctx context.Context, f *fleet.Fleet) { go resetFor(ctx, f.GRPC()) }))},
-		{"nginx: 64 uploads of 1 MB that stall", others + "; temp/ below 64 MiB", onFleet(stalledUploads)},
-		{"nginx: 2000 bodies that never come", "0 gRPC calls fail", onFleet(stalledBodies)},
+		{"nginx: 8 connections x 1000 streams", others, onFleet(3, beside(func(ctx context.Context, f *fleet.Fleet) { openCalls(ctx, f, 8, watch, anHour) }))},
+		{"nginx: 8 connections x 1000 half-open calls", "0 GETs fail; 0 gRPC calls after client_body_timeout (10 s)", onFleet(3, halfOpenCalls)},
+		{"nginx: rapid reset", others, onFleet(3, beside(func(ctx context.Context, f *fleet.Fleet) { go resetFor(ctx, f.GRPC()) }))},
+		{"nginx: 64 uploads of 1 MB that stall", others + "; temp/ below 64 MiB", onFleet(3, stalledUploads)},
+		{"nginx: 2000 bodies that never come", "0 gRPC calls fail", onFleet(3, stalledBodies)},
 	}
 	var some []attack
 	for _, a := range all {
@@ -47,8 +47,8 @@ func attacks(only string) []attack {
 	return some
 }
 
-// fleet starts three instances behind an nginx with one worker, as in Compose.
-func (l *lab) fleet(ctx context.Context) (*fleet.Fleet, func(), error) {
+// fleet starts instances behind an nginx with one worker, as in Compose.
+func (l *lab) fleet(ctx context.Context, instances int) (*fleet.Fleet, func(), error) {
 	var conf fs.FS = nginx.Conf()
 	if l.conf != "" {
 		conf = os.DirFS(l.conf)
@@ -64,7 +64,10 @@ func (l *lab) fleet(ctx context.Context) (*fleet.Fleet, func(), error) {
 	if err := os.Chmod(dir, 0o711); err != nil { // nginx's workers go through it.
 		return nil, nil, err
 	}
-	f, err := fleet.Start(ctx, fleet.Options{Instances: 3, Whoami: l.whoami, Nginx: binary, Conf: conf, Workers: 1, Dir: dir})
+	f, err := fleet.Start(ctx, fleet.Options{
+		Instances: instances, Whoami: l.whoami, Nginx: binary, Conf: conf, Workers: 1, Dir: dir, NoRestart: true,
+		Env: []string{"LOG_LEVEL=error", fmt.Sprintf("GOMEMLIMIT=%dMiB", composeMemory*3/4)},
+	})
 	if err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -79,9 +82,9 @@ func (l *lab) fleet(ctx context.Context) (*fleet.Fleet, func(), error) {
 }
 
 // onFleet runs an attack on a new fleet. Connections of the attack are closed when its context ends, before the fleet stops.
-func onFleet(run func(context.Context, *fleet.Fleet) (outcome, error)) func(context.Context, *lab) (outcome, error) {
+func onFleet(instances int, run func(context.Context, *fleet.Fleet) (outcome, error)) func(context.Context, *lab) (outcome, error) {
 	return func(ctx context.Context, l *lab) (outcome, error) {
-		f, stop, err := l.fleet(ctx)
+		f, stop, err := l.fleet(ctx, instances)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -172,7 +175,7 @@ func stalledUploads(ctx context.Context, f *fleet.Fleet) (outcome, error) {
 	var all sync.WaitGroup
 	for range 64 {
 		all.Go(func() {
-			if conn := post(ctx, f.HTTP(), 1<<20); conn != nil {
+			if conn, err := post(ctx, f.HTTP(), 1<<20); err == nil {
 				_ = conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
 				_, _ = io.WriteString(conn, body)
 			}
@@ -193,21 +196,21 @@ func stalledUploads(ctx context.Context, f *fleet.Fleet) (outcome, error) {
 // stalledBodies sends headers of requests whose bodies never arrive.
 func stalledBodies(ctx context.Context, f *fleet.Fleet) (outcome, error) {
 	for range 2000 {
-		post(ctx, f.HTTP(), 1000)
+		_, _ = post(ctx, f.HTTP(), 1000)
 	}
 	_, grpc := others(ctx, f)
 	return outcome{fmt.Sprintf("%d of 100 gRPC calls fail", grpc), grpc == 0}, nil
 }
 
-// post starts a POST and keeps its connection open until the context ends. It returns nil if it cannot connect.
-func post(ctx context.Context, addr string, length int) net.Conn {
+// post starts a POST and keeps its connection open until the context ends.
+func post(ctx context.Context, addr string, length int) (net.Conn, error) {
 	conn, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	context.AfterFunc(ctx, func() { conn.Close() })
-	_, _ = fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", length)
-	return conn
+	_, err = fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", length)
+	return conn, err
 }
 
 // openBytes returns the size of the open files below dir: nginx removes a temporary file as soon as it has opened it.
