@@ -59,7 +59,7 @@ func WriteError(w http.ResponseWriter, httpStatus int, code codes.Code, message 
 
 // writeError writes a service's error with its details and the headers set before it.
 func writeError(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
-	if body := requestFrom(r.Context()); body != nil && body.tooLarge() {
+	if body := requestFrom(r.Context()); body.tooLarge() {
 		WriteError(w, http.StatusRequestEntityTooLarge, codes.ResourceExhausted, fmt.Sprintf("message is larger than %d bytes", body.most))
 		return
 	}

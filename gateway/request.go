@@ -12,8 +12,7 @@ import (
 const DefaultMaxMessage = 4 << 20
 
 // request is an HTTP request being served, and its limited body. Streaming calls find it in their context, to lift the
-// server's ReadTimeout for a client stream, and to stop reading a body once the call is over. The methods of a nil
-// request do nothing.
+// server's ReadTimeout for a client stream, and to stop reading a body once the call is over.
 type request struct {
 	body io.ReadCloser
 	w    http.ResponseWriter
@@ -38,9 +37,15 @@ func newRequest(w http.ResponseWriter, r *http.Request, most int64) *request {
 	return &request{body: body, w: w, most: most, left: most + 1}
 }
 
+// overRequest returns a request that is over: its methods do nothing.
+func overRequest() *request { return &request{left: 1, served: true} }
+
+// requestFrom returns the request that ctx belongs to, or one that is over.
 func requestFrom(ctx context.Context) *request {
-	r, _ := ctx.Value(requestKey{}).(*request)
-	return r
+	if r, ok := ctx.Value(requestKey{}).(*request); ok {
+		return r
+	}
+	return overRequest()
 }
 
 // Read implements [io.Reader].
@@ -80,15 +85,12 @@ func (r *request) tooLarge() bool {
 	return r.left <= 0
 }
 
-// take returns r for the call that it belongs to, and nil for calls that the service makes with the same context.
+// take returns r for the call that it belongs to, and one that is over for calls that the service makes with the same context.
 func (r *request) take() *request {
-	if r == nil {
-		return nil
-	}
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	if r.taken {
-		return nil
+		return overRequest()
 	}
 	r.taken = true
 	return r
@@ -97,9 +99,6 @@ func (r *request) take() *request {
 // startStream lifts the server's ReadTimeout, which is meant for a single message, and enables full duplex for
 // bidirectional streams. httptest's recorder supports and needs neither.
 func (r *request) startStream(bidirectional bool) {
-	if r == nil {
-		return
-	}
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	if r.served {
@@ -114,9 +113,6 @@ func (r *request) startStream(bidirectional bool) {
 
 // nextMessage restarts the count: the limit applies to each message of a stream.
 func (r *request) nextMessage() {
-	if r == nil {
-		return
-	}
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	if r.left > 0 {
@@ -126,9 +122,6 @@ func (r *request) nextMessage() {
 
 // endStream unblocks a reader of the body, because the call is over.
 func (r *request) endStream() {
-	if r == nil {
-		return
-	}
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	r.ended = true

@@ -51,7 +51,7 @@ const window = 8
 
 // stream is one streaming call.
 type stream struct {
-	from *request // nil unless it is a REST call
+	from *request // over unless it is a REST call
 	serverCall
 	desc                *grpc.StreamDesc
 	client, server      context.Context // per side; both end with the client's context, or when the handler returns
