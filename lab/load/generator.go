@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -122,31 +122,18 @@ func (g *Generator) Stop() error {
 	return nil
 }
 
-// lastOutput keeps the end of what is written to it.
-type lastOutput struct {
-	mu   sync.Mutex
-	text []byte
-}
+// lastOutput keeps the last maxLastOutput bytes of what is written to it.
+type lastOutput []byte
 
-// maxLastOutput is how much is kept, in bytes.
 const maxLastOutput = 4096
 
 func (o *lastOutput) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.text = append(o.text, p...)
-	if over := len(o.text) - maxLastOutput; over > 0 {
-		o.text = append(o.text[:0], o.text[over:]...)
-	}
+	*o = append(*o, p...)
+	*o = (*o)[max(0, len(*o)-maxLastOutput):]
 	return len(p), nil
 }
 
-func (o *lastOutput) lastLine() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	text := strings.TrimSpace(string(o.text))
-	if text == "" {
-		return "no output"
-	}
-	return text[strings.LastIndexByte(text, '\n')+1:]
+func (o lastOutput) lastLine() string {
+	text := strings.TrimSpace(string(o))
+	return cmp.Or(text[strings.LastIndexByte(text, '\n')+1:], "no output")
 }
