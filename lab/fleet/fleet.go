@@ -164,31 +164,27 @@ func (f *Fleet) startAll(ctx context.Context) error {
 	defer cancel(nil)
 	// Hundreds of programs that start at once on a few CPUs only keep each other from getting ready.
 	slots := make(chan struct{}, 4*runtime.GOMAXPROCS(0))
-	failures := make(chan error, len(f.processes))
 	var all sync.WaitGroup
+	var failed sync.Once
+	var failure error // It names the process; the cause of a context whose time is up does not.
 	for _, p := range f.processes {
 		all.Go(func() {
-			select {
-			case slots <- struct{}{}:
-				defer func() { <-slots }()
-			case <-ctx.Done():
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if ctx.Err() != nil {
 				return
 			}
 			if err := p.Start(ctx); err != nil {
-				err = fmt.Errorf("%w%s; the end of its log, %s:\n%s", err, f.hint(p, ctx), f.LogFile(p.name), record.Tail(f.LogFile(p.name), 10))
-				failures <- err
-				cancel(err)
+				failed.Do(func() {
+					failure = fmt.Errorf("%w%s; the end of its log, %s:\n%s", err, f.hint(p, ctx), f.LogFile(p.name), record.Tail(f.LogFile(p.name), 10))
+					cancel(failure)
+				})
 			}
 		})
 	}
 	all.Wait()
-	select {
-	case first := <-failures: // It names the process; the cause of a context whose time is up does not.
-		return first
-	default:
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if failure != nil {
+		return failure
 	}
 	return f.callThrough(ctx)
 }
@@ -258,13 +254,10 @@ func (f *Fleet) Stop(ctx context.Context) error {
 
 func (f *Fleet) stop(ctx context.Context) error {
 	errs := make([]error, len(f.processes))
-	end := func(i int) {
-		errs[i] = f.processes[i].end(ctx)
-	}
-	end(0)
+	errs[0] = f.processes[0].end(ctx)
 	var all sync.WaitGroup
-	for i := 1; i < len(f.processes); i++ {
-		all.Go(func() { end(i) })
+	for i, p := range f.processes[1:] {
+		all.Go(func() { errs[i+1] = p.end(ctx) })
 	}
 	all.Wait()
 	return errors.Join(errs...)

@@ -4,13 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
 	"syscall"
 	"unicode"
 
-	"github.com/shirou/gopsutil/v4/net"
+	netstat "github.com/shirou/gopsutil/v4/net"
 	"github.com/shirou/gopsutil/v4/process"
 
 	"trivet/internal/words"
@@ -31,7 +33,7 @@ type listenAddr struct {
 type reservation struct {
 	listenAddr
 	fd    int
-	claim int // -1 for a port that the kernel chose
+	claim io.Closer // nil for a port that the kernel chose
 }
 
 // A BusyError is an address that another process listens on.
@@ -80,9 +82,11 @@ func (a listenAddr) reserve() (reservation, error) {
 	if err != nil {
 		return reservation{}, a.explain(err)
 	}
-	r := reservation{listenAddr: a, fd: fd, claim: -1}
+	r := reservation{listenAddr: a, fd: fd}
 	if a.address.Port() != 0 {
-		if r.claim, err = claim(a.address); err != nil {
+		// Keeps other trivets from the port, which a reservation does not, because both set SO_REUSEADDR. The kernel removes an abstract
+		// socket when its owner ends, and it is per network namespace, like ports.
+		if r.claim, err = net.Listen("unix", "@trivet/"+a.address.String()); err != nil {
 			r.release()
 			err = a.explain(err)
 			if busy, ok := errors.AsType[*BusyError](err); ok {
@@ -93,7 +97,7 @@ func (a listenAddr) reserve() (reservation, error) {
 	}
 	err = errors.Join(syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1), syscall.Bind(fd, address))
 	if err == nil {
-		r.address, err = bound(fd)
+		r.address, err = a.bound(fd)
 	}
 	if err != nil {
 		r.release()
@@ -105,23 +109,9 @@ func (a listenAddr) reserve() (reservation, error) {
 // release gives the port back. An error loses nothing: no data is in the sockets.
 func (r reservation) release() {
 	_ = syscall.Close(r.fd)
-	if r.claim >= 0 {
-		_ = syscall.Close(r.claim)
+	if r.claim != nil {
+		_ = r.claim.Close()
 	}
-}
-
-// claim keeps other trivets from a fixed port; a reservation does not, because both set SO_REUSEADDR. It is an abstract socket: the kernel
-// removes it when its owner ends, and it is per network namespace, like ports.
-func claim(address netip.AddrPort) (int, error) {
-	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return -1, err
-	}
-	if err := syscall.Bind(fd, &syscall.SockaddrUnix{Name: "@trivet/" + address.String()}); err != nil {
-		_ = syscall.Close(fd)
-		return -1, err
-	}
-	return fd, nil
 }
 
 func (a listenAddr) socketAddress() (family int, address syscall.Sockaddr) {
@@ -132,18 +122,17 @@ func (a listenAddr) socketAddress() (family int, address syscall.Sockaddr) {
 	return syscall.AF_INET6, &syscall.SockaddrInet6{Port: port, Addr: ip.As16()}
 }
 
-func bound(fd int) (netip.AddrPort, error) {
+// bound is the address with the port of a socket.
+func (a listenAddr) bound(fd int) (netip.AddrPort, error) {
+	port := 0
 	address, err := syscall.Getsockname(fd)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	switch a := address.(type) {
+	switch s := address.(type) {
 	case *syscall.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)), nil
+		port = s.Port
 	case *syscall.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port)), nil
+		port = s.Port
 	}
-	return netip.AddrPort{}, fmt.Errorf("unexpected type of socket address: %T", address)
+	return netip.AddrPortFrom(a.address.Addr(), uint16(port)), err
 }
 
 // explain says why an address cannot be reserved.
@@ -164,7 +153,7 @@ func (a listenAddr) explain(err error) error {
 
 // nameHolders fills in the processes that listen on the addresses of the BusyErrors among errs.
 func nameHolders(ctx context.Context, errs []error) {
-	var listening []net.ConnectionStat
+	var listening []netstat.ConnectionStat
 	for _, err := range errs {
 		busy, ok := errors.AsType[*BusyError](err)
 		if !ok {
@@ -173,7 +162,7 @@ func nameHolders(ctx context.Context, errs []error) {
 		if listening == nil {
 			var err error
 			// Without the table the message says that the holder cannot be seen.
-			if listening, err = net.ConnectionsWithContext(ctx, "tcp"); err != nil {
+			if listening, err = netstat.ConnectionsWithContext(ctx, "tcp"); err != nil {
 				return
 			}
 		}
@@ -183,7 +172,7 @@ func nameHolders(ctx context.Context, errs []error) {
 	}
 }
 
-func holder(ctx context.Context, table []net.ConnectionStat, address netip.AddrPort) string {
+func holder(ctx context.Context, table []netstat.ConnectionStat, address netip.AddrPort) string {
 	for _, c := range table {
 		if c.Status != "LISTEN" || c.Pid == 0 || c.Laddr.Port != uint32(address.Port()) {
 			continue

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -55,22 +56,12 @@ func parseStat(text string) (stat, bool) {
 // paused reports whether every thread of a process is stopped.
 func paused(pid int) bool {
 	threads := stats(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-	for _, t := range threads {
-		if t.state != "T" {
-			return false
-		}
-	}
-	return len(threads) > 0
+	return len(threads) > 0 && !slices.ContainsFunc(threads, func(t stat) bool { return t.state != "T" })
 }
 
 // groupRuns reports whether a process of the group runs.
 func groupRuns(group int) bool {
-	for _, p := range processes() {
-		if p.group == group && !p.zombie() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(processes(), func(p stat) bool { return p.group == group && !p.zombie() })
 }
 
 // A worker is a worker process of nginx.

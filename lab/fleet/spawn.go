@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -72,13 +73,7 @@ func (s *spawner) start(c command) (*child, error) {
 
 // environ is this process's environment without NGINX, in which nginx looks for sockets of a predecessor.
 func environ() []string {
-	var env []string
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "NGINX=") {
-			env = append(env, e)
-		}
-	}
-	return env
+	return slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "NGINX=") })
 }
 
 // A child is one start of a process.
@@ -132,10 +127,7 @@ const groupTimeout = 5 * time.Second
 func awaitGroup(group int) {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(groupTimeout); time.Now().Before(end); <-tick.C {
-		if !groupRuns(group) {
-			break
-		}
+	for end := time.Now().Add(groupTimeout); groupRuns(group) && time.Now().Before(end); <-tick.C {
 	}
 	for _, p := range processes() {
 		if p.group == group && p.pid != group && p.zombie() {
