@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"trivet/internal/words"
 	"trivet/lab/experiment"
 	"trivet/lab/report"
 	"trivet/nginx"
@@ -54,7 +55,7 @@ func (o outcome) accepted(files []*experiment.File) int {
 		o.document(refusal{Code: exitDone})
 	} else {
 		for _, f := range files {
-			fmt.Fprintf(o.out, "%s: nothing wrong\n", report.Printable(f.Path))
+			fmt.Fprintf(o.out, "%s: nothing wrong\n", words.Printable(f.Path))
 		}
 	}
 	if o.out.err != nil {

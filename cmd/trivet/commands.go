@@ -13,11 +13,11 @@ import (
 	"trivet/internal/buildinfo"
 	"trivet/internal/cli"
 	"trivet/internal/nearest"
+	"trivet/internal/words"
 	"trivet/lab/load"
-	"trivet/lab/report"
 )
 
-// Exit codes of all commands; trivet run and trivet check have more, see [report.Verdict]. Being stopped by Ctrl-C or SIGTERM is a success.
+// Exit codes of all commands; trivet run and trivet check have more, see [trivet/lab/report.Verdict]. Being stopped by Ctrl-C or SIGTERM is a success.
 const (
 	exitDone   = 0
 	exitFailed = 1
@@ -226,6 +226,6 @@ func unknownCommand(root *cobra.Command, name string) error {
 // printErrors prints each of several joined errors on a line of its own, without control characters of a file.
 func printErrors(w io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintln(w, "trivet:", report.Printable(strings.TrimSuffix(line, "\n")))
+		fmt.Fprintln(w, "trivet:", words.Printable(strings.TrimSuffix(line, "\n")))
 	}
 }

@@ -65,13 +65,13 @@ func list(ctx context.Context, in invocation, files []string, asJSON bool) int {
 		if ctx.Err() != nil {
 			return report.Interrupted.Code()
 		}
-		switch file := report.Printable(path); {
+		switch file := words.Printable(path); {
 		case asJSON:
 			_ = json.NewEncoder(out).Encode(e) // out keeps the error.
 		case !e.Valid:
 			fmt.Fprintf(table, "%s\thas errors: trivet check %s\n", file, file)
 		default:
-			fmt.Fprintf(table, "%s\t%s\t%gs\t%s\n", file, words.Count(len(e.Variants), "variant"), e.Seconds, report.Printable(e.Question))
+			fmt.Fprintf(table, "%s\t%s\t%gs\t%s\n", file, words.Count(len(e.Variants), "variant"), e.Seconds, words.Printable(e.Question))
 		}
 	}
 	_ = table.Flush() // out keeps the error.

@@ -4,6 +4,7 @@ package words
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // Count is "1 line", "2 lines".
@@ -24,4 +25,14 @@ func Clip(text string, most int) string {
 		return text
 	}
 	return strings.ToValidUTF8(text[:max(0, most-len(ellipsis))], "") + ellipsis
+}
+
+// Printable is a text with a space for each control character, so that it neither breaks a table nor commands a terminal.
+func Printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
 }

@@ -19,3 +19,10 @@ func TestClipKeepsWholeCharacters(t *testing.T) {
 		}
 	}
 }
+
+func TestPrintableHasNoControlCharacters(t *testing.T) {
+	t.Parallel()
+	if got := Printable("a\x1b[2J\tb\r\nü\u0085"); got != "a [2J b  ü " {
+		t.Errorf("%q", got)
+	}
+}

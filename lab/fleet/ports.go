@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"unicode"
 
 	netstat "github.com/shirou/gopsutil/v4/net"
 	"github.com/shirou/gopsutil/v4/process"
@@ -186,7 +185,7 @@ func holder(ctx context.Context, table []netstat.ConnectionStat, address netip.A
 	return ""
 }
 
-// commandLine is the start of a process's command line.
+// commandLine is the start of a process's command line, at most 80 bytes: it is untrusted text.
 func commandLine(ctx context.Context, pid int32) string {
 	p, err := process.NewProcessWithContext(ctx, pid)
 	if err != nil {
@@ -198,15 +197,5 @@ func commandLine(ctx context.Context, pid int32) string {
 			return "a process"
 		}
 	}
-	return printable(line)
-}
-
-// printable is at most 80 bytes of untrusted text, without what could move the cursor.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, words.Clip(text, 80))
+	return words.Clip(words.Printable(line), 80)
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -126,9 +127,6 @@ func TestUnknownHolderIsReportedAsUnknown(t *testing.T) {
 	if !strings.Contains(err.Error(), "cannot be seen") {
 		t.Error(err)
 	}
-	if got := printable("a\x1b[2Jb" + strings.Repeat("x", 100)); strings.ContainsRune(got, '\x1b') || len(got) != 80 {
-		t.Errorf("%q", got)
-	}
 }
 
 // Two reservations of a fixed port succeed, so a claim stops the second trivet before it starts a process.
@@ -150,4 +148,19 @@ func TestFixedPortIsForOneFleet(t *testing.T) {
 	}
 	first[0].release()
 	reserveOne(t, fixed)
+}
+
+func TestHolderIsShortAndPrintable(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), "cat", "-", "\x1b[2J"+strings.Repeat("x", 100))
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	if got := commandLine(t.Context(), int32(cmd.Process.Pid)); !strings.HasPrefix(got, "cat -  [2Jxxx") || len(got) != 80 {
+		t.Errorf("%q", got)
+	}
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"unicode"
 
 	"trivet/internal/words"
 	"trivet/lab/experiment"
@@ -269,16 +268,5 @@ func listed(counts map[string]int, without ...string) string {
 	return strings.Join(all, ", ")
 }
 
-// Printable is text from a file or a program with a space for each control character, so that it neither breaks a table nor commands a
-// terminal.
-func Printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, text)
-}
-
-// line is Printable with single spaces.
-func line(text string) string { return strings.Join(strings.Fields(Printable(text)), " ") }
+// line is the printable text with single spaces.
+func line(text string) string { return strings.Join(strings.Fields(words.Printable(text)), " ") }
