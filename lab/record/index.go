@@ -1,9 +1,6 @@
 package record
 
 import (
-	"encoding/json"
-	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -43,35 +40,10 @@ func (e Entry) Trial(run, variant string) string { return filepath.Join(run, e.D
 // Write puts the index into a run directory.
 func (x Index) Write(run string) error {
 	x.V = IndexVersion
-	text, err := json.MarshalIndent(x, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(run, IndexFile), append(text, '\n'), 0o644)
+	return writeJSON(filepath.Join(run, IndexFile), x)
 }
 
 // ReadIndex reads a run directory's index.
-func ReadIndex(run string) (Index, error) {
-	var x Index
-	path := filepath.Join(run, IndexFile)
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return x, fmt.Errorf("not the directory of a trivet run: %w", err)
-	}
-	if err := json.Unmarshal(text, &x); err != nil {
-		return x, fmt.Errorf("%s: %w", path, err)
-	}
-	if x.V != IndexVersion {
-		return x, versionError(path, x.V, IndexVersion)
-	}
-	return x, nil
-}
-
-// MkdirAll makes a directory that other users may pass through, whatever the umask: nginx's workers, which are not root when its master
-// is, write in it.
-func MkdirAll(dir string) error {
-	if err := os.MkdirAll(dir, 0o711); err != nil {
-		return err
-	}
-	return os.Chmod(dir, 0o711)
+func ReadIndex(run string) (x Index, err error) {
+	return x, readJSON(filepath.Join(run, IndexFile), "the directory of a trivet run", IndexVersion, &x)
 }

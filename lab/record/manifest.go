@@ -1,9 +1,7 @@
 package record
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -51,44 +49,20 @@ func (m Manifest) Settle() time.Duration {
 	return longest + time.Second
 }
 
-// Write puts the manifest into a trial directory: the whole file, or none.
+// Write puts the manifest into a trial directory.
 func (m Manifest) Write(dir string) error {
 	m.V = ManifestVersion
-	text, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(dir, ManifestFile)
-	if err := os.WriteFile(path+".new", append(text, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return writeJSON(filepath.Join(dir, ManifestFile), m)
 }
 
 // ReadManifest reads the manifest of a trial directory. The error wraps fs.ErrNotExist if there is none: the load never began.
-func ReadManifest(dir string) (Manifest, error) {
+func ReadManifest(dir string) (m Manifest, err error) {
 	path := filepath.Join(dir, ManifestFile)
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return Manifest{}, fmt.Errorf("not a trial directory: %w", err)
-	}
-	var version struct{ V int }
-	var m Manifest
-	if err := json.Unmarshal(text, &version); err != nil {
-		return Manifest{}, fmt.Errorf("%s: %w", path, err)
-	}
-	if version.V != ManifestVersion {
-		return Manifest{}, versionError(path, version.V, ManifestVersion)
-	}
-	if err := json.Unmarshal(text, &m); err != nil {
-		return Manifest{}, fmt.Errorf("%s: %w", path, err)
+	if err := readJSON(path, "a trial directory", ManifestVersion, &m); err != nil {
+		return m, err
 	}
 	if len(m.Scenario.Phases) == 0 || len(m.Planned) != len(m.Scenario.Loads) {
-		return Manifest{}, fmt.Errorf("%s has %d phases, and %d planned counts for %d loads", path, len(m.Scenario.Phases), len(m.Planned), len(m.Scenario.Loads))
+		return m, fmt.Errorf("%s has %d phases, and %d planned counts for %d loads", path, len(m.Scenario.Phases), len(m.Planned), len(m.Scenario.Loads))
 	}
 	return m, nil
-}
-
-func versionError(path string, have, want int) error {
-	return fmt.Errorf("%s has version %d, and this trivet reads version %d: run the experiment again, or read it with the trivet that wrote it", path, have, want)
 }

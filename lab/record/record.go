@@ -5,5 +5,42 @@
 // records. docs/records.md describes the formats.
 package record
 
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+)
+
 // ProbeIDPrefix starts the ID of every request that the lab sends for itself, to see whether a process is ready. They are no load.
 const ProbeIDPrefix = "trivet-"
+
+// writeJSON writes the whole file, or none.
+func writeJSON(path string, value any) error {
+	text, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".new", append(text, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// readJSON reads a file of one version, without which its directory is not what it should be.
+func readJSON(path, directory string, version int, value any) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("not %s: %w", directory, err)
+	}
+	var has struct{ V int }
+	if err = json.Unmarshal(text, &has); err == nil && has.V != version {
+		return fmt.Errorf("%s has version %d, and this trivet reads version %d: run the experiment again, or read it with the trivet that wrote it", path, has.V, version)
+	}
+	if err == nil {
+		err = json.Unmarshal(text, value)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}

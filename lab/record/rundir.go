@@ -3,6 +3,7 @@ package record
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -53,14 +54,14 @@ func newRun(base string, now time.Time) (*Run, error) {
 		return nil, err
 	}
 	dir := filepath.Join(base, now.UTC().Format("20060102T150405.000000")+"-"+strconv.Itoa(os.Getpid()))
-	if err := mkdirPassable(dir); err != nil {
+	if err := MkdirAll(dir); err != nil {
 		return nil, err
 	}
 	run := &Run{Dir: dir}
 	if run.lock, err = lock(filepath.Join(dir, "lock"), os.O_CREATE); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	if err := mkdirPassable(filepath.Join(dir, "logs")); err != nil {
+	if err := MkdirAll(filepath.Join(dir, "logs")); err != nil {
 		return nil, errors.Join(err, run.Discard())
 	}
 	prune(base)
@@ -73,19 +74,21 @@ func (r *Run) Close() error { return unlock(r.lock) }
 // Discard ends the run and removes its directory: for one in which nothing was started.
 func (r *Run) Discard() error { return errors.Join(os.RemoveAll(r.Dir), unlock(r.lock)) }
 
-// mkdirPassable makes a directory that every user may pass through and only this one may list: nginx's workers, which are not root when
-// its master is, have their own directories in it.
-func mkdirPassable(name string) error {
-	if err := os.Mkdir(name, 0o711); err != nil {
+// passable is the mode of a directory that every user may pass through and only this one may list: nginx's workers, which are not root
+// when its master is, have their own directories in it, and write there.
+const passable = 0o711
+
+// MkdirAll makes a passable directory, whatever the umask.
+func MkdirAll(dir string) error {
+	if err := os.MkdirAll(dir, passable); err != nil {
 		return err
 	}
-	return os.Chmod(name, 0o711) // Mkdir's mode went through the umask.
+	return os.Chmod(dir, passable)
 }
 
 // claimBase makes base, or checks that the existing one is this user's: any user can make a directory in /tmp first.
 func claimBase(base string) error {
-	err := mkdirPassable(base)
-	if err == nil || !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(base, passable); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	info, err := os.Lstat(base)
@@ -100,10 +103,8 @@ func claimBase(base string) error {
 		return fmt.Errorf("%s is not a directory; remove it", base)
 	case int(owner) != os.Getuid():
 		return fmt.Errorf("%s belongs to user %d, not to you (%d)", base, owner, os.Getuid())
-	case info.Mode().Perm() != 0o711:
-		return os.Chmod(base, 0o711)
 	}
-	return nil
+	return os.Chmod(base, passable)
 }
 
 // lock opens a file and locks it, or fails at once when another process holds the lock.
@@ -131,16 +132,12 @@ func Runs(base string) ([]string, error) {
 	}
 	var runs []string
 	for _, entry := range slices.Backward(entries) { // ReadDir sorts by name, and names begin with the time.
-		if _, err := time.Parse("20060102T150405.000000", beforeDash(entry.Name())); err == nil && entry.IsDir() {
+		begin, _, _ := strings.Cut(entry.Name(), "-")
+		if _, err := time.Parse("20060102T150405.000000", begin); err == nil && entry.IsDir() {
 			runs = append(runs, filepath.Join(base, entry.Name()))
 		}
 	}
 	return runs, nil
-}
-
-func beforeDash(name string) string {
-	before, _, _ := strings.Cut(name, "-")
-	return before
 }
 
 // prune removes finished runs but for the newest. What cannot be removed stays: the run that is beginning does not need it gone.
@@ -171,16 +168,6 @@ const leastFree = 1 << 20
 // Usable returns an error if a run cannot begin in dir: too little space, or, if nginx's master is root, a parent directory that keeps
 // its workers out.
 func Usable(dir string) error {
-	if err := checkSpace(dir); err != nil {
-		return err
-	}
-	if os.Getuid() != 0 {
-		return nil
-	}
-	return passable(dir)
-}
-
-func checkSpace(dir string) error {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
@@ -188,12 +175,7 @@ func checkSpace(dir string) error {
 	if free := s.Bavail * uint64(s.Bsize); free < leastFree {
 		return fmt.Errorf("%s has %d KiB free, and a run wants %d", dir, free>>10, leastFree>>10)
 	}
-	return nil
-}
-
-// passable returns an error that names the parent of dir that keeps other users out, if one does.
-func passable(dir string) error {
-	for ; ; dir = filepath.Dir(dir) {
+	for ; os.Getuid() == 0; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
 		if err != nil {
 			return err
@@ -202,9 +184,10 @@ func passable(dir string) error {
 			return fmt.Errorf("%s (mode %#o) keeps out nginx's workers, which are not root", dir, info.Mode().Perm())
 		}
 		if dir == filepath.Dir(dir) {
-			return nil
+			break
 		}
 	}
+	return nil
 }
 
 // FindLog returns the file of a process's log in a run directory, and the names of all logs there: each process's own, "nginx" for
@@ -256,36 +239,21 @@ func lastBytes(name string, most int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	text := make([]byte, min(most, info.Size()))
-	n, err := f.ReadAt(text, info.Size()-int64(len(text)))
-	return text[:n], err
+	_, _ = f.Seek(-most, io.SeekEnd) // It refuses only what is longer than the file, which then is read from its start.
+	return io.ReadAll(f)
 }
 
 // CheckBase returns an error if NewRun could not make a directory in base. It leaves nothing behind.
 func CheckBase(base string) error {
-	missing := false
 	if _, err := os.Lstat(base); errors.Is(err, fs.ErrNotExist) {
-		missing = true
+		defer os.Remove(base)
 	}
-	err := claimBase(base)
-	if err == nil {
-		var probe string
-		if probe, err = os.MkdirTemp(base, "check"); err == nil {
-			err = os.Remove(probe)
-		}
-		if err == nil {
-			err = checkSpace(base)
-		}
-		if err == nil && os.Getuid() == 0 {
-			err = passable(base)
-		}
+	if err := claimBase(base); err != nil {
+		return err
 	}
-	if missing && err == nil {
-		err = os.Remove(base)
+	probe, err := os.MkdirTemp(base, "check")
+	if err != nil {
+		return err
 	}
-	return err
+	return errors.Join(os.Remove(probe), Usable(base))
 }

@@ -6,6 +6,28 @@ import (
 	"time"
 )
 
+// Shapes of rates.
+const (
+	Constant = "constant"
+	Ramp     = "ramp" // evenly from the first rate to the second
+	Step     = "step" // each rate for an equal part of the time
+)
+
+// A Rate is how many requests are planned per second.
+type Rate struct {
+	Shape     string    `json:"shape"`      // Constant, Ramp or Step
+	PerSecond []float64 `json:"per_second"` // at least one
+}
+
+// Estimate is about how many requests the rate plans within d: the mean of its rates by the time. Unlike Count it takes no time itself.
+func (r Rate) Estimate(d time.Duration) int {
+	sum := 0.0
+	for _, rate := range r.PerSecond {
+		sum += rate
+	}
+	return int(math.Ceil(sum / float64(max(1, len(r.PerSecond))) * d.Seconds()))
+}
+
 // Count is how many requests the rate plans within d.
 func (r Rate) Count(d time.Duration) int {
 	count := 0
@@ -19,17 +41,15 @@ func (r Rate) Count(d time.Duration) int {
 // integral of the rate reaches n + 1/2. So at a constant rate r the first is half an interval after the start, d·r requests are planned
 // in d, and each part of the time has its share to within one request.
 //
-// Between two points the rate is r + k·t and its integral r·t + k·t²/2, which is a after
+// Within a part the rate is r + k·t and its integral r·t + k·t²/2, which is a after
 //
 //	t = 2a / (r + √(r² + 2ka))
 //
 // This form of the quadratic's solution divides neither by a slope of 0 nor by the difference of two numbers that are nearly the same.
-func (r Rate) Offsets(d time.Duration) iter.Seq[time.Duration] { return r.profile(d).offsets(d) }
-
-func (p profile) offsets(d time.Duration) iter.Seq[time.Duration] {
+func (r Rate) Offsets(d time.Duration) iter.Seq[time.Duration] {
 	return func(yield func(time.Duration) bool) {
 		next, reached := 0.5, 0.0 // what the integral must reach, and what it has reached where the part begins
-		for _, p := range p.parts(d) {
+		for _, p := range r.parts(d) {
 			slope := (p.last - p.first) / p.seconds
 			area := (p.first + p.last) / 2 * p.seconds
 			for ; next < reached+area; next++ {
@@ -50,20 +70,16 @@ type part struct {
 	seconds, first, last float64
 }
 
-// parts are those within d, without empty ones.
-func (rate profile) parts(d time.Duration) []part {
+// parts are those of d: a step's rates have equal ones.
+func (r Rate) parts(d time.Duration) []part {
+	if r.Shape == Ramp {
+		return []part{{0, d.Seconds(), r.PerSecond[0], r.PerSecond[1]}}
+	}
 	var parts []part
-	for i, p := range rate {
-		end := point{d, p.rate} // After the last point the rate stays.
-		if i+1 < len(rate) {
-			end = rate[i+1]
-		}
-		if end.at > d { // The rate where d cuts it.
-			end = point{d, p.rate + (end.rate-p.rate)*float64(d-p.at)/float64(end.at-p.at)}
-		}
-		if end.at > p.at {
-			parts = append(parts, part{p.at, (end.at - p.at).Seconds(), p.rate, end.rate})
-		}
+	n := time.Duration(len(r.PerSecond))
+	for i, rate := range r.PerSecond {
+		from, to := d*time.Duration(i)/n, d*time.Duration(i+1)/n
+		parts = append(parts, part{from, (to - from).Seconds(), rate, rate})
 	}
 	return parts
 }
