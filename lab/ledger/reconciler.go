@@ -35,8 +35,8 @@ const (
 // A record that comes after its request was emitted is a discrepancy, and changes neither the emitted Request nor what was counted of
 // it. The discrepancy shows what all sources recorded if the request is one of the last 1024 that were emitted, else "reconciled".
 //
-// Memory is bounded by what is open: requests that wait for a record, about 1.2 KB each and at most 100,000, and a bit per planned
-// request that was emitted after the first open one.
+// Memory is bounded by what is open, requests that wait for a record, about 1.2 KB each and at most 100,000, and by a byte per planned
+// request.
 type Reconciler struct {
 	manifest  record.Manifest
 	emit      func(*Request)
@@ -45,7 +45,7 @@ type Reconciler struct {
 	open      map[key]*Request
 	closed    map[key]*Request // those of queue
 	queue     []key            // the oldest first
-	emitted   []idSet          // by load
+	emitted   [][]bool         // by load and number
 	killed    map[string]bool  // starts of instances that ended without draining
 	found     discrepancies
 
@@ -58,7 +58,10 @@ type Reconciler struct {
 func NewReconciler(m record.Manifest, emit func(*Request)) *Reconciler {
 	r := &Reconciler{
 		manifest: m, emit: emit, seed: strconv.FormatUint(m.Scenario.Seed, 10) + ".", endpoints: make(map[string]Endpoint), open: make(map[key]*Request),
-		closed: make(map[key]*Request), emitted: make([]idSet, len(m.Planned)), killed: make(map[string]bool), maxOpen: maxOpen, maxClosed: recentlyClosed,
+		closed: make(map[key]*Request), killed: make(map[string]bool), maxOpen: maxOpen, maxClosed: recentlyClosed,
+	}
+	for _, n := range m.Planned {
+		r.emitted = append(r.emitted, make([]bool, max(0, n)))
 	}
 	for _, i := range m.Instances {
 		r.endpoints[i.HTTP] = Endpoint{i.Name, scenario.HTTP}
@@ -115,7 +118,7 @@ func (r *Reconciler) add(id string, rule int, late string, change func(*Request)
 		q.late = true
 		r.open[k] = q
 		delete(r.closed, k)
-	case k.load != Foreign && r.emitted[k.load].has(k.n):
+	case k.load != Foreign && r.emitted[k.load][k.n]:
 		r.found.add(k, Discrepancy{Rule: rule, ID: id, What: late, Client: "reconciled", Nginx: "reconciled", Instances: "reconciled"})
 		return
 	case len(r.open) >= r.maxOpen:
@@ -134,7 +137,7 @@ func (r *Reconciler) add(id string, rule int, late string, change func(*Request)
 // close emits a request whose records are complete.
 func (r *Reconciler) close(k key, q *Request) {
 	delete(r.open, k)
-	r.emitted[k.load].add(k.n)
+	r.emitted[k.load][k.n] = true
 	r.closed[k] = q
 	if r.queue = append(r.queue, k); len(r.queue) > r.maxClosed {
 		delete(r.closed, r.queue[0])
@@ -197,7 +200,7 @@ func (r *Reconciler) Finish() Reconciliation {
 	for _, k := range slices.SortedFunc(maps.Keys(r.open), key.compare) {
 		q := r.open[k]
 		if k.load != Foreign && !q.late {
-			r.emitted[k.load].add(k.n)
+			r.emitted[k.load][k.n] = true
 			r.emit(q)
 		}
 		for _, d := range q.discrepancies(func(start string) bool { return r.killed[start] }) {
@@ -221,10 +224,14 @@ func (r *Reconciler) Finish() Reconciliation {
 // lost emits the requests of which no source has a record.
 func (r *Reconciler) lost() {
 	for load := range r.emitted {
-		for n := range r.emitted[load].missing(int64(r.manifest.Planned[load])) {
-			q := &Request{ID: fmt.Sprintf("%s%s.%d.%d", r.seed, r.manifest.Scenario.Loads[load].Protocol, load, n), Load: load, N: n}
+		for n, emitted := range r.emitted[load] {
+			if emitted {
+				continue
+			}
+			k := key{load: load, n: int64(n)}
+			q := &Request{ID: fmt.Sprintf("%s%s.%d.%d", r.seed, r.manifest.Scenario.Loads[load].Protocol, load, n), Load: load, N: k.n}
 			r.emit(q)
-			r.found.add(key{load: load, n: n}, q.discrepancy(1, "it was planned, and no source has a record of it"))
+			r.found.add(k, q.discrepancy(1, "it was planned, and no source has a record of it"))
 		}
 	}
 }

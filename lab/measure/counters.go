@@ -27,6 +27,13 @@ func newCounters(length time.Duration, instances []string) *counters {
 	}}
 }
 
+// request counts a request whose client has a record, planned at a time since the start of the timeline.
+func (c *counters) request(q *ledger.Request, at, deadline time.Duration) {
+	c.client(q.Client, deadline)
+	c.path(q)
+	c.timeline.request(at, q.Client.Outcome, q.Client.Instance)
+}
+
 // client counts what the client recorded.
 func (c *counters) client(r *record.Client, deadline time.Duration) {
 	c.Requests++
@@ -112,7 +119,7 @@ func (c *counters) path(q *ledger.Request) {
 	}
 }
 
-// add adds the counts of other, but for the timeline. Of Metrics that is all numbers and maps; metrics makes the rest.
+// add adds other. Of Metrics that is all numbers and maps; metrics makes the rest.
 func (c *counters) add(other *counters) {
 	sum, of := reflect.ValueOf(&c.Metrics).Elem(), reflect.ValueOf(other.Metrics)
 	for i := range sum.NumField() {
@@ -135,30 +142,19 @@ func (c *counters) add(other *counters) {
 	c.failedLatency.add(other.failedLatency)
 	c.failedService.add(other.failedService)
 	c.lateness.add(other.lateness)
+	c.timeline.add(other.timeline)
 }
 
-// allPhases is the phase that stands for all.
-const allPhases = -1
-
-// metrics are the sum over some loads in one phase, or in all.
+// metrics are the sum over some loads in one phase, or in the whole trial.
 func (t *Trial) metrics(loads []int, phase int) Metrics {
 	s := t.manifest.Scenario
-	length, from, to := s.Length(), time.Duration(math.MinInt64), time.Duration(math.MaxInt64)
-	if phase != allPhases {
+	from, to := time.Duration(math.MinInt64), time.Duration(math.MaxInt64)
+	if phase < len(s.Phases) {
 		from, to = s.Bounds(phase)
-		length = to - from
 	}
-	sum := newCounters(length, t.instances)
+	sum := newCounters(t.counters[loads[0]][phase].timeline.length, t.instances)
 	for _, l := range loads {
-		if phase != allPhases {
-			sum.add(t.counters[l][phase])
-			sum.timeline.add(t.counters[l][phase].timeline)
-			continue
-		}
-		for _, c := range t.counters[l] {
-			sum.add(c)
-		}
-		sum.timeline.add(t.whole[l])
+		sum.add(t.counters[l][phase])
 	}
 	m := sum.Metrics
 	if sent := m.Requests - m.Dropped; sent > 0 {
@@ -170,11 +166,9 @@ func (t *Trial) metrics(loads []int, phase int) Metrics {
 	m.Lateness = sum.lateness.latency()
 	m.Recovery = sum.timeline.recovery()
 	m.RoundRobin = RoundRobin{
-		WholeUpstream: t.wholeUpstream(loads), Spread: t.spread(m.FirstAttempts), BoundaryRequests: sum.boundary,
+		// Metrics of all loads of one protocol are of all requests of its upstream.
+		WholeUpstream: slices.Equal(loads, s.Group(s.Loads[loads[0]].Protocol)), Spread: t.spread(m.FirstAttempts), BoundaryRequests: sum.boundary,
 		Configurations: 1 + t.events.resetsWithin(from, to), Workers: s.Workers, Instances: len(t.instances),
-	}
-	if phase == allPhases {
-		m.RoundRobin.BoundaryRequests = 0 // Nothing was before, and all that came has been waited for.
 	}
 	return m
 }
@@ -188,10 +182,4 @@ func (t *Trial) spread(first map[string]int) int {
 		return 0
 	}
 	return slices.Max(counts) - slices.Min(counts)
-}
-
-// wholeUpstream reports whether these are all loads of one protocol, and so all requests of its upstream.
-func (t *Trial) wholeUpstream(loads []int) bool {
-	all := t.manifest.Scenario.Loads
-	return len(loads) > 0 && slices.Equal(loads, t.manifest.Scenario.Group(all[loads[0]].Protocol))
 }

@@ -1,7 +1,6 @@
 package measure
 
 import (
-	"math/bits"
 	"slices"
 	"time"
 
@@ -26,11 +25,16 @@ type second struct {
 }
 
 func newTimeline(length time.Duration, instances []string) *timeline {
-	return &timeline{length: length, instances: instances}
+	t := &timeline{length: length, instances: instances, ok: make([]uint64, length/(64*time.Millisecond)+1), seconds: make([]second, length/time.Second+1)}
+	for i := range t.seconds {
+		t.seconds[i].byInstance = make([]int, len(instances))
+	}
+	return t
 }
 
+// request adds one that was planned before the end.
 func (t *timeline) request(at time.Duration, outcome, instance string) {
-	s := t.second(int(at / time.Second))
+	s := &t.seconds[at/time.Second]
 	s.requests++
 	switch outcome {
 	case record.OK:
@@ -38,25 +42,11 @@ func (t *timeline) request(at time.Duration, outcome, instance string) {
 		if i := slices.Index(t.instances, instance); i >= 0 {
 			s.byInstance[i]++
 		}
-		t.okAt(int(at / time.Millisecond))
+		t.ok[at/time.Millisecond/64] |= 1 << (at / time.Millisecond % 64)
 	case record.Dropped:
 	default:
 		t.failure(at, at)
 	}
-}
-
-func (t *timeline) second(i int) *second {
-	for len(t.seconds) <= i {
-		t.seconds = append(t.seconds, second{byInstance: make([]int, len(t.instances))})
-	}
-	return &t.seconds[i]
-}
-
-func (t *timeline) okAt(ms int) {
-	for len(t.ok) <= ms/64 {
-		t.ok = append(t.ok, 0)
-	}
-	t.ok[ms/64] |= 1 << (ms % 64)
 }
 
 func (t *timeline) failure(first, last time.Duration) {
@@ -72,13 +62,10 @@ func (t *timeline) add(other *timeline) {
 		t.failure(other.first, other.last)
 	}
 	for i, word := range other.ok {
-		for len(t.ok) <= i {
-			t.ok = append(t.ok, 0)
-		}
 		t.ok[i] |= word
 	}
 	for i, s := range other.seconds {
-		t.second(i).add(s)
+		t.seconds[i].add(s)
 	}
 }
 
@@ -101,7 +88,7 @@ func (t *timeline) recovery() Recovery {
 	// What remains after the last whole second belongs to it: it is the end, and has to count, and alone it may be too short to judge.
 	whole := max(1, int(t.length/time.Second))
 	from := whole
-	for end := max(whole, len(t.seconds)); from > 0 && t.fair(from-1, end); from-- {
+	for end := len(t.seconds); from > 0 && t.fair(from-1, end); from-- {
 		end = from - 1
 	}
 	if r.FairAtEnd = from < whole; r.FairAtEnd {
@@ -113,13 +100,9 @@ func (t *timeline) recovery() Recovery {
 
 // okAfter is the first millisecond after that one in which an OK request was planned; nil if there is none.
 func (t *timeline) okAfter(ms int) *time.Duration {
-	for i := (ms + 1) / 64; i < len(t.ok); i++ {
-		word := t.ok[i]
-		if i == (ms+1)/64 {
-			word &= ^uint64(0) << ((ms + 1) % 64)
-		}
-		if word != 0 {
-			at := time.Duration(i*64+bits.TrailingZeros64(word)) * time.Millisecond
+	for ms++; ms < 64*len(t.ok); ms++ {
+		if t.ok[ms/64]&(1<<(ms%64)) != 0 {
+			at := time.Duration(ms) * time.Millisecond
 			return &at
 		}
 	}
@@ -131,7 +114,7 @@ func (t *timeline) okAfter(ms int) *time.Duration {
 // 90 %. Seconds in which nothing was planned are fair.
 func (t *timeline) fair(from, end int) bool {
 	sum := second{byInstance: make([]int, len(t.instances))}
-	for _, s := range t.seconds[min(from, len(t.seconds)):min(end, len(t.seconds))] {
+	for _, s := range t.seconds[from:end] {
 		sum.add(s)
 	}
 	switch {

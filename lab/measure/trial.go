@@ -3,6 +3,7 @@ package measure
 import (
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"trivet/lab/ledger"
@@ -14,8 +15,8 @@ import (
 // not safe for concurrent use. Each reader of a trial opens one of its own: records are files, so a reader that is slow, or stops
 // reading, delays neither the trial nor another reader. What Progress and Close return may be kept: it does not change.
 //
-// In memory are the requests that wait for a record (see [ledger.Reconciler]), and for each load and phase a timeline of 125 bytes per
-// second, and up to five histograms (latency and service time of OK and of failed requests, lateness). A histogram takes about 45 KB for a
+// In memory are the requests that wait for a record (see [ledger.Reconciler]), and for each load, in each phase and in the whole trial, a
+// timeline of 125 bytes per second, and up to five histograms (latency and service time of OK and of failed requests, lateness). A histogram takes about 45 KB for a
 // million requests of about 1 ms, and at most 180 KB. A Result keeps none of it.
 type Trial struct {
 	manifest   record.Manifest
@@ -23,8 +24,7 @@ type Trial struct {
 	reader     *record.Reader
 	reconciler *ledger.Reconciler
 	events     eventLog
-	counters   [][]*counters // by load and phase
-	whole      []*timeline   // by load, over all phases
+	counters   [][]*counters // by load and phase; the last of a load are of the whole trial
 	unrecorded int           // planned requests without a client record
 	progress   Progress
 }
@@ -84,12 +84,11 @@ func newTrial(m record.Manifest) *Trial {
 	for _, l := range m.Scenario.Loads {
 		t.progress.Protocols[l.Protocol] = Counts{}
 		t.progress.Executions[l.Protocol] = make(map[string]int)
-		t.whole = append(t.whole, newTimeline(m.Scenario.Length(), t.instances))
 		var phases []*counters
 		for _, p := range m.Scenario.Phases {
 			phases = append(phases, newCounters(p.For, t.instances))
 		}
-		t.counters = append(t.counters, phases)
+		t.counters = append(t.counters, append(phases, newCounters(m.Scenario.Length(), t.instances)))
 	}
 	return t
 }
@@ -152,12 +151,10 @@ func (t *Trial) count(q *ledger.Request) {
 	start := min(max(c.Planned.Sub(t.manifest.Begin), 0), s.Length()-1)
 	phase := s.PhaseAt(start)
 	from, _ := s.Bounds(phase)
-	counters := t.counters[q.Load][phase]
-	counters.client(c, s.Loads[q.Load].Deadline)
-	counters.path(q)
-	counters.timeline.request(start-from, c.Outcome, c.Instance)
-	t.whole[q.Load].request(start, c.Outcome, c.Instance)
-	// Over a boundary of phases, each attempt that it made may have been the turn of either side.
+	t.counters[q.Load][phase].request(q, start-from, s.Loads[q.Load].Deadline)
+	t.counters[q.Load][len(s.Phases)].request(q, start, s.Loads[q.Load].Deadline)
+	// Over a boundary of phases, each attempt that it made may have been the turn of either side. The whole trial has none: nothing was
+	// before, and all that came has been waited for.
 	if last := s.PhaseAt(start + time.Duration(c.Latency)*time.Microsecond); last > phase {
 		for p := phase; p <= last; p++ {
 			t.counters[q.Load][p].boundary += max(len(q.Entries), 1)
@@ -185,22 +182,18 @@ func (t *Trial) Close() (Result, error) {
 func (t *Trial) result(rec ledger.Reconciliation) Result {
 	s := t.manifest.Scenario
 	result := Result{Manifest: t.manifest, Ending: t.events.ending, Reasons: t.reasons(rec), Discrepancies: rec.Discrepancies, DiscrepancyCount: rec.Count}
-	add := func(name string, length time.Duration, phase int) {
-		p := Phase{Name: name, For: length}
+	phases, first := s.Phases, 1 // One phase is the whole trial.
+	if len(phases) > 1 {
+		phases, first = append(slices.Clone(phases), scenario.Phase{Name: scenario.Total, For: s.Length()}), 0
+	}
+	for i, phase := range phases {
+		p := Phase{Name: phase.Name, For: phase.For}
 		for _, group := range s.Groups() {
 			loads := s.Group(group)
-			p.Groups = append(p.Groups, Group{group, s.Loads[loads[0]].Protocol, t.metrics(loads, phase)})
+			p.Groups = append(p.Groups, Group{group, s.Loads[loads[0]].Protocol, t.metrics(loads, first+i)})
 		}
 		result.Phases = append(result.Phases, p)
 	}
-	if len(s.Phases) == 1 {
-		add(s.Phases[0].Name, s.Length(), allPhases)
-		return result
-	}
-	for i, p := range s.Phases {
-		add(p.Name, p.For, i)
-	}
-	add(scenario.Total, s.Length(), allPhases)
 	return result
 }
 

@@ -3,7 +3,6 @@ package record
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -85,12 +84,16 @@ func (l AccessLogEntry) Attempts() ([]Attempt, error) {
 	if len(headers) != len(addrs) || len(sent) != len(addrs) || len(status) != len(addrs) && len(status) != 0 {
 		return nil, fmt.Errorf("%w: lists of different lengths: upstream_addr %q, upstream_status %q, upstream_header_time %q, upstream_bytes_sent %q", ErrInvalid, l.Addr, l.AddrStatus, l.HeaderTime, l.BytesSent)
 	}
-	all, begins := []Attempt{}, passes(l.Addr)
+	var first []bool // of a pass: the entry's first, and after an internal redirect another, which chooses again
+	for pass := range strings.SplitSeq(l.Addr, " : ") {
+		first = append(append(first, true), make([]bool, strings.Count(pass, ", "))...)
+	}
+	all := []Attempt{}
 	for i, addr := range addrs {
 		if addr == "" && headers[i] == "-" {
 			continue
 		}
-		a := Attempt{Addr: addr, First: slices.Contains(begins, i)}
+		a := Attempt{Addr: addr, First: first[i]}
 		if len(status) > 0 {
 			a.Status = status[i]
 		}
@@ -119,15 +122,6 @@ func list(s string) []string {
 		return nil
 	}
 	return strings.Split(strings.TrimSuffix(strings.ReplaceAll(s, " : ", ", "), ", "), ", ")
-}
-
-// passes are where in a list each pass begins: the entry's first, and after an internal redirect another, which chooses again.
-func passes(s string) []int {
-	begins := []int{0}
-	for pass := range strings.SplitSeq(s, " : ") {
-		begins = append(begins, begins[len(begins)-1]+1+strings.Count(pass, ", "))
-	}
-	return begins
 }
 
 // When is when nginx logged the request: at its end, to the millisecond.

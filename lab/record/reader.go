@@ -57,7 +57,7 @@ func NewReader(dir string, m Manifest) *Reader {
 		var c Call
 		err := json.Unmarshal(text, &c)
 		if err == nil && c.V == CallVersion {
-			err = c.Validate()
+			err = c.validate()
 		}
 		return parsed{c.V, c.Time, c}, err
 	})
@@ -66,9 +66,10 @@ func NewReader(dir string, m Manifest) *Reader {
 		return parsed{l.V, l.When(), l}, err
 	})
 	add(ClientFile, ClientVersion, func(text []byte) (parsed, error) {
-		c, err := ParseClient(text)
+		var c Client
+		err := json.Unmarshal(text, &c)
 		if err == nil && c.V == ClientVersion {
-			err = c.Validate(m)
+			err = c.validate(text, m)
 		}
 		return parsed{c.V, c.Planned.Add(time.Duration(c.Latency) * time.Microsecond), c}, err
 	})

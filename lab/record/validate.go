@@ -2,7 +2,6 @@ package record
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -16,20 +15,6 @@ import (
 // ErrInvalid is in the error about a line that is JSON and still no record: it holds impossible values.
 var ErrInvalid = errors.New("not a record")
 
-// ParseClient reads a line of ClientFile.
-func ParseClient(text []byte) (Client, error) {
-	var c Client
-	if err := json.Unmarshal(text, &c); err != nil || c.V != ClientVersion {
-		return c, err
-	}
-	for _, key := range []string{"late_us", "latency_us", "service_us"} { // A missing time differs from 0.
-		if !bytes.Contains(text, []byte(`"`+key+`":`)) {
-			return c, fmt.Errorf("%w: no %s", ErrInvalid, key)
-		}
-	}
-	return c, nil
-}
-
 const (
 	// rounding is by how many microseconds the sum of two times may differ from the whole, each cut to microseconds.
 	rounding = 2
@@ -37,8 +22,14 @@ const (
 	early = time.Millisecond
 )
 
-// Validate returns an error that wraps ErrInvalid if values of the record contradict each other or the manifest.
-func (r Client) Validate(m Manifest) error {
+// validate returns an error that wraps ErrInvalid if a time is missing in the record's text, or values contradict each other or the
+// manifest.
+func (r Client) validate(text []byte, m Manifest) error {
+	for _, key := range []string{"late_us", "latency_us", "service_us"} { // A missing time differs from 0.
+		if !bytes.Contains(text, []byte(`"`+key+`":`)) {
+			return fmt.Errorf("%w: no %s", ErrInvalid, key)
+		}
+	}
 	for _, contradiction := range []string{r.checkTimes(m), r.checkID(m), r.checkOutcome()} {
 		if contradiction != "" {
 			return fmt.Errorf("%w: %s", ErrInvalid, contradiction)
@@ -114,8 +105,8 @@ func (r Client) checkOutcome() string {
 	return ""
 }
 
-// Validate returns an error that wraps ErrInvalid if the record holds impossible values.
-func (c Call) Validate() error {
+// validate returns an error that wraps ErrInvalid if the record holds impossible values.
+func (c Call) validate() error {
 	switch {
 	case c.ID == "" || c.Instance == "" || c.Event != Arrival && c.Event != Completion || c.Protocol != scenario.HTTP && c.Protocol != scenario.GRPC:
 		return fmt.Errorf("%w: id %q, instance %q, event %q, protocol %q", ErrInvalid, c.ID, c.Instance, c.Event, c.Protocol)
