@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"trivet/internal/nearest"
 	"trivet/lab/scenario"
 )
 
@@ -97,7 +96,7 @@ var noneLeft = map[string]string{
 func (f *fleetState) do(kind, name string) string {
 	known := f.InstanceNames()
 	if !slices.Contains(known, name) {
-		return fmt.Sprintf("there are %d instances%s: did you mean %s?", len(known), in(f.Scenario), nearest.Name(name, append(known, all)))
+		return fmt.Sprintf("there are %d instances%s%s", len(known), in(f.Scenario), hint(name, append(known, all)))
 	}
 	state := f.state[name]
 	switch down := state == scenario.Kill || state == scenario.Drain; {

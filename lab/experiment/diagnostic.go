@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+
+	"trivet/internal/nearest"
 )
 
 // A Diagnostic is one error in an experiment's file. Read and Test return all of them, joined, in the file's order.
@@ -41,4 +44,9 @@ func (d *diagnostics) join() error {
 		errs = append(errs, one)
 	}
 	return errors.Join(errs...)
+}
+
+// hint ends a message about an unknown name: with the one that is meant, or, if none is near, with all that there are.
+func hint(name string, known []string) string {
+	return cmp.Or(nearest.Hint(name, known), ": want "+clip(strings.Join(known, ", ")))
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/vm"
 
-	"trivet/internal/nearest"
 	"trivet/lab/measure"
 	"trivet/lab/scenario"
 )
@@ -266,11 +265,10 @@ func resolve(e scenario.Experiment, root ast.Node) (compares bool, err error) {
 		case r.declared[n.Value]:
 		case r.callees[n]:
 			if fairnessChecks[n.Value] == nil {
-				known := slices.Concat(fairnessNames, builtin.Names)
-				r.add(at, "unknown function %s: did you mean %s?", n.Value, nearest.Name(n.Value, known))
+				r.add(at, "unknown function %s%s", n.Value, hint(n.Value, slices.Concat(fairnessNames, builtin.Names)))
 			}
 		case i < 0:
-			r.add(at, "unknown name %s: did you mean %s?", n.Value, nearest.Name(n.Value, names))
+			r.add(at, "unknown name %s%s", n.Value, hint(n.Value, names))
 		case i < phases && phase == "":
 			phase, phaseAt = n.Value, at
 		case i >= phases:

@@ -20,7 +20,7 @@ func TestExpectationsThatSayNothingAreRefused(t *testing.T) {
 		`(true ? during : before).http.latency.p99 < duration("1s")`:   "13: during is many metrics: name one, like during.http.failed",
 		`!fair([during.http][0])`:                                      "12: " + many,
 		`get(during.http, "latency").p99 < duration("1s")`:             "9: " + many,
-		`!during.http.Fair().Passed`:                                   "18: unknown metric Fair: did you mean ",
+		`!during.http.Fair().Passed`:                                   "18: unknown metric Fair: want requests, dropped, ",
 		`during.http.latency == during.grpc.latency`:                   "5: during.http.latency is many metrics: name one, like during.http.latency.p99",
 		`let l = during.http.latency; l == l`:                          "34: l is many metrics: name one, like l.p99",
 		`toJSON(during.http.recovery) != ""`:                           "12: during.http.recovery is many metrics",

@@ -14,7 +14,6 @@ import (
 	"github.com/expr-lang/expr/checker/nature"
 	"google.golang.org/grpc/codes"
 
-	"trivet/internal/nearest"
 	"trivet/lab/measure"
 	"trivet/lab/record"
 	"trivet/lab/scenario"
@@ -135,7 +134,7 @@ func (c *checker) member(n *ast.MemberNode) {
 		if word(of) == "load" {
 			phrase = in(c.scenario(n))
 		}
-		c.add(name, "unknown %s %s%s: did you mean %s?", word(of), name.Value, phrase, nearest.Name(name.Value, names))
+		c.add(name, "unknown %s %s%s%s", word(of), name.Value, phrase, hint(name.Value, names))
 	} else if !isObject(of.Field(i).Type) {
 		c.reads = true
 	}
@@ -177,7 +176,7 @@ func (c *checker) key(metric *ast.MemberNode, key *ast.StringNode) {
 		known, phrase = s.InstanceNames(), in(s)
 	}
 	if !slices.Contains(known, key.Value) {
-		c.add(key, "%s never has %q%s: did you mean %s?", of.Value, key.Value, phrase, nearest.Name(key.Value, known))
+		c.add(key, "%s never has %q%s%s", of.Value, key.Value, phrase, hint(key.Value, known))
 	}
 }
 
@@ -207,7 +206,7 @@ func (c *checker) binomial(n *ast.CallNode) {
 	if name, ok := n.Arguments[1].(*ast.StringNode); ok {
 		s := c.scenario(n.Arguments[0])
 		if known := s.InstanceNames(); !slices.Contains(known, name.Value) {
-			c.add(name, "unknown instance %s%s: did you mean %s?", name.Value, in(s), nearest.Name(name.Value, known))
+			c.add(name, "unknown instance %s%s%s", name.Value, in(s), hint(name.Value, known))
 		}
 	}
 	if share, err := expr.Eval(c.texts[n.Arguments[2]], nil); err == nil {

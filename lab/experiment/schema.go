@@ -140,7 +140,7 @@ func (d *document) explain(err *jsonschema.ValidationError) {
 	switch k := err.ErrorKind.(type) {
 	case *kind.AdditionalProperties:
 		for _, key := range k.Properties {
-			d.add(where(d.keys[child(at, key)]), "unknown key %s: did you mean %s?", clip(key), nearest.Name(key, of.keys()))
+			d.add(where(d.keys[child(at, key)]), "unknown key %s%s", clip(key), hint(key, of.keys()))
 		}
 	case *kind.Required:
 		why := ""
@@ -175,7 +175,7 @@ func wrong(err jsonschema.ErrorKind, name string, n *yaml.Node, of, by schema) s
 	switch k := err.(type) {
 	case *kind.Enum:
 		words := list(k.Want)
-		return fmt.Sprintf("%s is %s: want %s: did you mean %s?", name, describe(n), strings.Join(words, " or "), nearest.Name(fmt.Sprint(k.Got), words))
+		return fmt.Sprintf("%s is %s: want %s%s", name, describe(n), strings.Join(words, " or "), nearest.Hint(fmt.Sprint(k.Got), words))
 	case *kind.MinItems, *kind.MaxItems:
 		want = fmt.Sprintf("at most %v", of["maxItems"])
 		switch least := of["minItems"]; least {
