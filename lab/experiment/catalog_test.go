@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -72,7 +73,7 @@ func TestManualIsComplete(t *testing.T) {
 	if _, err := Read(path); err != nil {
 		t.Error(err)
 	}
-	words := slices.Concat(fairnessNames, scenario.InstanceKinds, []string{scenario.Reload, scenario.Wait})
+	words := slices.Concat(slices.Collect(maps.Keys(fairnessChecks)), scenario.InstanceKinds, []string{scenario.Reload, scenario.Wait})
 	for _, of := range []reflect.Type{reflect.TypeFor[measure.Metrics](), reflect.TypeFor[measure.Latency](), reflect.TypeFor[measure.Recovery](), reflect.TypeFor[measure.RoundRobin]()} {
 		words = append(words, fieldNames(of)...)
 	}

@@ -2,7 +2,6 @@ package experiment
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -45,7 +44,6 @@ func (d *document) load(source []byte) any {
 	decoder := yaml.NewDecoder(bytes.NewReader(source))
 	var first, second yaml.Node
 	if err := decoder.Decode(&first); errors.Is(err, io.EOF) || err == nil && len(first.Content) == 0 {
-		d.add(position{1, 1}, "the file is empty: want an experiment, with question, load, phases and expect")
 		return nil
 	} else if err != nil {
 		d.syntax(err)
@@ -97,7 +95,7 @@ func (d *document) unreadable() (at position, what string) {
 	return position{}, ""
 }
 
-// value turns a node into what encoding/json would make of the same value, with numbers as json.Number. What JSON has no type for is nil.
+// value turns a node into a value that JSON has a type for. What it has none for is nil.
 func (d *document) value(n *yaml.Node, at string) any {
 	d.nodes[at] = n
 	n = target(n)
@@ -122,19 +120,14 @@ func (d *document) value(n *yaml.Node, at string) any {
 		return n.Value
 	case "!!bool":
 		return strings.EqualFold(n.Value, "true")
-	case "!!int":
-		var i int64
-		var u uint64
-		if n.Decode(&i) == nil {
-			return json.Number(strconv.FormatInt(i, 10))
-		} else if n.Decode(&u) == nil {
-			return json.Number(strconv.FormatUint(u, 10))
+	case "!!int", "!!float":
+		var number any
+		if err := n.Decode(&number); err != nil {
+			return nil
+		} else if f, ok := number.(float64); ok && (math.IsInf(f, 0) || math.IsNaN(f)) {
+			return nil
 		}
-	case "!!float":
-		var f float64
-		if n.Decode(&f) == nil && !math.IsInf(f, 0) && !math.IsNaN(f) {
-			return json.Number(strconv.FormatFloat(f, 'f', -1, 64))
-		}
+		return number
 	}
 	return nil
 }

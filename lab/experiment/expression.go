@@ -3,6 +3,7 @@ package experiment
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -34,8 +35,6 @@ var fairnessChecks = map[string]func(m measure.Metrics, more []any) measure.Fair
 		return m.Binomial(more[0].(string), reflect.ValueOf(more[1]).Convert(reflect.TypeFor[float64]()).Float())
 	},
 }
-
-var fairnessNames = []string{"fair", "fair_without_zone", "binomial"}
 
 // reserved reports whether a name already means something in expressions.
 func reserved(name string) bool {
@@ -125,20 +124,17 @@ func compile(e scenario.Experiment, text string, condition bool) ([]*expression,
 	if err != nil {
 		return nil, err
 	}
+	together := 1
+	if compares {
+		together = len(e.Scenarios)
+	}
 	var all []*expression
-	for i := range e.Scenarios {
-		of := e.Scenarios[i : i+1]
-		if compares {
-			of = e.Scenarios
-		}
-		one, err := compileFor(of, compares, text, condition)
+	for scenarios := range slices.Chunk(e.Scenarios, together) {
+		one, err := compileFor(scenarios, compares, text, condition)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, one)
-		if compares {
-			break
-		}
 	}
 	return all, nil
 }
@@ -265,7 +261,7 @@ func resolve(e scenario.Experiment, root ast.Node) (compares bool, err error) {
 		case r.declared[n.Value]:
 		case r.callees[n]:
 			if fairnessChecks[n.Value] == nil {
-				r.add(at, "unknown function %s%s", n.Value, hint(n.Value, slices.Concat(fairnessNames, builtin.Names)))
+				r.add(at, "unknown function %s%s", n.Value, hint(n.Value, slices.Concat(slices.Sorted(maps.Keys(fairnessChecks)), builtin.Names)))
 			}
 		case i < 0:
 			r.add(at, "unknown name %s%s", n.Value, hint(n.Value, names))

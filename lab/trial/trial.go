@@ -143,19 +143,15 @@ var errNoEnd = errors.New("the load generator does not end, though every request
 // follow returns when the generator has ended. The error is the generator's, or one of reading its records; errNoEnd if it has not ended
 // by the latest time.
 func follow(ctx context.Context, s Setup, measured *measure.Trial, generator *load.Generator, latest time.Time) error {
-	tooLate := time.NewTimer(time.Until(latest))
-	defer tooLate.Stop()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	ctx, cancel := context.WithDeadlineCause(ctx, latest, errNoEnd)
+	defer cancel()
+	for tick := time.Tick(200 * time.Millisecond); ; {
 		select {
 		case <-generator.Done():
 			return generator.Wait()
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-tooLate.C:
-			return errNoEnd
-		case <-tick.C:
+		case <-tick:
 			if err := errors.Join(measured.Advance(), checkSpace(s.Dir, reserve)); err != nil {
 				return err
 			}
