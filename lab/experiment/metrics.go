@@ -56,7 +56,7 @@ func isObject(t reflect.Type) bool {
 }
 
 // finish returns the first error.
-func (c *checker) finish() error {
+func (c *checker) finish() *exprError {
 	for _, node := range c.order {
 		if c.whole[node] {
 			c.add(node, "%s is many metrics: name one, like %s.%s", c.texts[node], c.texts[node], example(node.Type()))
@@ -64,9 +64,6 @@ func (c *checker) finish() error {
 	}
 	if c.condition && !c.reads && c.err == nil {
 		c.err = &exprError{0, "reads no metric: it says the same whatever is measured"}
-	}
-	if c.err == nil {
-		return nil
 	}
 	return c.err
 }
@@ -184,18 +181,15 @@ var httpStatus = regexp.MustCompile(`^[1-5][0-9][0-9]$`)
 
 // scenario is the one that a chain of names begins with; the first if it does not say.
 func (c *checker) scenario(node ast.Node) *scenario.Scenario {
-	for {
-		switch n := node.(type) {
-		case *ast.MemberNode:
-			node = n.Node
-			continue
-		case *ast.IdentifierNode:
-			if i := slices.IndexFunc(c.scenarios, func(s scenario.Scenario) bool { return s.Variant == n.Value }); i > 0 {
-				return &c.scenarios[i]
-			}
+	switch n := node.(type) {
+	case *ast.MemberNode:
+		return c.scenario(n.Node)
+	case *ast.IdentifierNode:
+		if i := slices.IndexFunc(c.scenarios, func(s scenario.Scenario) bool { return s.Variant == n.Value }); i > 0 {
+			return &c.scenarios[i]
 		}
-		return &c.scenarios[0]
 	}
+	return &c.scenarios[0]
 }
 
 // binomial refuses arguments that make no sense.

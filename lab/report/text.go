@@ -229,17 +229,14 @@ func rows(p measure.Phase) []measure.Group {
 // failures says how many requests failed, how, when, and when that was over.
 func failures(m measure.Metrics) string {
 	var kinds []string
-	for _, kind := range []struct {
-		n    int
-		noun string
-	}{{m.NginxErrors, "nginx error"}, {m.InstanceErrors, "instance error"}} {
-		if kind.n > 0 {
-			kinds = append(kinds, words.Count(kind.n, kind.noun))
+	add := func(n int, text string) {
+		if n > 0 {
+			kinds = append(kinds, text)
 		}
 	}
-	if m.Incomplete > 0 {
-		kinds = append(kinds, fmt.Sprintf("%d incomplete", m.Incomplete))
-	}
+	add(m.NginxErrors, words.Count(m.NginxErrors, "nginx error"))
+	add(m.InstanceErrors, words.Count(m.InstanceErrors, "instance error"))
+	add(m.Incomplete, fmt.Sprintf("%d incomplete", m.Incomplete))
 	text := fmt.Sprintf("%d failed: %s", m.Failed, strings.Join(kinds, ", "))
 	if codes := listed(m.Codes, "200", "OK"); codes != "" {
 		text += "; codes: " + codes
