@@ -21,28 +21,16 @@ func Nginx(t testing.TB) nginx.Binary {
 	t.Helper()
 	named := os.Getenv("TRIVET_NGINX")
 	b, err := nginx.Find(t.Context(), cmp.Or(named, "nginx"))
-	if err != nil && named == "" {
-		b, err = nginx.Find(t.Context(), filepath.Join(root(t), ".cache", "nginx", "nginx"))
+	dir, _ := os.Getwd() // Tests run in their package's directory.
+	for ; err != nil && named == "" && dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if cached, err := nginx.Find(t.Context(), filepath.Join(dir, ".cache", "nginx", "nginx")); err == nil {
+			return cached
+		}
 	}
 	if err != nil {
 		t.Fatalf("no nginx for tests: %v; run make nginx, or set TRIVET_NGINX", err)
 	}
 	return b
-}
-
-// root is the root of the source tree: tests run in their package's directory.
-func root(t testing.TB) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil || dir == filepath.Dir(dir) {
-			return dir
-		}
-		dir = filepath.Dir(dir)
-	}
 }
 
 // Generate makes a test binary a load generator if it was started as one, with load as its only argument: it calls serve, which is

@@ -1,5 +1,5 @@
 // Package ledger reconciles the records that the client, nginx and the instances write about each request. It matches them by request
-// ID and checks the rules listed at [Discrepancy].
+// ID and checks the six rules of docs/records.md.
 //
 // A [Reconciler] takes records in any order and emits a [Request], which holds all records of one request, as soon as they are complete.
 // It reads no files and measures nothing: package record reads, package measure counts.
@@ -58,7 +58,7 @@ type Reconciler struct {
 func NewReconciler(m record.Manifest, emit func(*Request)) *Reconciler {
 	r := &Reconciler{
 		manifest: m, emit: emit, seed: strconv.FormatUint(m.Scenario.Seed, 10) + ".", endpoints: make(map[string]Endpoint), open: make(map[key]*Request),
-		closed: make(map[key]*Request), killed: make(map[string]bool), maxOpen: maxOpen, maxClosed: recentlyClosed,
+		closed: make(map[key]*Request), found: discrepancies{first: []Discrepancy{}}, killed: make(map[string]bool), maxOpen: maxOpen, maxClosed: recentlyClosed,
 	}
 	for _, n := range m.Planned {
 		r.emitted = append(r.emitted, make([]bool, max(0, n)))
@@ -211,8 +211,8 @@ func (r *Reconciler) Finish() Reconciliation {
 	if r.excess == 0 { // Else a request without any record looks like one for which there was no room.
 		r.lost()
 	}
-	result := Reconciliation{Discrepancies: r.found.kept(), Count: r.found.count, Reasons: []string{}}
-	if !result.Clean() {
+	result := Reconciliation{Discrepancies: r.found.first, Count: r.found.count, Reasons: []string{}}
+	if result.Count > 0 {
 		result.Reasons = append(result.Reasons, fmt.Sprintf("the records of client, nginx and instances contradict each other in %s", words.Count(result.Count, "place")))
 	}
 	if r.excess > 0 {

@@ -1,7 +1,6 @@
 package record
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -49,33 +48,7 @@ type Attempt struct {
 	First  bool   // of its entry, or of what an internal redirect began again
 }
 
-// ParseAccessLogEntry reads a line of nginx's access log.
-func ParseAccessLogEntry(text []byte) (AccessLogEntry, error) {
-	var l AccessLogEntry
-	if err := json.Unmarshal(text, &l); err != nil {
-		return l, err
-	}
-	if l.V != AccessLogVersion {
-		return l, nil
-	}
-	if l.ID == "" {
-		return l, fmt.Errorf("%w: no id", ErrInvalid)
-	}
-	_, err := l.Attempts()
-	return l, err
-}
-
-// Attempts reads the four parallel lists. What they hold, as measured with nginx 1.22.1:
-//
-//	                                        upstream_header_time  upstream_bytes_sent
-//	connection refused, or timed out        -                     0
-//	client gone while connecting            -                     0
-//	closed before the header, hung,
-//	reset at a deadline, client gone        -                     more than 0
-//	the same after the header               a time                more than 0
-//	no live server (the upstream's name)    -                     0
-//	no free worker connection               -                     0
-//	(no address: no attempt)
+// Attempts reads the four parallel lists. docs/records.md has what they hold, as measured with nginx 1.22.1.
 func (l AccessLogEntry) Attempts() ([]Attempt, error) {
 	addrs, headers, sent, status := list(l.Addr), list(l.HeaderTime), list(l.BytesSent), list(l.AddrStatus)
 	if l.Addr == "" && len(headers) == 1 {

@@ -34,6 +34,7 @@ type parsed struct {
 	version int
 	time    time.Time
 	record  any
+	invalid error // what is wrong with its values
 }
 
 // rejected counts lines that are no records, and keeps the first.
@@ -48,32 +49,24 @@ func NewReader(dir string, m Manifest) *Reader {
 	add := func(name string, version int, parse func([]byte) (parsed, error)) {
 		r.files = append(r.files, &source{tail: tail{path: filepath.Join(dir, name)}, name: name, version: version, parse: parse})
 	}
-	add(EventsFile, EventVersion, func(text []byte) (parsed, error) {
-		var e Event
-		err := json.Unmarshal(text, &e)
-		return parsed{e.V, e.Time, e}, err
-	})
-	add(InstancesFile, CallVersion, func(text []byte) (parsed, error) {
-		var c Call
-		err := json.Unmarshal(text, &c)
-		if err == nil && c.V == CallVersion {
-			err = c.validate()
-		}
-		return parsed{c.V, c.Time, c}, err
-	})
-	add(AccessLogFile, AccessLogVersion, func(text []byte) (parsed, error) {
-		l, err := ParseAccessLogEntry(text)
-		return parsed{l.V, l.When(), l}, err
-	})
-	add(ClientFile, ClientVersion, func(text []byte) (parsed, error) {
-		var c Client
-		err := json.Unmarshal(text, &c)
-		if err == nil && c.V == ClientVersion {
-			err = c.validate(text, m)
-		}
-		return parsed{c.V, c.Planned.Add(time.Duration(c.Latency) * time.Microsecond), c}, err
-	})
+	add(EventsFile, EventVersion, decode(func(e Event, _ []byte) parsed { return parsed{e.V, e.Time, e, nil} }))
+	add(InstancesFile, CallVersion, decode(func(c Call, _ []byte) parsed { return parsed{c.V, c.Time, c, c.validate()} }))
+	add(AccessLogFile, AccessLogVersion, decode(func(l AccessLogEntry, _ []byte) parsed { return parsed{l.V, l.When(), l, l.validate()} }))
+	add(ClientFile, ClientVersion, decode(func(c Client, text []byte) parsed {
+		return parsed{c.V, c.Planned.Add(time.Duration(c.Latency) * time.Microsecond), c, c.validate(text, m)}
+	}))
 	return r
+}
+
+// decode reads lines as records of one type.
+func decode[T any](take func(T, []byte) parsed) func([]byte) (parsed, error) {
+	return func(text []byte) (parsed, error) {
+		var r T
+		if err := json.Unmarshal(text, &r); err != nil {
+			return parsed{}, err
+		}
+		return take(r, text), nil
+	}
 }
 
 // Next returns the next record: an Event, a Call, an AccessLogEntry or a Client. It is nil if there is none yet: a last line without its
@@ -148,6 +141,8 @@ func (s *source) peek() error {
 			s.invalid.add(s.number, err)
 		case p.version != s.version:
 			s.versions.add(s.number, fmt.Errorf("version %d, and this trivet reads version %d", p.version, s.version))
+		case p.invalid != nil:
+			s.invalid.add(s.number, p.invalid)
 		default:
 			s.next = &p
 		}

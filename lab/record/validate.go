@@ -106,6 +106,15 @@ func (r Client) checkOutcome() string {
 }
 
 // validate returns an error that wraps ErrInvalid if the record holds impossible values.
+func (l AccessLogEntry) validate() error {
+	if l.ID == "" {
+		return fmt.Errorf("%w: no id", ErrInvalid)
+	}
+	_, err := l.Attempts()
+	return err
+}
+
+// validate returns an error that wraps ErrInvalid if the record holds impossible values.
 func (c Call) validate() error {
 	switch {
 	case c.ID == "" || c.Instance == "" || c.Event != Arrival && c.Event != Completion || c.Protocol != scenario.HTTP && c.Protocol != scenario.GRPC:
