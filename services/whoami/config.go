@@ -1,6 +1,7 @@
 package whoami
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -58,28 +60,6 @@ func (c Config) AdminAddr() string {
 	return netip.AddrPortFrom(c.AdminBind, c.AdminPort).String()
 }
 
-// derived returns the value of a setting that is unset and has no fixed default.
-func (c Config) derived(name string) string {
-	switch name {
-	case "INSTANCE":
-		return c.Instance
-	case "GRPC_PORT":
-		return strconv.Itoa(int(c.GRPCPort))
-	case "ADMIN_BIND":
-		return c.AdminBind.String()
-	case "ADMIN_PORT":
-		if c.AdminPort == 0 {
-			return "off"
-		}
-		return strconv.Itoa(int(c.AdminPort))
-	case "RECORDS":
-		return "off"
-	case "REFLECTION":
-		return strconv.FormatBool(c.Reflection)
-	}
-	return ""
-}
-
 // A SettingError reports a setting with a value that is not allowed.
 type SettingError struct {
 	Name, Value, Source string
@@ -99,35 +79,20 @@ type checker struct {
 
 // want adds an error about name's value unless ok.
 func (c *checker) want(ok bool, name, value string) {
-	if ok {
-		return
-	}
-	for _, s := range Settings() {
-		if s.Name == name {
-			c.wrong(name, value, s.Want)
-		}
+	if !ok {
+		i := slices.Index(names(), name)
+		c.wrong(name, value, Settings()[i].Want)
 	}
 }
 
 func (c *checker) wrong(name, value, want string) {
-	source := c.source[name]
-	if source == "" {
-		source = "default"
-	}
-	c.errs = append(c.errs, SettingError{name, value, source, want})
+	c.errs = append(c.errs, SettingError{name, value, cmp.Or(c.source[name], "default"), want})
 }
 
-// validate converts text to values and reports all errors at once.
-func (t text) validate(source map[string]string) (Config, error) {
+// validate converts text to values and reports all errors at once. It sets the settings that are derived, also in text.
+func (t *text) validate(source map[string]string) (Config, error) {
 	check := &checker{source: source}
-	c := Config{
-		Environment: t.Environment,
-		LogFormat:   t.LogFormat,
-		Records:     t.Records,
-	}
-	if c.Records == "off" {
-		c.Records = ""
-	}
+	c := Config{Environment: t.Environment, LogFormat: t.LogFormat, StartID: t.StartID}
 	check.want(t.Environment == "dev" || t.Environment == "qa" || t.Environment == "prod", "ENVIRONMENT", t.Environment)
 	check.want(t.LogFormat == "text" || t.LogFormat == "json", "LOG_FORMAT", t.LogFormat)
 	c.LogLevel = check.level(t.LogLevel)
@@ -135,12 +100,13 @@ func (t text) validate(source map[string]string) (Config, error) {
 	t.listeners(check, &c)
 	t.bounds(check, &c)
 	t.tuning(check, &c)
-	c.Reflection = t.Environment != "prod"
-	if t.Reflection != "" {
-		c.Reflection = check.boolean("REFLECTION", t.Reflection)
+	t.Reflection = cmp.Or(t.Reflection, strconv.FormatBool(t.Environment != "prod"))
+	c.Reflection = check.boolean("REFLECTION", t.Reflection)
+	if t.Records = cmp.Or(t.Records, "off"); t.Records != "off" {
+		c.Records = t.Records
+		check.want(appendable(c.Records), "RECORDS", c.Records)
 	}
-	check.want(c.Records == "" || appendable(c.Records), "RECORDS", c.Records)
-	if c.StartID = t.StartID; c.StartID == "random" {
+	if c.StartID == "random" {
 		c.StartID = rand.Text()[:13] // 65 bits
 	}
 	check.want(isID(c.StartID), "START_ID", c.StartID)
@@ -148,29 +114,36 @@ func (t text) validate(source map[string]string) (Config, error) {
 }
 
 // listeners validates addresses and ports, and the instance's name, which may be derived from them.
-func (t text) listeners(check *checker, c *Config) {
+func (t *text) listeners(check *checker, c *Config) {
 	c.Bind = check.address("BIND", t.Bind)
 	c.HTTPPort = check.port("HTTP_PORT", t.HTTPPort)
 	c.GRPCPort = check.grpcPort(t.GRPCPort, c.HTTPPort)
-	if c.AdminBind = c.Bind; t.AdminBind != "" {
-		c.AdminBind = check.address("ADMIN_BIND", t.AdminBind)
-	} else if !c.Bind.IsLoopback() {
-		c.AdminBind = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	t.GRPCPort = cmp.Or(t.GRPCPort, strconv.Itoa(int(c.GRPCPort)))
+	if t.AdminBind == "" {
+		t.AdminBind = "127.0.0.1"
+		if c.Bind.IsLoopback() {
+			t.AdminBind = c.Bind.String()
+		}
 	}
+	c.AdminBind = check.address("ADMIN_BIND", t.AdminBind)
 	c.AdminPort = check.adminPort(t.AdminPort, *c)
+	if t.AdminPort == "" {
+		t.AdminPort = "off"
+		if c.AdminPort != 0 {
+			t.AdminPort = strconv.Itoa(int(c.AdminPort))
+		}
+	}
 	c.PProf = check.boolean("PPROF", t.PProf)
-	if c.PProf && c.AdminPort == 0 && c.HTTPPort != 0 && (t.AdminPort == "" || t.AdminPort == "off") {
+	if c.PProf && t.AdminPort == "off" && c.HTTPPort != 0 {
 		check.wrong("PPROF", t.PProf, "false, or ADMIN_PORT set: the admin listener serves the profiles, and it is off")
 	}
+	t.Instance = cmp.Or(t.Instance, defaultInstance(c.HTTPPort))
 	c.Instance = t.Instance
-	if c.Instance == "" {
-		c.Instance = defaultInstance(c.HTTPPort)
-	}
 	check.want(isID(c.Instance), "INSTANCE", c.Instance)
 }
 
 // bounds validates the timeouts and limits that clients are subject to.
-func (t text) bounds(check *checker, c *Config) {
+func (t *text) bounds(check *checker, c *Config) {
 	const least, most = 100 * time.Millisecond, 10 * time.Minute
 	c.DrainDelay = check.duration("DRAIN_DELAY", t.DrainDelay, 0, most)
 	c.DrainTimeout = check.duration("DRAIN_TIMEOUT", t.DrainTimeout, 0, most)
@@ -181,7 +154,7 @@ func (t text) bounds(check *checker, c *Config) {
 }
 
 // tuning validates the settings that trade memory, generality or latency for CPU time.
-func (t text) tuning(check *checker, c *Config) {
+func (t *text) tuning(check *checker, c *Config) {
 	c.GOGC = check.number("GOGC", t.GOGC, 10, 10_000)
 	c.RawSyscalls = check.boolean("RAW_SYSCALLS", t.RawSyscalls)
 	c.StreamWorkers = uint32(check.number("STREAM_WORKERS", t.StreamWorkers, 0, 1024))
@@ -245,9 +218,7 @@ func (c *checker) adminPort(value string, others Config) uint16 {
 		return 0
 	}
 	port := c.port("ADMIN_PORT", value)
-	if port != 0 && (port == others.HTTPPort || port == others.GRPCPort) {
-		c.want(false, "ADMIN_PORT", value)
-	}
+	c.want(port == 0 || port != others.HTTPPort && port != others.GRPCPort, "ADMIN_PORT", value)
 	return port
 }
 

@@ -1,6 +1,7 @@
 package whoami
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,44 +82,33 @@ type Value struct {
 // Load reads and validates the settings; the highest source with a value wins. It returns all errors at once, a
 // [SettingError] for each value that is not allowed, and the values even then.
 func Load(ctx context.Context, from Sources) (Config, []Value, error) {
-	layers, errs := from.layers()
+	file, errs := from.envFile()
+	flags := make(map[string]string)
+	for _, s := range Settings() {
+		flags[s.Name] = "--" + s.Flag
+	}
 	var t text
 	found := make(map[string]string) // source by name
 	lookup := envconfig.LookuperFunc(func(name string) (string, bool) {
-		for _, l := range layers {
-			if value, source := l(name); value != "" {
-				found[name] = source
-				return value, true
-			}
+		value, source := from.Flags[name], flags[name]
+		if value == "" {
+			value, _ = from.Environ.Lookup(name)
+			source = "environment"
 		}
-		return "", false
+		if value == "" {
+			value, source = file[name].value, fmt.Sprintf("%s:%d", from.EnvFile, file[name].line)
+		}
+		if value == "" {
+			return "", false
+		}
+		found[name] = source
+		return value, true
 	})
 	if err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: &t, Lookuper: lookup}); err != nil {
 		return Config{}, nil, errors.Join(errs, err)
 	}
 	config, wrong := t.validate(found)
-	return config, t.values(found, config), errors.Join(errs, wrong)
-}
-
-// A layer returns the value of a setting, "" if it has none, and its source.
-type layer func(name string) (value, source string)
-
-func (s Sources) layers() ([]layer, error) {
-	flag := make(map[string]string)
-	for _, setting := range Settings() {
-		flag[setting.Name] = "--" + setting.Flag
-	}
-	file, err := s.envFile()
-	return []layer{
-		func(name string) (string, string) { return s.Flags[name], flag[name] },
-		func(name string) (string, string) {
-			value, _ := s.Environ.Lookup(name)
-			return value, "environment"
-		},
-		func(name string) (string, string) {
-			return file[name].value, fmt.Sprintf("%s:%d", s.EnvFile, file[name].line)
-		},
-	}, err
+	return config, t.values(found), errors.Join(errs, wrong)
 }
 
 // envFile reads the env file, and rejects unknown settings: a misspelled one would silently do nothing.
@@ -147,19 +137,12 @@ func names() []string {
 	return all
 }
 
-// values returns every setting with its value: as set, else as derived by validate.
-func (t text) values(found map[string]string, made Config) []Value {
+// values returns every setting with its value.
+func (t text) values(found map[string]string) []Value {
 	var all []Value
 	v := reflect.ValueOf(t)
 	for i, s := range Settings() {
-		value := Value{s, v.Field(i).String(), found[s.Name]}
-		if value.Source == "" {
-			value.Source = "default"
-		}
-		if value.Value == "" {
-			value.Value = made.derived(s.Name)
-		}
-		all = append(all, value)
+		all = append(all, Value{s, v.Field(i).String(), cmp.Or(found[s.Name], "default")})
 	}
 	return all
 }
