@@ -111,34 +111,23 @@ type result struct {
 
 func (p *Process) do(ctx context.Context, op op) (record.Exit, error) {
 	r := request{ctx: ctx, op: op, reply: make(chan result, 1)}
-	notReady := func() (record.Exit, error) {
-		return record.Exit{}, fmt.Errorf("%s is not ready: %w", p.name, context.Cause(ctx))
+	done := ctx.Done()
+	if op != opStart {
+		// A stop is carried out even if ctx has ended. The plan's steps and ctx bound it, and those of a request that supervision is busy with.
+		done = nil
 	}
 	select {
 	case p.requests <- r:
+		select {
+		case got := <-r.reply:
+			return got.exit, got.err
+		case <-done:
+		}
 	case <-p.over:
 		return record.Exit{}, errOver
-	case <-ctx.Done():
-		if op == opStart {
-			return notReady()
-		}
-		// Supervision is busy with another request of bounded length, and a stop is carried out even if ctx has ended.
-		select {
-		case p.requests <- r:
-		case <-p.over:
-			return record.Exit{}, errOver
-		}
-	}
-	done := ctx.Done()
-	if op != opStart {
-		done = nil // The plan's steps and ctx bound a stop.
-	}
-	select {
-	case got := <-r.reply:
-		return got.exit, got.err
 	case <-done:
-		return notReady()
 	}
+	return record.Exit{}, fmt.Errorf("%s is not ready: %w", p.name, context.Cause(ctx))
 }
 
 // supervise runs until a request to end. Only its goroutine starts and stops the process.

@@ -281,12 +281,10 @@ func (i *instance) shutDown(l listeners) {
 
 // within waits at most d for done, and reports whether it was closed in time.
 func within(d time.Duration, done <-chan struct{}) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
 	case <-done:
 		return true
-	case <-timer.C:
+	case <-time.After(d):
 		return false
 	}
 }
