@@ -44,7 +44,6 @@ func NewConn(unary []grpc.UnaryServerInterceptor, stream []grpc.StreamServerInte
 }
 
 func chainUnary(all []grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
-	all = slices.Clone(all)
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		for _, interceptor := range slices.Backward(all) {
 			next := handler
@@ -55,7 +54,6 @@ func chainUnary(all []grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
 }
 
 func chainStream(all []grpc.StreamServerInterceptor) grpc.StreamServerInterceptor {
-	all = slices.Clone(all)
 	return func(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		for _, interceptor := range slices.Backward(all) {
 			next := handler
