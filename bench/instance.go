@@ -14,6 +14,7 @@ import (
 
 	"trivet/bench/launch"
 	"trivet/bench/proc"
+	"trivet/lab/scenario"
 )
 
 // Metrics of instances.
@@ -57,7 +58,7 @@ func (b *bench) one(ctx context.Context, dir string) (block, error) {
 	}
 	group := launch.NewGroup(dir)
 	defer group.Stop()
-	p, err := group.Start(launch.Program{Path: b.whoami(), Args: whoamiArgs("whoami-1", ports[0], ports[1])})
+	p, err := group.Start(launch.Program{Path: b.whoami(), Args: whoamiArgs(scenario.InstanceName(1), ports[0], ports[1])})
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"trivet/bench/launch"
 	"trivet/bench/proc"
 	whoamiv1 "trivet/gen/whoami/v1"
+	"trivet/lab/scenario"
 	"trivet/nginx"
 	"trivet/nginx/confedit"
 )
@@ -140,7 +141,7 @@ func (b *bench) start(ctx context.Context, s side, dir string) (r *running, err 
 		if s.backend.onePort {
 			grpc = http
 		}
-		program, err := s.backend.program(b, fmt.Sprintf("whoami-%d", n+1), http, grpc)
+		program, err := s.backend.program(b, scenario.InstanceName(n+1), http, grpc)
 		if err != nil {
 			return nil, err
 		}

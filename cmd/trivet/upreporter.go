@@ -130,7 +130,7 @@ Try, in another terminal:
 
 Run directory: %s
 Ctrl-C stops everything.
-`, handy(f.HTTP()), p.grpcurl(), p.contract(f.Reflection()), handy(f.GRPC()), p.self(), f.Process("whoami-1").PID(), handy(f.Admin()), f.Dir())
+`, handy(f.HTTP()), p.grpcurl(), p.contract(f.Reflection()), handy(f.GRPC()), p.self(), f.Process(scenario.InstanceName(1)).PID(), handy(f.Admin()), f.Dir())
 }
 
 func (r *reporter) stopping(why error) {

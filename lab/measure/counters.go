@@ -174,12 +174,9 @@ func (t *Trial) metrics(loads []int, phase int) Metrics {
 }
 
 func (t *Trial) spread(first map[string]int) int {
-	counts := []int{}
+	least, most := math.MaxInt, 0
 	for _, name := range t.instances {
-		counts = append(counts, first[name])
+		least, most = min(least, first[name]), max(most, first[name])
 	}
-	if len(counts) == 0 {
-		return 0
-	}
-	return slices.Max(counts) - slices.Min(counts)
+	return max(0, most-least) // without instances 0
 }

@@ -125,14 +125,7 @@ func band(n int, p float64) (least, most int) {
 // detects reports whether a skew would be seen.
 func detects(n int, p float64, least, most int) bool {
 	up, down := p+skew, p-skew
-	seen := true
-	if up < 1 {
-		seen = below(n, up, most) < missed
-	}
-	if down > 0 {
-		seen = seen && below(n, 1-down, n-least) < missed
-	}
-	return seen && n > 0
+	return n > 0 && (up >= 1 || below(n, up, most) < missed) && (down <= 0 || below(n, 1-down, n-least) < missed)
 }
 
 // enough is about how many first attempts detect a skew, by the normal distribution.

@@ -53,12 +53,8 @@ func (t *Trial) generatorReasons() []string {
 	var all []string
 	everything := 0
 	for i, l := range t.manifest.Scenario.Loads {
-		requests, dropped, overdue, inFlight := 0, 0, 0, 0
 		for p, phase := range t.manifest.Scenario.Phases {
 			c := t.counters[i][p]
-			requests += c.Requests
-			dropped += c.Dropped
-			overdue, inFlight = overdue+c.Reasons[record.Overdue], inFlight+c.Reasons[record.InFlightLimit]
 			where := fmt.Sprintf("load %s, phase %s: ", l.Name, phase.Name)
 			if c.Requests > 0 && c.Dropped == c.Requests {
 				all = append(all, where+fmt.Sprintf("none of %s was sent", words.Count(c.Requests, "request")))
@@ -67,10 +63,11 @@ func (t *Trial) generatorReasons() []string {
 				all = append(all, where+fmt.Sprintf("the generator was late or stalled: %s; %s", why, advice))
 			}
 		}
-		everything += requests
-		if dropped > 0 {
+		whole := t.counters[i][len(t.manifest.Scenario.Phases)]
+		everything += whole.Requests
+		if whole.Dropped > 0 {
 			all = append(all, fmt.Sprintf("load %s: the generator dropped %d of %s (%d overdue, %d because too many were in flight); %s",
-				l.Name, dropped, words.Count(requests, "request"), overdue, inFlight, advice))
+				l.Name, whole.Dropped, words.Count(whole.Requests, "request"), whole.Reasons[record.Overdue], whole.Reasons[record.InFlightLimit], advice))
 		}
 	}
 	if everything == 0 {

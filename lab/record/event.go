@@ -84,16 +84,12 @@ func (e Exit) Clean() bool { return e == Exit{} }
 func (e Exit) Killed() bool { return e.Signal == "SIGKILL" }
 
 // LastEvent is the last of a trial directory: how the trial ended, if it did. Without any it is the zero Event.
-func LastEvent(dir string) (Event, error) {
+func LastEvent(dir string) (e Event, err error) {
 	path := filepath.Join(dir, EventsFile)
 	text, err := os.ReadFile(path)
-	if err != nil {
-		return Event{}, err
-	}
 	text = bytes.TrimRight(text, "\n")
-	var e Event
-	if len(text) == 0 {
-		return e, nil
+	if err != nil || len(text) == 0 {
+		return e, err
 	}
 	if err := json.Unmarshal(text[bytes.LastIndexByte(text, '\n')+1:], &e); err != nil {
 		return Event{}, fmt.Errorf("%s: the last line: %w", path, err)
