@@ -47,10 +47,10 @@ type fleetState struct {
 
 // action is an entry of a phase's do. Its instances are those on which it has an effect.
 func (f *fleetState) action(kind string, value json.RawMessage, at string) scenario.Action {
-	switch kind {
-	case scenario.Reload:
-		return scenario.Action{Reload: &scenario.ReloadAction{}}
-	case scenario.Wait:
+	switch {
+	case slices.Contains(scenario.NginxKinds, kind):
+		return scenario.Action{Nginx: &scenario.NginxAction{Kind: kind}}
+	case kind == scenario.Wait:
 		var d time.Duration
 		_ = json.Unmarshal(value, &d) // It was marshaled from one.
 		return scenario.Action{Wait: &scenario.WaitAction{For: d}}

@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
@@ -58,6 +59,27 @@ func TestSchemaBesideTheExperimentsIsTheOneThatReadUses(t *testing.T) {
 	}
 }
 
+// Kinds of actions are the same in the schema, in package scenario and in the reference of the event log.
+func TestActionKindsAgree(t *testing.T) {
+	t.Parallel()
+	var schema struct {
+		Defs struct {
+			Action struct{ Properties map[string]any }
+		} `json:"$defs"`
+	}
+	if err := json.Unmarshal(Schema(), &schema); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := slices.Sorted(maps.Keys(schema.Defs.Action.Properties)), slices.Sorted(slices.Values(scenario.Kinds)); !slices.Equal(got, want) {
+		t.Errorf("the schema has the actions %q, scenario.Kinds is %q", got, want)
+	}
+	for _, kind := range scenario.Kinds {
+		if !strings.Contains(text(t, "docs/records.md"), "`"+kind+"`") {
+			t.Errorf("docs/records.md does not name the action %s", kind)
+		}
+	}
+}
+
 // Its example is an experiment, and it explains every metric, fairness check and action.
 func TestManualIsComplete(t *testing.T) {
 	t.Parallel()
@@ -73,7 +95,7 @@ func TestManualIsComplete(t *testing.T) {
 	if _, err := Read(path); err != nil {
 		t.Error(err)
 	}
-	words := slices.Concat(slices.Collect(maps.Keys(fairnessChecks)), scenario.InstanceKinds, []string{scenario.Reload, scenario.Wait})
+	words := slices.Concat(slices.Collect(maps.Keys(fairnessChecks)), scenario.Kinds)
 	for _, of := range []reflect.Type{reflect.TypeFor[measure.Metrics](), reflect.TypeFor[measure.Latency](), reflect.TypeFor[measure.Recovery](), reflect.TypeFor[measure.RoundRobin]()} {
 		words = append(words, fieldNames(of)...)
 	}

@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -75,19 +76,26 @@ func TestExperimentWithEveryKeyIsRead(t *testing.T) {
 	}
 	var did []string
 	for _, a := range retry.Phases[1].Do {
-		wait := time.Duration(0)
-		if a.Wait != nil {
-			wait = a.Wait.For
+		for _, o := range a.Operations() {
+			did = append(did, strings.TrimSpace(fmt.Sprintf("%s %s", o.Kind, cmp.Or(o.Process, o.Wait.String()))))
 		}
-		did = append(did, fmt.Sprintf("%s%v%v", a.Kind(), a.Processes(), wait))
 	}
 	// Of all, start applies to those that are down.
-	want := []string{"pause[whoami-2]0s", "wait[]500ms", "resume[whoami-2]0s", "kill[whoami-1 whoami-2]0s", "start[whoami-1 whoami-2]0s", "reload[nginx]0s", "restart[whoami-1 whoami-2 whoami-3]0s", "drain[whoami-1]0s"}
+	want := []string{
+		"pause whoami-2", "wait 500ms", "resume whoami-2", "kill whoami-1", "kill whoami-2", "start whoami-1", "start whoami-2", "reload nginx",
+		"restart whoami-1", "restart whoami-2", "restart whoami-3", "drain whoami-1",
+	}
 	if !slices.Equal(did, want) {
 		t.Errorf("got  %q\nwant %q", did, want)
 	}
-	if len(plain.Phases[1].Do[6].Processes()) != 2 {
+	restarts := slices.IndexFunc(plain.Phases[1].Do, func(a scenario.Action) bool { return a.Kind() == scenario.Restart })
+	if restarts < 0 || len(plain.Phases[1].Do[restarts].Operations()) != 2 {
 		t.Errorf("%+v", plain.Phases)
+	}
+	for _, kind := range scenario.Kinds {
+		if !slices.ContainsFunc(did, func(o string) bool { return strings.HasPrefix(o, kind+" ") }) {
+			t.Errorf("no %s in testdata/good/everything.yaml", kind)
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ func (f *Fleet) Kinds() []string {
 	if !f.balancer.Info().Reloads {
 		return scenario.InstanceKinds
 	}
-	return append(slices.Clip(scenario.InstanceKinds), scenario.Reload)
+	return slices.Concat(scenario.InstanceKinds, scenario.NginxKinds)
 }
 
 // Do carries out one action on one process, and returns when it is done.

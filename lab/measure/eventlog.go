@@ -2,6 +2,7 @@ package measure
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"trivet/lab/record"
@@ -11,22 +12,34 @@ import (
 // An eventLog is what the lab's events say about the trial's validity, and when nginx started its round robin anew.
 type eventLog struct {
 	manifest record.Manifest
-	phase    string          // the last that has started
-	started  map[string]bool // phases
-	running  []record.Event  // actions
-	last     time.Duration   // when the last action was done, since the start of the trial
-	kills    map[string]int  // by process: how many deaths were requested
-	resets   []span          // when nginx started its round robin anew
+	phase    string            // the last that has started
+	started  map[string]bool   // phases
+	running  []record.Event    // actions
+	planned  map[operation]int // how often each is still to be done
+	last     time.Duration     // when the last action was done, since the start of the trial
+	kills    map[string]int    // by process: how many deaths were requested
+	resets   []span            // when nginx started its round robin anew
 	reasons  []string
 	killed   bool         // the generator, at the end
 	ending   record.Event // of Ended, LabError or Interrupted the last
 }
 
+// An operation is an action on a process in a phase.
+type operation struct{ phase, kind, process string }
+
 // A span is a time since the start of the trial.
 type span struct{ from, to time.Duration }
 
 func newEventLog(m record.Manifest) eventLog {
-	return eventLog{manifest: m, started: make(map[string]bool), kills: make(map[string]int)}
+	l := eventLog{manifest: m, started: make(map[string]bool), planned: make(map[operation]int), kills: make(map[string]int)}
+	for _, p := range m.Scenario.Phases {
+		for _, a := range p.Do {
+			for _, s := range a.Operations() {
+				l.planned[operation{p.Name, s.Kind, s.Process}]++
+			}
+		}
+	}
+	return l
 }
 
 func (l *eventLog) reason(what string, args ...any) {
@@ -85,6 +98,7 @@ func (l *eventLog) done(e record.Event) {
 		}
 	}
 	l.last = l.since(e)
+	l.planned[operation{e.Phase, e.Action, e.Process}]--
 	_, to := l.bounds(e.Phase)
 	switch over := e.Time.Sub(started) - wait; {
 	case e.Error != "":
@@ -177,12 +191,29 @@ func (l *eventLog) open() []string {
 		if l.ending.Event == record.Ended && !l.started[p.Name] {
 			all = append(all, fmt.Sprintf("phase %s did not start: %s has no event of it", p.Name, record.EventsFile))
 		}
+		for _, s := range l.missing(p) {
+			all = append(all, fmt.Sprintf("phase %s: %s was not done: %s has no event of its end", p.Name, s, record.EventsFile))
+		}
 	}
 	for _, e := range l.running {
 		all = append(all, fmt.Sprintf("phase %s: %s did not finish", e.Phase, e.ActionName()))
 	}
 	if l.ending.Event == "" {
 		all = append(all, fmt.Sprintf("%s has no event %q: the trial was broken off, or still runs", record.EventsFile, record.Ended))
+	}
+	return all
+}
+
+// missing are the planned actions of a phase that were not done in a trial that has ended, each once.
+func (l *eventLog) missing(p scenario.Phase) []string {
+	var all []string
+	for _, a := range p.Do {
+		for _, s := range a.Operations() {
+			name := record.Event{Action: s.Kind, Process: s.Process}.ActionName()
+			if l.ending.Event == record.Ended && l.planned[operation{p.Name, s.Kind, s.Process}] > 0 && !slices.Contains(all, name) {
+				all = append(all, name)
+			}
+		}
 	}
 	return all
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"trivet/lab/labtest"
 	"trivet/lab/record"
 	"trivet/lab/scenario"
 )
@@ -81,6 +82,37 @@ func TestEventsThatMakeATrialInvalid(t *testing.T) {
 			p.add(e)
 		}
 		checkReasons(t, p.finish().Reasons, c.want)
+	}
+}
+
+// A trial whose event log does not say that each planned action was done, on each of its processes, is invalid.
+func TestActionWithoutEventMakesATrialInvalid(t *testing.T) {
+	t.Parallel()
+	do := []scenario.Action{
+		{Nginx: &scenario.NginxAction{Kind: scenario.Reload}},
+		{Instances: &scenario.InstanceAction{Kind: scenario.Restart, Names: []string{"whoami-1", "whoami-2"}}},
+		{Wait: &scenario.WaitAction{For: time.Second}},
+		{},
+	}
+	all := []string{"reload nginx", "restart whoami-1", "restart whoami-2", "wait", ""}
+	for missing := range all {
+		m := labtest.Manifest(1)
+		m.Scenario.Phases = []scenario.Phase{{Name: "a", For: time.Second, Do: do}}
+		log := newEventLog(m)
+		log.add(record.Event{Event: record.PhaseStarted, Phase: "a", Time: m.Begin})
+		for i, name := range all {
+			kind, process, _ := strings.Cut(name, " ")
+			if e := (record.Event{Event: record.ActionStarted, Phase: "a", Action: kind, Process: process, Time: m.Begin}); i != missing {
+				log.add(e)
+				e.Event = record.ActionDone
+				log.add(e)
+			}
+		}
+		log.add(record.Event{Event: record.Ended})
+		want := "phase a: " + all[missing] + " was not done: records/events.jsonl has no event of its end"
+		if got := append(log.reasons, log.open()...); len(got) != 1 || got[0] != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 

@@ -95,7 +95,7 @@ func TestRecordsOfRealTrialAreClean(t *testing.T) {
 	dir := run(t, scenario.Scenario{
 		Experiment: "test", Variant: scenario.Only, Seed: 5, Instances: 3, Workers: 2, Loads: mixedLoads(),
 		Phases: []scenario.Phase{{Name: "before", For: time.Second}, {Name: "during", For: 2 * time.Second, Do: []scenario.Action{
-			act(scenario.Kill, "whoami-2"), act(scenario.Pause, "whoami-3"), {Reload: &scenario.ReloadAction{}}, act(scenario.Start, "whoami-2"), act(scenario.Resume, "whoami-3"),
+			act(scenario.Kill, "whoami-2"), act(scenario.Pause, "whoami-3"), {Nginx: &scenario.NginxAction{Kind: scenario.Reload}}, act(scenario.Start, "whoami-2"), act(scenario.Resume, "whoami-3"),
 		}}, {Name: "after", For: time.Second}},
 	}, func(dir string) {
 		if live == nil {

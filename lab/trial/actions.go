@@ -18,38 +18,34 @@ func runActions(ctx context.Context, s scenario.Scenario, begin time.Time, syste
 		}
 		events.write(record.Event{Event: record.PhaseStarted, Phase: phase.Name})
 		for _, action := range phase.Do {
-			if err := runAction(ctx, phase.Name, action, system, events); err != nil {
-				return err
+			for _, o := range action.Operations() {
+				if err := runOperation(ctx, phase.Name, o, system, events); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	return nil
 }
 
-// runAction carries out one action, on one process after the other.
-func runAction(ctx context.Context, phase string, action scenario.Action, system System, events *eventWriter) error {
-	processes, wait := action.Processes(), time.Duration(0)
-	if action.Wait != nil {
-		processes, wait = []string{""}, action.Wait.For
+// runOperation carries out one action on one process.
+func runOperation(ctx context.Context, phase string, o scenario.Operation, system System, events *eventWriter) error {
+	e := record.Event{Event: record.ActionStarted, Phase: phase, Action: o.Kind, Process: o.Process, Wait: o.Wait.Microseconds()}
+	events.write(e)
+	var err error
+	if o.Kind == scenario.Wait {
+		err = waitUntil(ctx, time.Now().Add(o.Wait))
+	} else {
+		err = system.Do(ctx, o.Kind, o.Process)
 	}
-	for _, process := range processes {
-		e := record.Event{Event: record.ActionStarted, Phase: phase, Action: action.Kind(), Process: process, Wait: wait.Microseconds()}
-		events.write(e)
-		var err error
-		if action.Wait != nil {
-			err = waitUntil(ctx, time.Now().Add(wait))
-		} else {
-			err = system.Do(ctx, action.Kind(), process)
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		e.Event, e.Wait = record.ActionDone, 0
-		if err != nil {
-			e.Error = err.Error()
-		}
-		events.write(e)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
+	e.Event, e.Wait = record.ActionDone, 0
+	if err != nil {
+		e.Error = err.Error()
+	}
+	events.write(e)
 	return nil
 }
 

@@ -79,7 +79,7 @@ func wait(d time.Duration) scenario.Action {
 	return scenario.Action{Wait: &scenario.WaitAction{For: d}}
 }
 
-var reload = scenario.Action{Reload: &scenario.ReloadAction{}}
+var reload = scenario.Action{Nginx: &scenario.NginxAction{Kind: scenario.Reload}}
 
 // A fake is a System without processes or records: an HTTP server of the test's own answers.
 type fake struct {
