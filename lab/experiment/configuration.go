@@ -91,8 +91,13 @@ func install(s *scenario.Scenario, version nginx.Version, edits []confedit.Edit)
 	if os.Getuid() == 0 {
 		site.User = "root" // nginx -t looks up its user; no worker is ever started here.
 	}
-	if site.HTTP, site.GRPC, site.Admin, err = freeAddresses(); err != nil {
-		return dir, err
+	for _, address := range []*string{&site.HTTP, &site.GRPC, &site.Admin} { // nginx -t binds them for a moment.
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return dir, err
+		}
+		defer l.Close() // Held until all are found: otherwise two might be the same.
+		*address = l.Addr().String()
 	}
 	for n := range s.Instances {
 		site.Servers = append(site.Servers, nginx.Server{HTTP: fmt.Sprintf("127.0.0.1:%d", 8001+n), GRPC: fmt.Sprintf("127.0.0.1:%d", 9001+n)})
@@ -101,20 +106,6 @@ func install(s *scenario.Scenario, version nginx.Version, edits []confedit.Edit)
 		return dir, err
 	}
 	return dir, confedit.Apply(filepath.Join(dir, "conf"), edits)
-}
-
-// freeAddresses returns three addresses of this machine on which nothing listens: nginx -t binds them for a moment.
-func freeAddresses() (http, grpc, admin string, err error) {
-	var free [3]string
-	for i := range free {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return "", "", "", err
-		}
-		defer l.Close() // Held until all are found: otherwise two might be the same.
-		free[i] = l.Addr().String()
-	}
-	return free[0], free[1], free[2], nil
 }
 
 // Test installs each variant's configuration for an nginx, and runs its nginx -t. What it refuses is a *Diagnostic at each edit that makes it
@@ -147,17 +138,16 @@ func (f *File) test(ctx context.Context, binary nginx.Binary, variant int, all *
 		}
 		return err
 	}
-	accepted, refused := make([]bool, len(s.Edits)), []string(nil)
+	accepted, refused := make([]bool, len(s.Edits)), make([]string, len(s.Edits))
 	for more := true; more; {
-		more, refused = false, make([]string, len(s.Edits))
+		more = false
 		for i := range s.Edits {
 			if accepted[i] {
 				continue
 			}
-			accepted[i] = true
 			var edits []confedit.Edit
 			for j, e := range s.Edits {
-				if accepted[j] {
+				if accepted[j] || j == i {
 					edits = append(edits, e)
 				}
 			}

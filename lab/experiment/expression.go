@@ -44,12 +44,9 @@ func reserved(name string) bool {
 // metrics are Metrics as expressions see them: without methods, whose results would say nothing of missing values.
 type metrics measure.Metrics
 
-// lookup returns the metrics of a group in a phase of a variant.
-type lookup = func(variant, phase, group string) metrics
-
 // environment is what expressions read: variants if they compare them, then phases, groups and metrics. It is made of structs, because
 // the language checks the names of their fields.
-func (e *expression) environment(of lookup) any {
+func (e *expression) environment(of func(variant, phase, group string) metrics) any {
 	phases := func(s scenario.Scenario) any {
 		var names []string
 		for _, p := range s.Phases {

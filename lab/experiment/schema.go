@@ -140,12 +140,15 @@ func (d *document) explain(err *jsonschema.ValidationError) {
 			d.add(where(d.keys[child(at, key)]), "unknown key %s%s", clip(key), hint(key, of.keys()))
 		}
 	case *kind.Required:
-		why := ""
+		missing := " is missing"
+		if name != theFile {
+			missing += " in " + name
+		}
 		if by["properties"] == nil && by["errorMessage"] != nil {
-			why = ": " + by.text("errorMessage")
+			missing += ": " + by.text("errorMessage")
 		}
 		for _, key := range k.Missing {
-			d.add(where(n), "%s is missing%s%s", key, inside(name), why)
+			d.add(where(n), "%s%s", key, missing)
 		}
 	case *kind.OneOf:
 		d.add(where(n), "%s: %s", name, by.text("errorMessage"))
@@ -232,13 +235,6 @@ func nameOf(path []string) string {
 }
 
 const theFile = "the file"
-
-func inside(name string) string {
-	if name == theFile {
-		return ""
-	}
-	return " in " + name
-}
 
 // filled is a validated value as the Go types of this package want it: with defaults, durations in nanoseconds, rates as scenario.Rate,
 // and null in the place of what is invalid.

@@ -147,7 +147,7 @@ func (f *fake) Findings() ([]record.Event, error) {
 // setup is for a scenario on a system that start starts.
 func setup(t *testing.T, s scenario.Scenario, start Start) Setup {
 	t.Helper()
-	return Setup{Scenario: s, Dir: proctest.Passable(t), Start: start, Nginx: "1.22.1", Trivet: self(t)}
+	return Setup{Scenario: s, Dir: proctest.Passable(t), Start: start, Nginx: "1.22.1", Trivet: self(t), Watch: func(*measure.Trial) {}}
 }
 
 func self(t *testing.T) string {

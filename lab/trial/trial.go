@@ -48,7 +48,7 @@ type Setup struct {
 	Start    Start
 	Nginx    string // its version, for the manifest
 	Trivet   string // path of this program, which generates the load when called with "load"
-	// Watch is called a few times a second while the load runs, and is to return soon; it may be nil.
+	// Watch is called a few times a second while the load runs, and is to return soon.
 	Watch func(*measure.Trial)
 }
 
@@ -155,9 +155,7 @@ func follow(ctx context.Context, s Setup, measured *measure.Trial, generator *lo
 			if err := errors.Join(measured.Advance(), checkSpace(s.Dir, reserve)); err != nil {
 				return err
 			}
-			if s.Watch != nil {
-				s.Watch(measured)
-			}
+			s.Watch(measured)
 		}
 	}
 }
