@@ -24,6 +24,10 @@ func (d *Diagnostic) Error() string {
 // A position is a place in a file.
 type position struct{ line, column int }
 
+func (p position) compare(q position) int {
+	return cmp.Or(cmp.Compare(p.line, q.line), cmp.Compare(p.column, q.column))
+}
+
 // diagnostics collects the errors of one file.
 type diagnostics struct {
 	file string
@@ -37,7 +41,7 @@ func (d *diagnostics) add(at position, format string, args ...any) {
 // join returns all diagnostics as one error, each once: variants share much of a file, so each of them finds the same error.
 func (d *diagnostics) join() error {
 	slices.SortStableFunc(d.all, func(a, b *Diagnostic) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		return position{a.Line, a.Column}.compare(position{b.Line, b.Column})
 	})
 	var errs []error
 	for _, one := range slices.CompactFunc(d.all, func(a, b *Diagnostic) bool { return *a == *b }) {

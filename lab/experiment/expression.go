@@ -47,40 +47,35 @@ type metrics measure.Metrics
 // environment is what expressions read: variants if they compare them, then phases, groups and metrics. It is made of structs, because
 // the language checks the names of their fields.
 func (e *expression) environment(of func(variant, phase, group string) metrics) any {
-	phases := func(s scenario.Scenario) any {
-		var names []string
-		for _, p := range s.Phases {
-			names = append(names, p.Name)
-		}
-		return object(append(names, scenario.Total), func(phase string) any {
-			return object(s.Groups(), func(group string) any { return of(s.Variant, phase, group) })
-		})
-	}
-	if !e.compares {
-		return phases(e.scenarios[0])
-	}
-	var names []string
+	variants := map[string]any{}
 	for _, s := range e.scenarios {
-		names = append(names, s.Variant)
+		phases := map[string]any{}
+		for _, phase := range append(slices.Clone(s.Phases), scenario.Phase{Name: scenario.Total}) {
+			groups := map[string]any{}
+			for _, group := range s.Groups() {
+				groups[group] = of(s.Variant, phase.Name, group)
+			}
+			phases[phase.Name] = object(groups)
+		}
+		variants[s.Variant] = object(phases)
 	}
-	return object(names, func(name string) any {
-		return phases(e.scenarios[slices.Index(names, name)])
-	})
+	if e.compares {
+		return object(variants)
+	}
+	return variants[e.scenarios[0].Variant]
 }
 
-// object is a struct with a field for each name, as expressions see them. (The language also takes maps; but at version 1.17.8 it cannot
+// object is a struct with a field for each value, as expressions see them. (The language also takes maps; but at version 1.17.8 it cannot
 // compile a struct inside a map inside a map.)
-func object(names []string, of func(name string) any) any {
+func object(values map[string]any) any {
 	var fields []reflect.StructField
-	var values []reflect.Value
-	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
-		value := reflect.ValueOf(of(name))
-		values = append(values, value)
-		fields = append(fields, reflect.StructField{Name: fmt.Sprintf("F%d", len(fields)), Type: value.Type(), Tag: reflect.StructTag(fmt.Sprintf("expr:%q", name))})
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		tag := reflect.StructTag(fmt.Sprintf("expr:%q", name))
+		fields = append(fields, reflect.StructField{Name: fmt.Sprintf("F%d", len(fields)), Type: reflect.TypeOf(values[name]), Tag: tag})
 	}
 	v := reflect.New(reflect.StructOf(fields)).Elem()
-	for i, value := range values {
-		v.Field(i).Set(value)
+	for i, field := range fields {
+		v.Field(i).Set(reflect.ValueOf(values[field.Tag.Get("expr")]))
 	}
 	return v.Interface()
 }

@@ -163,10 +163,10 @@ func TestExpectationWithoutMetricsIsInconclusive(t *testing.T) {
 	f := experimentOf(t, "{during.http.failed}", "", "during.http.failed == 0", "[1, 2][during.http.failed] == 1")
 	none := func(string, string, string) (measure.Metrics, bool) { return measure.Metrics{}, false }
 	got := Judge(f.Experiment, none)
-	if len(got) != 2 || got[0].Passed || !got[0].Inconclusive || got[0].Error != "no metrics of grpc in phase before, variant only" {
+	if len(got) != 2 || got[0].Passed || !got[0].Inconclusive || got[0].Error != "no metrics of http in phase before, variant only" {
 		t.Errorf("%+v", got)
 	}
-	if got := Answer(f.Experiment, none); got != "(during.http.failed: no metrics of grpc in phase before, variant only)" {
+	if got := Answer(f.Experiment, none); got != "(during.http.failed: no metrics of http in phase before, variant only)" {
 		t.Error(got)
 	}
 	got = Judge(f.Experiment, measured)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -161,16 +162,9 @@ func (f *File) scenarios(k *keys) {
 }
 
 // variants are the names of the variants in the file's order.
-func (f *File) variants(k *keys) (names []string) {
-	if n := f.doc.nodes["/variants"]; len(k.Variants) > 0 {
-		for pair := range slices.Chunk(target(n).Content, 2) {
-			name := target(pair[0]).Value
-			if _, ok := k.Variants[name]; ok && !slices.Contains(names, name) {
-				names = append(names, name)
-			}
-		}
-	}
-	return names
+func (f *File) variants(k *keys) []string {
+	key := func(name string) position { return where(f.doc.keys[child("/variants", name)]) }
+	return slices.SortedFunc(maps.Keys(k.Variants), func(a, b string) int { return key(a).compare(key(b)) })
 }
 
 func (f *File) scenario(name string, k *keys, v configuration, loadAt, editsAt string) {
