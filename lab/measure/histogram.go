@@ -49,7 +49,15 @@ func (h *histogram) latency() Latency {
 	s := h.sketch
 	mean := time.Duration(s.GetSum() / s.GetCount() * float64(time.Microsecond))
 	return Latency{
-		Count: int(s.GetCount()), Mean: &mean, P50: us(s.GetValueAtQuantile(0.5)), P90: us(s.GetValueAtQuantile(0.9)), P99: us(s.GetValueAtQuantile(0.99)),
-		P999: us(s.GetValueAtQuantile(0.999)), Max: us(s.GetMaxValue()),
+		Count: int(s.GetCount()), Mean: &mean, P50: us(h.percentile(500)), P90: us(h.percentile(900)), P99: us(h.percentile(990)), P999: us(h.percentile(999)),
+		Max: us(s.GetMaxValue()),
 	}
+}
+
+// percentile is the nearest rank: of n samples the ⌈n·mille/1000⌉-th smallest. DDSketch returns the sample of rank ⌊q·(n-1)⌋, counted from
+// 0, which is too small for few samples: half a rank more than the wanted one, it cannot be rounded to another.
+func (h *histogram) percentile(mille int) (float64, error) {
+	n := int(h.sketch.GetCount())
+	rank := (n*mille + 999) / 1000 // in integers: 0.999·n may be rounded up
+	return h.sketch.GetValueAtQuantile(min(1, (float64(rank)-0.5)/float64(n-1)))
 }

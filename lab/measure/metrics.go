@@ -50,8 +50,9 @@ type Metrics struct {
 	RoundRobin RoundRobin `json:"round_robin" expr:"round_robin"`
 }
 
-// Latency is a distribution of times, from 1 µs to one hour, with three significant digits. Without a sample Count is 0 and everything
-// else nil.
+// Latency is a distribution of times, from 1 µs to one hour, with three significant digits. A percentile is the nearest rank: the smallest
+// time that at least so many percent of the samples do not exceed, so P99 of fewer than 100 samples is Max. Without a sample Count is 0
+// and everything else nil.
 type Latency struct {
 	Count int            `json:"count" expr:"count"`
 	Mean  *time.Duration `json:"mean" expr:"mean"`
