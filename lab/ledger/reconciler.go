@@ -40,7 +40,7 @@ const (
 type Reconciler struct {
 	manifest  record.Manifest
 	emit      func(*Request)
-	seed      string // IDs start with it
+	prefixes  []string // of IDs, by load
 	endpoints map[string]Endpoint
 	open      map[key]*Request
 	closed    map[key]*Request // those of queue
@@ -57,10 +57,11 @@ type Reconciler struct {
 // Request does not change afterwards; emit may keep it. Requests beyond the 100,000 that may be open are not emitted.
 func NewReconciler(m record.Manifest, emit func(*Request)) *Reconciler {
 	r := &Reconciler{
-		manifest: m, emit: emit, seed: strconv.FormatUint(m.Scenario.Seed, 10) + ".", endpoints: make(map[string]Endpoint), open: make(map[key]*Request),
+		manifest: m, emit: emit, endpoints: make(map[string]Endpoint), open: make(map[key]*Request),
 		closed: make(map[key]*Request), found: discrepancies{first: []Discrepancy{}}, killed: make(map[string]bool), maxOpen: maxOpen, maxClosed: recentlyClosed,
 	}
-	for _, n := range m.Planned {
+	for load, n := range m.Planned {
+		r.prefixes = append(r.prefixes, record.IDPrefix(m.Scenario.Seed, m.Scenario.Loads[load].Protocol, load))
 		r.emitted = append(r.emitted, make([]bool, max(0, n)))
 	}
 	for _, i := range m.Instances {
@@ -70,7 +71,7 @@ func NewReconciler(m record.Manifest, emit func(*Request)) *Reconciler {
 	return r
 }
 
-// A key is what an ID names: SEED.PROTOCOL.LOAD.N as planned, or something foreign.
+// A key is what an ID names: the n-th request of a load, or something foreign.
 type key struct {
 	load int   // Foreign: not planned
 	n    int64 //
@@ -85,22 +86,16 @@ func (k key) compare(other key) int {
 func (r *Reconciler) Planned(id string) bool { return r.key(id).load != Foreign }
 
 func (r *Reconciler) key(id string) key {
-	rest, seeded := strings.CutPrefix(id, r.seed)
-	protocol, rest, _ := strings.Cut(rest, ".")
-	index, number, _ := strings.Cut(rest, ".")
-	load, known := ordinal(index)
-	n, numbered := ordinal(number)
-	if !seeded || !known || !numbered || load >= int64(len(r.manifest.Planned)) || protocol != r.manifest.Scenario.Loads[load].Protocol ||
-		n >= int64(r.manifest.Planned[load]) {
-		return key{load: Foreign, id: id}
+	for load, prefix := range r.prefixes {
+		number, ours := strings.CutPrefix(id, prefix)
+		if !ours || number != "0" && strings.HasPrefix(number, "0") {
+			continue
+		}
+		if n, err := strconv.ParseUint(number, 10, 63); err == nil && int64(n) < int64(r.manifest.Planned[load]) {
+			return key{load: load, n: int64(n)}
+		}
 	}
-	return key{load: int(load), n: n}
-}
-
-// ordinal is a number from 0 on as strconv writes it.
-func ordinal(s string) (int64, bool) {
-	n, err := strconv.ParseUint(s, 10, 63)
-	return int64(n), err == nil && (s == "0" || s[0] != '0')
+	return key{load: Foreign, id: id}
 }
 
 // add passes the request of an ID to change, unless it is a probe's. A request that was emitted is judged by Finish; if it is no longer
@@ -229,7 +224,7 @@ func (r *Reconciler) lost() {
 				continue
 			}
 			k := key{load: load, n: int64(n)}
-			q := &Request{ID: fmt.Sprintf("%s%s.%d.%d", r.seed, r.manifest.Scenario.Loads[load].Protocol, load, n), Load: load, N: k.n}
+			q := &Request{ID: r.prefixes[load] + strconv.Itoa(n), Load: load, N: k.n}
 			r.emit(q)
 			r.found.add(k, q.discrepancy(1, "it was planned, and no source has a record of it"))
 		}

@@ -56,7 +56,7 @@ func newDispatchers(p Plan, records *recorder, stalls *stallMeter) ([]*dispatche
 	for i, l := range p.Loads {
 		d := &dispatcher{
 			Load: l, index: i, plan: p, records: records, stalls: stalls, inFlight: inFlight, idle: make(chan job),
-			idPrefix: strconv.FormatUint(p.Seed, 10) + "." + l.Protocol + "." + strconv.Itoa(i) + ".",
+			idPrefix: record.IDPrefix(p.Seed, l.Protocol, i),
 			method:   method(l),
 		}
 		if l.Protocol == scenario.HTTP {

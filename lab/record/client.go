@@ -1,6 +1,7 @@
 package record
 
 import (
+	"fmt"
 	"time"
 
 	"trivet/internal/words"
@@ -60,6 +61,11 @@ type Client struct {
 	// MaybeUnlogged has a reason for each attempt that nginx may not have seen or not have logged: each without a response header. So
 	// nginx has at least Attempts-len(MaybeUnlogged) access-log entries with this ID, and at most Attempts.
 	MaybeUnlogged []string `json:"maybe_unlogged,omitempty"`
+}
+
+// IDPrefix is what Client.ID starts with in a load: all but N.
+func IDPrefix(seed uint64, protocol string, load int) string {
+	return fmt.Sprintf("%d.%s.%d.", seed, protocol, load)
 }
 
 // SetError records an error response: an instance's if it names one, else nginx's.
