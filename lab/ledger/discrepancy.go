@@ -32,21 +32,16 @@ type Reconciliation struct {
 	Reasons       []string      // why the trial is invalid, a sentence each
 }
 
-// discrepancies keeps the first by request, in whatever order they are found.
-type discrepancies struct {
-	first []Discrepancy
-	count int
-}
-
-func (d *discrepancies) add(k key, one Discrepancy) {
-	d.count++
+// add keeps the first by request, in whatever order they are found.
+func (r *Reconciliation) add(k key, one Discrepancy) {
+	r.Count++
 	one.key = k
-	i, _ := slices.BinarySearchFunc(d.first, one, func(x, y Discrepancy) int {
+	i, _ := slices.BinarySearchFunc(r.Discrepancies, one, func(x, y Discrepancy) int {
 		return cmp.Or(x.key.compare(y.key), cmp.Compare(x.Rule, y.Rule), cmp.Compare(x.What, y.What))
 	})
 	if i >= MaxDiscrepancies {
 		return
 	}
-	d.first = slices.Insert(d.first, i, one)
-	d.first = d.first[:min(len(d.first), MaxDiscrepancies)]
+	r.Discrepancies = slices.Insert(r.Discrepancies, i, one)
+	r.Discrepancies = r.Discrepancies[:min(len(r.Discrepancies), MaxDiscrepancies)]
 }

@@ -47,7 +47,7 @@ type Reconciler struct {
 	queue     []key            // the oldest first
 	emitted   [][]bool         // by load and number
 	killed    map[string]bool  // starts of instances that ended without draining
-	found     discrepancies
+	found     Reconciliation
 
 	maxOpen, maxClosed int
 	excess             int // records for which there was no room
@@ -58,7 +58,7 @@ type Reconciler struct {
 func NewReconciler(m record.Manifest, emit func(*Request)) *Reconciler {
 	r := &Reconciler{
 		manifest: m, emit: emit, endpoints: make(map[string]Endpoint), open: make(map[key]*Request),
-		closed: make(map[key]*Request), found: discrepancies{first: []Discrepancy{}}, killed: make(map[string]bool), maxOpen: maxOpen, maxClosed: recentlyClosed,
+		closed: make(map[key]*Request), found: Reconciliation{Discrepancies: []Discrepancy{}, Reasons: []string{}}, killed: make(map[string]bool), maxOpen: maxOpen, maxClosed: recentlyClosed,
 	}
 	for load, n := range m.Planned {
 		r.prefixes = append(r.prefixes, record.IDPrefix(m.Scenario.Seed, m.Scenario.Loads[load].Protocol, load))
@@ -206,14 +206,13 @@ func (r *Reconciler) Finish() Reconciliation {
 	if r.excess == 0 { // Else a request without any record looks like one for which there was no room.
 		r.lost()
 	}
-	result := Reconciliation{Discrepancies: r.found.first, Count: r.found.count, Reasons: []string{}}
-	if result.Count > 0 {
-		result.Reasons = append(result.Reasons, fmt.Sprintf("the records of client, nginx and instances contradict each other in %s", words.Count(result.Count, "place")))
+	if r.found.Count > 0 {
+		r.found.Reasons = append(r.found.Reasons, fmt.Sprintf("the records of client, nginx and instances contradict each other in %s", words.Count(r.found.Count, "place")))
 	}
 	if r.excess > 0 {
-		result.Reasons = append(result.Reasons, fmt.Sprintf("more than %d requests waited for records at once: %s could not be matched", r.maxOpen, words.Count(r.excess, "record")))
+		r.found.Reasons = append(r.found.Reasons, fmt.Sprintf("more than %d requests waited for records at once: %s could not be matched", r.maxOpen, words.Count(r.excess, "record")))
 	}
-	return result
+	return r.found
 }
 
 // lost emits the requests of which no source has a record.

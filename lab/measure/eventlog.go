@@ -90,12 +90,10 @@ func (l *eventLog) checkStart(e record.Event) {
 
 func (l *eventLog) done(e record.Event) {
 	started, wait := e.Time, time.Duration(0)
-	for i, r := range l.running {
-		if r.Phase == e.Phase && r.Action == e.Action && r.Process == e.Process {
-			started, wait = r.Time, time.Duration(r.Wait)*time.Microsecond
-			l.running = append(l.running[:i:i], l.running[i+1:]...)
-			break
-		}
+	same := func(r record.Event) bool { return r.Phase == e.Phase && r.Action == e.Action && r.Process == e.Process }
+	if i := slices.IndexFunc(l.running, same); i >= 0 {
+		started, wait = l.running[i].Time, time.Duration(l.running[i].Wait)*time.Microsecond
+		l.running = slices.Delete(l.running, i, i+1)
 	}
 	l.last = l.since(e)
 	l.planned[operation{e.Phase, e.Action, e.Process}]--
