@@ -20,49 +20,46 @@ var ErrMachine = errors.New("cannot try the edits of nginx's configuration")
 // newest stands for every nginx that is newer than all versions that the shipped files distinguish.
 var newest = nginx.Version{Major: 1, Minor: 1_000_000}
 
-// checkEdits installs each variant's configuration in a directory of its own, and adds what cannot be edited. The shipped files differ with
-// nginx's version: what can be edited in some of them is for Test to judge.
+// checkEdits installs each variant's configuration in a directory of its own, and adds what cannot be edited.
 func (f *File) checkEdits() error {
 	for i := range f.Scenarios {
 		if len(f.Scenarios[i].Edits) == 0 {
 			continue
 		}
-		first, err := tryEdits(&f.Scenarios[i], nginx.Oldest)
+		refused, err := tryEdits(&f.Scenarios[i])
 		if err != nil {
 			return err
 		}
-		if len(first) > 0 {
-			if again, err := tryEdits(&f.Scenarios[i], newest); err != nil {
-				return err
-			} else if len(again) == 0 {
-				continue
-			}
-		}
-		f.uneditable[i] = len(first) > 0
-		for _, e := range first {
-			switch at := fmt.Sprintf("%s/%d", f.editsAt[i], e.Index); {
-			case e.Field == "", e.Field == "Context" && e.Edit.Context == "": // The schema has refused it.
-			default:
-				f.doc.add(f.doc.position(at+"/"+strings.ToLower(e.Field)), "%s", e.Message)
+		f.uneditable[i] = len(refused) > 0
+		for _, e := range refused {
+			if e.Field != "" && (e.Field != "Context" || e.Edit.Context != "") { // Otherwise the schema has refused it.
+				at := fmt.Sprintf("%s/%d/%s", f.editsAt[i], e.Index, strings.ToLower(e.Field))
+				f.doc.add(f.doc.position(at), "%s", e.Message)
 			}
 		}
 	}
 	return nil
 }
 
-// tryEdits makes a scenario's edits for an nginx version. The error is one of this machine.
-func tryEdits(s *scenario.Scenario, version nginx.Version) ([]*confedit.Error, error) {
-	dir, err := install(s, version, s.Edits)
-	defer os.RemoveAll(dir)
-	var all []*confedit.Error
-	for _, one := range unjoin(err) {
-		e, ok := errors.AsType[*confedit.Error](one)
-		if !ok {
-			return nil, err
+// tryEdits makes a scenario's edits. The shipped files differ with nginx's version: what can be edited in some of them is for Test to
+// judge. The error is one of this machine.
+func tryEdits(s *scenario.Scenario) (refused []*confedit.Error, err error) {
+	for _, version := range []nginx.Version{newest, nginx.Oldest} {
+		dir, err := install(s, version, s.Edits)
+		os.RemoveAll(dir)
+		refused = nil
+		for _, one := range unjoin(err) {
+			e, ok := errors.AsType[*confedit.Error](one)
+			if !ok {
+				return nil, err
+			}
+			refused = append(refused, e)
 		}
-		all = append(all, e)
+		if err == nil {
+			return nil, nil
+		}
 	}
-	return all, nil
+	return refused, nil
 }
 
 func unjoin(err error) []error {
