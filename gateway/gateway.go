@@ -5,7 +5,7 @@
 // HEAD, OPTIONS, 405 with Allow, JSON errors for every path, and server-sent events.
 //
 // A service sees a call as if it had come over gRPC: the peer with both addresses and TLS state, and the headers that
-// [Passes] allows as metadata.
+// docs/service.md lists as metadata.
 package gateway
 
 import (
@@ -104,24 +104,17 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Passes reports whether a request header becomes metadata of the call: X-Request-Id, the trace context (traceparent,
-// tracestate, baggage), Authorization, and the four X-Forwarded-* headers that nginx sets. Others, like
+// metadataKey returns the metadata key of a request header, and whether to pass it: X-Request-Id, the trace context (traceparent,
+// tracestate, baggage), and the four X-Forwarded-* headers that nginx sets. grpc-gateway always passes Authorization. Others, like
 // X-Forwarded-User, would let any client claim what only an authenticating proxy may assert; Grpc-Metadata-* would admit
 // any name.
-func Passes(name string) bool {
-	switch strings.ToLower(name) {
-	case "x-request-id", "traceparent", "tracestate", "baggage", "authorization",
-		"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port":
-		return true
-	}
-	return false
-}
-
-// metadataKey returns the metadata key of a request header, and whether to pass it. Authorization is not passed here,
-// because grpc-gateway always passes it.
 func metadataKey(name string) (string, bool) {
 	name = strings.ToLower(name)
-	return name, Passes(name) && name != "authorization"
+	switch name {
+	case "x-request-id", "traceparent", "tracestate", "baggage", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port":
+		return name, true
+	}
+	return name, false
 }
 
 // headerName returns the response header for a metadata key, and whether to send it: the key itself, as over gRPC, where

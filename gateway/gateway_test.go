@@ -57,7 +57,7 @@ func whoAmI(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInte
 
 func openAPI(_ context.Context, mux *runtime.ServeMux, _ grpc.ClientConnInterface) error {
 	return mux.HandlePath("GET", "/openapi.json", func(w http.ResponseWriter, r *http.Request, _ map[string]string) {
-		gateway.OpenAPI().ServeHTTP(w, r)
+		gateway.OpenAPI(w, r)
 	})
 }
 

@@ -28,7 +28,7 @@ func (i *instance) httpHandler() (http.Handler, error) {
 // paths adds the paths that are not RPCs.
 func (i *instance) paths(_ context.Context, mux *runtime.ServeMux, _ grpc.ClientConnInterface) error {
 	for path, handler := range map[string]http.HandlerFunc{
-		"/openapi.json": gateway.OpenAPI().ServeHTTP,
+		"/openapi.json": gateway.OpenAPI,
 		"/healthz":      healthz(alive),
 		"/readyz":       healthz(i.ready.Load),
 	} {
