@@ -41,12 +41,12 @@ func (f *Fleet) Do(ctx context.Context, kind, process string) error {
 	case scenario.Drain:
 		return drain(ctx, p)
 	case scenario.Start:
-		return start(ctx, p, actionTimeout)
+		return start(ctx, p)
 	case scenario.Restart:
 		if err := drain(ctx, p); err != nil {
 			return err
 		}
-		return start(ctx, p, actionTimeout)
+		return start(ctx, p)
 	}
 	return fmt.Errorf("no such action: %s", kind)
 }
@@ -81,8 +81,8 @@ func drain(ctx context.Context, p *Process) error {
 }
 
 // start returns when the process is ready. A process that never is must not keep the trial from its end.
-func start(ctx context.Context, p *Process, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("timeout of %v after its start", timeout))
+func start(ctx context.Context, p *Process) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, actionTimeout, fmt.Errorf("timeout of %v after its start", actionTimeout))
 	defer cancel()
 	return p.Start(ctx)
 }

@@ -134,7 +134,7 @@ func TestStartThatIsNeverReadyTimesOut(t *testing.T) {
 	t.Parallel()
 	a := &actor{readyAfter: time.Hour}
 	a.play(t, false, func(t *testing.T, p *Process) {
-		if err := start(t.Context(), p, actionTimeout); err == nil || !strings.Contains(err.Error(), "whoami-1 is not ready: timeout of 30s after its start") {
+		if err := start(t.Context(), p); err == nil || !strings.Contains(err.Error(), "whoami-1 is not ready: timeout of 30s after its start") {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -43,7 +43,6 @@ type Fleet struct {
 	reloads   []Reloading
 	stopping  sync.Once
 	stopErr   error
-	done      chan struct{}
 
 	diagnostics bool // whether nginx passes health, reflection and the API's description on
 	reflection  bool
@@ -66,7 +65,7 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Fleet{options: o, balancer: o.balancer(), ports: ports, done: make(chan struct{})}
+	f := &Fleet{options: o, balancer: o.balancer(), ports: ports}
 	if err := f.prepare(ctx); err != nil {
 		f.release()
 		return nil, err
@@ -237,9 +236,6 @@ func (f *Fleet) Dir() string { return f.options.Dir }
 // LogFile is the file with a process's output.
 func (f *Fleet) LogFile(name string) string { return record.LogFile(f.options.Dir, name) }
 
-// Done is closed when the fleet has stopped.
-func (f *Fleet) Done() <-chan struct{} { return f.done }
-
 // Stop ends everything: nginx, which finishes its requests for up to five seconds, then the instances, which drain. It returns when all
 // processes are gone. The end of ctx kills those that are left. Further calls wait for the first.
 func (f *Fleet) Stop(ctx context.Context) error {
@@ -247,7 +243,6 @@ func (f *Fleet) Stop(ctx context.Context) error {
 		f.stopErr = f.stop(ctx)
 		f.spawner.close()
 		f.release()
-		close(f.done)
 	})
 	return f.stopErr
 }

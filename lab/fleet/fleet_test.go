@@ -64,7 +64,6 @@ func begin(t *testing.T, o Options) *Fleet {
 		if err := f.Stop(context.Background()); err != nil {
 			t.Error(err)
 		}
-		<-f.Done()
 		for _, e := range events {
 			if e.PID != 0 && alive(e.PID) {
 				t.Errorf("%s (pid %d) outlives its fleet", e.Process, e.PID)

@@ -85,12 +85,6 @@ func (g *Generator) run(started chan<- error) {
 	close(g.done)
 }
 
-// PID is the process's id.
-func (g *Generator) PID() int { return g.cmd.Process.Pid }
-
-// Signal sends a signal to the process. When it is gone the error is os.ErrProcessDone.
-func (g *Generator) Signal(s os.Signal) error { return g.cmd.Process.Signal(s) }
-
 // Done is closed when the process is gone.
 func (g *Generator) Done() <-chan struct{} { return g.done }
 

@@ -85,39 +85,28 @@ type listeners struct {
 	limited           []*connlimit.Listener // below http and grpc
 }
 
-// all returns the open listeners.
-func (l listeners) all() []net.Listener {
-	var all []net.Listener
-	for _, one := range []net.Listener{l.http, l.grpc, l.admin} {
-		if one != nil {
-			all = append(all, one)
-		}
-	}
-	return all
-}
-
 // listen opens all listeners or none, so that a taken port is an error at the start and not only a log line.
 func listen(ctx context.Context, c Config) (listeners, error) {
 	var (
 		l    listeners
+		open []net.Listener
 		errs []error
 	)
-	open := func(to *net.Listener, address, setting, flag string, port uint16) {
-		var lc net.ListenConfig
-		socket, err := lc.Listen(ctx, "tcp", address)
+	add := func(to *net.Listener, address, setting, flag string, port uint16) {
+		socket, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 		if err != nil {
 			errs = append(errs, explain(setting, flag, port, err))
 			return
 		}
-		*to = socket
+		*to, open = socket, append(open, socket)
 	}
-	open(&l.http, c.HTTPAddr(), "HTTP_PORT", "--port", c.HTTPPort)
-	open(&l.grpc, c.GRPCAddr(), "GRPC_PORT", "--grpc-port", c.GRPCPort)
+	add(&l.http, c.HTTPAddr(), "HTTP_PORT", "--port", c.HTTPPort)
+	add(&l.grpc, c.GRPCAddr(), "GRPC_PORT", "--grpc-port", c.GRPCPort)
 	if c.AdminPort != 0 {
-		open(&l.admin, c.AdminAddr(), "ADMIN_PORT", "--admin-port", c.AdminPort)
+		add(&l.admin, c.AdminAddr(), "ADMIN_PORT", "--admin-port", c.AdminPort)
 	}
 	if len(errs) > 0 {
-		for _, one := range l.all() {
+		for _, one := range open {
 			one.Close()
 		}
 		return listeners{}, errors.Join(errs...)
@@ -142,11 +131,10 @@ func explain(name, flag string, port uint16, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		hint = "stop the process that listens there (ss -ltnp shows it), or " + hint
+	case errors.Is(err, syscall.EADDRNOTAVAIL) && name == "ADMIN_PORT":
+		hint = "no interface of this machine has the address: choose another with --admin-bind"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		hint = "no interface of this machine has the address: choose another with --bind"
-		if name == "ADMIN_PORT" {
-			hint = "no interface of this machine has the address: choose another with --admin-bind"
-		}
 	}
 	return fmt.Errorf("%s=%d: %w: %s", name, port, err, hint)
 }
