@@ -113,7 +113,7 @@ func (s Site) edits(v Version) map[string][]string {
 		edits["process.conf"] = append(edits["process.conf"], "worker_processes auto;", fmt.Sprintf("worker_processes %d;", s.Workers))
 	}
 	if s.User != "" {
-		edits["process.conf"] = append(edits["process.conf"], "# user www-data;", "user "+s.User+";")
+		edits["process.conf"] = append(edits["process.conf"], "# user nobody;", "user "+s.User+";")
 	}
 	if v.atLeast(keepaliveMinTimeout) {
 		edits["newer.conf"] = []string{"# keepalive_min_timeout", "keepalive_min_timeout"}
