@@ -185,7 +185,7 @@ func holder(ctx context.Context, table []netstat.ConnectionStat, address netip.A
 	return ""
 }
 
-// commandLine is the start of a process's command line, at most 80 bytes: it is untrusted text.
+// commandLine is the start of a process's command line, at most 80 characters: it is untrusted text.
 func commandLine(ctx context.Context, pid int32) string {
 	p, err := process.NewProcessWithContext(ctx, pid)
 	if err != nil {
@@ -197,5 +197,9 @@ func commandLine(ctx context.Context, pid int32) string {
 			return "a process"
 		}
 	}
-	return words.Clip(words.Printable(line), 80)
+	text := []rune(words.Printable(line))
+	if len(text) > 80 {
+		text = append(text[:79], '…')
+	}
+	return string(text)
 }

@@ -152,7 +152,7 @@ func TestFixedPortIsForOneFleet(t *testing.T) {
 
 func TestHolderIsShortAndPrintable(t *testing.T) {
 	t.Parallel()
-	cmd := exec.CommandContext(t.Context(), "cat", "-", "\x1b[2J"+strings.Repeat("x", 100))
+	cmd := exec.CommandContext(t.Context(), "cat", "-", "\x1b[2J"+strings.Repeat("ü", 100))
 	if _, err := cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestHolderIsShortAndPrintable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	if got := commandLine(t.Context(), int32(cmd.Process.Pid)); !strings.HasPrefix(got, "cat -  [2Jxxx") || len(got) != 80 {
+	if got := commandLine(t.Context(), int32(cmd.Process.Pid)); got != "cat -  [2J"+strings.Repeat("ü", 69)+"…" {
 		t.Errorf("%q", got)
 	}
 }
