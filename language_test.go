@@ -65,7 +65,7 @@ func TestLanguageRejectsWords(t *testing.T) {
 	for text, want := range map[string]bool{
 		"the door of an instance": true, "newDoor": true, "BookBreach": true, "whoami": false, "WhoAmI": false, "WatchWhoAmI": false, "whoAmI": false, "who asked": true, "default": false,
 		"a wrong setting is a fault": true, "fault injection": false, "a fold": false, "tells whether it runs": true, "tells nginx": false, "NOBODY": true,
-		"DOOR_COUNT": true,
+		"DOOR_COUNT": true, "# user nobody;": false,
 	} {
 		if got := len(wordsIn(text)) > 0; got != want {
 			t.Errorf("%q: rejected %v, want %v", text, got, want)
@@ -135,9 +135,9 @@ func rejectedInGo(t *testing.T, name string, text []byte) (found []string) {
 
 var hump = regexp.MustCompile(`([a-z0-9])([A-Z])`)
 
-// wordsIn are the rejected words of a text, in identifiers too.
+// wordsIn are the rejected words of a text, in identifiers too. The account nobody is a name.
 func wordsIn(text string) []string {
-	text = strings.NewReplacer("WhoAmI", "whoami", "whoAmI", "whoami", "_", " ").Replace(text)
+	text = strings.NewReplacer("WhoAmI", "whoami", "whoAmI", "whoami", "user nobody;", "user;", "_", " ").Replace(text)
 	text = hump.ReplaceAllString(text, "$1 $2")
 	found := rejected.FindAllString(text, -1)
 	if fault.MatchString(text) && !injection.MatchString(text) {
