@@ -1,6 +1,6 @@
-# Everything that one does with the project. `make` alone lists the targets.
+# All tasks of the project. `make` alone lists the targets.
 
-# Cached test results are not wanted: what is tested here are processes.
+# Go must not cache results: the tests run processes.
 TEST_FLAGS ?= $(RACE) -shuffle=on -count=1
 # The race detector needs a C compiler; without one the tests run without it, and say so.
 RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
@@ -118,7 +118,7 @@ generated: ## lint the contract; is the generated code fresh?
 breaking: ## compare the contract with the last release's, or the parent commit's
 	@proto/breaking
 
-fuzz: ## fuzz each parser of ours
+fuzz: ## fuzz each of the parsers
 	@.ci/fuzz $(FUZZ_TIME)
 
 clean: ## remove what was built and fetched
