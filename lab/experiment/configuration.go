@@ -47,29 +47,15 @@ func tryEdits(s *scenario.Scenario) (refused []*confedit.Error, err error) {
 	for _, version := range []nginx.Version{newest, nginx.Oldest} {
 		dir, err := install(s, version, s.Edits)
 		os.RemoveAll(dir)
-		refused = nil
-		for _, one := range unjoin(err) {
-			e, ok := errors.AsType[*confedit.Error](one)
-			if !ok {
-				return nil, err
-			}
-			refused = append(refused, e)
+		if _, ok := errors.AsType[*confedit.Error](err); !ok {
+			return nil, err
 		}
-		if err == nil {
-			return nil, nil
+		refused = nil
+		for _, one := range err.(interface{ Unwrap() []error }).Unwrap() { // Apply joins them.
+			refused = append(refused, one.(*confedit.Error))
 		}
 	}
 	return refused, nil
-}
-
-func unjoin(err error) []error {
-	if err == nil {
-		return nil
-	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return joined.Unwrap()
-	}
-	return []error{err}
 }
 
 // install makes a directory with a scenario's configuration, which the caller removes; "" if there is none. The error is ErrMachine, or

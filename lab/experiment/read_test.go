@@ -114,6 +114,16 @@ expect:
 // confLine is a line number that a change of the shipped configuration may change.
 var confLine = regexp.MustCompile(`\.conf:\d+`)
 
+func unjoin(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
 func TestAllErrorsOfAFileAreReported(t *testing.T) {
 	t.Parallel()
 	for _, c := range invalidFiles {
