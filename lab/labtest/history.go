@@ -28,6 +28,10 @@ func Manifest(n int) record.Manifest {
 			Loads:  []scenario.Load{{Name: "web", Protocol: scenario.HTTP}, {Name: "calls", Protocol: scenario.GRPC}, {Name: "more", Protocol: scenario.HTTP}},
 		},
 	}
+	for i := range m.Scenario.Loads {
+		m.Scenario.Loads[i].Deadline = time.Millisecond
+		m.Scenario.Loads[i].Rate = scenario.Rate{Shape: scenario.Constant, PerSecond: []float64{float64(n) / m.Scenario.Length().Seconds()}}
+	}
 	for i := range 3 {
 		m.Instances = append(m.Instances, record.Instance{Name: scenario.InstanceName(i + 1), HTTP: fmt.Sprint("127.0.0.1:", 8001+i), GRPC: fmt.Sprint("127.0.0.1:", 9001+i)})
 	}

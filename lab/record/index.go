@@ -1,6 +1,7 @@
 package record
 
 import (
+	"fmt"
 	"path/filepath"
 	"time"
 
@@ -43,7 +44,25 @@ func (x Index) Write(run string) error {
 	return writeJSON(filepath.Join(run, IndexFile), x)
 }
 
-// ReadIndex reads a run directory's index.
+// ReadIndex reads a run directory's index. One that expects nothing, or nothing that a run can have done, is an error: without an
+// expectation there is none that fails.
 func ReadIndex(run string) (x Index, err error) {
-	return x, readJSON(filepath.Join(run, IndexFile), "the directory of a trivet run", IndexVersion, &x)
+	path := filepath.Join(run, IndexFile)
+	if err := readJSON(path, "the directory of a trivet run", IndexVersion, &x); err != nil {
+		return x, err
+	}
+	if len(x.Experiments) == 0 {
+		return x, fmt.Errorf("%s has no experiment", path)
+	}
+	for i, e := range x.Experiments {
+		if len(e.Experiment.Scenarios) == 0 || len(e.Experiment.Expect) == 0 {
+			return x, fmt.Errorf("%s: experiments[%d] has %d scenarios and %d expectations, want 1 or more of both", path, i, len(e.Experiment.Scenarios), len(e.Experiment.Expect))
+		}
+		for _, s := range e.Experiment.Scenarios {
+			if err := s.Validate(); err != nil {
+				return x, fmt.Errorf("%s: experiments[%d], variant %s: %w", path, i, s.Variant, err)
+			}
+		}
+	}
+	return x, nil
 }

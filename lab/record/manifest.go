@@ -3,8 +3,10 @@ package record
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"trivet/internal/words"
 	"trivet/lab/scenario"
 )
 
@@ -61,8 +63,11 @@ func ReadManifest(dir string) (m Manifest, err error) {
 	if err := readJSON(path, "a trial directory", ManifestVersion, &m); err != nil {
 		return m, err
 	}
-	if len(m.Scenario.Phases) == 0 || len(m.Planned) != len(m.Scenario.Loads) {
-		return m, fmt.Errorf("%s has %d phases, and %d planned counts for %d loads", path, len(m.Scenario.Phases), len(m.Planned), len(m.Scenario.Loads))
+	if err := m.Scenario.Validate(); err != nil {
+		return m, fmt.Errorf("%s: scenario: %w", path, err)
+	}
+	if len(m.Planned) != len(m.Scenario.Loads) || slices.Min(m.Planned) < 0 {
+		return m, fmt.Errorf("%s: planned: %d, want a count for each of %s", path, m.Planned, words.Count(len(m.Scenario.Loads), "load"))
 	}
 	return m, nil
 }

@@ -6,6 +6,7 @@
 package record
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -26,7 +27,8 @@ func writeJSON(path string, value any) error {
 	return os.Rename(path+".new", path)
 }
 
-// readJSON reads a file of one version, without which its directory is not what it should be.
+// readJSON reads a file of one version, without which its directory is not what it should be. A field that this version does not have is
+// an error: what it says would be ignored.
 func readJSON(path, directory string, version int, value any) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -37,7 +39,9 @@ func readJSON(path, directory string, version int, value any) error {
 		return fmt.Errorf("%s has version %d, and this trivet reads version %d: run the experiment again, or read it with the trivet that wrote it", path, has.V, version)
 	}
 	if err == nil {
-		err = json.Unmarshal(text, value)
+		strict := json.NewDecoder(bytes.NewReader(text))
+		strict.DisallowUnknownFields()
+		err = strict.Decode(value)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)

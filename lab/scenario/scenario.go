@@ -6,6 +6,7 @@
 package scenario
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -36,6 +37,34 @@ type Phase struct {
 	Name string        `json:"name"`
 	For  time.Duration `json:"for"`          // nanoseconds
 	Do   []Action      `json:"do,omitempty"` // one after the other, from the start of the phase
+}
+
+// Validate returns an error for the first value out of its range: a report divides by these, and makes room for them.
+func (s Scenario) Validate() error {
+	for _, n := range []struct {
+		of    string
+		value int
+	}{{"instances", s.Instances}, {"workers", s.Workers}, {"loads", len(s.Loads)}, {"phases", len(s.Phases)}} {
+		if n.value < 1 {
+			return fmt.Errorf("%s: %d, want 1 or more", n.of, n.value)
+		}
+	}
+	for i, l := range s.Loads {
+		switch rates := len(l.Rate.PerSecond); {
+		case l.Protocol != HTTP && l.Protocol != GRPC:
+			return fmt.Errorf("loads[%d]: protocol %q, want %s or %s", i, l.Protocol, HTTP, GRPC)
+		case l.Deadline <= 0:
+			return fmt.Errorf("loads[%d]: deadline %v, want more than 0", i, l.Deadline)
+		case rates == 0 || l.Rate.Shape == Ramp && rates != 2 || slices.Min(l.Rate.PerSecond) < 0:
+			return fmt.Errorf("loads[%d]: rate %s %v, want 0 or more per second, and two of a %s", i, l.Rate.Shape, l.Rate.PerSecond, Ramp)
+		}
+	}
+	for i, p := range s.Phases {
+		if p.Name == "" || p.For <= 0 {
+			return fmt.Errorf("phases[%d]: %q for %v, want a name and more than 0", i, p.Name, p.For)
+		}
+	}
+	return nil
 }
 
 // Length is the time of all phases.

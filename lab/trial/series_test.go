@@ -28,7 +28,9 @@ func series(t *testing.T, start Start, names ...string) Series {
 	for _, name := range names {
 		plain, other := during(100*time.Millisecond), during(100*time.Millisecond)
 		plain.Experiment, other.Experiment, plain.Variant, other.Variant = name, name, "plain", "other"
-		s.Experiments = append(s.Experiments, scenario.Experiment{Path: "experiments/" + name + ".yaml", Name: name, Scenarios: []scenario.Scenario{plain, other}})
+		s.Experiments = append(s.Experiments, scenario.Experiment{
+			Path: "experiments/" + name + ".yaml", Name: name, Scenarios: []scenario.Scenario{plain, other}, Expect: []scenario.Expectation{{Text: "plain.during.http.failed == 0"}},
+		})
 		s.Sources = append(s.Sources, []byte("# "+name))
 	}
 	return s
