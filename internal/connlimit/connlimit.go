@@ -43,12 +43,6 @@ func (l *Listener) CloseSilent() {
 	}
 }
 
-func (l *Listener) forget(c *TCPConn) {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	delete(l.silent, c)
-}
-
 // Accept implements [net.Listener].
 func (l *Listener) Accept() (net.Conn, error) {
 	select {
@@ -66,14 +60,16 @@ func (l *Listener) Accept() (net.Conn, error) {
 	if !ok {
 		return other{accepted, free}, nil
 	}
-	conn := limitTCP(tcp, free)
-	if c, ok := conn.(*TCPConn); ok {
-		c.heard = sync.OnceFunc(func() { l.forget(c) })
+	c := limitTCP(tcp, free)
+	c.heard = sync.OnceFunc(func() {
 		l.mutex.Lock()
-		l.silent[c] = struct{}{}
-		l.mutex.Unlock()
-	}
-	return conn, nil
+		defer l.mutex.Unlock()
+		delete(l.silent, c)
+	})
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.silent[c] = struct{}{}
+	return c, nil
 }
 
 // Close implements [net.Listener]. It unblocks an Accept that waits for a place.

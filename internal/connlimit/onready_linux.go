@@ -10,13 +10,10 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-func limitTCP(tcp *net.TCPConn, free func()) net.Conn {
+func limitTCP(tcp *net.TCPConn, free func()) *TCPConn {
 	c := &TCPConn{TCPConn: tcp, free: free}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return other{tcp, free} // It cannot be read at all.
-	}
-	c.raw, c.try = raw, c.read
+	c.raw, _ = tcp.SyscallConn() // It fails only for a nil connection.
+	c.try = c.read
 	return c
 }
 

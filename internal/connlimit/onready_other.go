@@ -7,4 +7,4 @@ import "net"
 // onReady is empty: like grpc-go's own, ReadOnReady exists only on Linux.
 type onReady struct{}
 
-func limitTCP(tcp *net.TCPConn, free func()) net.Conn { return &TCPConn{TCPConn: tcp, free: free} }
+func limitTCP(tcp *net.TCPConn, free func()) *TCPConn { return &TCPConn{TCPConn: tcp, free: free} }

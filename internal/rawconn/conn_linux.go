@@ -41,12 +41,8 @@ func (l listener) Accept() (net.Conn, error) {
 	if tcp == nil {
 		return accepted, nil
 	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		accepted.Close()
-		return nil, err
-	}
-	c := &Conn{TCPConn: tcp, outer: accepted, raw: raw}
+	c := &Conn{TCPConn: tcp, outer: accepted}
+	c.raw, _ = tcp.SyscallConn() // It fails only for a nil connection.
 	c.in.try, c.out.try = c.in.read, c.out.write
 	return c, nil
 }
