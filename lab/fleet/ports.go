@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -152,21 +153,11 @@ func (a listenAddr) explain(err error) error {
 
 // nameHolders fills in the processes that listen on the addresses of the BusyErrors among errs.
 func nameHolders(ctx context.Context, errs []error) {
-	var listening []netstat.ConnectionStat
+	// Without the table the message says that the holder cannot be seen.
+	listening, _ := netstat.ConnectionsWithContext(ctx, "tcp")
 	for _, err := range errs {
-		busy, ok := errors.AsType[*BusyError](err)
-		if !ok {
-			continue
-		}
-		if listening == nil {
-			var err error
-			// Without the table the message says that the holder cannot be seen.
-			if listening, err = netstat.ConnectionsWithContext(ctx, "tcp"); err != nil {
-				return
-			}
-		}
-		if found := holder(ctx, listening, busy.Address); found != "" {
-			busy.Holder = found
+		if busy, ok := errors.AsType[*BusyError](err); ok {
+			busy.Holder = cmp.Or(holder(ctx, listening, busy.Address), busy.Holder)
 		}
 	}
 }
@@ -187,17 +178,12 @@ func holder(ctx context.Context, table []netstat.ConnectionStat, address netip.A
 
 // commandLine is the start of a process's command line, at most 80 characters: it is untrusted text.
 func commandLine(ctx context.Context, pid int32) string {
-	p, err := process.NewProcessWithContext(ctx, pid)
-	if err != nil {
-		return "a process"
+	p := &process.Process{Pid: pid}
+	line, _ := p.CmdlineWithContext(ctx)
+	if strings.TrimSpace(line) == "" {
+		line, _ = p.NameWithContext(ctx)
 	}
-	line, err := p.CmdlineWithContext(ctx)
-	if err != nil || strings.TrimSpace(line) == "" {
-		if line, err = p.NameWithContext(ctx); err != nil {
-			return "a process"
-		}
-	}
-	text := []rune(words.Printable(line))
+	text := []rune(words.Printable(cmp.Or(line, "a process")))
 	if len(text) > 80 {
 		text = append(text[:79], '…')
 	}
