@@ -10,7 +10,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"strings"
@@ -128,19 +127,14 @@ func trailerName(key string) (string, bool) {
 	return runtime.MetadataTrailerPrefix + key, !strings.HasSuffix(key, "-bin")
 }
 
-// withPeer returns r's context with the peer that a gRPC server would add.
+// withPeer returns r's context with the peer that a gRPC server would add, including what its TLS credentials report.
 func withPeer(r *http.Request) context.Context {
 	p := &peer.Peer{Addr: address(r.RemoteAddr)}
 	p.LocalAddr, _ = r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if r.TLS != nil {
-		p.AuthInfo = authInfo(*r.TLS)
+		p.AuthInfo = credentials.TLSInfo{State: *r.TLS, CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}
 	}
 	return peer.NewContext(r.Context(), p)
-}
-
-// authInfo returns what the TLS credentials of a gRPC server would report about a connection.
-func authInfo(state tls.ConnectionState) credentials.AuthInfo {
-	return credentials.TLSInfo{State: state, CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}
 }
 
 // address is a net.Addr with the text of net/http.
