@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,13 +39,7 @@ func attacks(only string) []attack {
 		{"nginx: 64 uploads of 1 MB that stall", others + "; temp/ below 64 MiB", onFleet(3, stalledUploads)},
 		{"nginx: 2000 bodies that never come", "0 gRPC calls fail", onFleet(3, stalledBodies)},
 	}
-	var some []attack
-	for _, a := range all {
-		if strings.Contains(a.name, only) {
-			some = append(some, a)
-		}
-	}
-	return some
+	return slices.DeleteFunc(all, func(a attack) bool { return !strings.Contains(a.name, only) })
 }
 
 // fleet starts instances behind an nginx with one worker, as in Compose.
