@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"trivet/bench/stats"
 	"trivet/nginx/confedit"
@@ -79,7 +80,7 @@ func (b *bench) best(ctx context.Context, c comparison, all []side, dir string) 
 				return side{}, context.Cause(ctx)
 			}
 			if err != nil { // The score of this round is 0: the variant hardly gets to the next.
-				b.progress.line(fmt.Sprintf("  %s: %v", s.name, err))
+				b.progress.line(fmt.Sprintf("  %v", err))
 			}
 			scores[s.name] = append(scores[s.name], score)
 		}
@@ -97,8 +98,8 @@ func (b *bench) try(ctx context.Context, c comparison, s side, dir string) (floa
 		return 0, err
 	}
 	defer up.group.Stop()
-	if _, err := b.closed(ctx, c, s, up, b.options.slice/8); err != nil { // Opens the connections to the instances.
+	if _, err := b.closed(ctx, c, s, up, max(b.options.slice/8, 100*time.Millisecond)); err != nil { // Opens the connections to the instances.
 		return 0, err
 	}
-	return b.closed(ctx, c, s, up, b.options.slice/2)
+	return b.closed(ctx, c, s, up, max(b.options.slice/2, 100*time.Millisecond))
 }
