@@ -76,7 +76,7 @@ func (r *reporter) event(e fleet.Event) {
 		text = fmt.Sprintf("%s %s %s (pid %d), ready after %v\n", clock(e.Time), e.Process, r.paint(green, "is back"), e.PID, brief(e.Elapsed))
 	case record.Died:
 		text = fmt.Sprintf("%s %s %s (pid %d, %s) after %v; restarting in %v\n",
-			clock(e.Time), e.Process, r.paint(red, "died"), e.PID, e.Exit, brief(e.Elapsed), e.RestartIn)
+			clock(e.Time), e.Process, r.paint(red, "died"), e.PID, e.Exit, brief(e.Elapsed), brief(e.RestartIn))
 	}
 	if !r.isUp || r.ending {
 		text = ""

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"unicode/utf8"
 
 	"trivet/internal/words"
 	"trivet/lab/experiment"
@@ -98,7 +99,7 @@ func (t Text) Experiment(e Experiment) {
 		t.expectations(e)
 	}
 	if e.Answer != "" {
-		fmt.Fprintf(t, "\n  %s\n", line(e.Answer))
+		fmt.Fprintf(t, "\n  %s\n", strings.Join(wrapped(line(e.Answer), maxWidth-2), "\n  "))
 	}
 	fmt.Fprintf(t, "\n%s: %s: %s\n\n", line(e.Name), t.paint(colors[e.Verdict], emphasize(e.Verdict)), e.outcome())
 }
@@ -128,7 +129,7 @@ func (t Text) variant(e Experiment, v Variant) {
 				notes = append(notes, p.Name+"."+g.Name+": "+failures(m))
 			}
 			if m.LocalReplies > m.NginxErrors {
-				notes = append(notes, fmt.Sprintf("%s.%s: local replies by nginx: %d; final responses among them: %d", p.Name, g.Name, m.LocalReplies, m.NginxErrors))
+				notes = append(notes, fmt.Sprintf("%s.%s: nginx generated %s; clients retried %d of them", p.Name, g.Name, words.Count(m.LocalReplies, "error response"), m.LocalReplies-m.NginxErrors))
 			}
 		}
 	}
@@ -160,19 +161,53 @@ func (t Text) reasons(v Variant) {
 	}
 }
 
+// maxWidth is how many characters of a line a terminal of the usual width shows.
+const maxWidth = 120
+
 func (t Text) expectations(e Experiment) {
-	table := tabwriter.NewWriter(t, 0, 0, 2, ' ', 0)
+	variants, outcomes := len(e.Variants) > 1, 0
+	for _, x := range e.Expectations {
+		outcomes = max(outcomes, len(outcome(x)))
+	}
+	var rows [][3]string
+	var marks, texts int // widths
 	for _, x := range e.Expectations {
 		mark := outcome(x)
 		if !x.Passed {
 			mark = strings.ToUpper(mark)
 		}
-		if len(e.Variants) > 1 {
-			mark += "\t" + cmp.Or(x.Variant, "(all)")
+		if variants {
+			mark = fmt.Sprintf("%-*s  %s", outcomes, mark, cmp.Or(x.Variant, "(all)"))
 		}
-		fmt.Fprintf(table, "  %s\t%s\t%s\n", mark, line(x.Text), line(measured(x)))
+		row := [3]string{mark, line(x.Text), line(measured(x))}
+		rows = append(rows, row)
+		if marks = max(marks, utf8.RuneCountInString(mark)); fits(row) {
+			texts = max(texts, utf8.RuneCountInString(row[1]))
+		}
 	}
-	table.Flush()
+	for _, row := range rows {
+		between := fmt.Sprintf("%*s", texts-utf8.RuneCountInString(row[1])+2, "")
+		if !fits(row) {
+			between = "\n      "
+		}
+		fmt.Fprintf(t, "  %-*s  %s%s%s\n", marks, row[0], row[1], between, row[2])
+	}
+}
+
+// fits reports whether an expectation and its values have room in one line.
+func fits(row [3]string) bool { return utf8.RuneCountInString(row[0]+row[1]+row[2])+8 <= maxWidth }
+
+// wrapped are the lines of a text, of at most so many characters where its words allow.
+func wrapped(text string, width int) []string {
+	var lines []string
+	for word := range strings.FieldsSeq(text) {
+		if last := len(lines) - 1; last >= 0 && utf8.RuneCountInString(lines[last]+" "+word) <= width {
+			lines[last] += " " + word
+		} else {
+			lines = append(lines, word)
+		}
+	}
+	return lines
 }
 
 // outcome is passed, failed or inconclusive.

@@ -185,7 +185,7 @@ func TestTextHasLocalRepliesThatWereRetried(t *testing.T) {
 	if r.Verdict != Passed {
 		t.Errorf("%s: %+v, %q", r.Verdict, r.Experiments[0].Expectations, r.Experiments[0].Variants[0].Reasons)
 	}
-	if want := "\n    during.grpc: local replies by nginx: 3; final responses among them: 1\n"; !strings.Contains(asText(r, false), want) {
+	if want := "\n    during.grpc: nginx generated 3 error responses; clients retried 2 of them\n"; !strings.Contains(asText(r, false), want) {
 		t.Errorf("no %q in\n%s", want, asText(r, false))
 	}
 }
