@@ -53,7 +53,9 @@ func (e *expression) environment(of func(variant, phase, group string) metrics) 
 		for _, phase := range append(slices.Clone(s.Phases), scenario.Phase{Name: scenario.Total}) {
 			groups := map[string]any{}
 			for _, group := range s.Groups() {
-				groups[group] = of(s.Variant, phase.Name, group)
+				m := of(s.Variant, phase.Name, group)
+				m.FirstAttempts, m.OKByInstance = complete(m.FirstAttempts, s), complete(m.OKByInstance, s)
+				groups[group] = m
 			}
 			phases[phase.Name] = object(groups)
 		}
@@ -63,6 +65,15 @@ func (e *expression) environment(of func(variant, phase, group string) metrics) 
 		return object(variants)
 	}
 	return variants[e.scenarios[0].Variant]
+}
+
+// complete adds the instances that were not counted.
+func complete(counts measure.InstanceCounts, s scenario.Scenario) measure.InstanceCounts {
+	all := measure.InstanceCounts{}
+	for _, name := range s.InstanceNames() {
+		all[name] = counts[name]
+	}
+	return all
 }
 
 // object is a struct with a field for each value, as expressions see them. (The language also takes maps; but at version 1.17.8 it cannot
@@ -154,7 +165,7 @@ func compileFor(scenarios []scenario.Scenario, compares bool, text string, condi
 	case t.Kind() == reflect.Func:
 		return nil, &exprError{0, "is a function: call it"}
 	}
-	zero := zeroMetrics(scenarios)
+	zero := zeroMetrics()
 	if _, err := expr.Run(e.program, e.environment(func(string, string, string) metrics { return zero })); err != nil {
 		_, missing := errors.AsType[noValue](err)
 		if failed := exprErrorOf(err); !missing && !strings.Contains(failed.message, "divide by zero") {
@@ -212,7 +223,7 @@ func exprErrorOf(err error) *exprError {
 }
 
 // zeroMetrics are metrics as there may be, to try expressions with: all are 0.
-func zeroMetrics(scenarios []scenario.Scenario) metrics {
+func zeroMetrics() metrics {
 	var m metrics
 	zero := time.Duration(0)
 	for _, l := range []*measure.Latency{&m.Latency, &m.ServiceTime, &m.FailedLatency, &m.FailedServiceTime, &m.Lateness} {
@@ -220,12 +231,6 @@ func zeroMetrics(scenarios []scenario.Scenario) metrics {
 	}
 	m.Recovery = measure.Recovery{FirstFailure: &zero, LastFailure: &zero, FirstSuccess: &zero, FairSince: &zero}
 	m.Codes, m.Reasons = map[string]int{"200": 0, "OK": 0}, map[string]int{"deadline": 0}
-	m.FirstAttempts, m.OKByInstance = map[string]int{}, map[string]int{}
-	for _, s := range scenarios {
-		for _, name := range s.InstanceNames() {
-			m.FirstAttempts[name], m.OKByInstance[name] = 0, 0
-		}
-	}
 	return m
 }
 

@@ -3,8 +3,8 @@ package experiment
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"math"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,11 +78,13 @@ func Say(value any) string {
 			unit *= 10
 		}
 		return v.Round(unit).String()
-	case map[string]int:
+	}
+	if v := reflect.ValueOf(value); value != nil && isCounts(v.Type()) {
 		var all []string
-		for _, key := range slices.Sorted(maps.Keys(v)) {
-			all = append(all, fmt.Sprintf("%s: %d", key, v[key]))
+		for name, count := range v.Seq2() {
+			all = append(all, fmt.Sprintf("%v: %v", name, count))
 		}
+		slices.Sort(all)
 		return "{" + strings.Join(all, ", ") + "}"
 	}
 	return fmt.Sprint(value)

@@ -93,6 +93,8 @@ func TestExpectationPassesOrFailsByWhatWasMeasured(t *testing.T) {
 		{`all([before.http.failed, during.http.failed], # < 5)`, true, "before.http.failed = 0; during.http.failed = 3"},
 		{`all(keys(during.http.codes), during.http.codes[#] > 1)`, true, "during.http.codes = {200: 297, 502: 3}"},
 		{`let codes = during.http.codes; any(keys(codes), codes[#] == 3)`, true, "during.http.codes = {200: 297, 502: 3}"},
+		{`let c = during.http.codes; c["50" + "2"] == 3`, true, `during.http.codes = {200: 297, 502: 3}; c["50" + "2"] = 3`},
+		{`min(values(during.http.ok_by_instance)) == 0`, true, `during.http.ok_by_instance = {whoami-1: 0, whoami-2: 0, whoami-3: 0}`},
 		{`during.http.latency.p99.Seconds() < 1`, true, "during.http.latency.p99 = 123ms"},
 		{`let p99 = during.http.latency.p99; p99 < duration("1s") and p99.Seconds() < 1`, true, "during.http.latency.p99 = 123ms"},
 	} {
@@ -269,6 +271,20 @@ func TestExpectationThatDividesByZeroIsInconclusive(t *testing.T) {
 	} {
 		got := judge(t, expect, none)
 		if want == "passes" && !got.Passed || want != "passes" && want != "" && (got.Passed || !got.Inconclusive || !strings.Contains(got.Error, want)) {
+			t.Errorf("%s: %+v, want %s", expect, got, want)
+		}
+	}
+}
+
+// What the check before the run did not evaluate.
+func TestExpectationThatLooksUpAnUnknownKeyIsInconclusive(t *testing.T) {
+	t.Parallel()
+	for expect, want := range map[string]string{
+		`let k = "nope"; during.http.failed == 0 || during.http.codes[k] == 0`:                    `during.http.codes never has "nope"`,
+		`few.during.http.failed == 0 || {"a": few.during.http.first_attempts}.a["whoami-3"] == 0`: `never has "whoami-3": did you mean whoami-1?`,
+	} {
+		got := Judge(experimentOf(t, "-", two, expect).Experiment, measured)
+		if !got[0].Inconclusive || got[0].Passed || !strings.Contains(got[0].Error, want) {
 			t.Errorf("%s: %+v, want %s", expect, got, want)
 		}
 	}

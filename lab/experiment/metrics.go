@@ -12,6 +12,7 @@ import (
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/checker/nature"
+	"github.com/expr-lang/expr/vm/runtime"
 	"google.golang.org/grpc/codes"
 
 	"trivet/lab/measure"
@@ -92,6 +93,10 @@ func (c *checker) Visit(node *ast.Node) {
 		c.member(n)
 	case *ast.VariableDeclaratorNode:
 		c.whole[n.Value] = false
+	case *ast.BinaryNode:
+		if n.Operator == "in" && isCounts(n.Right.Type()) {
+			c.add(n.Right, "in does not say how often: compare the count, like %s[%s] > 0", c.texts[n.Right], c.texts[n.Left])
+		}
 	case *ast.CallNode:
 		name, ok := n.Callee.(*ast.IdentifierNode)
 		if !ok || fairnessChecks[name.Value] == nil || len(n.Arguments) == 0 {
@@ -115,11 +120,8 @@ func (c *checker) Visit(node *ast.Node) {
 func (c *checker) member(n *ast.MemberNode) {
 	name, written := n.Property.(*ast.StringNode)
 	of := n.Node.Type()
-	if of.Kind() == reflect.Map {
-		if inner, ok := n.Node.(*ast.MemberNode); ok && written {
-			c.key(inner, name)
-		}
-		return
+	if inner, ok := n.Node.(*ast.MemberNode); ok && written && isCounts(of) {
+		c.key(inner, name)
 	}
 	if !isObject(of) || !written {
 		return
@@ -150,31 +152,48 @@ func word(t reflect.Type) string {
 	return "variant"
 }
 
-// key refuses a key that a metric with keys can never have: it would count as 0 without a word.
+// key refuses a key that the evaluation would refuse, if it evaluated it.
 func (c *checker) key(metric *ast.MemberNode, key *ast.StringNode) {
 	of, ok := metric.Property.(*ast.StringNode)
 	if !ok {
 		return
 	}
-	var known []string
-	phrase := ""
-	switch of.Value {
-	case "codes":
-		if httpStatus.MatchString(key.Value) {
-			return
+	s, phrase := c.scenario(metric), ""
+	if known, never := unknownKey(metric.Type(), key.Value, s.InstanceNames()); never {
+		if metric.Type() == instanceCounts {
+			phrase = in(s)
+		}
+		c.add(key, "%s never has %q%s%s", of.Value, key.Value, phrase, hint(key.Value, known))
+	}
+}
+
+var (
+	codeCounts     = reflect.TypeFor[measure.CodeCounts]()
+	reasonCounts   = reflect.TypeFor[measure.ReasonCounts]()
+	instanceCounts = reflect.TypeFor[measure.InstanceCounts]()
+)
+
+// isCounts reports whether a type is that of a metric with keys.
+func isCounts(t reflect.Type) bool {
+	return t == codeCounts || t == reasonCounts || t == instanceCounts
+}
+
+// unknownKey reports whether counts of a type can never have a key, which would count as 0, and returns the keys that they can have.
+func unknownKey(of reflect.Type, key string, instances []string) (known []string, never bool) {
+	switch of {
+	case codeCounts:
+		if httpStatus.MatchString(key) {
+			return nil, false
 		}
 		for code := codes.OK; code <= codes.Unauthenticated; code++ {
 			known = append(known, code.String())
 		}
-	case "reasons":
+	case reasonCounts:
 		known = record.Reasons
-	default: // By instance.
-		s := c.scenario(metric)
-		known, phrase = s.InstanceNames(), in(s)
+	default:
+		known = instances
 	}
-	if !slices.Contains(known, key.Value) {
-		c.add(key, "%s never has %q%s%s", of.Value, key.Value, phrase, hint(key.Value, known))
-	}
+	return known, !slices.Contains(known, key)
 }
 
 var httpStatus = regexp.MustCompile(`^[1-5][0-9][0-9]$`)
@@ -228,8 +247,10 @@ type patcher struct {
 
 // Names of the functions around nodes, by whether the type is known. No expression can contain them.
 const (
-	checkFunction    = "check value"
-	checkAnyFunction = "check value of any type"
+	checkFunction     = "check value"
+	checkAnyFunction  = "check value of any type"
+	lookUpFunction    = "look up key"
+	lookUpAnyFunction = "look up key in any type"
 )
 
 // Visit makes a patcher an ast.Visitor.
@@ -242,6 +263,7 @@ func (p *patcher) Visit(node *ast.Node) {
 		if inner, ok := p.patched[n.Node]; ok && inner.Type().Kind() == reflect.Map && !each {
 			n.Node = inner
 		}
+		p.lookUp(node, n)
 		if !isObject(t) && t.Kind() != reflect.Func {
 			p.patch(node, !each)
 		}
@@ -259,6 +281,28 @@ func (p *patcher) Visit(node *ast.Node) {
 			n.Arguments = append(n.Arguments, &ast.StringNode{Value: p.texts[n]})
 		}
 	}
+}
+
+// lookUp puts a call in the place of a member that may be looked up by a key that its counts never have.
+func (p *patcher) lookUp(node *ast.Node, n *ast.MemberNode) {
+	name := lookUpFunction
+	switch of := n.Node.Type(); {
+	case of == anyType:
+		name = lookUpAnyFunction
+	case !isCounts(of):
+		return
+	}
+	in := n.Node
+	if inner, ok := p.patched[in]; ok {
+		in = inner
+	}
+	call := &ast.CallNode{
+		Callee:    &ast.IdentifierNode{Value: name},
+		Arguments: []ast.Node{n.Node, n.Property, &ast.StringNode{Value: p.texts[in]}},
+	}
+	p.texts[call] = p.texts[n]
+	ast.Patch(node, call)
+	call.Callee.SetLocation(call.Location())
 }
 
 func (p *patcher) patch(node *ast.Node, read bool) {
@@ -306,14 +350,34 @@ func (r *reads) check(arguments ...any) (any, error) {
 	return value, nil
 }
 
+// lookUp is the function in the place of a member: of a value, the key, and the value's text.
+func lookUp(arguments ...any) (any, error) {
+	in, key := arguments[0], arguments[1]
+	if counts := reflect.ValueOf(in); in != nil && isCounts(counts.Type()) {
+		var instances []string
+		for _, name := range counts.MapKeys() {
+			instances = append(instances, name.String())
+		}
+		slices.SortFunc(instances, scenario.CompareNames)
+		if known, never := unknownKey(counts.Type(), fmt.Sprint(key), instances); never {
+			return nil, fmt.Errorf("%v never has %q%s", arguments[2], key, hint(fmt.Sprint(key), known))
+		}
+	}
+	return runtime.Fetch(in, key), nil
+}
+
 // options are the functions of expressions, beside the language's own.
 func (r *reads) options() []expr.Option {
 	options := []expr.Option{
 		expr.Function(checkAnyFunction, r.check, new(func(any, string, bool) any)),
 		expr.Function(checkFunction, r.check,
 			new(func(int, string, bool) int), new(func(float64, string, bool) float64), new(func(*float64, string, bool) float64), new(func(bool, string, bool) bool),
-			new(func(*time.Duration, string, bool) time.Duration), new(func(map[string]int, string, bool) map[string]int),
+			new(func(*time.Duration, string, bool) time.Duration), new(func(measure.CodeCounts, string, bool) measure.CodeCounts),
+			new(func(measure.ReasonCounts, string, bool) measure.ReasonCounts), new(func(measure.InstanceCounts, string, bool) measure.InstanceCounts),
 			new(func(any, string, bool) any)),
+		expr.Function(lookUpAnyFunction, lookUp, new(func(any, any, string) any)),
+		expr.Function(lookUpFunction, lookUp, new(func(measure.CodeCounts, any, string) int), new(func(measure.ReasonCounts, any, string) int),
+			new(func(measure.InstanceCounts, any, string) int)),
 	}
 	for name, check := range fairnessChecks {
 		types := []any{new(func(metrics) bool), new(func(metrics, string) bool)}

@@ -123,12 +123,13 @@ func (c *counters) path(q *ledger.Request) {
 func (c *counters) add(other *counters) {
 	sum, of := reflect.ValueOf(&c.Metrics).Elem(), reflect.ValueOf(other.Metrics)
 	for i := range sum.NumField() {
-		switch field := sum.Field(i).Addr().Interface().(type) {
-		case *int:
-			*field += int(of.Field(i).Int())
-		case *map[string]int:
-			for name, n := range of.Field(i).Interface().(map[string]int) {
-				(*field)[name] += n
+		switch field := sum.Field(i); field.Kind() {
+		case reflect.Int:
+			field.SetInt(field.Int() + of.Field(i).Int())
+		case reflect.Map:
+			all := field.Convert(reflect.TypeFor[map[string]int]()).Interface().(map[string]int)
+			for name, n := range of.Field(i).Seq2() {
+				all[name.String()] += int(n.Int())
 			}
 		}
 	}
