@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -70,14 +69,18 @@ func (f *Fleet) Reload(ctx context.Context) error {
 	return nil
 }
 
-// drain returns when the process is gone. A process that had to be killed did not drain, so what its clients saw says nothing about
-// draining.
+// drain returns when the process is gone. One that had to be killed, or ended otherwise than whoami's exit codes 0 and 1 say, did not drain,
+// so what its clients saw says nothing about draining.
 func drain(ctx context.Context, p *Process) error {
-	exit, err := p.Stop(ctx)
-	if err == nil && exit.Killed() {
-		err = fmt.Errorf("%s did not drain in time and was killed", p.name)
+	switch exit, err := p.Stop(ctx); {
+	case err != nil:
+		return err
+	case exit.Killed():
+		return fmt.Errorf("%s did not drain in time and was killed", p.name)
+	case exit.Signal != "" || exit.Error != "" || exit.Code > 1:
+		return fmt.Errorf("%s did not drain (%s)", p.name, exit)
 	}
-	return err
+	return nil
 }
 
 // start returns when the process is ready. A process that never is must not keep the trial from its end.
@@ -106,15 +109,13 @@ func pause(ctx context.Context, p *Process) error {
 	})
 }
 
-// kill returns when the process is gone, so that a start that follows starts another. A process that has died by itself is no error.
+// kill returns when SIGKILL has ended the process, so that a start that follows starts another.
 func kill(ctx context.Context, p *Process) error {
-	pid := p.PID()
-	if err := p.Signal(syscall.SIGKILL); errors.Is(err, os.ErrProcessDone) {
-		return nil
-	} else if err != nil {
-		return err
+	exit, err := p.do(ctx, opKill)
+	if err == nil && !exit.Killed() {
+		err = fmt.Errorf("%s ended before it was killed (%s)", p.name, exit)
 	}
-	return await(ctx, func() (bool, error) { return p.PID() != pid, nil })
+	return err
 }
 
 // await calls done every 5 ms until it returns true or an error. When ctx ends first, the error is its cause.

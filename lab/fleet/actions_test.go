@@ -48,7 +48,6 @@ func TestDoCarriesOutEachKind(t *testing.T) {
 		down, paused  bool
 	}{
 		{scenario.Kill, "whoami-1", []string{"whoami-1 died signal SIGKILL"}, true, false},
-		{scenario.Kill, "whoami-1", nil, true, false}, // It is dead: that is no error.
 		{scenario.Start, "whoami-1", []string{"whoami-1 started", "whoami-1 ready"}, false, false},
 		{scenario.Start, "whoami-1", nil, false, false}, // It runs.
 		{scenario.Pause, "whoami-1", nil, false, true},
@@ -103,6 +102,9 @@ func TestDoReportsWhatFailed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range [][3]string{
+		{scenario.Kill, "whoami-2", "whoami-2 is down: os: process already finished"},
+		{scenario.Drain, "whoami-2", "whoami-2 is down: os: process already finished"},
+		{scenario.Restart, "whoami-2", "whoami-2 is down: os: process already finished"},
 		{scenario.Pause, "whoami-2", "whoami-2 is down: os: process already finished"},
 		{scenario.Resume, "whoami-2", "whoami-2 is down: os: process already finished"},
 		{scenario.Start, "whoami-2", "whoami-2 could not be started: fork/exec " + o.Whoami + ": no such file or directory"},
@@ -128,6 +130,39 @@ func TestDrainThatEndsInKillIsAnError(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+func TestEndThatNoSignalExplainsIsAnError(t *testing.T) {
+	t.Parallel()
+	segfault := record.Exit{Signal: "SIGSEGV"}
+	for _, test := range []struct {
+		act  func(context.Context, *Process) error
+		on   syscall.Signal
+		exit record.Exit
+		want string
+	}{
+		{drain, syscall.SIGTERM, record.Exit{Code: 0}, ""},
+		{drain, syscall.SIGTERM, record.Exit{Code: 1}, ""}, // It served, and its drain did not end in time.
+		{drain, syscall.SIGTERM, record.Exit{Code: 2}, "whoami-1 did not drain (exit code 2)"},
+		{drain, syscall.SIGTERM, segfault, "whoami-1 did not drain (signal SIGSEGV)"},
+		{kill, syscall.SIGKILL, record.Exit{Signal: "SIGKILL"}, ""},
+		{kill, syscall.SIGKILL, record.Exit{Code: 1}, "whoami-1 ended before it was killed (exit code 1)"},
+		{kill, syscall.SIGKILL, segfault, "whoami-1 ended before it was killed (signal SIGSEGV)"},
+	} {
+		a := &actor{endsOn: []syscall.Signal{test.on}, exit: test.exit}
+		a.play(t, false, func(t *testing.T, p *Process) {
+			if err := p.Start(t.Context()); err != nil {
+				t.Error(err)
+			}
+			got := ""
+			if err := test.act(t.Context(), p); err != nil {
+				got = err.Error()
+			}
+			if got != test.want {
+				t.Errorf("%v: %q, want %q", test.exit, got, test.want)
+			}
+		})
+	}
 }
 
 func TestStartThatIsNeverReadyTimesOut(t *testing.T) {

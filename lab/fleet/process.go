@@ -62,7 +62,7 @@ func (p *Process) PID() int {
 func (p *Process) Signal(s syscall.Signal) error {
 	c := p.running.Load()
 	if c == nil {
-		return fmt.Errorf("%s is down: %w", p.name, os.ErrProcessDone)
+		return p.down()
 	}
 	if err := c.signal(s); err != nil {
 		return fmt.Errorf("signal to %s (pid %d): %w", p.name, c.pid, err)
@@ -70,8 +70,10 @@ func (p *Process) Signal(s syscall.Signal) error {
 	return nil
 }
 
+func (p *Process) down() error { return fmt.Errorf("%s is down: %w", p.name, os.ErrProcessDone) }
+
 // Stop ends the process gracefully (an instance drains) and returns how it ended. It stays down until Start. If it takes too long, or ctx
-// ends, the process is killed. A process that is down is no error, and its Exit is zero.
+// ends, the process is killed. While it is down the error is os.ErrProcessDone.
 func (p *Process) Stop(ctx context.Context) (record.Exit, error) {
 	return p.do(ctx, opStop)
 }
@@ -87,6 +89,9 @@ func (p *Process) Start(ctx context.Context) error {
 func (p *Process) end(ctx context.Context) error {
 	_, err := p.do(ctx, opEnd)
 	<-p.over
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
 	return err
 }
 
@@ -94,6 +99,7 @@ type op int
 
 const (
 	opStart op = iota
+	opKill     // which is a death
 	opStop     // and stay supervised
 	opEnd      // stop, and end supervision
 )
@@ -245,9 +251,15 @@ func (s *supervisor) report(e Event) {
 	s.plan.observe(e)
 }
 
-// handle carries out a request, and reports whether it was the last.
+// handle carries out a request, and reports whether it was the last. A death that was not handled yet came before it.
 func (s *supervisor) handle(r request) (last bool) {
-	if r.op == opStart {
+	select {
+	case exit := <-s.exited():
+		s.died(exit)
+	default:
+	}
+	switch r.op {
+	case opStart:
 		s.waiters = append(s.waiters, r.reply)
 		switch {
 		case s.child == nil:
@@ -255,6 +267,13 @@ func (s *supervisor) handle(r request) (last bool) {
 		case s.served:
 			s.reply(nil)
 		}
+		return false
+	case opKill:
+		exit, err := s.kill()
+		if err == nil {
+			s.died(exit)
+		}
+		r.reply <- result{exit, err}
 		return false
 	}
 	exit, err := s.stop(r.ctx)
@@ -267,20 +286,32 @@ func (s *supervisor) handle(r request) (last bool) {
 // stop ends the child. Each step is harder than the one before; the end of ctx leads to SIGKILL at once.
 func (s *supervisor) stop(ctx context.Context) (record.Exit, error) {
 	if s.child == nil {
-		return record.Exit{}, nil
+		return record.Exit{}, s.down()
 	}
 	exit, gone := s.takeSteps(ctx)
 	if !gone {
-		s.child.kill()
-		select {
-		case exit = <-s.child.exited:
-		case <-time.After(killTimeout):
-			return exit, fmt.Errorf("%s (pid %d) runs %v after SIGKILL: it hangs in the kernel", s.name, s.child.pid, killTimeout)
+		var err error
+		if exit, err = s.kill(); err != nil {
+			return exit, err
 		}
 	}
 	s.report(Event{Kind: record.Stopped, Exit: &exit})
 	s.clear()
 	return exit, nil
+}
+
+// kill sends SIGKILL to the child, and returns how it ended: by itself, if that came first.
+func (s *supervisor) kill() (record.Exit, error) {
+	if s.child == nil {
+		return record.Exit{}, s.down()
+	}
+	s.child.kill()
+	select {
+	case exit := <-s.child.exited:
+		return exit, nil
+	case <-time.After(killTimeout):
+		return record.Exit{}, fmt.Errorf("%s (pid %d) runs %v after SIGKILL: it hangs in the kernel", s.name, s.child.pid, killTimeout)
+	}
 }
 
 func (s *supervisor) takeSteps(ctx context.Context) (exit record.Exit, gone bool) {

@@ -21,8 +21,9 @@ type actor struct {
 	readyAfter time.Duration
 	lives      time.Duration    // 0: forever
 	endsOn     []syscall.Signal // at once
+	exit       record.Exit      // how it ends then
 	startErr   error            // cannot even be started
-	got        []syscall.Signal // without SIGCONT
+	got        []syscall.Signal // without SIGCONT and SIGKILL
 	events     []string         // "1s ready"
 	begin      time.Time
 	mu         sync.Mutex
@@ -38,15 +39,18 @@ func (a *actor) start() (*child, error) {
 	if a.lives > 0 {
 		time.AfterFunc(a.lives, func() { die(record.Exit{Code: 1}) })
 	}
-	c.kill = func() { die(record.Exit{Signal: "SIGKILL"}) }
+	c.kill = func() {
+		_ = c.signal(syscall.SIGKILL)
+		die(record.Exit{Signal: "SIGKILL"})
+	}
 	c.signal = func(s os.Signal) error {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		if s != syscall.SIGCONT {
+		if s != syscall.SIGCONT && s != syscall.SIGKILL {
 			a.got = append(a.got, s.(syscall.Signal))
 		}
 		if slices.Contains(a.endsOn, s.(syscall.Signal)) {
-			die(record.Exit{})
+			die(a.exit)
 		}
 		return nil
 	}
@@ -191,8 +195,11 @@ func TestStoppedProcessStaysDownUntilStart(t *testing.T) {
 	t.Parallel()
 	a := &actor{endsOn: []syscall.Signal{syscall.SIGQUIT}}
 	a.play(t, true, func(t *testing.T, p *Process) {
-		if err := errors.Join(p.Start(t.Context()), p.Start(t.Context()), stopCleanly(p), stopCleanly(p)); err != nil {
+		if err := errors.Join(p.Start(t.Context()), p.Start(t.Context()), stopCleanly(p)); err != nil {
 			t.Error(err)
+		}
+		if err := stopCleanly(p); !errors.Is(err, os.ErrProcessDone) {
+			t.Errorf("Stop of a process that is down: %v", err)
 		}
 		<-time.After(time.Minute)
 		if err := p.Start(t.Context()); err != nil {
@@ -255,5 +262,34 @@ func TestStopBeforeReadySkipsStepsForReadyProcesses(t *testing.T) {
 	})
 	if want := []syscall.Signal{syscall.SIGTERM}; !slices.Equal(a.got, want) {
 		t.Errorf("got signals %v, want %v", a.got, want)
+	}
+}
+
+// The process is dead, and supervision has not handled that yet when the request comes.
+func TestRequestComesAfterDeathBeforeIt(t *testing.T) {
+	t.Parallel()
+	for op, want := range map[op][]string{
+		opStart: {"0s started", "0s died", "0s started"},
+		opKill:  {"0s started", "0s died"},
+		opStop:  {"0s started", "0s died"},
+	} {
+		a := &actor{}
+		synctest.Test(t, func(t *testing.T) {
+			a.begin = time.Now()
+			s := &supervisor{Process: newProcess("whoami-1", "", "", plan{start: a.start, ready: a.ready, observe: a.observe})}
+			s.launch()
+			s.served = true
+			s.child.kill()
+			r := request{ctx: t.Context(), op: op, reply: make(chan result, 1)}
+			s.handle(r)
+			if op != opStart {
+				if got := <-r.reply; !errors.Is(got.err, os.ErrProcessDone) {
+					t.Errorf("operation %d: %v", op, got.err)
+				}
+			}
+			s.clear()
+			s.probes.Wait()
+		})
+		a.expect(t, want...)
 	}
 }
