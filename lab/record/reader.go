@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,23 +50,24 @@ func NewReader(dir string, m Manifest) *Reader {
 	add := func(name string, version int, parse func([]byte) (parsed, error)) {
 		r.files = append(r.files, &source{tail: tail{path: filepath.Join(dir, name)}, name: name, version: version, parse: parse})
 	}
-	add(EventsFile, EventVersion, decode(func(e Event, _ []byte) parsed { return parsed{e.V, e.Time, e, nil} }))
-	add(InstancesFile, CallVersion, decode(func(c Call, _ []byte) parsed { return parsed{c.V, c.Time, c, c.validate()} }))
-	add(AccessLogFile, AccessLogVersion, decode(func(l AccessLogEntry, _ []byte) parsed { return parsed{l.V, l.When(), l, l.validate()} }))
-	add(ClientFile, ClientVersion, decode(func(c Client, text []byte) parsed {
-		return parsed{c.V, c.Planned.Add(time.Duration(c.Latency) * time.Microsecond), c, c.validate(text, m)}
+	add(EventsFile, EventVersion, decode(func(e Event) parsed { return parsed{e.V, e.Time, e, e.validate()} }))
+	add(InstancesFile, CallVersion, decode(func(c Call) parsed { return parsed{c.V, c.Time, c, c.validate()} }))
+	add(AccessLogFile, AccessLogVersion, decode(func(l AccessLogEntry) parsed { return parsed{l.V, l.When(), l, l.validate()} }))
+	add(ClientFile, ClientVersion, decode(func(l clientLine) parsed {
+		c, err := l.client()
+		return parsed{c.V, c.Planned.Add(time.Duration(c.Latency) * time.Microsecond), c, cmp.Or(err, c.validate(m))}
 	}))
 	return r
 }
 
 // decode reads lines as records of one type.
-func decode[T any](take func(T, []byte) parsed) func([]byte) (parsed, error) {
+func decode[T any](take func(T) parsed) func([]byte) (parsed, error) {
 	return func(text []byte) (parsed, error) {
 		var r T
 		if err := json.Unmarshal(text, &r); err != nil {
 			return parsed{}, err
 		}
-		return take(r, text), nil
+		return take(r), nil
 	}
 }
 

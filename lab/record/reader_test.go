@@ -206,9 +206,6 @@ func TestImpossibleValuesAreNoRecord(t *testing.T) {
 	dropped := record.Client{V: record.ClientVersion, ID: ok.ID, Protocol: scenario.HTTP, Planned: m.Begin, Late: 1_000_001, Latency: 0, Outcome: record.Dropped, Reason: record.Overdue}
 	deadline := record.Client{V: record.ClientVersion, ID: "11.grpc.1.0", Protocol: scenario.GRPC, Load: 1, Planned: m.Begin, Late: 5, Latency: 1_000_005, Service: 1_000_000,
 		Outcome: record.Incomplete, Reason: record.Deadline, Code: "DeadlineExceeded", Attempts: 1, MaybeUnlogged: []string{record.Deadline}}
-	arrival := record.Call{V: record.CallVersion, Event: record.Arrival, Time: m.Begin, Instance: "whoami-1", PID: 1, Start: "a", Call: 1, ID: ok.ID, Protocol: scenario.HTTP}
-	completion := arrival
-	completion.Event, completion.Code = record.Completion, "200"
 	for _, c := range []struct {
 		record any
 		fields fields
@@ -222,6 +219,10 @@ func TestImpossibleValuesAreNoRecord(t *testing.T) {
 		{ok, fields{"planned": m.Begin.Add(-1)}, "planned 2026-11-24T08:59:59.999999999Z"},
 		{ok, fields{"service_us": -5}, "late_us is 100, latency_us 1000, service_us -5"},
 		{ok, fields{"late_us": -1}, "late_us is -1, latency_us 1000, service_us 900"},
+		{ok, fields{"stalled_us": -1}, "late_us is 100, latency_us 1000, service_us 900, stalled_us -1"},
+		{ok, fields{"late_us": json.RawMessage("null"), "latency_us": 900}, "no late_us"},
+		{ok, fields{"latency_us": json.RawMessage("null")}, "no latency_us"},
+		{ok, fields{"service_us": json.RawMessage("null"), "latency_us": 100}, "no service_us"},
 		{ok, fields{"late_us": nil}, "no late_us"},
 		{ok, fields{"late_us": nil, "latency_us": 900}, "no late_us"},
 		{ok, fields{"service_us": nil}, "no service_us"},
@@ -242,24 +243,53 @@ func TestImpossibleValuesAreNoRecord(t *testing.T) {
 		{dropped, fields{"service_us": 7}, "it was dropped, and took 7 µs"},
 		{deadline, fields{"code": "OK"}, `outcome "incomplete" with code "OK"`},
 		{deadline, fields{"latency_us": 900_005, "service_us": 900_000}, "the deadline of 1s passed after only 900ms"},
-		{arrival, nil, ""},
-		{completion, nil, ""},
-		{arrival, fields{"pid": nil}, `time 2026-11-24T09:00:00Z, pid 0, start "a", call 1`},
-		{arrival, fields{"start": nil}, `time 2026-11-24T09:00:00Z, pid 1, start "", call 1`},
-		{arrival, fields{"call": nil}, `time 2026-11-24T09:00:00Z, pid 1, start "a", call 0`},
-		{arrival, fields{"time": nil}, "time 0001-01-01T00:00:00Z"},
-		{completion, fields{"code": nil}, "a completion without a code"},
-		{completion, fields{"duration_us": -1}, "duration_us is -1"},
 	} {
-		name := record.ClientFile
-		if _, ok := c.record.(record.Call); ok {
-			name = record.InstancesFile
-		}
-		got := strings.Join(problems(t, m, map[string][]byte{name: rewritten(t, c.record, c.fields)}), "\n")
-		want := name + " has 1 line that cannot be read as records; the first is line 1: not a record: " + c.want
-		if c.want != "" && !strings.Contains(got, want) || c.want == "" && strings.Contains(got, "cannot be read") {
-			t.Errorf("%v: %q, want %q", c.fields, got, want)
-		}
+		checkImpossible(t, m, record.ClientFile, c.record, c.fields, c.want)
+	}
+}
+
+func TestImpossibleValuesOfOtherSourcesAreNoRecord(t *testing.T) {
+	t.Parallel()
+	type fields = map[string]any
+	m := labtest.Manifest(1)
+	id := "11.http.0.0"
+	arrival := record.Call{V: record.CallVersion, Event: record.Arrival, Time: m.Begin, Instance: "whoami-1", PID: 1, Start: "a", Call: 1, ID: id, Protocol: scenario.HTTP}
+	completion := arrival
+	completion.Event, completion.Code = record.Completion, "200"
+	waiting := record.Event{V: record.EventVersion, Time: m.Begin, Event: record.ActionStarted, Action: scenario.Wait, Wait: 1}
+	entry := record.AccessLogEntry{V: record.AccessLogVersion, ID: id, End: 1}
+	for _, c := range []struct {
+		file   string
+		record any
+		fields fields
+		want   string // "": it is possible
+	}{
+		{record.InstancesFile, arrival, nil, ""},
+		{record.InstancesFile, completion, nil, ""},
+		{record.InstancesFile, arrival, fields{"pid": nil}, `time 2026-11-24T09:00:00Z, pid 0, start "a", call 1`},
+		{record.InstancesFile, arrival, fields{"start": nil}, `time 2026-11-24T09:00:00Z, pid 1, start "", call 1`},
+		{record.InstancesFile, arrival, fields{"call": nil}, `time 2026-11-24T09:00:00Z, pid 1, start "a", call 0`},
+		{record.InstancesFile, arrival, fields{"time": nil}, "time 0001-01-01T00:00:00Z"},
+		{record.InstancesFile, completion, fields{"code": nil}, "a completion without a code"},
+		{record.InstancesFile, completion, fields{"duration_us": -1}, "duration_us is -1"},
+		{record.EventsFile, waiting, nil, ""},
+		{record.EventsFile, waiting, fields{"wait_us": -1}, "time 2026-11-24T09:00:00Z, wait_us -1"},
+		{record.EventsFile, waiting, fields{"time": nil}, "time 0001-01-01T00:00:00Z"},
+		{record.AccessLogFile, entry, nil, ""},
+		{record.AccessLogFile, entry, fields{"end": nil}, "end is 0"},
+		{record.AccessLogFile, entry, fields{"end": -1}, "end is -1"},
+	} {
+		checkImpossible(t, m, c.file, c.record, c.fields, c.want)
+	}
+}
+
+// checkImpossible wants a record with these fields to be none, and why; if that is "", to be one.
+func checkImpossible(t *testing.T, m record.Manifest, file string, r any, fields map[string]any, why string) {
+	t.Helper()
+	got := strings.Join(problems(t, m, map[string][]byte{file: rewritten(t, r, fields)}), "\n")
+	want := file + " has 1 line that cannot be read as records; the first is line 1: not a record: " + why
+	if why != "" && !strings.Contains(got, want) || why == "" && strings.Contains(got, "cannot be read") {
+		t.Errorf("%v: %q, want %q", fields, got, want)
 	}
 }
 

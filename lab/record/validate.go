@@ -1,7 +1,6 @@
 package record
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -22,14 +21,30 @@ const (
 	early = time.Millisecond
 )
 
-// validate returns an error that wraps ErrInvalid if a time is missing in the record's text, or values contradict each other or the
-// manifest.
-func (r Client) validate(text []byte, m Manifest) error {
-	for _, key := range []string{"late_us", "latency_us", "service_us"} { // A missing time differs from 0.
-		if !bytes.Contains(text, []byte(`"`+key+`":`)) {
-			return fmt.Errorf("%w: no %s", ErrInvalid, key)
+// A clientLine is a line of a Client. Its times hide those of the Client, because one that is missing or null is not 0.
+type clientLine struct {
+	Client
+	Late    *int64 `json:"late_us"`
+	Latency *int64 `json:"latency_us"`
+	Service *int64 `json:"service_us"`
+}
+
+// client is the record, and an error that wraps ErrInvalid if a time is missing.
+func (l clientLine) client() (Client, error) {
+	for _, time := range []struct {
+		key      string
+		from, to *int64
+	}{{"late_us", l.Late, &l.Client.Late}, {"latency_us", l.Latency, &l.Client.Latency}, {"service_us", l.Service, &l.Client.Service}} {
+		if time.from == nil {
+			return l.Client, fmt.Errorf("%w: no %s", ErrInvalid, time.key)
 		}
+		*time.to = *time.from
 	}
+	return l.Client, nil
+}
+
+// validate returns an error that wraps ErrInvalid if values contradict each other or the manifest.
+func (r Client) validate(m Manifest) error {
 	for _, contradiction := range []string{r.checkTimes(m), r.checkID(m), r.checkOutcome()} {
 		if contradiction != "" {
 			return fmt.Errorf("%w: %s", ErrInvalid, contradiction)
@@ -42,8 +57,8 @@ func (r Client) checkTimes(m Manifest) string {
 	length := m.Scenario.Length()
 	at := r.Planned.Sub(m.Begin)
 	switch {
-	case min(r.Late, r.Latency, r.Service) < 0:
-		return fmt.Sprintf("late_us is %d, latency_us %d, service_us %d", r.Late, r.Latency, r.Service)
+	case min(r.Late, r.Latency, r.Service, r.Stalled) < 0:
+		return fmt.Sprintf("late_us is %d, latency_us %d, service_us %d, stalled_us %d", r.Late, r.Latency, r.Service, r.Stalled)
 	case at < 0 || at > length:
 		return fmt.Sprintf("planned %s, but the trial lasted from %s to %s", stamp(r.Planned), stamp(m.Begin), stamp(m.Begin.Add(length)))
 	case r.Outcome == Dropped && (r.Latency != 0 || r.Service != 0):
@@ -110,8 +125,21 @@ func (l AccessLogEntry) validate() error {
 	if l.ID == "" {
 		return fmt.Errorf("%w: no id", ErrInvalid)
 	}
-	_, err := l.Attempts()
-	return err
+	if _, err := l.Attempts(); err != nil {
+		return err
+	}
+	if l.End <= 0 {
+		return fmt.Errorf("%w: end is %v", ErrInvalid, l.End)
+	}
+	return nil
+}
+
+// validate returns an error that wraps ErrInvalid if the record holds impossible values.
+func (e Event) validate() error {
+	if e.Time.IsZero() || e.Wait < 0 {
+		return fmt.Errorf("%w: time %s, wait_us %d", ErrInvalid, stamp(e.Time), e.Wait)
+	}
+	return nil
 }
 
 // validate returns an error that wraps ErrInvalid if the record holds impossible values.
