@@ -48,6 +48,9 @@ func Lawful(seed uint64, n int) (labtest.History, map[[2]int]*Want) {
 		h.add(e.Time, e)
 	}
 	at(-time.Second, record.Event{Event: record.ProcessEvent, Kind: record.Started, Process: scenario.Nginx})
+	for i, instance := range h.Instances {
+		at(-time.Second, record.Event{Event: record.ProcessEvent, Kind: record.Started, Process: instance.Name, PID: 1, Start: fmt.Sprint("s", i)})
+	}
 	at(0, record.Event{Event: record.PhaseStarted, Phase: "before"})
 	at(3500*time.Millisecond, record.Event{Event: record.PhaseStarted, Phase: "during"})
 	at(3501*time.Millisecond, record.Event{Event: record.ActionStarted, Phase: "during", Action: scenario.Kill, Process: "whoami-2"})

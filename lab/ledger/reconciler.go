@@ -35,8 +35,8 @@ const (
 // A record that comes after its request was emitted is a discrepancy, and changes neither the emitted Request nor what was counted of
 // it. The discrepancy shows what all sources recorded if the request is one of the last 1024 that were emitted, else "reconciled".
 //
-// Memory is bounded by what is open, requests that wait for a record, about 1.2 KB each and at most 100,000, and by a byte per planned
-// request.
+// Memory is bounded by what is open, requests that wait for a record, about 1.2 KB each and at most 100,000, by a byte per planned
+// request, and by the starts of instances.
 type Reconciler struct {
 	manifest  record.Manifest
 	emit      func(*Request)
@@ -46,7 +46,7 @@ type Reconciler struct {
 	closed    map[key]*Request // those of queue
 	queue     []key            // the oldest first
 	emitted   [][]bool         // by load and number
-	killed    map[string]bool  // starts of instances that ended without draining
+	starts    starts           // of instances
 	found     Reconciliation
 
 	maxOpen, maxClosed int
@@ -58,7 +58,7 @@ type Reconciler struct {
 func NewReconciler(m record.Manifest, emit func(*Request)) *Reconciler {
 	r := &Reconciler{
 		manifest: m, emit: emit, endpoints: make(map[string]Endpoint), open: make(map[key]*Request),
-		closed: make(map[key]*Request), found: Reconciliation{Discrepancies: []Discrepancy{}, Reasons: []string{}}, killed: make(map[string]bool), maxOpen: maxOpen, maxClosed: recentlyClosed,
+		closed: make(map[key]*Request), found: Reconciliation{Discrepancies: []Discrepancy{}, Reasons: []string{}}, starts: make(starts), maxOpen: maxOpen, maxClosed: recentlyClosed,
 	}
 	for load, n := range m.Planned {
 		r.prefixes = append(r.prefixes, record.IDPrefix(m.Scenario.Seed, m.Scenario.Loads[load].Protocol, load))
@@ -169,6 +169,7 @@ func (r *Reconciler) AddAccessLogEntry(l record.AccessLogEntry) error {
 
 // AddCall adds a record of an instance.
 func (r *Reconciler) AddCall(c record.Call) {
+	r.starts.of(c.Instance, c.Start).calls++
 	r.add(c.ID, 4, fmt.Sprintf("%s recorded a further %s", c.Instance, c.Event), func(q *Request) {
 		e := q.execution(c)
 		switch {
@@ -182,13 +183,8 @@ func (r *Reconciler) AddCall(c record.Call) {
 	})
 }
 
-// AddEvent adds an event of the lab: it takes the starts of instances that were killed, or died.
-func (r *Reconciler) AddEvent(e record.Event) {
-	clean := e.Exit != nil && e.Exit.Clean()
-	if e.Event == record.ProcessEvent && (e.Kind == record.Died || e.Kind == record.Stopped && !clean) {
-		r.killed[e.Start] = true
-	}
-}
+// AddEvent adds an event of the lab: it takes how starts of instances began and ended.
+func (r *Reconciler) AddEvent(e record.Event) { r.starts.event(e) }
 
 // Finish emits what is still open, judges it, and returns what is wrong with the records: no record can come any more.
 func (r *Reconciler) Finish() Reconciliation {
@@ -198,7 +194,7 @@ func (r *Reconciler) Finish() Reconciliation {
 			r.emitted[k.load][k.n] = true
 			r.emit(q)
 		}
-		for _, d := range q.discrepancies(func(start string) bool { return r.killed[start] }) {
+		for _, d := range q.discrepancies(r.starts.killed) {
 			r.found.add(k, d)
 		}
 	}
@@ -212,6 +208,7 @@ func (r *Reconciler) Finish() Reconciliation {
 	if r.excess > 0 {
 		r.found.Reasons = append(r.found.Reasons, fmt.Sprintf("more than %d requests waited for records at once: %s could not be matched", r.maxOpen, words.Count(r.excess, "record")))
 	}
+	r.found.Reasons = append(r.found.Reasons, r.starts.reasons()...)
 	return r.found
 }
 

@@ -41,7 +41,7 @@ func reconcile(t testing.TB, h labtest.History) (Reconciliation, map[string]*Req
 			t.Errorf("%s is emitted twice", q.ID)
 		}
 		emitted[q.ID] = q
-		if found := q.discrepancies(func(string) bool { return false }); !finishing && len(found) > 0 {
+		if found := q.discrepancies(func(string, string) bool { return false }); !finishing && len(found) > 0 {
 			t.Errorf("complete, with a discrepancy: %v", found)
 		}
 	})
@@ -377,33 +377,37 @@ func TestMemoryIsBoundedByWhatIsOpen(t *testing.T) {
 	}
 }
 
-// Where every process has the pid 1, the start says which of them was killed.
-func TestKilledStartIsKnownByItsID(t *testing.T) {
+// Where every process has the pid 1, instance and start say which of them was killed.
+func TestKilledStartIsKnownByItsInstanceAndID(t *testing.T) {
 	t.Parallel()
-	m := labtest.Manifest(2)
-	m.Planned = []int{2, 0, 0}
+	m := labtest.Manifest(3)
+	m.Planned = []int{3, 0, 0}
 	h := labtest.History{Manifest: m}
-	for n, start := range []string{"first", "second"} {
+	for n, start := range [][2]string{{"whoami-1", "first"}, {"whoami-1", "second"}, {"whoami-2", "first"}} {
 		id := fmt.Sprintf("11.http.0.%d", n)
 		one := labtest.History{Manifest: m, Records: labtest.Ordinary(m, n)}
 		Drop(record.Completion)(&one, id)
-		change(record.Arrival, func(c *record.Call) { c.Instance, c.Start, c.Call = "whoami-1", start, 1 })(&one, id)
-		entry(func(l *record.AccessLogEntry) { l.Addr = m.Instances[0].HTTP })(&one, id)
-		client(func(c *record.Client) { c.Instance = "whoami-1" })(&one, id)
+		change(record.Arrival, func(c *record.Call) { c.Instance, c.Start, c.Call = start[0], start[1], 1 })(&one, id)
+		entry(func(l *record.AccessLogEntry) {
+			l.Addr = map[string]string{"whoami-1": m.Instances[0].HTTP, "whoami-2": m.Instances[1].HTTP}[start[0]]
+		})(&one, id)
+		client(func(c *record.Client) { c.Instance = start[0] })(&one, id)
 		h.Records = append(h.Records, one.Records...)
 	}
-	died := func(start string) any {
-		return record.Event{Event: record.ProcessEvent, Kind: record.Died, Process: "whoami-1", PID: 1, Start: start, Exit: &record.Exit{Signal: "SIGKILL"}}
+	died := func(instance, start string) any {
+		return record.Event{Event: record.ProcessEvent, Kind: record.Died, Process: instance, PID: 1, Start: start, Exit: &record.Exit{Signal: "SIGKILL"}}
 	}
 	for name, c := range map[string]struct {
 		events []any
 		want   []string
 	}{
-		"neither is killed": {nil, []string{"11.http.0.0", "11.http.0.1"}},
-		"first is killed":   {[]any{died("first")}, []string{"11.http.0.1"}},
-		"second is killed":  {[]any{died("second")}, []string{"11.http.0.0"}},
-		"both are killed":   {[]any{died("first"), died("second")}, nil},
-		"start is unknown":  {[]any{died("")}, []string{"11.http.0.0", "11.http.0.1"}},
+		"neither is killed":             {nil, []string{"11.http.0.0", "11.http.0.1", "11.http.0.2"}},
+		"first is killed":               {[]any{died("whoami-1", "first")}, []string{"11.http.0.1", "11.http.0.2"}},
+		"second is killed":              {[]any{died("whoami-1", "second")}, []string{"11.http.0.0", "11.http.0.2"}},
+		"first of whoami-2 is killed":   {[]any{died("whoami-2", "first")}, []string{"11.http.0.0", "11.http.0.1"}},
+		"both of an instance":           {[]any{died("whoami-1", "first"), died("whoami-1", "second")}, []string{"11.http.0.2"}},
+		"start is unknown":              {[]any{died("whoami-1", "")}, []string{"11.http.0.0", "11.http.0.1", "11.http.0.2"}},
+		"start of another is not there": {[]any{died("whoami-2", "second")}, []string{"11.http.0.0", "11.http.0.1", "11.http.0.2"}},
 	} {
 		got, _ := reconcile(t, labtest.History{Manifest: m, Records: append(slices.Clone(h.Records), c.events...)})
 		var ids []string
@@ -414,6 +418,53 @@ func TestKilledStartIsKnownByItsID(t *testing.T) {
 		}
 		if !slices.Equal(ids, c.want) {
 			t.Errorf("%s: discrepancies of %v, want %v", name, ids, c.want)
+		}
+	}
+}
+
+// A start that its ID does not identify, or that the lab did not make, is a reason, whatever its calls.
+func TestAmbiguousStartsAreReasons(t *testing.T) {
+	t.Parallel()
+	const (
+		unknown  = "records/instances.jsonl has 6 records of instances whose start is not in records/events.jsonl"
+		repeated = "records/events.jsonl has 2 starts of instances without an ID, or with one that another start has"
+	)
+	started := func(instance, start string) any {
+		return record.Event{Event: record.ProcessEvent, Kind: record.Started, Process: instance, Start: start}
+	}
+	m := labtest.Manifest(3)
+	m.Planned = []int{3, 0, 0}
+	calls := slices.Concat(labtest.Ordinary(m, 0), labtest.Ordinary(m, 1), labtest.Ordinary(m, 2))
+	same := labtest.History{Manifest: m, Records: slices.Clone(calls)}
+	for i, r := range same.Records {
+		if c, ok := r.(record.Call); ok {
+			c.Start = "s"
+			same.Records[i] = c
+		}
+	}
+	one, two, three := started("whoami-1", "whoami-1"), started("whoami-2", "whoami-2"), started("whoami-3", "whoami-3")
+	for name, c := range map[string]struct {
+		records []any
+		want    []string
+	}{
+		"each start is known":       {append(slices.Clone(calls), one, two, three), nil},
+		"another start, of no call": {append(slices.Clone(calls), one, two, three, started("whoami-1", "again")), nil},
+		"no start is known":         {calls, []string{unknown}},
+		"start of another instance": {append(slices.Clone(calls), started("whoami-3", "whoami-1"), started("whoami-1", "whoami-2"), started("whoami-2", "whoami-3")), []string{unknown}},
+		"one ID at two instances":   {append(same.Records, started("whoami-1", "s"), started("whoami-2", "s"), started("whoami-3", "t")), []string{"records/instances.jsonl has 2 records of", repeated}},
+		"one ID twice":              {append(slices.Clone(calls), one, two, three, one), []string{repeated}},
+		"start without an ID":       {append(slices.Clone(calls), one, two, three, started("whoami-1", ""), started("whoami-2", "")), []string{repeated}},
+		"start of nginx":            {append(slices.Clone(calls), one, two, three, started(scenario.Nginx, ""), started(scenario.Nginx, "")), nil},
+	} {
+		got, _ := reconcile(t, labtest.History{Manifest: m, Records: c.records})
+		if len(got.Reasons) != len(c.want) || got.Count > 0 {
+			t.Errorf("%s: %q %v, want %q", name, got.Reasons, got.Discrepancies, c.want)
+			continue
+		}
+		for i, want := range c.want {
+			if !strings.HasPrefix(got.Reasons[i], want) {
+				t.Errorf("%s: %q, want %q", name, got.Reasons, c.want)
+			}
 		}
 	}
 }

@@ -134,7 +134,7 @@ func (q *Request) complete() bool {
 
 // discrepancies are the rules that a request breaks when no further record can come. killed reports whether a start of an instance
 // ended without draining.
-func (q *Request) discrepancies(killed func(start string) bool) []Discrepancy {
+func (q *Request) discrepancies(killed func(instance, start string) bool) []Discrepancy {
 	var all []Discrepancy
 	found := func(rule int, what string, args ...any) {
 		all = append(all, q.discrepancy(rule, fmt.Sprintf(what, args...)))

@@ -116,7 +116,7 @@ func (q *Request) sameCode(r response) bool {
 // A response that is not whole wants no completion: after a header an instance may go on for as long as it likes, and one that drains
 // does not wait for calls whose clients have left. At a deadline and after a cancellation grpc-go may send another code than the call
 // ended with: there any completion will do. And HTTP codes below 200 are not final.
-func (q *Request) missingCompletion(killed func(start string) bool) string {
+func (q *Request) missingCompletion(killed func(instance, start string) bool) string {
 	for i := range q.Entries {
 		at, code := q.whole(i)
 		if code == "" {
@@ -129,7 +129,7 @@ func (q *Request) missingCompletion(killed func(start string) bool) string {
 			}
 		}
 		for _, e := range q.Executions {
-			if e.Endpoint == at && (sameCompletion(code, e.Completion) || e.Completion == nil && killed != nil && killed(e.Start)) {
+			if e.Endpoint == at && (sameCompletion(code, e.Completion) || e.Completion == nil && killed != nil && killed(e.Instance, e.Start)) {
 				have++
 			}
 		}
@@ -164,7 +164,7 @@ func sameCompletion(code string, c *record.Call) bool {
 }
 
 // checkResponses applies rules 5 and 6.
-func (q *Request) checkResponses(found func(int, string, ...any), killed func(start string) bool) {
+func (q *Request) checkResponses(found func(int, string, ...any), killed func(instance, start string) bool) {
 	if !q.sameResponse() {
 		found(5, "the client recorded %s%s, and no access-log entry says so", q.Client.Outcome, q.gotWords())
 	}

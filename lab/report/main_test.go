@@ -132,9 +132,10 @@ var begin = time.Date(2026, 11, 24, 12, 0, 1, 0, time.UTC)
 // flawless are those of a trial without a failed request.
 func flawless(t *testing.T, s scenario.Scenario) records {
 	t.Helper()
-	r := records{}
+	r, starts := records{}, records{}
 	m := record.Manifest{V: record.ManifestVersion, Scenario: s, Nginx: "1.22.1", Begin: begin}
 	for i, name := range s.InstanceNames() {
+		starts.event(t, record.Event{Event: record.ProcessEvent, Kind: record.Started, Process: name, Start: name + "-a"})
 		m.Instances = append(m.Instances, record.Instance{Name: name, HTTP: fmt.Sprint("127.0.0.1:", 8001+i), GRPC: fmt.Sprint("127.0.0.1:", 9001+i)})
 	}
 	for l := range s.Loads {
@@ -148,6 +149,8 @@ func flawless(t *testing.T, s scenario.Scenario) records {
 		r.event(t, record.Event{Event: record.PhaseStarted, Phase: phase.Name})
 	}
 	r.event(t, record.Event{Event: record.Ended})
+	first := r[record.EventsFile]
+	first[0] = strings.Join(starts[record.EventsFile], "") + first[0]
 	return r
 }
 
