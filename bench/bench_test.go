@@ -134,7 +134,7 @@ func TestBlocksWithErrorsAreReplaced(t *testing.T) {
 	}
 }
 
-func TestTooManyErrorsMakeRowCountForNothing(t *testing.T) {
+func TestRowWithTooManyErrorsIsNotJudged(t *testing.T) {
 	t.Parallel()
 	rows, failed := measured(t, 9, errors.New("broken"))
 	if !failed || len(rows) != 1 || rows[0].Verdict != stats.Errors || !strings.Contains(rows[0].Why, "3; the last: broken") {
@@ -142,7 +142,7 @@ func TestTooManyErrorsMakeRowCountForNothing(t *testing.T) {
 	}
 }
 
-func TestWhatTheMachineLacksIsNotMeasured(t *testing.T) {
+func TestMissingProgramIsNotMeasured(t *testing.T) {
 	t.Parallel()
 	_, err := (&bench{tree: t.TempDir()}).fetched("podinfo", "podinfo")
 	if !errors.Is(err, errUnavailable) || !strings.Contains(err.Error(), "bench/fetch") {

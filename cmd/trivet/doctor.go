@@ -107,7 +107,7 @@ func checkPorts(ctx context.Context, call *upCall) []finding {
 	for _, err := range errs {
 		remedy := ""
 		if _, busy := errors.AsType[*fleet.BusyError](err); busy {
-			remedy = "stop what holds it, or choose another (--http, --grpc, --admin; 0: any free one)"
+			remedy = "stop the process that listens on it, or choose another (--http, --grpc, --admin; 0: any free one)"
 		}
 		all = append(all, finding{"ports", problem, err.Error(), remedy})
 	}

@@ -16,7 +16,7 @@ import (
 	"trivet/internal/words"
 )
 
-// A document is a YAML file as plain values, which remembers where each of them stands. Values are named by their JSON pointers:
+// A document is a YAML file as plain values, with the position of each. Values are named by their JSON pointers:
 // /load/0/rate.
 type document struct {
 	diagnostics

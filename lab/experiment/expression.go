@@ -199,7 +199,7 @@ func (e *expression) evaluate(m Measures) (value any, read []string, err error) 
 // structs are what the environment is made of, as the language's errors print them.
 var structs = regexp.MustCompile(`struct \{.*\}`)
 
-// exprErrorOf is an error of the expression language, in our words where those are better.
+// exprErrorOf is an error of the expression language, reworded where that is clearer.
 func exprErrorOf(err error) *exprError {
 	e := &exprError{message: err.Error()}
 	if at, ok := errors.AsType[*file.Error](err); ok {

@@ -139,7 +139,7 @@ func (c *checker) member(n *ast.MemberNode) {
 	}
 }
 
-// word is what the fields of a struct are.
+// word returns what a struct's fields name: metric, load, phase or variant.
 func word(t reflect.Type) string {
 	switch {
 	case t.Name() != "":

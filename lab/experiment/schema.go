@@ -49,7 +49,7 @@ var theSchema = sync.OnceValues(func() (schema, *jsonschema.Schema) {
 	return raw.(map[string]any), c.MustCompile(schemaURL)
 })
 
-// resolved is s with what its $ref refers to; its own keywords win.
+// resolved is s with what its $ref refers to; s's own keywords take precedence.
 func (s schema) resolved() schema {
 	name, ok := strings.CutPrefix(s.text("$ref"), "#/$defs/")
 	if !ok {

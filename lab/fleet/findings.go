@@ -20,7 +20,7 @@ import (
 	"trivet/lab/scenario"
 )
 
-// Findings are what the logs tell, after Stop, that no action requested: nginx workers that ended, reloads by hand. The error wraps
+// Findings returns events in the logs that no action requested, after Stop: nginx workers that ended, reloads by hand. The error wraps
 // record.ErrRunDir if a process could not write all of its records: what is missing in them would look like a discrepancy.
 func (f *Fleet) Findings() ([]record.Event, error) {
 	for _, name := range f.Names() {

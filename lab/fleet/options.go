@@ -25,7 +25,7 @@ const (
 	adminListener = "admin" // for operators
 )
 
-// Options say what a fleet is. What has no default must be given.
+// Options describe a fleet. Fields without a default are required.
 type Options struct {
 	Instances int    // 1 to MaxInstances
 	Bind      string // IP address that nginx listens on; default 127.0.0.1. Instances: the same if it is a loopback address, else 127.0.0.1

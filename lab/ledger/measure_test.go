@@ -110,7 +110,7 @@ func checkCounts(t *testing.T, s scenario.Scenario, all map[[2]int]*ledger.Want,
 	}
 }
 
-// A trial that is read while it runs comes to the same as one that is read at once: with files that do not exist yet and lines that are
+// A trial that is read while it runs yields the same Result as one read afterwards: with files that do not exist yet and lines that are
 // half written.
 func TestLiveAndAfterwardsAreTheSame(t *testing.T) {
 	t.Parallel()

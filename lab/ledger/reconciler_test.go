@@ -160,7 +160,7 @@ func TestRequestInDoubtWaitsForItsCompletion(t *testing.T) {
 	}
 }
 
-// Two starts of an instance count their calls from 1 and may have the same pid: their executions of one request are two.
+// Two starts of an instance count their calls from 1 and may have the same pid: so one request has two executions.
 func TestExecutionsOfTwoStartsAreTwo(t *testing.T) {
 	t.Parallel()
 	h := call(record.Client{Outcome: record.OK, Code: "OK", Instance: "whoami-1"}, "0", "OK")
@@ -176,7 +176,7 @@ func TestExecutionsOfTwoStartsAreTwo(t *testing.T) {
 	}
 }
 
-// A corruption spoils a history at one request, and which rules that breaks.
+// A corruption changes one request of a history, and names the rules that this breaks.
 type corruption struct {
 	name  string
 	spoil func(h *labtest.History, id string)
@@ -300,7 +300,7 @@ func late(t *testing.T, kind string, maxClosed int) (Reconciliation, *Request) {
 	return r.Finish(), first
 }
 
-// A record that comes after its request was emitted is judged beside the others while those are kept, and by itself afterwards. What was
+// A record that comes after its request was emitted is reported with the request's other records while those are kept, later without them. What was
 // emitted does not change.
 func TestLateRecordIsADiscrepancy(t *testing.T) {
 	t.Parallel()
@@ -469,7 +469,7 @@ func TestAmbiguousStartsAreReasons(t *testing.T) {
 	}
 }
 
-// Whatever a line holds, it is read or refused, and the reconciler says the same.
+// Whatever a line holds, it is read or refused, and the result is the same.
 func FuzzAccessLogEntry(f *testing.F) {
 	f.Add([]byte(`{"v":1,"id":"11.http.0.0","end":1795513838.423,"upstream_addr":"127.0.0.1:8001, 127.0.0.1:8002","upstream_header_time":"-, 0.001","upstream_bytes_sent":"0, 246"}`))
 	f.Add([]byte(`{"v":1,"id":"11.grpc.1.0","upstream_addr":"127.0.0.1:9001 : whoami_grpc","upstream_header_time":"0.1 : -","upstream_bytes_sent":"7 : 0","grpc_status_header":"4"}`))

@@ -122,7 +122,7 @@ func TestFleetOutcomes(t *testing.T) {
 		if got := count(all[i], endingOnce); got[want] != len(all[i]) {
 			t.Errorf("%v, want %s alone", got, want)
 		}
-		// Not how many each has: loads that share an upstream can each meet a part of its servers.
+		// Not how many each has: round robin may send each of two loads to only some of the servers.
 		for name := range count(all[i], func(r record.Client) string { return r.Instance }) {
 			if i < 3 && !slices.Contains(f.Names(), name) {
 				t.Errorf("%s by %q, want one of %v", want, name, f.Names())

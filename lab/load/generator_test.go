@@ -61,7 +61,7 @@ func TestGeneratorCarriesOutPlan(t *testing.T) {
 	if session, _ := unix.Getsid(g.PID()); err != nil || string(title) != "trivet\x00load\x00" || session != g.PID() {
 		t.Errorf("%q, session %d, pid %d, error %v", title, session, g.PID(), err)
 	}
-	// Where its priority could be raised, its session's was too. The system call returns 20 less the priority.
+	// If the lab may raise its priority, it raises the session's too. The system call returns 20 less the priority.
 	raw, _ := unix.Getpriority(unix.PRIO_PGRP, g.PID())
 	auto, err := os.ReadFile(fmt.Sprintf("/proc/%d/autogroup", g.PID()))
 	if words := strings.Fields(string(auto)); raw == 20-niceness && err == nil && len(words) == 3 && words[2] != strconv.Itoa(niceness) {
@@ -112,7 +112,7 @@ func TestPausedGeneratorRecordsLatenessAndDrops(t *testing.T) {
 			if r.Outcome != record.Dropped || r.Reason != record.Overdue || r.Late < maxDelay.Microseconds() {
 				t.Errorf("%+v was overdue", r)
 			}
-		case r.Reason == record.Overdue && r.Late >= maxDelay.Microseconds(): // It became so while others were started.
+		case r.Reason == record.Overdue && r.Late >= maxDelay.Microseconds(): // It became overdue while earlier requests were started.
 		default:
 			late++
 			if r.Late < stalled.Microseconds() || r.Latency < r.Late {

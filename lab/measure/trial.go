@@ -29,7 +29,7 @@ type Trial struct {
 	progress   Progress
 }
 
-// Progress is how a trial stands.
+// Progress counts the requests that have ended so far.
 type Progress struct {
 	Phase     string            // the last that has started; "" before the first
 	Protocols map[string]Counts // by protocol: requests that are over
@@ -40,7 +40,7 @@ type Progress struct {
 // Counts are how requests ended, so far.
 type Counts struct{ OK, Failed, Dropped int }
 
-// A Result is what a trial came to.
+// A Result holds a trial's metrics, and the reasons why it is invalid.
 type Result struct {
 	Manifest         record.Manifest
 	Ending           record.Event         // record.Ended, LabError or Interrupted; zero if the event log has none of them

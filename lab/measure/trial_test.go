@@ -57,7 +57,7 @@ func emptyDir(t testing.TB, m record.Manifest) string {
 }
 
 // Streams that still run have an arrival and nothing else: their shares are known all the same.
-func TestProgressShowsSharesOfStreamsThatRun(t *testing.T) {
+func TestProgressCountsRunningStreams(t *testing.T) {
 	t.Parallel()
 	const streams = 240
 	m := labtest.Manifest(streams)

@@ -89,7 +89,7 @@ func (l AccessLogEntry) Attempts() ([]Attempt, error) {
 	return all, nil
 }
 
-// list splits as nginx joins: ", " between attempts, " : " where an internal redirect began again, which may stand last too.
+// list splits nginx's lists: ", " between attempts, " : " where an internal redirect began again, which may stand last too.
 func list(s string) []string {
 	if s == "" {
 		return nil

@@ -193,7 +193,7 @@ func TestJSONHoldsTheReport(t *testing.T) {
 	}
 }
 
-// special is what a code or a name may hold that means something in XML, in a table, in a terminal, or nothing anywhere.
+// special has characters that XML, tables or terminals interpret, and invalid ones.
 const special = "<&>\"'\x00\x01\x1b[31m\t\r\n\u0085\ufffe]]>%s é"
 
 // An instance has responded with a code like no other.

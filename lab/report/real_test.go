@@ -57,7 +57,7 @@ func wrong() scenario.Experiment {
 	return e
 }
 
-// A run from processes to pages: what is expected of the total is asked of all phases, what is not so is found out, and the report made
+// A run from processes to pages: expectations on total cover all phases; a false one fails, and the report made
 // while the run goes on is the one that can be made afterwards.
 func TestReportOnALocalFleet(t *testing.T) {
 	t.Parallel()
