@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,11 +24,15 @@ type document struct {
 	nodes   map[string]*yaml.Node // of values
 	keys    map[string]*yaml.Node // of the keys that lead to values
 	invalid map[string]bool       // values that are not what the schema wants: checks of several values together skip them
-	left    int                   // how many more values may be read: aliases make many of few
+	open    map[*yaml.Node]bool   // values that are being read
+	left    int                   // how much more memory the values may take: aliases make many of few, and depth makes their pointers long
 }
 
-// maxValues is far more than a file of the largest size has without aliases.
-const maxValues = 300_000
+// maxMemory is what the values of a file may take, in bytes; valueMemory is about what one takes beside its pointer.
+const (
+	maxMemory   = 64 << 20
+	valueMemory = 200
+)
 
 // maxText is the most bytes of the file that a message quotes.
 const maxText = 200
@@ -54,7 +58,11 @@ func (d *document) load(source []byte) any {
 	} else if !errors.Is(err, io.EOF) {
 		d.syntax(err)
 	}
-	return d.value(first.Content[0], "")
+	value := d.value(first.Content[0], "")
+	if d.left < 0 {
+		return nil
+	}
+	return value
 }
 
 // syntax reports where the YAML itself is wrong.
@@ -99,12 +107,20 @@ func (d *document) unreadable() (at position, what string) {
 func (d *document) value(n *yaml.Node, at string) any {
 	d.nodes[at] = n
 	n = target(n)
-	if d.left--; d.left < 0 {
-		if d.left == -1 {
-			d.add(where(d.nodes[at]), "the aliases of this file make more than %d values of it", maxValues)
-		}
+	switch {
+	case d.left < 0:
+		return nil
+	case d.open[n]:
+		d.add(where(d.nodes[at]), "alias %s is inside its own anchor", d.nodes[at].Value)
+		d.invalid[at] = true
 		return nil
 	}
+	if d.left -= len(at) + valueMemory; d.left < 0 {
+		d.add(where(d.nodes[at]), "the values of this file, one for each alias, take more than %d MiB up to here", maxMemory>>20)
+		return nil
+	}
+	d.open[n] = true
+	defer delete(d.open, n)
 	switch n.Kind {
 	case yaml.MappingNode:
 		return d.mapping(n, at)
@@ -118,19 +134,17 @@ func (d *document) value(n *yaml.Node, at string) any {
 	switch n.Tag {
 	case "!!str":
 		return n.Value
-	case "!!bool":
-		return strings.EqualFold(n.Value, "true")
-	case "!!int", "!!float":
-		var number any
-		if err := n.Decode(&number); err != nil {
-			return nil
-		} else if f, ok := number.(float64); ok && (math.IsInf(f, 0) || math.IsNaN(f)) {
-			return nil
+	case "!!bool", "!!int":
+		var value any
+		if err := n.Decode(&value); err == nil && !ambiguous.MatchString(n.Value) {
+			return value
 		}
-		return number
 	}
-	return nil
+	return nil // Also a float: no key wants a fraction, and a whole number of many digits would lose some.
 }
+
+// ambiguous is an integer with leading zeros: octal in YAML 1.1, decimal in YAML 1.2.
+var ambiguous = regexp.MustCompile(`^[-+]?0[0-9_]`)
 
 func (d *document) mapping(n *yaml.Node, at string) any {
 	values, lines := map[string]any{}, map[string]int{}

@@ -34,6 +34,35 @@ expect:
 		`7:5: expect[0] is read as a key and its value: put an expectation that contains ": " or " #" in quotes`,
 		"8:5: expect[1] is 3: want text; put it in quotes if it is meant so",
 	}},
+	{name: "alias inside its anchor", old: "question: Q?", new: "question: &a [*a]", want: []string{
+		"1:11: question is a list: want text", "1:15: alias a is inside its own anchor",
+	}},
+	{name: "aliases of aliases", old: "question: Q?", new: "seed: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\nfleet: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n" +
+		"nginx: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\nvariants: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\nanswer: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]\nquestion: [*e, *e, *e, *e, *e]", want: []string{
+		"1:26: the values of this file, one for each alias, take more than 64 MiB up to here",
+	}},
+	{name: "deep", text: "question: " + strings.Repeat("[", 9000) + strings.Repeat("]", 9000), want: []string{
+		"1:8099: the values of this file, one for each alias, take more than 64 MiB up to here",
+	}},
+	{name: "long key", text: strings.Repeat("k", 100_000) + ": [" + strings.Repeat("1,", 10_000) + "]", want: []string{
+		"1:101340: the values of this file, one for each alias, take more than 64 MiB up to here",
+	}},
+	{name: "floats and other spellings", old: "question: Q?", new: `question: Q?
+seed: 9007199254740993.0
+fleet: {instances: 3., workers: 010}
+variants:
+  a: {fleet: {instances: 1e1, workers: !!float 3}}
+  b: {fleet: {instances: !!int 3.0}}
+  c: {load: [{protocol: http, rate: 1/s, retry: !!bool yes}]}`, want: []string{
+		"2:7: seed is 9007199254740993.0: want a whole number, 0 to 18446744073709551615",
+		"3:20: instances is 3.: want a whole number, 1 to 60",
+		"3:33: workers is 010: want a whole number, 1 to 16",
+		"5:26: instances is 1e1: want a whole number, 1 to 60",
+		"5:40: workers is 3: want a whole number, 1 to 16",
+		"6:26: instances is 3.0: want a whole number, 1 to 60",
+		"7:49: retry is yes: want true or false",
+	}},
+	{name: "negative zero", old: "question: Q?", new: "question: Q?\nseed: -0", want: []string{"2:7: seed is -0: want a whole number, 0 to 18446744073709551615"}},
 	{name: "unknown anchor", old: "expect:", new: "seed: 1 # *one\nfleet: {instances: 3, workers: *one}\nexpect:", want: []string{"9:32: not YAML: unknown anchor 'one' referenced"}},
 	{name: "NUL", old: "question: Q?", new: "question: Q?\nanswer: é\x00", want: []string{`2:10: control character '\x00': YAML wants it as an escape, in double quotes`}},
 	{name: "Latin-1", old: "question: Q?", new: "question: é und \xe4\xdf?", want: []string{"1:17: byte 0xe4 is not UTF-8, which YAML wants"}},

@@ -98,7 +98,7 @@ type phaseKeys struct {
 // parse is Read of a text, without the edits. The file is nil if there is nothing to go on with.
 func parse(path string, source []byte) (*File, *document) {
 	d := &document{
-		diagnostics: diagnostics{file: path}, left: maxValues,
+		diagnostics: diagnostics{file: path}, left: maxMemory, open: map[*yaml.Node]bool{},
 		nodes: map[string]*yaml.Node{}, keys: map[string]*yaml.Node{}, invalid: map[string]bool{},
 	}
 	value := d.load(source)

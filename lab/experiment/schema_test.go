@@ -30,7 +30,7 @@ func examples(t *testing.T) []string {
 // validate is what an editor does.
 func validate(t *testing.T, text string) error {
 	t.Helper()
-	d := &document{nodes: map[string]*yaml.Node{}, keys: map[string]*yaml.Node{}, left: maxValues}
+	d := &document{nodes: map[string]*yaml.Node{}, keys: map[string]*yaml.Node{}, left: maxMemory, open: map[*yaml.Node]bool{}}
 	value := d.load([]byte(text))
 	if len(d.all) > 0 {
 		t.Fatal(d.join())
