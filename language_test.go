@@ -14,7 +14,7 @@ import (
 )
 
 // rejected are words of this project's past for which the field has a standard term, or which hide the actor of a sentence.
-var rejected = regexp.MustCompile(`(?i)\b(doors?|witness(es)?|diar(y|ies)|scenes?|breach(es)?|tall(y|ies)|troupe|muster(s|ed)?|specimens?|lapses?|told|tells? whether|who|whom|whoever|nobody|somebody|folders?|licen[c]e|patience|convict(s|ed)?)\b`)
+var rejected = regexp.MustCompile(`(?i)\b(doors?|witness(es)?|diar(y|ies)|scenes?|breach(es)?|tall(y|ies)|troupe|muster(s|ed)?|specimens?|lapses?|told|tells? whether|who|whom|whoever|nobody|somebody|folders?|licen[c]e|patience|convict(s|ed)?|deeds?|figures?|harms?|laborator(y|ies)|laws?)\b`)
 
 // fault is a word of fault injection alone: a wrong setting is a configuration error, a wrong line of a file a diagnostic.
 var (
