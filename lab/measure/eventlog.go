@@ -17,7 +17,7 @@ type eventLog struct {
 	running  []record.Event    // actions
 	planned  map[operation]int // how often each is still to be done
 	last     time.Duration     // when the last action was done, since the start of the trial
-	kills    map[string]int    // by process: how many deaths were requested
+	effects  []effect          // of actions, as long as no event shows them
 	resets   []span            // when nginx started its round robin anew
 	reasons  []string
 	killed   bool         // the generator, at the end
@@ -31,7 +31,7 @@ type operation struct{ phase, kind, process string }
 type span struct{ from, to time.Duration }
 
 func newEventLog(m record.Manifest) eventLog {
-	l := eventLog{manifest: m, started: make(map[string]bool), planned: make(map[operation]int), kills: make(map[string]int)}
+	l := eventLog{manifest: m, started: make(map[string]bool), planned: make(map[operation]int)}
 	for _, p := range m.Scenario.Phases {
 		for _, a := range p.Do {
 			for _, s := range a.Operations() {
@@ -53,9 +53,7 @@ func (l *eventLog) add(e record.Event) {
 	case record.ActionStarted:
 		l.running = append(l.running, e)
 		l.checkStart(e)
-		if e.Action == scenario.Kill {
-			l.kills[e.Process] = 1
-		}
+		l.expectEffects(e)
 	case record.ActionDone:
 		l.done(e)
 	case record.ProcessEvent:
@@ -91,16 +89,20 @@ func (l *eventLog) checkStart(e record.Event) {
 func (l *eventLog) done(e record.Event) {
 	started, wait := e.Time, time.Duration(0)
 	same := func(r record.Event) bool { return r.Phase == e.Phase && r.Action == e.Action && r.Process == e.Process }
-	if i := slices.IndexFunc(l.running, same); i >= 0 {
+	i := slices.IndexFunc(l.running, same)
+	if i >= 0 {
 		started, wait = l.running[i].Time, time.Duration(l.running[i].Wait)*time.Microsecond
 		l.running = slices.Delete(l.running, i, i+1)
 	}
+	l.endEffects(e)
 	l.last = l.since(e)
 	l.planned[operation{e.Phase, e.Action, e.Process}]--
 	_, to := l.bounds(e.Phase)
 	switch over := e.Time.Sub(started) - wait; {
 	case e.Error != "":
 		l.reason("phase %s: %s failed: %s", e.Phase, e.ActionName(), e.Error)
+	case i < 0:
+		l.reason("phase %s: %s ended: %s has no event of its start", e.Phase, e.ActionName(), record.EventsFile)
 	case wait > 0 && over > MaxLateness:
 		l.reason("phase %s: a wait of %v took %v longer; give the lab more of the machine", e.Phase, wait, over.Round(time.Millisecond))
 	case l.last > to:
@@ -120,20 +122,15 @@ func (l *eventLog) bounds(phase string) (from, to time.Duration) {
 }
 
 func (l *eventLog) process(e record.Event) {
-	at, nginx := l.since(e), e.Process == scenario.Nginx
+	at, nginx, requested := l.since(e), e.Process == scenario.Nginx, l.takeEffect(e)
 	switch {
-	case e.Kind == record.Started:
-		l.kills[e.Process] = 0
-		if nginx && at > 0 {
-			l.resets = append(l.resets, span{at, at})
-		}
+	case e.Kind == record.Started && nginx && at > 0:
+		l.resets = append(l.resets, span{at, at})
 	case e.Kind == record.Died && nginx:
 		l.reason("nginx died (%s) %s: it did not log the requests that were open, nor any until it was started again", exit(e), when(at))
 	case e.Kind == record.Stopped && nginx && e.Exit != nil && e.Exit.Killed():
 		l.reason("nginx did not stop and had to be killed (%s) %s: it did not log the requests that were open", exit(e), when(at))
-	case e.Kind == record.Died && l.kills[e.Process] > 0:
-		l.kills[e.Process]--
-	case e.Kind == record.Died:
+	case e.Kind == record.Died && !requested:
 		l.reason("%s died (%s) %s, and no action killed it; its log is in the trial directory", e.Process, exit(e), when(at))
 	}
 }
@@ -195,6 +192,9 @@ func (l *eventLog) open() []string {
 	}
 	for _, e := range l.running {
 		all = append(all, fmt.Sprintf("phase %s: %s did not finish", e.Phase, e.ActionName()))
+	}
+	if l.ending.Event == record.Ended {
+		all = append(all, l.withoutEffect()...)
 	}
 	if l.ending.Event == "" {
 		all = append(all, fmt.Sprintf("%s has no event %q: the trial was broken off, or still runs", record.EventsFile, record.Ended))

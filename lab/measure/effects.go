@@ -1,0 +1,86 @@
+package measure
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+// An effect is what an action must do to its process, as an event of the process shows.
+type effect struct {
+	operation
+	event string    // kind of the process's event
+	until time.Time // zero while the action runs
+}
+
+// effects are the events that an action wants.
+func effects(action string) []string {
+	switch action {
+	case scenario.Kill:
+		return []string{record.Died}
+	case scenario.Drain:
+		return []string{record.Stopped}
+	case scenario.Start:
+		return []string{record.Started}
+	case scenario.Restart:
+		return []string{record.Stopped, record.Started}
+	}
+	return nil
+}
+
+// had reports whether an exit is what its action asks for: SIGKILL of a kill; of a drain one of the codes with which an instance ends
+// after SIGTERM: 0, or 1 if it had to cancel calls. A start has none.
+func (x effect) had(exit *record.Exit) bool {
+	switch x.event {
+	case record.Died:
+		return exit != nil && exit.Killed()
+	case record.Stopped:
+		return exit != nil && exit.Signal == "" && exit.Error == "" && exit.Code <= 1
+	}
+	return true
+}
+
+// expectEffects is for an action that starts.
+func (l *eventLog) expectEffects(e record.Event) {
+	for _, event := range effects(e.Action) {
+		l.effects = append(l.effects, effect{operation: operation{e.Phase, e.Action, e.Process}, event: event})
+	}
+}
+
+// endEffects is for an action that is done. What a failed one did is of no interest; the event of another may still be on its way.
+func (l *eventLog) endEffects(e record.Event) {
+	of := operation{e.Phase, e.Action, e.Process}
+	for i, x := range l.effects {
+		if x.operation == of && x.until.IsZero() {
+			l.effects[i].until = e.Time.Add(MaxLateness)
+		}
+	}
+	if e.Error != "" {
+		l.effects = slices.DeleteFunc(l.effects, func(x effect) bool { return x.operation == of })
+	}
+}
+
+// takeEffect reports whether an action requested an event of its process.
+func (l *eventLog) takeEffect(e record.Event) bool {
+	i := slices.IndexFunc(l.effects, func(x effect) bool {
+		return x.process == e.Process && x.event == e.Kind && x.had(e.Exit) && (x.until.IsZero() || !e.Time.After(x.until))
+	})
+	if i >= 0 {
+		l.effects = slices.Delete(l.effects, i, i+1)
+	}
+	return i >= 0
+}
+
+// withoutEffect are the reasons for actions that were done and did nothing.
+func (l *eventLog) withoutEffect() (all []string) {
+	for _, x := range l.effects {
+		if !x.until.IsZero() {
+			how := map[string]string{record.Died: " of SIGKILL", record.Stopped: " with exit code 0 or 1"}[x.event]
+			all = append(all, fmt.Sprintf("phase %s: %s %s was done, and %s has no event that %s %s%s", x.phase, x.kind, x.process, record.EventsFile, x.process, x.event, how))
+		}
+	}
+	return all
+}
