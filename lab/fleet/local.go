@@ -20,7 +20,7 @@ type Local struct {
 func (l Local) Start(ctx context.Context, s scenario.Scenario, dir string, observe func(record.Event)) (*Fleet, error) {
 	return startTrial(ctx, Options{
 		Instances: s.Instances, Workers: s.Workers, Edits: s.Edits, Whoami: l.Whoami, Nginx: l.Nginx, Dir: dir,
-		Env: trialEnv(dir), NoRestart: true,
+		Env: trialEnv(dir), CleanEnv: true, NoRestart: true,
 		Observe: func(e Event) {
 			observe(record.Event{Time: e.Time, Event: record.ProcessEvent, Kind: e.Kind, Process: e.Process, Start: e.Start, PID: e.PID, Exit: e.Exit})
 		},
@@ -35,7 +35,7 @@ func startTrial(ctx context.Context, o Options) (*Fleet, error) {
 	return Start(ctx, o)
 }
 
-// trialEnv makes instances alike whatever this process's environment has.
+// trialEnv are the settings of a trial's instances that are not whoami's defaults, or must not follow them.
 func trialEnv(dir string) []string {
 	return []string{
 		"RECORDS=" + filepath.Join(dir, record.InstancesFile),

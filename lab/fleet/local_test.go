@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +18,9 @@ import (
 
 // A trial's fleet is as its scenario says, whatever this process's environment has.
 func TestLocalStartsFleetOfScenario(t *testing.T) {
-	for name, value := range map[string]string{"ENVIRONMENT": "prod", "DRAIN_DELAY": "1h", "LOG_LEVEL": "error", "LOG_FORMAT": "json", "RECORDS": "/nowhere", "INSTANCE": "mine"} {
+	for name, value := range map[string]string{"ENVIRONMENT": "prod", "DRAIN_DELAY": "1h", "LOG_LEVEL": "error", "LOG_FORMAT": "json", "RECORDS": "/nowhere", "INSTANCE": "mine",
+		"MAX_CONNECTIONS": "1", "READ_TIMEOUT": "100ms", "GOGC": "10", "GOMAXPROCS": "7",
+	} {
 		t.Setenv(name, value)
 	}
 	dir := proctest.Passable(t)
@@ -41,9 +44,17 @@ func TestLocalStartsFleetOfScenario(t *testing.T) {
 			t.Errorf("%+v: %q responds", i, instanceAt(t, i.HTTP))
 		}
 	}
-	for _, want := range trialEnv(dir) {
-		if !slices.Contains(strings.Split(string(environment), "\x00"), want) {
+	env := strings.FieldsFunc(string(environment), func(r rune) bool { return r == 0 })
+	share := fmt.Sprintf("GOMAXPROCS=%d", max(1, runtime.GOMAXPROCS(0)/2))
+	for _, want := range append(trialEnv(dir), share) {
+		if !slices.Contains(env, want) {
 			t.Errorf("no %s in the environment", want)
+		}
+		env = slices.DeleteFunc(env, func(e string) bool { return e == want })
+	}
+	for _, e := range env {
+		if name, _, _ := strings.Cut(e, "="); name != "START_ID" && !slices.Contains(inherited, name) {
+			t.Errorf("%s is in the environment", e)
 		}
 	}
 	if err := f.Stop(t.Context()); err != nil {

@@ -34,9 +34,10 @@ type Options struct {
 	Admin     int    // nginx's port for its own health and status, on a loopback address; 0: the kernel's choice
 	Numbered  bool   // whoami-N on 8000+N, 9000+N and 7000+N (admin), with up to MaxNumbered instances; else on ports of the kernel's choice, without admin
 
-	Whoami  string   // path of the instances' program
-	EnvFile string   // the instances' --env-file; "": none
-	Env     []string // NAME=value, added to this process's environment for every instance
+	Whoami   string   // path of the instances' program
+	EnvFile  string   // the instances' --env-file; "": none
+	Env      []string // NAME=value, added to this process's environment for every instance
+	CleanEnv bool     // of this process's environment, instances get only what is no setting of theirs or of Go's
 
 	Nginx    nginx.Binary    // from nginx.Find
 	Conf     fs.FS           // its configuration; nil: the shipped one

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -47,7 +48,7 @@ func (f *Fleet) prepareDir() error {
 // per instance.
 func (f *Fleet) checkSettings(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, f.options.Whoami, append([]string{"config"}, f.instanceArgs(scenario.InstanceName(1))...)...)
-	cmd.Env = append(environ(), f.options.Env...)
+	cmd.Env = f.instanceEnv()
 	cmd.WaitDelay = time.Second
 	var settings, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &settings, &stderr
@@ -122,11 +123,20 @@ func (f *Fleet) instancePlan(name string) plan {
 	}
 }
 
-// instanceEnv is what an instance's environment has beside this process's. GOMAXPROCS is its share of the cores, like a container's CPU
-// limit: instances that each assume all cores wake more threads than there are cores for. A GOMAXPROCS of this process's is kept.
+// inherited are the variables that instances get from this process in a fleet with CleanEnv.
+var inherited = []string{"PATH", "HOME", "TMPDIR", "TZ"}
+
+// instanceEnv is an instance's environment. GOMAXPROCS is its share of the cores, like a container's CPU limit: instances that each assume
+// all cores wake more threads than there are cores for. A GOMAXPROCS of this process's is kept, unless the environment must be clean.
 func (f *Fleet) instanceEnv() []string {
-	var env []string
-	if os.Getenv("GOMAXPROCS") == "" {
+	env := environ()
+	if f.options.CleanEnv {
+		env = slices.DeleteFunc(env, func(e string) bool {
+			name, _, _ := strings.Cut(e, "=")
+			return !slices.Contains(inherited, name)
+		})
+	}
+	if f.options.CleanEnv || os.Getenv("GOMAXPROCS") == "" {
 		env = append(env, "GOMAXPROCS="+strconv.Itoa(max(1, runtime.GOMAXPROCS(0)/f.options.Instances)))
 	}
 	return append(env, f.options.Env...)
@@ -154,7 +164,7 @@ func (f *Fleet) instanceArgs(name string) []string {
 // workers serving.
 func (f *Fleet) balancerPlan() plan {
 	path, args := f.balancer.Command(f.options.Dir)
-	c := command{path: path, args: args, log: f.LogFile(scenario.Nginx), parentDeath: syscall.SIGTERM, children: true}
+	c := command{path: path, args: args, env: environ(), log: f.LogFile(scenario.Nginx), parentDeath: syscall.SIGTERM, children: true}
 	return plan{
 		start: func() (*child, error) { return f.spawner.start(c) },
 		ready: func(ctx context.Context) error { return awaitListening(ctx, f.HTTP(), f.GRPC()) },

@@ -39,7 +39,7 @@ func (s *spawner) close() { close(s.jobs) }
 type command struct {
 	path        string
 	args        []string
-	env         []string       // added to this process's environment
+	env         []string       // NAME=value, all of its environment
 	log         string         // the file that both its outputs are appended to
 	parentDeath syscall.Signal // sent to it when the spawner's thread ends
 	children    bool           // it may have children, which must not outlive it
@@ -55,7 +55,7 @@ func (s *spawner) start(c command) (*child, error) {
 	defer log.Close() // The child has its own.
 	cmd := exec.Command(c.path, c.args...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = append(environ(), c.env...)
+	cmd.Env = c.env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: c.parentDeath}
 	result := make(chan error, 1)
 	s.jobs <- func() { result <- cmd.Start() }

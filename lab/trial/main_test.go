@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 		whoami = path
 		for name, value := range map[string]string{
 			"ENVIRONMENT": "prod", "DRAIN_DELAY": "1h", "LOG_LEVEL": "error", "LOG_FORMAT": "json", "RECORDS": "/no/such/file", "INSTANCE": "mine",
+			"MAX_CONNECTIONS": "1", "MAX_CALLS": "refused",
 			"GORACE": proctest.QuickExit,
 		} {
 			if err := os.Setenv(name, value); err != nil {
