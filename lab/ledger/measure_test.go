@@ -2,12 +2,14 @@ package ledger_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"trivet/lab/labtest"
@@ -78,6 +80,7 @@ func TestLawfulHistoryIsCounted(t *testing.T) {
 // checkCounts compares all counts with those that the history was made of.
 func checkCounts(t *testing.T, s scenario.Scenario, all map[[2]int]*ledger.Want, got measure.Result) {
 	t.Helper()
+	var wrong []string
 	for key, want := range all {
 		phase, load := s.Phases[key[1]].Name, s.Loads[key[0]].Name
 		m, _ := got.Metrics(phase, load)
@@ -87,15 +90,19 @@ func checkCounts(t *testing.T, s scenario.Scenario, all map[[2]int]*ledger.Want,
 				continue
 			}
 			if v.Int() != int64(want.Counts[name]) {
-				t.Errorf("%s of load %s in phase %s: %d, want %d", name, load, phase, v.Int(), want.Counts[name])
+				wrong = append(wrong, fmt.Sprintf("%s of load %s in phase %s: %d, want %d", name, load, phase, v.Int(), want.Counts[name]))
 			}
 		}
 		if !maps.Equal(m.FirstAttempts, want.FirstAttempts) {
-			t.Errorf("first attempts of %v: %v, want %v", key, m.FirstAttempts, want.FirstAttempts)
+			wrong = append(wrong, fmt.Sprintf("first_attempts of load %s in phase %s: %v, want %v", load, phase, m.FirstAttempts, want.FirstAttempts))
 		}
 		if m.Requests != m.Dropped+m.OK+m.Failed || m.Failed != m.InstanceErrors+m.NginxErrors+m.Incomplete {
 			t.Errorf("%+v does not add up", m)
 		}
+	}
+	if len(wrong) > 0 {
+		slices.Sort(wrong)
+		t.Fatalf("metrics differ from what lab/ledger/lawful_test.go counted while it made up the records (Want): count a new metric there\n%s", strings.Join(wrong, "\n"))
 	}
 	for _, group := range []string{"web", "calls", "more", scenario.HTTP, scenario.GRPC} {
 		total, ok := got.Metrics(scenario.Total, group)
