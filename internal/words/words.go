@@ -10,10 +10,13 @@ import (
 // Count is "1 line", "2 lines".
 func Count(n int, noun string) string { return fmt.Sprintf("%d %s", n, Plural(n, noun)) }
 
-// Plural is "line" if n is 1, else "lines".
+// Plural is "line" if n is 1, else "lines"; of "entry", "entries".
 func Plural(n int, noun string) string {
 	if n == 1 {
 		return noun
+	}
+	if stem, y := strings.CutSuffix(noun, "ry"); y {
+		return stem + "ries"
 	}
 	return noun + "s"
 }

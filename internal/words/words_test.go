@@ -11,6 +11,13 @@ func TestCountAddsPluralS(t *testing.T) {
 	}
 }
 
+func TestPluralOfEntryIsEntries(t *testing.T) {
+	t.Parallel()
+	if one, two := Count(1, "log entry"), Count(2, "log entry"); one != "1 log entry" || two != "2 log entries" {
+		t.Errorf("%q, %q", one, two)
+	}
+}
+
 func TestClipKeepsWholeCharacters(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{"12345678": "12345678", "123456789": "12345…", "1234ü6789": "1234…"} {

@@ -25,6 +25,11 @@ func (d Discrepancy) String() string {
 	return fmt.Sprintf("rule %d, %s: %s (client: %s; nginx: %s; instances: %s)", d.Rule, d.ID, d.What, d.Client, d.Nginx, d.Instances)
 }
 
+// Request is the request, as all sources recorded it: without the rule.
+func (d Discrepancy) Request() Discrepancy {
+	return Discrepancy{ID: d.ID, Client: d.Client, Nginx: d.Nginx, Instances: d.Instances}
+}
+
 // A Reconciliation is the result of a Reconciler.
 type Reconciliation struct {
 	Discrepancies []Discrepancy // the first MaxDiscrepancies of them

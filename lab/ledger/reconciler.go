@@ -35,7 +35,7 @@ const (
 // A record that comes after its request was emitted is a discrepancy, and changes neither the emitted Request nor what was counted of
 // it. The discrepancy shows what all sources recorded if the request is one of the last 1024 that were emitted, else "reconciled".
 //
-// Memory is bounded by what is open, requests that wait for a record, about 1.2 KB each and at most 100,000, by a byte per planned
+// Memory is bounded by what is open, requests that wait for a record, about 1.2 KB each and at most 100,000, by two bytes per planned
 // request, and by the starts of instances.
 type Reconciler struct {
 	manifest  record.Manifest
@@ -46,11 +46,13 @@ type Reconciler struct {
 	closed    map[key]*Request // those of queue
 	queue     []key            // the oldest first
 	emitted   [][]bool         // by load and number
-	starts    starts           // of instances
 	found     Reconciliation
+	wrong     [][]bool // which requests have a discrepancy, by load and number
+	starts    starts   // of instances
 
 	maxOpen, maxClosed int
 	excess             int // records for which there was no room
+	contradictory      int // requests with a discrepancy
 }
 
 // NewReconciler returns a Reconciler for the trial of a manifest. It calls emit once per planned request, with what is known of it. The
@@ -63,6 +65,7 @@ func NewReconciler(m record.Manifest, emit func(*Request)) *Reconciler {
 	for load, n := range m.Planned {
 		r.prefixes = append(r.prefixes, record.IDPrefix(m.Scenario.Seed, m.Scenario.Loads[load].Protocol, load))
 		r.emitted = append(r.emitted, make([]bool, max(0, n)))
+		r.wrong = append(r.wrong, make([]bool, max(0, n)))
 	}
 	for _, i := range m.Instances {
 		r.endpoints[i.HTTP] = Endpoint{i.Name, scenario.HTTP}
@@ -114,7 +117,7 @@ func (r *Reconciler) add(id string, rule int, late string, change func(*Request)
 		r.open[k] = q
 		delete(r.closed, k)
 	case k.load != Foreign && r.emitted[k.load][k.n]:
-		r.found.add(k, Discrepancy{Rule: rule, ID: id, What: late, Client: "reconciled", Nginx: "reconciled", Instances: "reconciled"})
+		r.find(k, Discrepancy{Rule: rule, ID: id, What: late, Client: "reconciled", Nginx: "reconciled", Instances: "reconciled"})
 		return
 	case len(r.open) >= r.maxOpen:
 		r.excess++
@@ -141,6 +144,18 @@ func (r *Reconciler) close(k key, q *Request) {
 	r.emit(q)
 }
 
+// find adds a discrepancy, and counts its request once. One of an ID that was not planned is the only one of its ID.
+func (r *Reconciler) find(k key, d Discrepancy) {
+	r.found.add(k, d)
+	if k.load != Foreign {
+		if r.wrong[k.load][k.n] {
+			return
+		}
+		r.wrong[k.load][k.n] = true
+	}
+	r.contradictory++
+}
+
 // AddClientRecord adds a record of the client.
 func (r *Reconciler) AddClientRecord(c record.Client) {
 	r.add(c.ID, 1, "the client has a further record of it", func(q *Request) {
@@ -161,7 +176,7 @@ func (r *Reconciler) AddAccessLogEntry(l record.AccessLogEntry) error {
 	r.add(l.ID, 2, "nginx has an access-log entry more than the client has attempts", func(q *Request) {
 		q.Entries = append(q.Entries, l)
 		for _, a := range attempts {
-			q.Attempts = append(q.Attempts, Attempt{Attempt: a, Endpoint: r.endpoints[a.Addr], Entry: len(q.Entries) - 1})
+			q.NginxAttempts = append(q.NginxAttempts, Attempt{Attempt: a, Endpoint: r.endpoints[a.Addr], Entry: len(q.Entries) - 1})
 		}
 	})
 	return nil
@@ -195,7 +210,7 @@ func (r *Reconciler) Finish() Reconciliation {
 			r.emit(q)
 		}
 		for _, d := range q.discrepancies(r.starts.killed) {
-			r.found.add(k, d)
+			r.find(k, d)
 		}
 	}
 	r.open, r.closed, r.queue = make(map[key]*Request), make(map[key]*Request), nil
@@ -203,10 +218,10 @@ func (r *Reconciler) Finish() Reconciliation {
 		r.lost()
 	}
 	if r.found.Count > 0 {
-		r.found.Reasons = append(r.found.Reasons, fmt.Sprintf("the records of client, nginx and instances contradict each other in %s", words.Count(r.found.Count, "place")))
+		r.found.Reasons = append(r.found.Reasons, fmt.Sprintf("the records of client, nginx and instances contradict each other in %s of %s", words.Count(r.found.Count, "place"), words.Count(r.contradictory, "request")))
 	}
 	if r.excess > 0 {
-		r.found.Reasons = append(r.found.Reasons, fmt.Sprintf("more than %d requests waited for records at once: %s could not be matched", r.maxOpen, words.Count(r.excess, "record")))
+		r.found.Reasons = append(r.found.Reasons, fmt.Sprintf("more than %d requests waited for records at once: %s could not be matched, and the metrics lack their requests", r.maxOpen, words.Count(r.excess, "record")))
 	}
 	r.found.Reasons = append(r.found.Reasons, r.starts.reasons()...)
 	return r.found
@@ -222,7 +237,7 @@ func (r *Reconciler) lost() {
 			k := key{load: load, n: int64(n)}
 			q := &Request{ID: r.prefixes[load] + strconv.Itoa(n), Load: load, N: k.n}
 			r.emit(q)
-			r.found.add(k, q.discrepancy(1, "it was planned, and no source has a record of it"))
+			r.find(k, q.discrepancy(1, "it was planned, and no source has a record of it"))
 		}
 	}
 }

@@ -111,7 +111,7 @@ func TestRequestKeepsItsRecords(t *testing.T) {
 	at := func(i record.Instance) Endpoint { return Endpoint{i.Name, scenario.HTTP} }
 	want := &Request{
 		ID: c.ID, Client: &c, Entries: []record.AccessLogEntry{first, second},
-		Attempts: []Attempt{
+		NginxAttempts: []Attempt{
 			{record.Attempt{Addr: one.HTTP, Fate: record.Unsent, Status: "502", First: true}, at(one), 0},
 			{record.Attempt{Addr: one.HTTP, Fate: record.Unsent, Status: "502", First: true}, at(one), 1},
 			{record.Attempt{Addr: two.HTTP, Fate: record.GotHeader, Status: "200"}, at(two), 1},
@@ -357,8 +357,26 @@ func TestOpenRequestsAreBounded(t *testing.T) {
 	if len(r.open) != room {
 		t.Errorf("%d are open", len(r.open))
 	}
-	if got := r.Finish(); !slices.Contains(got.Reasons, "more than 1000 requests waited for records at once: 500 records could not be matched") {
+	if got := r.Finish(); !slices.Contains(got.Reasons, "more than 1000 requests waited for records at once: 500 records could not be matched, and the metrics lack their requests") {
 		t.Errorf("%v", got.Reasons)
+	}
+}
+
+// A request with several discrepancies is one, and a late record of it makes it no other.
+func TestContradictoryRequestsAreCountedOnce(t *testing.T) {
+	t.Parallel()
+	h, _ := Lawful(1, 100)
+	Drop("nginx")(&h, Plain(h, 0)) // Rules 2 and 4.
+	id := Plain(h, 1)
+	for range 3 {
+		lateRecords["client"](&h, id)
+	}
+	h.Records = append(h.Records, record.AccessLogEntry{ID: "elsewhere"})
+	r := NewReconciler(h.Manifest, func(*Request) {})
+	r.maxClosed = 1
+	feed(t, r, h.Records)
+	if got := r.Finish(); got.Count != 6 || got.Reasons[0] != "the records of client, nginx and instances contradict each other in 6 places of 3 requests" {
+		t.Errorf("%q %v", got.Reasons, got.Discrepancies)
 	}
 }
 

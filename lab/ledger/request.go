@@ -21,7 +21,7 @@ type Request struct {
 	Client         *record.Client
 	FurtherClients []record.Client // lawfully none
 	Entries        []record.AccessLogEntry
-	Attempts       []Attempt // nginx's, of all entries
+	NginxAttempts  []Attempt // of all entries
 	Executions     []Execution
 
 	grpc bool
@@ -57,7 +57,7 @@ func (e Endpoint) String() string {
 // clone is a copy to which records can be added.
 func (q *Request) clone() *Request {
 	c := *q
-	c.FurtherClients, c.Entries, c.Attempts, c.Executions = slices.Clone(q.FurtherClients), slices.Clone(q.Entries), slices.Clone(q.Attempts), slices.Clone(q.Executions)
+	c.FurtherClients, c.Entries, c.NginxAttempts, c.Executions = slices.Clone(q.FurtherClients), slices.Clone(q.Entries), slices.Clone(q.NginxAttempts), slices.Clone(q.Executions)
 	return &c
 }
 
@@ -94,7 +94,7 @@ func (q *Request) seen(room []seen) []seen {
 		all = append(all, seen{Endpoint: e})
 		return &all[len(all)-1]
 	}
-	for _, a := range q.Attempts {
+	for _, a := range q.NginxAttempts {
 		switch a.Fate {
 		case record.GotHeader:
 			at(a.Endpoint).sure++
@@ -152,7 +152,7 @@ func (q *Request) discrepancies(killed func(instance, start string) bool) []Disc
 		case s.executions < s.sure:
 			found(3, "nginx got %s from %s, which recorded %s", words.Count(s.sure, "response header"), s, words.Count(s.executions, "arrival"))
 		case s.executions > 0 && s.sure+s.possible+s.unsent == 0:
-			found(4, "%s recorded %s, and nginx never tried it", s, words.Count(s.executions, "arrival"))
+			found(4, "%s recorded %s, and no access-log entry has an attempt at it", s, words.Count(s.executions, "arrival"))
 		case s.executions > s.sure+s.possible:
 			found(3, "%s recorded %s, and nginx sent it %s", s, words.Count(s.executions, "arrival"), words.Count(s.sure+s.possible, "attempt"))
 		}
@@ -216,9 +216,9 @@ func (q *Request) discrepancy(rule int, what string) Discrepancy {
 			d.Client += fmt.Sprintf("; %d may be unlogged (%s)", len(c.MaybeUnlogged), strings.Join(c.MaybeUnlogged, ", "))
 		}
 	}
-	nginx := []string{words.Count(len(q.Entries), "log line")}
+	nginx := []string{words.Count(len(q.Entries), "access-log entry")}
 	fates := map[record.Fate]string{record.Unsent: "nothing sent", record.InDoubt: "sent, no header", record.GotHeader: "header", record.Expired: "header, deadline"}
-	for _, a := range q.Attempts {
+	for _, a := range q.NginxAttempts {
 		switch {
 		case a.Fate == record.NoLive:
 			nginx = append(nginx, "no live upstreams")

@@ -26,8 +26,8 @@ const clientLeft = "499"
 func (q *Request) response(i int) response {
 	l := q.Entries[i]
 	r := response{status: l.Status, local: l.Error != ""}
-	for n := range q.Attempts {
-		if a := &q.Attempts[n]; a.Entry == i {
+	for n := range q.NginxAttempts {
+		if a := &q.NginxAttempts[n]; a.Entry == i {
 			r.last, r.upstream = a, a.Status
 		}
 	}

@@ -88,7 +88,7 @@ func (c *counters) countLate(r *record.Client, deadline time.Duration) {
 
 // path counts what nginx and the instances recorded.
 func (c *counters) path(q *ledger.Request) {
-	for _, a := range q.Attempts {
+	for _, a := range q.NginxAttempts {
 		if a.Fate == record.NoLive {
 			c.NoLiveUpstreams++
 			continue

@@ -132,7 +132,7 @@ func TestDiscrepanciesAreTheFirstReason(t *testing.T) {
 	t.Parallel()
 	p := plan(t, time.Second)
 	p.add(record.Event{Event: record.Ended})
-	if got := p.finish(); got.DiscrepancyCount != 1000 || len(got.Discrepancies) != 100 || got.Reasons[0] != "the records of client, nginx and instances contradict each other in 1000 places" {
+	if got := p.finish(); got.DiscrepancyCount != 1000 || len(got.Discrepancies) != 100 || got.Reasons[0] != "the records of client, nginx and instances contradict each other in 1000 places of 1000 requests" {
 		t.Errorf("%d discrepancies, %q", got.DiscrepancyCount, got.Reasons)
 	}
 }

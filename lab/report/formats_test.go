@@ -271,7 +271,7 @@ func TestJUnitHasACaseForEachVariantAndExpectation(t *testing.T) {
 		"experiments/one.yaml:7 one.plain: total.http.failed == 0: ok total.http.failed = 0",
 		"experiments/one.yaml:7 one.other: total.http.failed == 0: failed total.http.failed = 1",
 		"experiments/one.yaml:8 one: plain.total.http.failed == other.total.http.failed: failed plain.total.http.failed = 0; other.total.http.failed = 1",
-		"experiments/two.yaml:0 two: the trial is valid: invalid the records of client, nginx and instances contradict each other in 2 places",
+		"experiments/two.yaml:0 two: the trial is valid: invalid the records of client, nginx and instances contradict each other in 2 places of 1 request",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -153,11 +153,26 @@ func (t Text) reasons(v Variant) {
 	if more := len(v.Reasons) - maxReasons; more > 0 {
 		fmt.Fprintf(t, "      and %d more; `trivet report --format json` has all reasons\n", more)
 	}
-	for _, d := range v.Discrepancies[:min(len(v.Discrepancies), maxReasons)] {
-		fmt.Fprintf(t, "      rule %d, request %s: %s\n        client: %s\n        nginx: %s\n        instances: %s\n", d.Rule, line(d.ID), line(d.What), line(d.Client), line(d.Nginx), line(d.Instances))
+	shown := v.Discrepancies[:min(len(v.Discrepancies), maxReasons)]
+	for i, d := range shown {
+		fmt.Fprintf(t, "      rule %d, request %s: %s\n", d.Rule, line(d.ID), line(d.What))
+		if i+1 == len(shown) || shown[i+1].Request() != d.Request() { // Else the next one is of the same request.
+			fmt.Fprintf(t, "        client: %s\n        nginx: %s\n        instances: %s\n", line(d.Client), line(d.Nginx), line(d.Instances))
+		}
 	}
 	if more := v.DiscrepancyCount - maxReasons; more > 0 {
 		fmt.Fprintf(t, "      and %d more; `trivet report --format json` has the first %d discrepancies\n", more, ledger.MaxDiscrepancies)
+	}
+	if v.Verdict == Invalid {
+		t.records(v)
+	}
+}
+
+// records says where they are, and how to find those of the first discrepancy's request.
+func (t Text) records(v Variant) {
+	fmt.Fprintf(t, "      trial directory: %s\n", v.Dir)
+	if len(v.Discrepancies) > 0 && !strings.ContainsAny(v.Dir+v.Discrepancies[0].ID, "'\n") {
+		fmt.Fprintf(t, "      its first request: cd '%s' && grep -hF '\"%s\"' records/*.jsonl logs/access.log\n", v.Dir, v.Discrepancies[0].ID)
 	}
 }
 

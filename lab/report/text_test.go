@@ -1,6 +1,7 @@
 package report
 
 import (
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -167,6 +168,10 @@ func TestTextOfManyReasonsIsCut(t *testing.T) {
 	if n := strings.Count(text, "      rule "); n != maxReasons {
 		t.Errorf("%d discrepancies are written", n)
 	}
+	// Two rules of a request share its records.
+	if n := strings.Count(text, "        nginx: 0 access-log entries\n"); n != maxReasons/2 {
+		t.Errorf("the records of %d requests are written, want %d:\n%s", n, maxReasons/2, text)
+	}
 	checkFormats(t, r)
 }
 
@@ -250,5 +255,24 @@ func TestLineHasSingleSpacesAndNoControlCharacters(t *testing.T) {
 		if got := line(text); got != want {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
+	}
+}
+
+// An invalid variant names its trial directory, and a command that prints what was recorded of the first request.
+func TestTextOfInvalidVariantLeadsToTheRecords(t *testing.T) {
+	t.Parallel()
+	r := one(t, oneVariant(), contradictory(t))
+	text, dir := asText(r, false), filepath.Join(r.Dir, "1-one", scenario.Only)
+	if !strings.Contains(text, "\n      trial directory: "+dir+"\n") {
+		t.Errorf("no trial directory in\n%s", text)
+	}
+	_, command, found := strings.Cut(text, "\n      its first request: ")
+	command, _, _ = strings.Cut(command, "\n")
+	output, err := exec.CommandContext(t.Context(), "sh", "-c", command).Output()
+	if lines := strings.Count(string(output), `"id":"7.http.0.3"`); !found || err != nil || lines != 3 || lines != strings.Count(string(output), "\n") {
+		t.Errorf("%s: %v, %d lines:\n%s", command, err, lines, output)
+	}
+	if text := asText(one(t, oneVariant(), only(t)), false); strings.Contains(text, "trial directory") {
+		t.Errorf("a valid variant has a trial directory:\n%s", text)
 	}
 }

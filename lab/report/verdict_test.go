@@ -72,7 +72,7 @@ func TestVerdictsFollowFromTheRecords(t *testing.T) {
 		}, Invalid, 3, contradict},
 		{"no completions", func(_ *testing.T, r records) {
 			r[record.InstancesFile] = slices.DeleteFunc(r[record.InstancesFile], func(line string) bool { return strings.Contains(line, record.Completion) })
-		}, Invalid, 3, contradict + " in 200 places"},
+		}, Invalid, 3, contradict + " in 200 places of 200 requests"},
 		{"never begun", func(_ *testing.T, r records) { clear(r) }, Error, 4, "never begun"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
