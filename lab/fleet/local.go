@@ -20,7 +20,7 @@ type Local struct {
 func (l Local) Start(ctx context.Context, s scenario.Scenario, dir string, observe func(record.Event)) (*Fleet, error) {
 	return startTrial(ctx, Options{
 		Instances: s.Instances, Workers: s.Workers, Edits: s.Edits, Whoami: l.Whoami, Nginx: l.Nginx, Dir: dir,
-		Env: trialEnv(dir), CleanEnv: true, NoRestart: true,
+		Env: []string{"RECORDS=" + filepath.Join(dir, record.InstancesFile)}, CleanEnv: true, NoRestart: true,
 		Observe: func(e Event) {
 			observe(record.Event{Time: e.Time, Event: record.ProcessEvent, Kind: e.Kind, Process: e.Process, Start: e.Start, PID: e.PID, Exit: e.Exit})
 		},
@@ -33,12 +33,4 @@ func startTrial(ctx context.Context, o Options) (*Fleet, error) {
 		return nil, errors.New("a trial needs a load balancer whose access log has every attempt, not only the last")
 	}
 	return Start(ctx, o)
-}
-
-// trialEnv are the settings of a trial's instances that are not whoami's defaults, or must not follow them.
-func trialEnv(dir string) []string {
-	return []string{
-		"RECORDS=" + filepath.Join(dir, record.InstancesFile),
-		"ENVIRONMENT=dev", "REFLECTION=true", "LOG_LEVEL=info", "LOG_FORMAT=text", "DRAIN_DELAY=0s", "DRAIN_TIMEOUT=10s",
-	}
 }
