@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"trivet/lab/scenario"
@@ -45,7 +46,7 @@ type fleetState struct {
 	state map[string]string // by instance: Kill, Drain or Pause; "" while it serves
 }
 
-// action is an entry of a phase's do. Its instances are those on which it has an effect.
+// action is an entry of a phase's do.
 func (f *fleetState) action(kind string, value json.RawMessage, at string) scenario.Action {
 	switch {
 	case slices.Contains(scenario.NginxKinds, kind):
@@ -54,7 +55,15 @@ func (f *fleetState) action(kind string, value json.RawMessage, at string) scena
 		var d time.Duration
 		_ = json.Unmarshal(value, &d) // It was marshaled from one.
 		return scenario.Action{Wait: &scenario.WaitAction{For: d}}
+	case slices.Contains(scenario.InstanceKinds, kind):
+		return scenario.Action{Instances: f.instanceAction(kind, value, at)}
 	}
+	f.add(f.position(at), "%s is an action of the schema that trivet does not know: want %s", kind, strings.Join(scenario.Kinds, ", "))
+	return scenario.Action{}
+}
+
+// instanceAction is an action on instances: those on which it has an effect.
+func (f *fleetState) instanceAction(kind string, value json.RawMessage, at string) *scenario.InstanceAction {
 	var named []string
 	places := func(i int) string { return fmt.Sprintf("%s/%d", at, i) }
 	if json.Unmarshal(value, &named) != nil {
@@ -82,7 +91,7 @@ func (f *fleetState) action(kind string, value json.RawMessage, at string) scena
 	if len(action.Names) == 0 && len(f.document.all) == before && slices.Contains(named, all) {
 		f.add(f.position(at), "%s all: %s", kind, noneLeft[kind])
 	}
-	return scenario.Action{Instances: action}
+	return action
 }
 
 // noneLeft says why an action on all instances has no effect on any.

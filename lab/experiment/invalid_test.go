@@ -63,6 +63,7 @@ variants:
 		"7:49: retry is yes: want true or false",
 	}},
 	{name: "negative zero", old: "question: Q?", new: "question: Q?\nseed: -0", want: []string{"2:7: seed is -0: want a whole number, 0 to 18446744073709551615"}},
+	{name: "enum of one value", old: "for: 1s}", new: "for: 1s, do: [{reload: ngin}]}", want: []string{`6:43: reload is "ngin": want nginx`}},
 	{name: "unknown anchor", old: "expect:", new: "seed: 1 # *one\nfleet: {instances: 3, workers: *one}\nexpect:", want: []string{"9:32: not YAML: unknown anchor 'one' referenced"}},
 	{name: "NUL", old: "question: Q?", new: "question: Q?\nanswer: é\x00", want: []string{`2:10: control character '\x00': YAML wants it as an escape, in double quotes`}},
 	{name: "Latin-1", old: "question: Q?", new: "question: é und \xe4\xdf?", want: []string{"1:17: byte 0xe4 is not UTF-8, which YAML wants"}},

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"go.yaml.in/yaml/v4"
+
 	"trivet/lab/scenario"
 	"trivet/nginx/confedit"
 )
@@ -153,6 +155,16 @@ func TestAllErrorsOfAFileAreReported(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.want, "\n"))
 			}
 		})
+	}
+}
+
+func TestUnknownActionOfTheSchemaIsAnError(t *testing.T) {
+	t.Parallel()
+	d := &document{nodes: map[string]*yaml.Node{"": {Line: 3, Column: 7}}}
+	fleet := fleetState{d, &scenario.Scenario{Instances: 1}, map[string]string{}}
+	if a := fleet.action("explode", []byte(`"all"`), "/phases/0/do/0/explode"); a.Kind() != "" || len(d.all) != 1 ||
+		!strings.HasPrefix(d.all[0].Message, "explode is an action of the schema that trivet does not know: want kill, ") {
+		t.Errorf("%+v, %v", a, d.join())
 	}
 }
 

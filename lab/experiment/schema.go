@@ -175,7 +175,11 @@ func wrong(err jsonschema.ErrorKind, name string, n *yaml.Node, of, by schema) s
 	switch k := err.(type) {
 	case *kind.Enum:
 		words := list(k.Want)
-		return fmt.Sprintf("%s is %s: want %s%s", name, describe(n), strings.Join(words, " or "), nearest.Hint(fmt.Sprint(k.Got), words))
+		meant := ""
+		if len(words) > 1 {
+			meant = nearest.Hint(fmt.Sprint(k.Got), words)
+		}
+		return fmt.Sprintf("%s is %s: want %s%s", name, describe(n), strings.Join(words, " or "), meant)
 	case *kind.MinItems, *kind.MaxItems:
 		want = fmt.Sprintf("at most %v", of["maxItems"])
 		switch least := of["minItems"]; least {
