@@ -48,7 +48,7 @@ func logsCommand() (*cobra.Command, action) {
 			fmt.Fprintln(in.stdout, strings.Join(names, "\n"))
 			return exitDone
 		case file == "":
-			printErrors(in.stderr, fmt.Errorf("no log %q in %s: did you mean %s? There are: %s", name, dir, nearest.Name(name, names), strings.Join(names, ", ")))
+			printErrors(in.stderr, fmt.Errorf("no log %q in %s%s (there are: %s)", name, dir, nearest.Hint(name, names), strings.Join(names, ", ")))
 			return exitUsage
 		}
 		return in.done(show(ctx, in.stdout, file, *follow))

@@ -92,6 +92,9 @@ func (o outcome) experiment(e report.Experiment) {
 
 // complete prints what remains of the report after all experiments.
 func (o outcome) complete(r *report.Run, runErr error) int {
+	if runErr != nil && r.Verdict != report.Interrupted {
+		r.Verdict, r.Code = report.Error, report.Error.Code()
+	}
 	if o.json {
 		_ = report.JSON(o.out, r) // o.out keeps the error.
 	} else {
