@@ -9,14 +9,17 @@ import (
 	"trivet/lab/scenario"
 )
 
-// differences are where a trial's manifest does not match the scenario in the run's index: its records are not of that scenario then.
-func differences(m record.Manifest, want scenario.Scenario) []string {
+// differences are where a trial's manifest does not match the run's index, of which these are the scenario and the versions: its records
+// are not of that scenario then, or of other programs.
+func differences(m record.Manifest, want scenario.Scenario, nginx, trivet string) []string {
 	type setup struct {
+		Nginx     string            `json:"nginx"`
+		Trivet    string            `json:"trivet"`
 		Scenario  scenario.Scenario `json:"scenario"`
 		Planned   []int             `json:"planned"`
 		Instances []string          `json:"instances"`
 	}
-	has, should := setup{Scenario: m.Scenario, Planned: m.Planned}, setup{Scenario: want, Instances: want.InstanceNames()}
+	has, should := setup{m.Nginx, m.Trivet, m.Scenario, m.Planned, nil}, setup{nginx, trivet, want, nil, want.InstanceNames()}
 	for _, instance := range m.Instances {
 		has.Instances = append(has.Instances, instance.Name)
 	}

@@ -133,7 +133,7 @@ var begin = time.Date(2026, 11, 24, 12, 0, 1, 0, time.UTC)
 func flawless(t *testing.T, s scenario.Scenario) records {
 	t.Helper()
 	r, starts := records{}, records{}
-	m := record.Manifest{V: record.ManifestVersion, Scenario: s, Nginx: "1.22.1", Begin: begin}
+	m := record.Manifest{V: record.ManifestVersion, Scenario: s, Nginx: "1.22.1", Trivet: "(devel)", Begin: begin}
 	for i, name := range s.InstanceNames() {
 		starts.event(t, record.Event{Event: record.ProcessEvent, Kind: record.Started, Process: name, Start: name + "-a"})
 		m.Instances = append(m.Instances, record.Instance{Name: name, HTTP: fmt.Sprint("127.0.0.1:", 8001+i), GRPC: fmt.Sprint("127.0.0.1:", 9001+i)})

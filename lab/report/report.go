@@ -136,7 +136,7 @@ func (r *Run) experiment(entry record.Entry) (Experiment, error) {
 	e := Experiment{Path: of.Path, Name: of.Name, Question: of.Question, Verdict: Passed, Expectations: []experiment.ExpectationResult{}}
 	for _, s := range of.Scenarios {
 		e.Seed, e.Length = s.Seed, s.Length()
-		v, err := variant(entry.Trial(r.Dir, s.Variant), s, r.Verdict.worse(e.Verdict))
+		v, err := r.variant(entry.Trial(r.Dir, s.Variant), s, r.Verdict.worse(e.Verdict))
 		if err != nil {
 			return e, err
 		}
@@ -169,7 +169,7 @@ func (e *Experiment) metrics(variant, phase, group string) (measure.Metrics, boo
 }
 
 // variant reports on a trial directory; before is the worst verdict of all trials before it.
-func variant(dir string, s scenario.Scenario, before Verdict) (Variant, error) {
+func (r *Run) variant(dir string, s scenario.Scenario, before Verdict) (Variant, error) {
 	v := Variant{
 		Name: s.Variant, Description: s.Description, Dir: dir, Instances: s.Instances, Workers: s.Workers, Verdict: Passed,
 		Reasons: []string{}, Discrepancies: []ledger.Discrepancy{}, Phases: []measure.Phase{},
@@ -186,7 +186,7 @@ func variant(dir string, s scenario.Scenario, before Verdict) (Variant, error) {
 		return v, err
 	}
 	v.Phases = append(v.Phases, v.result.Phases...)
-	v.judge(append(differences(v.result.Manifest, s), v.result.Reasons...))
+	v.judge(append(differences(v.result.Manifest, s, r.Nginx, r.Trivet), v.result.Reasons...))
 	return v, nil
 }
 
