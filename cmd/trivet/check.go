@@ -27,12 +27,9 @@ stdout not written to; 130 interrupted.`},
 	call := addFileFlags(c, `print {"code":0} or {"code":2,"errors":[{"file":…,"line":…,"column":…,"message":…}]}`)
 	return c, func(ctx context.Context, in invocation) int {
 		out := newOutcome(in, call.json)
-		if err := call.check(in); err != nil {
-			return out.misused(err)
-		}
-		files, fileErr := readAll(ctx, in.args)
-		if _, usage := errors.AsType[usageError](fileErr); fileErr != nil && !usage {
-			return out.failed(ctx, fileErr)
+		files, fileErr := call.read(ctx, in)
+		if _, usage := errors.AsType[usageError](fileErr); fileErr != nil && !usage || in.flagErr != nil {
+			return out.refused(ctx, fileErr)
 		}
 		binary, err := here().nginx(ctx, nginx.Find, call.nginx)
 		switch {

@@ -36,11 +36,11 @@ end, has all records and logs; trivet report prints the newest report again.
 docs/experiments.md explains reports and how to write an experiment,
 docs/records.md the records.`,
 		ValidArgsFunction: completeExperiments,
-		Annotations: map[string]string{exitCodes: `0 all expectations passed; 1 one failed or is inconclusive; 2 usage
-error, or errors in a file: nothing was started; 3 a run is invalid: the load
-was not as planned, or the records contradict each other, so that it says
-nothing about nginx; 4 lab error (no nginx, no room, stdout not writable); 130
-interrupted. Of several experiments the highest counts.`},
+		Annotations: map[string]string{exitCodes: `0 all expectations passed; 1 an expectation failed or is inconclusive;
+2 usage error, or errors in a file: nothing was started; 3 a run is invalid:
+the load was not as planned, or the records contradict each other, so that it
+says nothing about nginx; 4 lab error (no nginx, no room, stdout not writable);
+130 interrupted. Of several experiments the highest counts.`},
 		Example: `  trivet run experiments/kill-one.yaml
   trivet run experiments                     all of them
   trivet run --json experiments/kill-one.yaml |
@@ -52,9 +52,6 @@ interrupted. Of several experiments the highest counts.`},
 		out.starts = true
 		// A reader like head may close the pipe: the run goes on, and the exit code says that the report was not written. SIGPIPE would end it.
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-		if err := call.check(in); err != nil {
-			return out.misused(err)
-		}
 		stop := context.AfterFunc(ctx, func() {
 			if isTerminal(in.stderr) {
 				fmt.Fprintln(in.stderr) // Progress and ^C stay as they are.
@@ -62,8 +59,8 @@ interrupted. Of several experiments the highest counts.`},
 			fmt.Fprintf(in.stderr, "trivet: stopping (%v); a second Ctrl-C ends at once\n", context.Cause(ctx))
 		})
 		defer stop()
-		files, err := readAll(ctx, in.args)
-		if _, usage := errors.AsType[usageError](err); err != nil && !usage {
+		files, err := call.read(ctx, in)
+		if _, usage := errors.AsType[usageError](err); err != nil && !usage || in.flagErr != nil {
 			return out.refused(ctx, err)
 		}
 		s, otherErr := prepare(ctx, files, call)
@@ -90,12 +87,17 @@ func addFileFlags(c *cobra.Command, jsonUsage string) *fileCall {
 	return call
 }
 
-func (c *fileCall) check(in invocation) error {
+// read is readAll of the arguments. Its usageError joins also what is wrong with the flags.
+func (c *fileCall) read(ctx context.Context, in invocation) ([]*experiment.File, error) {
 	// A file may have been taken for the value of a wrong flag.
 	if len(in.args) == 0 && in.flagErr == nil {
-		return errors.New("which experiments? Name files or directories, like experiments/kill-one.yaml; `trivet list` shows what there is")
+		return nil, usageError{errors.New("which experiments? Name files or directories, like experiments/kill-one.yaml; `trivet list` shows what there is")}
 	}
-	return in.flagErr
+	files, err := readAll(ctx, in.args)
+	if _, usage := errors.AsType[usageError](err); in.flagErr != nil && (err == nil || usage) {
+		err = usageError{errors.Join(in.flagErr, err)}
+	}
+	return files, err
 }
 
 // readAll reads the experiments in files and directories, and returns those whose edits nginx can check. A usageError joins what is wrong

@@ -36,9 +36,9 @@ func ParseFlags(c *cobra.Command, args []string) (words []string, _ error) {
 		if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 			_ = invalid.GetFlag().Value.Set(invalid.GetFlag().DefValue) // So that the value causes no second error.
 		}
-		unknown := strings.HasPrefix(args[n-1], "-") && !strings.Contains(args[n-1], "=")
+		wrong := args[n-1]
 		args = args[n:]
-		if unknown && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		if strings.HasPrefix(wrong, "-") && !strings.Contains(wrong, "=") && !meansBool(set, wrong) && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 			args = args[1:] // The word after an unknown flag is most likely its value.
 		}
 	}
@@ -51,14 +51,7 @@ func explain(set *pflag.FlagSet, err error) error {
 		if group := e.GetSpecifiedShortnames(); group != "" {
 			written = "-" + group
 		}
-		var known []string
-		set.VisitAll(func(f *pflag.Flag) {
-			known = append(known, dashed(f.Name))
-			if f.Shorthand != "" {
-				known = append(known, dashed(f.Shorthand))
-			}
-		})
-		return fmt.Errorf("unknown flag %s%s", written, nearest.Hint(written, known))
+		return fmt.Errorf("unknown flag %s%s", written, nearest.Hint(written, names(set)))
 	}
 	if e, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
 		return fmt.Errorf("flag %s needs a value", dashed(e.GetSpecifiedName()))
@@ -71,6 +64,23 @@ func explain(set *pflag.FlagSet, err error) error {
 		return fmt.Errorf("%s is %q: want %s", dashed(e.GetFlag().Name), e.GetValue(), want)
 	}
 	return err
+}
+
+// meansBool reports whether the flag that an unknown one most likely means takes no value.
+func meansBool(set *pflag.FlagSet, unknown string) bool {
+	meant := set.Lookup(strings.TrimLeft(nearest.Name(unknown, names(set)), "-"))
+	return meant != nil && meant.Value.Type() == "bool" && nearest.Hint(unknown, names(set)) != ""
+}
+
+// names are the flags of a set as users write them.
+func names(set *pflag.FlagSet) (all []string) {
+	set.VisitAll(func(f *pflag.Flag) {
+		all = append(all, dashed(f.Name))
+		if f.Shorthand != "" {
+			all = append(all, dashed(f.Shorthand))
+		}
+	})
+	return all
 }
 
 // dashed returns a flag as users write it: -n, --http.

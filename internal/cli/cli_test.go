@@ -33,7 +33,7 @@ func TestParseFlagsReportsAllErrors(t *testing.T) {
 		{line: "-m", err: "unknown flag -m: did you mean -n?"},
 		{line: "-json", err: "unknown flag -json: did you mean --json?"},
 		{line: "---n", err: "bad flag syntax: ---n"},
-		{line: "--count x --jsno up --count", words: "", err: "--count is \"x\": want a number\nunknown flag --jsno: did you mean --json?\nflag --count needs a value"},
+		{line: "--count x --jsno up --count", words: "up", err: "--count is \"x\": want a number\nunknown flag --jsno: did you mean --json?\nflag --count needs a value"},
 		{line: "--json=maybe word -n 2", words: "word", n: 2, err: "--json is \"maybe\": want true or false"},
 	} {
 		c, n := command()
