@@ -57,6 +57,7 @@ func TestExpectationsThatSayNothingAreRefused(t *testing.T) {
 		`let m = during.http; m.reasons.deadlime == 0`:                           `36: reasons never has "deadlime": did you mean deadline?`,
 		`all(["nope"], during.http.codes[#] == 0)`:                               `36: during.http.codes never has "nope": want OK, `,
 		`[during.http.codes][0]["nope"] == 0`:                                    `27: [during.http.codes][0] never has "nope": want OK, `,
+		`[during.http.codes][0][503] == 0`:                                       `27: the keys of [during.http.codes][0] are text: want "503"`,
 		`{"a": during.http.reasons}.a.nope == 0`:                                 `34: {a: during.http.reasons}.a never has "nope": want deadline, `,
 		`let f = during.http.first_attempts; f["whoami-4"] == 0`:                 `42: f never has "whoami-4": did you mean whoami-1?`,
 		`sum(map(1..4, during.http.ok_by_instance["whoami-" + string(#)])) >= 0`: `45: during.http.ok_by_instance never has "whoami-4": did you mean whoami-1?`,

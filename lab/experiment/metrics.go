@@ -359,8 +359,12 @@ func lookUp(arguments ...any) (any, error) {
 			instances = append(instances, name.String())
 		}
 		slices.SortFunc(instances, scenario.CompareNames)
-		if known, never := unknownKey(counts.Type(), fmt.Sprint(key), instances); never {
-			return nil, fmt.Errorf("%v never has %q%s", arguments[2], key, hint(fmt.Sprint(key), known))
+		name, isText := key.(string)
+		if !isText {
+			return nil, fmt.Errorf("the keys of %v are text: want %q", arguments[2], fmt.Sprint(key))
+		}
+		if known, never := unknownKey(counts.Type(), name, instances); never {
+			return nil, fmt.Errorf("%v never has %q%s", arguments[2], name, hint(name, known))
 		}
 	}
 	return runtime.Fetch(in, key), nil
