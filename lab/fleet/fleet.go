@@ -12,8 +12,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -193,7 +196,16 @@ func (f *Fleet) hint(p *Process, ctx context.Context) string {
 	if p.name != scenario.Nginx || ctx.Err() == nil {
 		return ""
 	}
-	return fmt.Sprintf("; it runs and does not listen on both %s and %s: %s", p.http, p.grpc, f.balancer.Info().ListenHint)
+	var silent []string
+	for protocol, address := range map[string]string{"HTTP": p.http, "gRPC": p.grpc} {
+		if c, err := net.DialTimeout("tcp", address, time.Second); err != nil {
+			silent = append(silent, address+" ("+protocol+")")
+		} else {
+			c.Close()
+		}
+	}
+	slices.Sort(silent)
+	return fmt.Sprintf("; it runs and does not listen on %s: %s", strings.Join(silent, " and "), f.balancer.Info().ListenHint)
 }
 
 // Reflection reports whether gRPC reflection can be called through nginx. Without it clients must have the proto.

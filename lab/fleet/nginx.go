@@ -34,7 +34,7 @@ func (nginxBalancer) Info() BalancerInfo {
 		AllAttempts: true, Reloads: true,
 		// SIGQUIT is a graceful shutdown. Before nginx serves it has no handler for it, and would dump core.
 		Stop:       []StopStep{{Signal: syscall.SIGQUIT, Wait: 5 * time.Second, ReadyFirst: true}, {Signal: syscall.SIGTERM, Wait: 3 * time.Second}},
-		ListenHint: "does its configuration include site/http-listen.conf and site/grpc-listen.conf?",
+		ListenHint: "its configuration must include site/http-listen.conf and site/grpc-listen.conf",
 	}
 }
 
