@@ -75,9 +75,6 @@ func value(d *time.Duration) time.Duration {
 	return *d
 }
 
-// pointer is for values that are there.
-func pointer(d time.Duration) *time.Duration { return &d }
-
 func TestBoundaryRequests(t *testing.T) {
 	t.Parallel()
 	p := plan(t, time.Second, time.Second, time.Second)
@@ -191,17 +188,17 @@ func TestRecovery(t *testing.T) {
 		during(6000+i, record.OK, instance)
 	}
 	p.finish()
-	want := Recovery{Failed: true, FirstFailure: pointer(ms(200)), LastFailure: pointer(ms(1700)), Recovered: true, FirstSuccess: pointer(ms(1800)), FairAtEnd: true, FairSince: pointer(ms(5000))}
+	want := Recovery{Failed: true, FirstFailure: new(ms(200)), LastFailure: new(ms(1700)), Recovered: true, FirstSuccess: new(ms(1800)), FairAtEnd: true, FairSince: new(ms(5000))}
 	if got := p.metrics("b").Recovery; !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	// One second later since the start of the trial; there the last second is the half one and half of the one before.
-	want = Recovery{Failed: true, FirstFailure: pointer(ms(1200)), LastFailure: pointer(ms(2700)), Recovered: true, FirstSuccess: pointer(ms(2800)), FairAtEnd: true, FairSince: pointer(ms(6000))}
+	want = Recovery{Failed: true, FirstFailure: new(ms(1200)), LastFailure: new(ms(2700)), Recovered: true, FirstSuccess: new(ms(2800)), FairAtEnd: true, FairSince: new(ms(6000))}
 	if got := p.metrics("").Recovery; !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	// One response in a second is one choice.
-	if got := p.metrics("a").Recovery; !reflect.DeepEqual(got, Recovery{FairAtEnd: true, FairSince: pointer(0)}) {
+	if got := p.metrics("a").Recovery; !reflect.DeepEqual(got, Recovery{FairAtEnd: true, FairSince: new(time.Duration(0))}) {
 		t.Errorf("%+v", got)
 	}
 }
@@ -212,11 +209,11 @@ func TestTrialThatDoesNotRecover(t *testing.T) {
 		p := plan(t, 2*time.Second)
 		p.request(0, 1000, record.OK, 1)
 		p.request(time.Second, 1000, record.Incomplete, 0)
-		want := Recovery{Failed: true, FirstFailure: pointer(time.Second), LastFailure: pointer(time.Second)}
+		want := Recovery{Failed: true, FirstFailure: new(time.Second), LastFailure: new(time.Second)}
 		if last > 0 { // It does recover, a millisecond later.
 			p.request(last, 1000, record.OK, 1)
-			want.Recovered, want.FirstSuccess = true, pointer(last)
-			want.FairAtEnd, want.FairSince = true, pointer(0)
+			want.Recovered, want.FirstSuccess = true, new(last)
+			want.FairAtEnd, want.FairSince = true, new(time.Duration(0))
 		}
 		p.finish()
 		if got := p.metrics("a").Recovery; !reflect.DeepEqual(got, want) {

@@ -147,7 +147,7 @@ func TestJSONKeysStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	var changes []string
-	for _, key := range strings.Fields(string(text)) {
+	for key := range strings.FieldsSeq(string(text)) {
 		if !keys[key] {
 			changes = append(changes, "-"+key)
 		}
