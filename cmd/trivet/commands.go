@@ -192,15 +192,7 @@ func loadCommand() (*cobra.Command, action) {
 // printHelp is the help of all commands.
 func printHelp(c *cobra.Command, _ []string) {
 	w := c.OutOrStdout()
-	fmt.Fprintf(w, "Usage: %s\n\n%s\n", c.UseLine(), c.Long)
-	if c.HasAvailableSubCommands() {
-		fmt.Fprintln(w, "\nCommands:")
-		for _, sub := range c.Commands() {
-			if sub.IsAvailableCommand() {
-				fmt.Fprintf(w, "  %-*s  %s\n", c.NamePadding(), sub.Name(), sub.Short)
-			}
-		}
-	}
+	cli.PrintUsage(w, c)
 	// Of --json[=true|false], --json is enough.
 	flags := strings.ReplaceAll(c.LocalFlags().FlagUsagesWrapped(80), "[=true|false]", strings.Repeat(" ", len("[=true|false]")))
 	fmt.Fprintf(w, "\nFlags:\n%s\nExit codes: %s\n", flags, c.Annotations[exitCodes])

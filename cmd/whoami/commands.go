@@ -121,15 +121,7 @@ func unexpected(c *cobra.Command, words []string) error {
 // help prints the manual of a command.
 func help(c *cobra.Command, _ []string) {
 	w := c.OutOrStdout()
-	fmt.Fprintf(w, "Usage: %s\n\n%s\n", c.UseLine(), c.Long)
-	if c.HasAvailableSubCommands() {
-		fmt.Fprintln(w, "\nCommands:")
-		for _, sub := range c.Commands() {
-			if sub.IsAvailableCommand() {
-				fmt.Fprintf(w, "  %-12s %s\n", sub.Name(), sub.Short)
-			}
-		}
-	}
+	cli.PrintUsage(w, c)
 	if c.Flags().Lookup("env-file") != nil {
 		helpOnSettings(c, w)
 	}

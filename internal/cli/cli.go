@@ -134,3 +134,16 @@ bash-completion.`,
 		},
 	}
 }
+
+// PrintUsage prints what every help begins with: how to call the command, what it does, and its subcommands.
+func PrintUsage(w io.Writer, c *cobra.Command) {
+	fmt.Fprintf(w, "Usage: %s\n\n%s\n", c.UseLine(), c.Long)
+	if c.HasAvailableSubCommands() {
+		fmt.Fprintln(w, "\nCommands:")
+		for _, sub := range c.Commands() {
+			if sub.IsAvailableCommand() {
+				fmt.Fprintf(w, "  %-*s  %s\n", c.NamePadding(), sub.Name(), sub.Short)
+			}
+		}
+	}
+}

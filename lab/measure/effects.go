@@ -46,13 +46,13 @@ func (x effect) had(exit *record.Exit) bool {
 // expectEffects is for an action that starts.
 func (l *eventLog) expectEffects(e record.Event) {
 	for _, event := range effects(e.Action) {
-		l.effects = append(l.effects, effect{operation: operation{e.Phase, e.Action, e.Process}, event: event})
+		l.effects = append(l.effects, effect{operation: operationOf(e), event: event})
 	}
 }
 
 // endEffects is for an action that is done. What a failed one did is of no interest; the event of another may still be on its way.
 func (l *eventLog) endEffects(e record.Event) {
-	of := operation{e.Phase, e.Action, e.Process}
+	of := operationOf(e)
 	for i, x := range l.effects {
 		if x.operation == of && x.until.IsZero() {
 			l.effects[i].until = e.Time.Add(MaxLateness)

@@ -27,6 +27,8 @@ type eventLog struct {
 // An operation is an action on a process in a phase.
 type operation struct{ phase, kind, process string }
 
+func operationOf(e record.Event) operation { return operation{e.Phase, e.Action, e.Process} }
+
 // A span is a time since the start of the trial.
 type span struct{ from, to time.Duration }
 
@@ -88,15 +90,14 @@ func (l *eventLog) checkStart(e record.Event) {
 
 func (l *eventLog) done(e record.Event) {
 	started, wait := e.Time, time.Duration(0)
-	same := func(r record.Event) bool { return r.Phase == e.Phase && r.Action == e.Action && r.Process == e.Process }
-	i := slices.IndexFunc(l.running, same)
+	i := slices.IndexFunc(l.running, func(r record.Event) bool { return operationOf(r) == operationOf(e) })
 	if i >= 0 {
 		started, wait = l.running[i].Time, time.Duration(l.running[i].Wait)*time.Microsecond
 		l.running = slices.Delete(l.running, i, i+1)
 	}
 	l.endEffects(e)
 	l.last = l.since(e)
-	l.planned[operation{e.Phase, e.Action, e.Process}]--
+	l.planned[operationOf(e)]--
 	_, to := l.bounds(e.Phase)
 	switch over := e.Time.Sub(started) - wait; {
 	case e.Error != "":
