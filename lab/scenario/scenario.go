@@ -21,15 +21,16 @@ const Total = "total"
 
 // A Scenario is one variant of an experiment, with every default filled in.
 type Scenario struct {
-	Experiment  string          `json:"experiment"`
-	Variant     string          `json:"variant"`               // Only if the experiment has no variants
-	Description string          `json:"description,omitempty"` // of the variant
-	Seed        uint64          `json:"seed"`
-	Instances   int             `json:"instances"`       // at least 1
-	Workers     int             `json:"workers"`         // of nginx, at least 1
-	Edits       []confedit.Edit `json:"edits,omitempty"` // of the shipped configuration
-	Loads       []Load          `json:"loads"`           // all run at the same time
-	Phases      []Phase         `json:"phases"`          // at least one; each follows the one before it
+	Experiment  string            `json:"experiment"`
+	Variant     string            `json:"variant"`               // Only if the experiment has no variants
+	Description string            `json:"description,omitempty"` // of the variant
+	Seed        uint64            `json:"seed"`
+	Instances   int               `json:"instances"`       // at least 1
+	Workers     int               `json:"workers"`         // of nginx, at least 1
+	Files       map[string]string `json:"files,omitempty"` // beside the shipped configuration's: text by name, relative to conf/
+	Edits       []confedit.Edit   `json:"edits,omitempty"` // of the shipped configuration
+	Loads       []Load            `json:"loads"`           // all run at the same time
+	Phases      []Phase           `json:"phases"`          // at least one; each follows the one before it
 }
 
 // A Phase is a segment of the trial. A request belongs to the phase in which it was planned, whenever it ended.
