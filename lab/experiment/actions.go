@@ -49,28 +49,28 @@ type fleetState struct {
 // action is an entry of a phase's do.
 func (f *fleetState) action(kind string, value json.RawMessage, at string) scenario.Action {
 	switch {
-	case slices.Contains(scenario.NginxKinds, kind):
-		return scenario.Action{Nginx: &scenario.NginxAction{Kind: kind}}
+	case kind == scenario.Reload:
+		return scenario.Action{Process: &scenario.ProcessAction{Kind: kind, Names: []string{scenario.Nginx}}}
 	case kind == scenario.Wait:
 		var d time.Duration
 		_ = json.Unmarshal(value, &d) // It was marshaled from one.
 		return scenario.Action{Wait: &scenario.WaitAction{For: d}}
 	case slices.Contains(scenario.InstanceKinds, kind):
-		return scenario.Action{Instances: f.instanceAction(kind, value, at)}
+		return scenario.Action{Process: f.instanceAction(kind, value, at)}
 	}
 	f.add(f.position(at), "%s is an action of the schema that trivet does not know: want %s", kind, strings.Join(scenario.Kinds, ", "))
 	return scenario.Action{}
 }
 
 // instanceAction is an action on instances: those on which it has an effect.
-func (f *fleetState) instanceAction(kind string, value json.RawMessage, at string) *scenario.InstanceAction {
+func (f *fleetState) instanceAction(kind string, value json.RawMessage, at string) *scenario.ProcessAction {
 	var named []string
 	places := func(i int) string { return fmt.Sprintf("%s/%d", at, i) }
 	if json.Unmarshal(value, &named) != nil {
 		named, places = []string{""}, func(int) string { return at }
 		_ = json.Unmarshal(value, &named[0]) // As above.
 	}
-	action, before := &scenario.InstanceAction{Kind: kind}, len(f.document.all)
+	action, before := &scenario.ProcessAction{Kind: kind}, len(f.document.all)
 	for i, name := range named {
 		instances := []string{name}
 		if name == all {

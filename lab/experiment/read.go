@@ -123,7 +123,7 @@ func parse(path string, source []byte) (*File, *document) {
 	}
 	base := filepath.Base(path)
 	f := &File{Source: source, doc: d, Experiment: scenario.Experiment{
-		Path: path, Name: strings.TrimSuffix(base, filepath.Ext(base)), Question: k.Question, Answer: k.Answer,
+		Path: path, Name: strings.TrimSuffix(base, filepath.Ext(base)), Question: k.Question, Answer: k.Answer, Trials: 1,
 	}}
 	f.scenarios(&k)
 	for i, text := range k.Expect {

@@ -37,7 +37,7 @@ func TestExperimentIsReadWithDefaults(t *testing.T) {
 		},
 		Phases: []scenario.Phase{
 			{Name: "before", For: 5 * time.Second},
-			{Name: "during", For: 5 * time.Second, Do: []scenario.Action{{Instances: &scenario.InstanceAction{Kind: scenario.Kill, Names: []string{"whoami-2"}}}}},
+			{Name: "during", For: 5 * time.Second, Do: []scenario.Action{{Process: &scenario.ProcessAction{Kind: scenario.Kill, Names: []string{"whoami-2"}}}}},
 			{Name: "after", For: 5 * time.Second},
 		},
 	}}
@@ -77,10 +77,8 @@ func TestExperimentWithEveryKeyIsRead(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 	var did []string
-	for _, a := range retry.Phases[1].Do {
-		for _, o := range a.Operations() {
-			did = append(did, strings.TrimSpace(fmt.Sprintf("%s %s", o.Kind, cmp.Or(o.Process, o.Wait.String()))))
-		}
+	for _, o := range retry.Phases[1].Operations() {
+		did = append(did, strings.TrimSpace(fmt.Sprintf("%s %s", o.Kind, cmp.Or(o.Process, o.Wait.String()))))
 	}
 	// Of all, start applies to those that are down.
 	want := []string{
@@ -91,7 +89,7 @@ func TestExperimentWithEveryKeyIsRead(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", did, want)
 	}
 	restarts := slices.IndexFunc(plain.Phases[1].Do, func(a scenario.Action) bool { return a.Kind() == scenario.Restart })
-	if restarts < 0 || len(plain.Phases[1].Do[restarts].Operations()) != 2 {
+	if restarts < 0 || len(plain.Phases[1].Do[restarts].Process.Names) != 2 {
 		t.Errorf("%+v", plain.Phases)
 	}
 	for _, kind := range scenario.Kinds {

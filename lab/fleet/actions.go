@@ -19,7 +19,7 @@ func (f *Fleet) Kinds() []string {
 	if !f.balancer.Info().Reloads {
 		return scenario.InstanceKinds
 	}
-	return slices.Concat(scenario.InstanceKinds, scenario.NginxKinds)
+	return slices.Concat(scenario.InstanceKinds, []string{scenario.Reload})
 }
 
 // Do carries out one action on one process, and returns when it is done.

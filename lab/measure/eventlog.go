@@ -35,10 +35,8 @@ type span struct{ from, to time.Duration }
 func newEventLog(m record.Manifest) eventLog {
 	l := eventLog{manifest: m, started: make(map[string]bool), planned: make(map[operation]int)}
 	for _, p := range m.Scenario.Phases {
-		for _, a := range p.Do {
-			for _, s := range a.Operations() {
-				l.planned[operation{p.Name, s.Kind, s.Process}]++
-			}
+		for _, o := range p.Operations() {
+			l.planned[operation{p.Name, o.Kind, o.Process}]++
 		}
 	}
 	return l
@@ -62,6 +60,7 @@ func (l *eventLog) add(e record.Event) {
 		l.process(e)
 	case record.NginxEvent:
 		l.nginx(e)
+	case record.Probe:
 	case record.GeneratorKilled:
 		l.killed = true
 	case record.Ended:
@@ -206,12 +205,9 @@ func (l *eventLog) open() []string {
 // missing are the planned actions of a phase that were not done in a trial that has ended, each once.
 func (l *eventLog) missing(p scenario.Phase) []string {
 	var all []string
-	for _, a := range p.Do {
-		for _, s := range a.Operations() {
-			name := record.Event{Action: s.Kind, Process: s.Process}.ActionName()
-			if l.ending.Event == record.Ended && l.planned[operation{p.Name, s.Kind, s.Process}] > 0 && !slices.Contains(all, name) {
-				all = append(all, name)
-			}
+	for _, o := range p.Operations() {
+		if l.ending.Event == record.Ended && l.planned[operation{p.Name, o.Kind, o.Process}] > 0 && !slices.Contains(all, o.Name()) {
+			all = append(all, o.Name())
 		}
 	}
 	return all

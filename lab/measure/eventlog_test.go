@@ -154,8 +154,8 @@ func TestActionWithoutEffectMakesATrialInvalid(t *testing.T) {
 func TestActionWithoutEventMakesATrialInvalid(t *testing.T) {
 	t.Parallel()
 	do := []scenario.Action{
-		{Nginx: &scenario.NginxAction{Kind: scenario.Reload}},
-		{Instances: &scenario.InstanceAction{Kind: scenario.Pause, Names: []string{"whoami-1", "whoami-2"}}},
+		{Process: &scenario.ProcessAction{Kind: scenario.Reload, Names: []string{scenario.Nginx}}},
+		{Process: &scenario.ProcessAction{Kind: scenario.Pause, Names: []string{"whoami-1", "whoami-2"}}},
 		{Wait: &scenario.WaitAction{For: time.Second}},
 		{},
 	}

@@ -89,13 +89,13 @@ func closed(t *testing.T, m *measure.Trial) measure.Result {
 func TestRecordsOfRealTrialAreClean(t *testing.T) {
 	t.Parallel()
 	act := func(kind, name string) scenario.Action {
-		return scenario.Action{Instances: &scenario.InstanceAction{Kind: kind, Names: []string{name}}}
+		return scenario.Action{Process: &scenario.ProcessAction{Kind: kind, Names: []string{name}}}
 	}
 	var live *measure.Trial
 	dir := run(t, scenario.Scenario{
 		Experiment: "test", Variant: scenario.Only, Seed: 5, Instances: 3, Workers: 2, Loads: mixedLoads(),
 		Phases: []scenario.Phase{{Name: "before", For: time.Second}, {Name: "during", For: 2 * time.Second, Do: []scenario.Action{
-			act(scenario.Kill, "whoami-2"), act(scenario.Pause, "whoami-3"), {Nginx: &scenario.NginxAction{Kind: scenario.Reload}}, act(scenario.Start, "whoami-2"), act(scenario.Resume, "whoami-3"),
+			act(scenario.Kill, "whoami-2"), act(scenario.Pause, "whoami-3"), {Process: &scenario.ProcessAction{Kind: scenario.Reload, Names: []string{scenario.Nginx}}}, act(scenario.Start, "whoami-2"), act(scenario.Resume, "whoami-3"),
 		}}, {Name: "after", For: time.Second}},
 	}, func(dir string) {
 		if live == nil {

@@ -14,7 +14,8 @@ const AccessLogVersion = 1
 type AccessLogEntry struct {
 	V            int     `json:"v"` // AccessLogVersion
 	ID           string  `json:"id"`
-	End          float64 `json:"end"` // seconds since 1970, to the millisecond
+	End          float64 `json:"end"`      // seconds since 1970, to the millisecond
+	Duration     float64 `json:"duration"` // seconds from the first byte of the request to End, to the millisecond
 	Protocol     string  `json:"protocol"`
 	Status       string  `json:"status"`
 	Error        string  `json:"error"`
@@ -24,6 +25,8 @@ type AccessLogEntry struct {
 	AddrStatus   string  `json:"upstream_status"`
 	HeaderTime   string  `json:"upstream_header_time"`
 	BytesSent    string  `json:"upstream_bytes_sent"`
+	Cache        string  `json:"cache"` // of proxy_cache: HIT, MISS, STALE …; "" without
+	PID          int     `json:"pid"`   // of the worker
 }
 
 // A Fate is what nginx knows of one of its attempts.

@@ -11,13 +11,14 @@ import (
 )
 
 // EventVersion is in every Event.
-const EventVersion = 2
+const EventVersion = 3
 
 // Events of a trial.
 const (
 	PhaseStarted    = "phase"            // Phase
-	ActionStarted   = "action_started"   // Phase, Action, Process, Wait
-	ActionDone      = "action_done"      // Phase, Action, Process, and Error if it failed
+	ActionStarted   = "action_started"   // Phase, Operation, Action, Process, Wait
+	ActionDone      = "action_done"      // Phase, Operation, Action, Process, and Error if it failed
+	Probe           = "probe"            // ID: of a request that the lab sends through nginx for itself, before it is sent
 	ProcessEvent    = "process"          // Kind, Process, PID, Start of an instance, Exit
 	NginxEvent      = "nginx"            // Kind, PID, Exit: from nginx's error log, what no action requested
 	GeneratorKilled = "generator_killed" // the generator did not end by itself
@@ -43,18 +44,21 @@ const (
 
 // An Event is a line of EventsFile, the event log.
 type Event struct {
-	V       int       `json:"v"` // EventVersion
-	Time    time.Time `json:"time"`
-	Event   string    `json:"event"`
-	Phase   string    `json:"phase,omitempty"`
-	Action  string    `json:"action,omitempty"`  // a kind of action, see package scenario
-	Process string    `json:"process,omitempty"` // an instance, or scenario.Nginx
-	Kind    string    `json:"kind,omitempty"`    // of a ProcessEvent or NginxEvent
-	PID     int       `json:"pid,omitempty"`
-	Start   string    `json:"start,omitempty"` // of an instance, as in Call
-	Exit    *Exit     `json:"exit,omitempty"`
-	Wait    int64     `json:"wait_us,omitempty"` // microseconds a wait is to take
-	Error   string    `json:"error,omitempty"`
+	V     int       `json:"v"` // EventVersion
+	Time  time.Time `json:"time"`
+	Event string    `json:"event"`
+	Phase string    `json:"phase,omitempty"`
+	// Operation is the index in the phase's scenario.Phase.Operations.
+	Operation int    `json:"operation,omitempty"`
+	Action    string `json:"action,omitempty"`  // a kind of action, see package scenario
+	Process   string `json:"process,omitempty"` // an instance, or scenario.Nginx
+	Kind      string `json:"kind,omitempty"`    // of a ProcessEvent or NginxEvent
+	PID       int    `json:"pid,omitempty"`
+	Start     string `json:"start,omitempty"` // of an instance, as in Call
+	Exit      *Exit  `json:"exit,omitempty"`
+	Wait      int64  `json:"wait_us,omitempty"` // microseconds a wait is to take
+	ID        string `json:"id,omitempty"`
+	Error     string `json:"error,omitempty"`
 }
 
 // ActionName is the action and what it is done to, "kill whoami-2".

@@ -3,6 +3,7 @@ package record
 import (
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"trivet/lab/scenario"
@@ -12,10 +13,10 @@ import (
 const IndexFile = "run.json"
 
 // IndexVersion is in every Index.
-const IndexVersion = 2
+const IndexVersion = 3
 
 // An Index lists what a run directory holds. Each experiment has a directory with a copy of its file and a trial directory, named after
-// the variant, for each variant that has begun.
+// the variant, for each trial that has begun.
 type Index struct {
 	V           int       `json:"v"` // IndexVersion
 	Time        time.Time `json:"time"`
@@ -35,8 +36,13 @@ type Entry struct {
 // can have such a name.
 func (e Entry) Copy(run string) string { return filepath.Join(run, e.Dir, e.Experiment.Name+".yaml") }
 
-// Trial is the trial directory of a variant.
-func (e Entry) Trial(run, variant string) string { return filepath.Join(run, e.Dir, variant) }
+// Trial is the directory of a trial of a variant, counted from 1. If there is only one per variant, it is named after the variant.
+func (e Entry) Trial(run, variant string, trial int) string {
+	if e.Experiment.Trials > 1 {
+		variant += "-" + strconv.Itoa(trial)
+	}
+	return filepath.Join(run, e.Dir, variant)
+}
 
 // Write puts the index into a run directory.
 func (x Index) Write(run string) error {

@@ -17,12 +17,12 @@ func TestIndexOfAnotherVersionIsAnError(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for text, want := range map[string]string{
-		`{"v": 1, "experiments": []}`: "run.json has version 1, and this trivet reads version 2: run the experiment again, or read it with the trivet that wrote it",
+		`{"v": 1, "experiments": []}`: "run.json has version 1, and this trivet reads version 3: run the experiment again, or read it with the trivet that wrote it",
 		`{"experiments": []}`:         "run.json has version 0",
-		`{"v": 2,`:                    "run.json: unexpected end of JSON input",
-		`{"v": 2}{}`:                  "run.json: invalid character '{' after top-level value",
-		`{"v": 2, "x": 1}`:            `run.json: json: unknown field "x"`,
-		`{"v": 2}`:                    "run.json has no experiment",
+		`{"v": 3,`:                    "run.json: unexpected end of JSON input",
+		`{"v": 3}{}`:                  "run.json: invalid character '{' after top-level value",
+		`{"v": 3, "x": 1}`:            `run.json: json: unknown field "x"`,
+		`{"v": 3}`:                    "run.json has no experiment",
 		`[]`:                          "run.json: json: cannot unmarshal array",
 		"":                            "run.json: unexpected end of JSON input",
 	} {

@@ -11,7 +11,7 @@ import (
 )
 
 // ManifestVersion is in every Manifest.
-const ManifestVersion = 2
+const ManifestVersion = 3
 
 // Files of a trial directory, relative to it.
 const (
@@ -20,6 +20,7 @@ const (
 	ClientFile    = "records/client.jsonl"    // one Client per line
 	InstancesFile = "records/instances.jsonl" // one Call per line; all instances append to this file
 	AccessLogFile = "logs/access.log"         // one AccessLogEntry per line
+	SamplesFile   = "records/processes.jsonl" // one Sample per line
 )
 
 // A Manifest is what was set up for a trial: all that must be known beside the records. It is written before the load begins.
@@ -33,6 +34,9 @@ type Manifest struct {
 	Instances []Instance        `json:"instances"` //
 	HTTP      string            `json:"http"`      // nginx's listeners, as host:port
 	GRPC      string            `json:"grpc"`      //
+	Trial     int               `json:"trial"`     // of its variant, from 1
+	Sampled   bool              `json:"sampled"`   // whether the trial writes SamplesFile
+	CPUs      int               `json:"cpus"`      // that the processes could use
 }
 
 // An Instance is where one can be called.

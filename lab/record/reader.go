@@ -11,7 +11,7 @@ import (
 	"trivet/internal/words"
 )
 
-// A Reader reads the records of a trial directory, also while they are being written: of the four files it always takes the record that
+// A Reader reads the records of a trial directory, also while they are being written: of the five files it always takes the record that
 // is the oldest, so that the records of one request come close to each other, however much there is to read. It is not safe for
 // concurrent use. Any number of Readers may read one directory, and a slow one delays only itself, since it reads files.
 type Reader struct {
@@ -51,6 +51,9 @@ func NewReader(dir string, m Manifest) *Reader {
 		r.files = append(r.files, &source{tail: tail{path: filepath.Join(dir, name)}, name: name, version: version, parse: parse})
 	}
 	add(EventsFile, EventVersion, decode(func(e Event) parsed { return parsed{e.V, e.Time, e, e.validate()} }))
+	if m.Sampled {
+		add(SamplesFile, SampleVersion, decode(func(s Sample) parsed { return parsed{s.V, s.Time, s, s.validate()} }))
+	}
 	add(InstancesFile, CallVersion, decode(func(c Call) parsed { return parsed{c.V, c.Time, c, c.validate()} }))
 	add(AccessLogFile, AccessLogVersion, decode(func(l AccessLogEntry) parsed { return parsed{l.V, l.When(), l, l.validate()} }))
 	add(ClientFile, ClientVersion, decode(func(l clientLine) parsed {

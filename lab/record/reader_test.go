@@ -306,13 +306,13 @@ func TestRecordsOfAnotherYearAreNone(t *testing.T) {
 
 func TestUnusableManifestIsAnError(t *testing.T) {
 	t.Parallel()
-	const whole = `{"v":2,"planned":[1],"scenario":{"instances":1,"workers":1,"phases":[{"name":"a","for":1}],"loads":[{"protocol":"http","deadline":1,"rate":{"per_second":[1]}}]}}`
+	const whole = `{"v":3,"planned":[1],"scenario":{"instances":1,"workers":1,"phases":[{"name":"a","for":1}],"loads":[{"protocol":"http","deadline":1,"rate":{"per_second":[1]}}]}}`
 	for want, text := range map[string]string{
 		"not a trial directory":                                         "",
-		"has version 1, and this trivet reads version 2: run":           `{"v":1}`,
+		"has version 1, and this trivet reads version 3: run":           `{"v":1}`,
 		"manifest.json: invalid character":                              "banana",
-		`manifest.json: json: unknown field "x"`:                        `{"v":2,"x":1}`,
-		"manifest.json: scenario: phases: 0, want 1 or more":            `{"v":2,"scenario":{"instances":1,"workers":1,"loads":[{}]}}`,
+		`manifest.json: json: unknown field "x"`:                        `{"v":3,"x":1}`,
+		"manifest.json: scenario: phases: 0, want 1 or more":            `{"v":3,"scenario":{"instances":1,"workers":1,"loads":[{}]}}`,
 		"manifest.json: planned: [], want a count for each of 1 load":   strings.Replace(whole, "[1]", "[]", 1),
 		"manifest.json: planned: [-1], want a count for each of 1 load": strings.Replace(whole, "[1]", "[-1]", 1),
 	} {

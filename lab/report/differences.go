@@ -48,7 +48,7 @@ func differ(path string, manifest, index reflect.Value) (all []string) {
 	case kind == reflect.Pointer && !manifest.IsNil() && !index.IsNil():
 		return differ(path, manifest.Elem(), index.Elem())
 	}
-	if manifest.Equal(index) {
+	if reflect.DeepEqual(manifest.Interface(), index.Interface()) {
 		return nil
 	}
 	return []string{fmt.Sprintf("%s does not match %s: %s is %v, not %v", record.ManifestFile, record.IndexFile, path, manifest, index)}

@@ -35,8 +35,8 @@ func TestManifestOfAnotherScenarioIsInvalid(t *testing.T) {
 		"half a phase in the index":   {inIndex(func(s *scenario.Scenario) { s.Phases[1].For /= 2 }), "scenario.phases[1].for is 1s, not 500ms"},
 		"other instances in it":       {inIndex(func(s *scenario.Scenario) { s.Instances = 4 }), "scenario.instances is 3, not 4"},
 		"an action more in it":        {inIndex(func(s *scenario.Scenario) { s.Phases[0].Do = []scenario.Action{{Wait: &scenario.WaitAction{}}} }), "the length of scenario.phases[0].do is 0, not 1"},
-		"an action of another kind":   {otherAction(onWhoami1(scenario.Kill)), "scenario.phases[0].do[0].instances.kind is drain, not kill"},
-		"an action with another type": {otherAction(scenario.Action{Wait: &scenario.WaitAction{}}), "scenario.phases[0].do[0].instances is &{drain [whoami-1]}, not <nil>"},
+		"an action of another kind":   {otherAction(onWhoami1(scenario.Kill)), "scenario.phases[0].do[0].process.kind is drain, not kill"},
+		"an action with another type": {otherAction(scenario.Action{Wait: &scenario.WaitAction{}}), "scenario.phases[0].do[0].process is &{drain [whoami-1]}, not <nil>"},
 	} {
 		all := only(t)
 		v := one(t, test.spoil(t, all), all).Experiments[0].Variants[0]
@@ -88,5 +88,5 @@ func otherAction(other scenario.Action) spoil {
 }
 
 func onWhoami1(kind string) scenario.Action {
-	return scenario.Action{Instances: &scenario.InstanceAction{Kind: kind, Names: []string{"whoami-1"}}}
+	return scenario.Action{Process: &scenario.ProcessAction{Kind: kind, Names: []string{"whoami-1"}}}
 }

@@ -43,7 +43,7 @@ func killOne() scenario.Experiment {
 }
 
 func onWhoami3(kind string) scenario.Action {
-	return scenario.Action{Instances: &scenario.InstanceAction{Kind: kind, Names: []string{"whoami-3"}}}
+	return scenario.Action{Process: &scenario.ProcessAction{Kind: kind, Names: []string{"whoami-3"}}}
 }
 
 // wrong expects what is not so.

@@ -136,7 +136,7 @@ func (r *Run) experiment(entry record.Entry) (Experiment, error) {
 	e := Experiment{Path: of.Path, Name: of.Name, Question: of.Question, Verdict: Passed, Expectations: []experiment.ExpectationResult{}}
 	for _, s := range of.Scenarios {
 		e.Seed, e.Length = s.Seed, s.Length()
-		v, err := r.variant(entry.Trial(r.Dir, s.Variant), s, r.Verdict.worse(e.Verdict))
+		v, err := r.variant(entry.Trial(r.Dir, s.Variant, 1), s, r.Verdict.worse(e.Verdict))
 		if err != nil {
 			return e, err
 		}

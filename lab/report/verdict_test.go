@@ -50,9 +50,9 @@ func TestVerdictsFollowFromTheRecords(t *testing.T) {
 		{"killed before the load", beforeTheLoad(func(_ *testing.T, r records) {
 			r[record.EventsFile] = r[record.EventsFile][:1]
 		}), Error, 4, "the run was killed before the load began"},
-		{"killed within a line", func(_ *testing.T, r records) { r[record.EventsFile][2] = `{"v":2,"ev` }, Error, 4, "the event log has no end"},
+		{"killed within a line", func(_ *testing.T, r records) { r[record.EventsFile][2] = `{"v":3,"ev` }, Error, 4, "the event log has no end"},
 		{"killed within a line, before the load", beforeTheLoad(func(_ *testing.T, r records) {
-			r[record.EventsFile][2] = `{"v":2,"ev`
+			r[record.EventsFile][2] = `{"v":3,"ev`
 		}), Error, 4, "the run was killed before the load began"},
 		{"no event at all", func(_ *testing.T, r records) { r[record.EventsFile] = []string{""} }, Error, 4, "the event log has no end"},
 		{"no event at all, before the load", func(_ *testing.T, r records) {
@@ -246,8 +246,8 @@ func TestRunDirectoryThatCannotBeReadIsAnError(t *testing.T) {
 	t.Parallel()
 	manifest := filepath.Join("1-one", scenario.Only, record.ManifestFile)
 	for name, test := range map[string]struct{ file, text, want string }{
-		"an index of version 1":    {record.IndexFile, `{"v": 1, "experiments": [{"path": "one.yaml"}]}`, "run.json has version 1, and this trivet reads version 2"},
-		"a manifest of the future": {manifest, `{"v": 3}`, "manifest.json has version 3, and this trivet reads version 2"},
+		"an index of version 1":    {record.IndexFile, `{"v": 1, "experiments": [{"path": "one.yaml"}]}`, "run.json has version 1, and this trivet reads version 3"},
+		"a manifest of the future": {manifest, `{"v": 4}`, "manifest.json has version 4, and this trivet reads version 3"},
 		"a manifest that is none":  {manifest, `{"v": `, "manifest.json: unexpected end of JSON input"},
 	} {
 		dir := index(t, oneVariant())

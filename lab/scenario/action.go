@@ -5,44 +5,45 @@ import (
 	"time"
 )
 
-// Kinds of actions, as experiment files, the event log and reports name them.
+// Kinds of actions, as experiment files, the event log and reports name them. What each does to nginx, and to one of its workers, is in
+// the list of what it is done to.
 const (
-	Kill    = "kill"    // SIGKILL
-	Drain   = "drain"   // SIGTERM: finish what is open, then end
-	Pause   = "pause"   // SIGSTOP
+	Kill    = "kill"    // SIGKILL; nginx: of the master and all its workers
+	Drain   = "drain"   // SIGTERM, of nginx SIGQUIT: finish what is open, then end
+	Pause   = "pause"   // SIGSTOP; nginx: of the master and all its workers
 	Resume  = "resume"  // SIGCONT
-	Start   = "start"   // of an instance that was killed or drained
+	Start   = "start"   // of what was killed or drained
 	Restart = "restart" // drain, then start
 	Reload  = "reload"  // SIGHUP to nginx
 	Wait    = "wait"
+
+	Together = "together" // actions at the same time
+	Repeat   = "repeat"   // actions again and again
 )
 
-// InstanceKinds are the kinds of actions on instances, in the order in which help and messages list them.
-var InstanceKinds = []string{Kill, Drain, Pause, Resume, Start, Restart}
+// Kinds of actions by what they are done to, in the order in which help and messages list them. A new kind belongs into them, the schema
+// of experiment files, fleet's Do and both manuals; a test holds that they name the same.
+var (
+	InstanceKinds = []string{Kill, Drain, Pause, Resume, Start, Restart}
+	NginxKinds    = []string{Kill, Drain, Pause, Resume, Start, Restart, Reload}
+	WorkerKinds   = []string{Kill, Pause, Resume} // nginx starts another worker in the place of one that ended
+)
 
-// NginxKinds are the kinds of actions on nginx.
-var NginxKinds = []string{Reload}
-
-// Kinds are all. A new one belongs into the list of what it is done to, the schema of experiment files, fleet's Do and both manuals; a
-// test holds that they name the same.
-var Kinds = slices.Concat(InstanceKinds, NginxKinds, []string{Wait})
+// Kinds are the kinds of operations: all but Together and Repeat, which order them.
+var Kinds = slices.Concat(NginxKinds, []string{Wait})
 
 // An Action is what a phase does. Exactly one field is set.
 type Action struct {
-	Instances *InstanceAction `json:"instances,omitempty"`
-	Nginx     *NginxAction    `json:"nginx,omitempty"`
-	Wait      *WaitAction     `json:"wait,omitempty"`
+	Process  *ProcessAction `json:"process,omitempty"`
+	Wait     *WaitAction    `json:"wait,omitempty"`
+	Together []Action       `json:"together,omitempty"` // each begins when this action does, which is done when all are
+	Repeat   *RepeatAction  `json:"repeat,omitempty"`
 }
 
-// An InstanceAction is done to instances, one after the other.
-type InstanceAction struct {
-	Kind  string   `json:"kind"` // one of InstanceKinds
-	Names []string `json:"names"`
-}
-
-// An NginxAction is done to nginx.
-type NginxAction struct {
-	Kind string `json:"kind"` // one of NginxKinds
+// A ProcessAction is done to processes, one after the other.
+type ProcessAction struct {
+	Kind  string   `json:"kind"`  // one of InstanceKinds, NginxKinds or WorkerKinds
+	Names []string `json:"names"` // of instances, Nginx, or of workers (see WorkerName)
 }
 
 // A WaitAction does nothing for a time.
@@ -50,39 +51,119 @@ type WaitAction struct {
 	For time.Duration `json:"for"` // nanoseconds
 }
 
+// A RepeatAction does its actions several times. The k-th time, counted from 0, begins Every*k after the first, or when the time before
+// it is done, if that is later.
+type RepeatAction struct {
+	Times int           `json:"times"` // at least 1
+	Every time.Duration `json:"every"` // nanoseconds; more than 0
+	Do    []Action      `json:"do"`    // one after the other
+}
+
 // Kind is the action's kind; "" if no field is set.
 func (a Action) Kind() string {
 	switch {
-	case a.Instances != nil:
-		return a.Instances.Kind
-	case a.Nginx != nil:
-		return a.Nginx.Kind
+	case a.Process != nil:
+		return a.Process.Kind
 	case a.Wait != nil:
 		return Wait
+	case a.Together != nil:
+		return Together
+	case a.Repeat != nil:
+		return Repeat
 	}
 	return ""
 }
 
-// An Operation is one action on one process. The event log has the start and the end of each.
+// An Operation is one action on one process, or a wait. The event log has the start and the end of each, under its index in the phase.
 type Operation struct {
-	Kind    string
+	Kind    string        // one of Kinds, never Together or Repeat
 	Process string        // "" for Wait
 	Wait    time.Duration // of Wait
+	// After are the operations, by index, that must be done before this one starts. Without any it starts with the phase, or as Base says.
+	After []int
+	// Base is the operation, by index, that Offset counts from: this one does not start earlier than Offset after Base's start. -1: none.
+	Base   int
+	Offset time.Duration
 }
 
-// Operations are the action on each of its processes, in order: at least one, so that an action which does nothing is noticed.
-func (a Action) Operations() []Operation {
-	switch {
-	case a.Instances != nil && len(a.Instances.Names) > 0:
-		operations := make([]Operation, len(a.Instances.Names))
-		for i, name := range a.Instances.Names {
-			operations[i] = Operation{Kind: a.Instances.Kind, Process: name}
-		}
-		return operations
-	case a.Nginx != nil:
-		return []Operation{{Kind: a.Nginx.Kind, Process: Nginx}}
-	case a.Wait != nil:
-		return []Operation{{Kind: Wait, Wait: a.Wait.For}}
+// Name is the operation's kind and what it is done to, "kill whoami-2".
+func (o Operation) Name() string {
+	if o.Process == "" {
+		return o.Kind
 	}
-	return []Operation{{Kind: a.Kind()}}
+	return o.Kind + " " + o.Process
+}
+
+// Operations are those of all the phase's actions, in the order of the file; each time of a repeat has operations of its own. An action
+// that does nothing has one, too, so that it is noticed.
+func (p Phase) Operations() []Operation {
+	var f flattener
+	f.sequence(p.Do, nil, -1, 0)
+	return f.operations
+}
+
+// Planned is when the operation is to start, since the start of its phase, given when others started and ended; false if one that it
+// waits for has not.
+func (o Operation) Planned(started, ended func(operation int) (time.Duration, bool)) (at time.Duration, ok bool) {
+	for _, before := range o.After {
+		end, ok := ended(before)
+		if !ok {
+			return 0, false
+		}
+		at = max(at, end)
+	}
+	if o.Base >= 0 {
+		base, ok := started(o.Base)
+		if !ok {
+			return 0, false
+		}
+		at = max(at, base+o.Offset)
+	}
+	return at, true
+}
+
+// A flattener makes operations of actions.
+type flattener struct{ operations []Operation }
+
+// sequence adds actions that follow each other, and returns the operations that end them.
+func (f *flattener) sequence(do []Action, after []int, base int, offset time.Duration) []int {
+	for _, a := range do {
+		after = f.action(a, after, base, offset)
+	}
+	return after
+}
+
+func (f *flattener) action(a Action, after []int, base int, offset time.Duration) []int {
+	switch {
+	case a.Process != nil && len(a.Process.Names) > 0:
+		for _, name := range a.Process.Names {
+			after = f.add(Operation{Kind: a.Process.Kind, Process: name, After: after, Base: base, Offset: offset})
+		}
+		return after
+	case a.Together != nil:
+		var ends []int
+		for _, one := range a.Together {
+			ends = append(ends, f.action(one, after, base, offset)...)
+		}
+		return ends
+	case a.Repeat != nil:
+		first := len(f.operations)
+		for k := range a.Repeat.Times {
+			if k > 0 {
+				base, offset = first, a.Repeat.Every*time.Duration(k)
+			}
+			after = f.sequence(a.Repeat.Do, after, base, offset)
+		}
+		return after
+	}
+	o := Operation{Kind: a.Kind(), After: after, Base: base, Offset: offset}
+	if a.Wait != nil {
+		o.Wait = a.Wait.For
+	}
+	return f.add(o)
+}
+
+func (f *flattener) add(o Operation) []int {
+	f.operations = append(f.operations, o)
+	return []int{len(f.operations) - 1}
 }

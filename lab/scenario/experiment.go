@@ -9,6 +9,7 @@ type Experiment struct {
 	Name      string        `json:"name"` // the last element of Path without its extension: kill-one
 	Question  string        `json:"question"`
 	Answer    string        `json:"answer,omitempty"` // a sentence with expressions in braces; may be empty
+	Trials    int           `json:"trials"`           // of each variant, at least 1
 	Scenarios []Scenario    `json:"scenarios"`        // one per variant, at least one, in the file's order
 	Expect    []Expectation `json:"expect"`
 }
@@ -19,13 +20,13 @@ type Expectation struct {
 	Line int    `json:"line"` // in the file, from 1
 }
 
-// Length is the time of load of all variants together.
+// Length is the time of load of all trials together.
 func (e Experiment) Length() time.Duration {
 	var sum time.Duration
 	for _, s := range e.Scenarios {
 		sum += s.Length()
 	}
-	return sum
+	return sum * time.Duration(e.Trials)
 }
 
 // Scenario returns the scenario of a variant, and false if there is none of that name.

@@ -17,17 +17,35 @@ const (
 
 // A Load is requests of one kind, sent at a rate whatever becomes of earlier ones (an open loop).
 type Load struct {
-	Name        string        `json:"name"`                  // its protocol's if it has none of its own
-	Protocol    string        `json:"protocol"`              // HTTP or GRPC
-	Call        string        `json:"call"`                  // Unary, Watch or Idle
-	Rate        Rate          `json:"rate"`                  //
-	Connections int           `json:"connections,omitempty"` // HTTP: the most at once; 0: no limit
-	Channels    int           `json:"channels,omitempty"`    // gRPC: at least 1, used in turn; HTTP: 0
-	Deadline    time.Duration `json:"deadline"`              // of each request, from its start; more than 0
+	Name        string  `json:"name"`                  // its protocol's if it has none of its own
+	Protocol    string  `json:"protocol"`              // HTTP or GRPC
+	Call        string  `json:"call"`                  // Unary, Watch or Idle
+	Rate        Rate    `json:"rate"`                  //
+	Request     Request `json:"request,omitzero"`      // zero: GET /, or an empty message
+	Users       int     `json:"users,omitempty"`       // HTTP: virtual users, each with connections of its own; requests go to them in turn; 0 is 1
+	Connections int     `json:"connections,omitempty"` // HTTP: the most at once, of each user; 0: no limit
+	Channels    int     `json:"channels,omitempty"`    // gRPC: at least 1, used in turn; HTTP: 0
+	// Addresses are the client addresses, one for each user or channel in turn; none: the kernel chooses.
+	Addresses []string `json:"addresses,omitempty"`
+	// NewConnection makes each request open a connection of its own (gRPC: a channel) and close it.
+	NewConnection bool          `json:"new_connection,omitempty"`
+	Deadline      time.Duration `json:"deadline"` // of each request, from its start; more than 0
 	// Hold is for Watch: the client cancels after so long, and the call was OK if a message had come by then. It is less than Deadline.
 	Hold time.Duration `json:"hold,omitempty"`
 	// Retry over gRPC applies the retry policy of the shipped service config (nginx.ServiceConfig); transparent retries happen without
 	// it, too, and nothing can turn them off. Over HTTP it lets net/http resend a GET whose kept-alive connection was being closed;
 	// without it such a GET fails, as a POST would.
 	Retry bool `json:"retry"`
+}
+
+// A Request is what each request of a Load is.
+type Request struct {
+	Method   string            `json:"method,omitempty"`    // HTTP; "" is GET
+	Path     string            `json:"path,omitempty"`      // HTTP: path and query; "" is /
+	Headers  map[string]string `json:"headers,omitempty"`   // HTTP, beside User-Agent and X-Request-Id
+	Body     string            `json:"body,omitempty"`      // HTTP
+	BodySize int64             `json:"body_size,omitempty"` // HTTP, instead of Body: so many bytes
+	Metadata map[string]string `json:"metadata,omitempty"`  // gRPC, beside x-request-id
+	Message  string            `json:"message,omitempty"`   // gRPC: the request message as protobuf's JSON
+	Padding  int64             `json:"padding,omitempty"`   // gRPC: so many bytes more in the message, in a field that no service knows
 }

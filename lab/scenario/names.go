@@ -5,10 +5,27 @@ import (
 	"strings"
 )
 
-// Nginx is the load balancer's name among the processes of a fleet.
-const Nginx = "nginx"
+// Names of the processes of a trial, beside those of the instances and of nginx's workers.
+const (
+	Nginx     = "nginx"     // the load balancer; of its processes the master
+	Generator = "generator" // the load generator
+	Lab       = "trivet"    // the lab itself
+)
 
-const instancePrefix = "whoami-"
+const (
+	instancePrefix = "whoami-"
+	workerPrefix   = Nginx + "-worker-"
+)
+
+// WorkerName is the name of nginx's n-th worker, counted from 1, the one that was started first.
+func WorkerName(n int) string { return workerPrefix + strconv.Itoa(n) }
+
+// WorkerNumber is the number in a worker's name; false if it is none.
+func WorkerNumber(name string) (n int, ok bool) {
+	digits, ok := strings.CutPrefix(name, workerPrefix)
+	n, err := strconv.Atoi(digits)
+	return n, ok && err == nil && n > 0 && WorkerName(n) == name
+}
 
 // InstanceName is the name of the n-th instance, counted from 1.
 func InstanceName(n int) string { return instancePrefix + strconv.Itoa(n) }
@@ -24,8 +41,10 @@ func InstanceNames(n int) []string {
 
 // CompareNames orders names of processes, for [slices.SortFunc]: whoami-2 before whoami-10.
 func CompareNames(a, b string) int {
-	if len(a) != len(b) && strings.HasPrefix(a, instancePrefix) && strings.HasPrefix(b, instancePrefix) {
-		return len(a) - len(b)
+	for _, prefix := range []string{instancePrefix, workerPrefix} {
+		if len(a) != len(b) && strings.HasPrefix(a, prefix) && strings.HasPrefix(b, prefix) {
+			return len(a) - len(b)
+		}
 	}
 	return strings.Compare(a, b)
 }

@@ -58,6 +58,8 @@ func (s Scenario) Validate() error {
 			return fmt.Errorf("loads[%d]: deadline %v, want more than 0", i, l.Deadline)
 		case rates == 0 || l.Rate.Shape == Ramp && rates != 2 || slices.Min(l.Rate.PerSecond) < 0:
 			return fmt.Errorf("loads[%d]: rate %s %v, want 0 or more per second, and two of a %s", i, l.Rate.Shape, l.Rate.PerSecond, Ramp)
+		case len(l.Rate.For) > 0 && (l.Rate.Shape != Step || len(l.Rate.For) != rates || slices.Min(l.Rate.For) < 0):
+			return fmt.Errorf("loads[%d]: %d times for %d rates of a %s, want a time for each rate of a %s", i, len(l.Rate.For), rates, l.Rate.Shape, Step)
 		}
 	}
 	for i, p := range s.Phases {

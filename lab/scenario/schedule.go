@@ -10,22 +10,24 @@ import (
 const (
 	Constant = "constant"
 	Ramp     = "ramp" // evenly from the first rate to the second
-	Step     = "step" // each rate for an equal part of the time
+	Step     = "step" // each rate for a part of the time
 )
 
 // A Rate is how many requests are planned per second.
 type Rate struct {
 	Shape     string    `json:"shape"`      // Constant, Ramp or Step
 	PerSecond []float64 `json:"per_second"` // at least one
+	// For has, of a Step, how long each rate lasts, together the whole time; none: equal parts of it.
+	For []time.Duration `json:"for,omitempty"`
 }
 
-// Estimate is about how many requests the rate plans within d: the mean of its rates by the time. Unlike Count it takes no time itself.
+// Estimate is about how many requests the rate plans within d. Unlike Count it takes no time itself.
 func (r Rate) Estimate(d time.Duration) int {
 	sum := 0.0
-	for _, rate := range r.PerSecond {
-		sum += rate
+	for _, p := range r.parts(d) {
+		sum += (p.first + p.last) / 2 * p.seconds
 	}
-	return int(math.Ceil(sum / float64(max(1, len(r.PerSecond))) * d.Seconds()))
+	return int(math.Ceil(sum))
 }
 
 // Count is how many requests the rate plans within d.
@@ -70,12 +72,20 @@ type part struct {
 	seconds, first, last float64
 }
 
-// parts are those of d: a step's rates have equal ones.
+// parts are those of d.
 func (r Rate) parts(d time.Duration) []part {
 	if r.Shape == Ramp {
 		return []part{{0, d.Seconds(), r.PerSecond[0], r.PerSecond[1]}}
 	}
 	var parts []part
+	if len(r.For) > 0 {
+		from := time.Duration(0)
+		for i, rate := range r.PerSecond {
+			parts = append(parts, part{from, r.For[i].Seconds(), rate, rate})
+			from += r.For[i]
+		}
+		return parts
+	}
 	n := time.Duration(len(r.PerSecond))
 	for i, rate := range r.PerSecond {
 		from, to := d*time.Duration(i)/n, d*time.Duration(i+1)/n

@@ -21,17 +21,18 @@ func TestOffsets(t *testing.T) {
 		d    time.Duration
 		want []time.Duration
 	}{
-		"constant":                 {Rate{Constant, []float64{4}}, time.Second, ms(125, 375, 625, 875)},
-		"a part of a request less": {Rate{Constant, []float64{4}}, 1100 * time.Millisecond, ms(125, 375, 625, 875)},
-		"and more":                 {Rate{Constant, []float64{4}}, 1126 * time.Millisecond, ms(125, 375, 625, 875, 1125)},
-		"a step":                   {Rate{Step, []float64{2, 4}}, 2 * time.Second, ms(250, 750, 1125, 1375, 1625, 1875)},
-		"nothing":                  {Rate{Constant, []float64{0}}, time.Hour, nil},
-		"nothing at first":         {Rate{Step, append(make([]float64, 3600), 2)}, time.Hour + time.Second, ms(3600_250, 3600_750)},
-		"nothing in between":       {Rate{Step, []float64{2, 0, 0, 0, 0, 0, 0, 0, 0, 2}}, 10 * time.Second, ms(250, 750, 9250, 9750)},
+		"constant":                 {Rate{Shape: Constant, PerSecond: []float64{4}}, time.Second, ms(125, 375, 625, 875)},
+		"a part of a request less": {Rate{Shape: Constant, PerSecond: []float64{4}}, 1100 * time.Millisecond, ms(125, 375, 625, 875)},
+		"and more":                 {Rate{Shape: Constant, PerSecond: []float64{4}}, 1126 * time.Millisecond, ms(125, 375, 625, 875, 1125)},
+		"a step":                   {Rate{Shape: Step, PerSecond: []float64{2, 4}}, 2 * time.Second, ms(250, 750, 1125, 1375, 1625, 1875)},
+		"a step of given times":    {Rate{Shape: Step, PerSecond: []float64{4, 0, 1}, For: []time.Duration{time.Second / 2, time.Second, 2 * time.Second}}, 3500 * time.Millisecond, ms(125, 375, 2000, 3000)},
+		"nothing":                  {Rate{Shape: Constant, PerSecond: []float64{0}}, time.Hour, nil},
+		"nothing at first":         {Rate{Shape: Step, PerSecond: append(make([]float64, 3600), 2)}, time.Hour + time.Second, ms(3600_250, 3600_750)},
+		"nothing in between":       {Rate{Shape: Step, PerSecond: []float64{2, 0, 0, 0, 0, 0, 0, 0, 0, 2}}, 10 * time.Second, ms(250, 750, 9250, 9750)},
 		// The integral of 2t is t², which is n + 1/2 at √(n + 1/2).
-		"a ramp up":   {Rate{Ramp, []float64{0, 4}}, 2 * time.Second, ms(707.106781, 1224.744871, 1581.138830, 1870.828693)},
-		"a ramp down": {Rate{Ramp, []float64{4, 0}}, 2 * time.Second, ms(129.171307, 418.861170, 775.255129, 1292.893219)},
-		"no time":     {Rate{Constant, []float64{1000}}, 0, nil},
+		"a ramp up":   {Rate{Shape: Ramp, PerSecond: []float64{0, 4}}, 2 * time.Second, ms(707.106781, 1224.744871, 1581.138830, 1870.828693)},
+		"a ramp down": {Rate{Shape: Ramp, PerSecond: []float64{4, 0}}, 2 * time.Second, ms(129.171307, 418.861170, 775.255129, 1292.893219)},
+		"no time":     {Rate{Shape: Constant, PerSecond: []float64{1000}}, 0, nil},
 	} {
 		if got := slices.Collect(test.rate.Offsets(test.d)); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
@@ -84,9 +85,10 @@ func TestRateShapes(t *testing.T) {
 		rate Rate
 		want int
 	}{
-		{Rate{Constant, []float64{300}}, 600},
-		{Rate{Ramp, []float64{100, 500}}, 600},
-		{Rate{Step, []float64{100, 300, 500, 0}}, 450},
+		{Rate{Shape: Constant, PerSecond: []float64{300}}, 600},
+		{Rate{Shape: Ramp, PerSecond: []float64{100, 500}}, 600},
+		{Rate{Shape: Step, PerSecond: []float64{100, 300, 500, 0}}, 450},
+		{Rate{Shape: Step, PerSecond: []float64{100, 300}, For: []time.Duration{1500 * time.Millisecond, time.Second / 2}}, 300},
 	} {
 		if got := test.rate.Count(2 * time.Second); got != test.want {
 			t.Errorf("%v: %d requests within 2s, want %d", test.rate, got, test.want)

@@ -17,11 +17,9 @@ func runActions(ctx context.Context, s scenario.Scenario, begin time.Time, syste
 			return err
 		}
 		events.write(record.Event{Event: record.PhaseStarted, Phase: phase.Name})
-		for _, action := range phase.Do {
-			for _, o := range action.Operations() {
-				if err := runOperation(ctx, phase.Name, o, system, events); err != nil {
-					return err
-				}
+		for i, o := range phase.Operations() {
+			if err := runOperation(ctx, phase.Name, i, o, system, events); err != nil {
+				return err
 			}
 		}
 	}
@@ -29,8 +27,8 @@ func runActions(ctx context.Context, s scenario.Scenario, begin time.Time, syste
 }
 
 // runOperation carries out one action on one process.
-func runOperation(ctx context.Context, phase string, o scenario.Operation, system System, events *eventWriter) error {
-	e := record.Event{Event: record.ActionStarted, Phase: phase, Action: o.Kind, Process: o.Process, Wait: o.Wait.Microseconds()}
+func runOperation(ctx context.Context, phase string, index int, o scenario.Operation, system System, events *eventWriter) error {
+	e := record.Event{Event: record.ActionStarted, Phase: phase, Operation: index, Action: o.Kind, Process: o.Process, Wait: o.Wait.Microseconds()}
 	events.write(e)
 	var err error
 	if o.Kind == scenario.Wait {

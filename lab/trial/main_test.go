@@ -73,14 +73,14 @@ func constant(perSecond float64) scenario.Rate {
 }
 
 func on(kind string, names ...string) scenario.Action {
-	return scenario.Action{Instances: &scenario.InstanceAction{Kind: kind, Names: names}}
+	return scenario.Action{Process: &scenario.ProcessAction{Kind: kind, Names: names}}
 }
 
 func wait(d time.Duration) scenario.Action {
 	return scenario.Action{Wait: &scenario.WaitAction{For: d}}
 }
 
-var reload = scenario.Action{Nginx: &scenario.NginxAction{Kind: scenario.Reload}}
+var reload = scenario.Action{Process: &scenario.ProcessAction{Kind: scenario.Reload, Names: []string{scenario.Nginx}}}
 
 // A fake is a System without processes or records: an HTTP server of the test's own answers.
 type fake struct {

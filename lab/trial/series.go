@@ -55,7 +55,7 @@ func (s Series) Run(ctx context.Context) error {
 }
 
 func (s Series) runVariant(ctx context.Context, entry record.Entry, variant scenario.Scenario) error {
-	dir := entry.Trial(s.Dir, variant.Variant)
+	dir := entry.Trial(s.Dir, variant.Variant, 1)
 	if err := record.MkdirAll(dir); err != nil {
 		return fmt.Errorf("%w: %w", record.ErrRunDir, err)
 	}

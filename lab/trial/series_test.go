@@ -46,7 +46,7 @@ func begun(t *testing.T, dir string) []string {
 	var all []string
 	for _, e := range index.Experiments {
 		for _, variant := range []string{"plain", "other"} {
-			event, err := record.LastEvent(e.Trial(dir, variant))
+			event, err := record.LastEvent(e.Trial(dir, variant, 1))
 			if err == nil {
 				all = append(all, e.Dir+"/"+variant+" "+event.Event)
 			} else if !errors.Is(err, fs.ErrNotExist) {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 
@@ -164,7 +165,7 @@ func follow(ctx context.Context, s Setup, measured *measure.Trial, generator *lo
 func manifest(s Setup, system System) record.Manifest {
 	m := record.Manifest{
 		V: record.ManifestVersion, Scenario: s.Scenario, Nginx: s.Nginx, Trivet: buildinfo.String(),
-		Instances: system.Instances(), HTTP: system.HTTP(), GRPC: system.GRPC(),
+		Instances: system.Instances(), HTTP: system.HTTP(), GRPC: system.GRPC(), Trial: 1, CPUs: runtime.NumCPU(),
 	}
 	for _, l := range s.Scenario.Loads {
 		m.Planned = append(m.Planned, l.Rate.Count(s.Scenario.Length()))

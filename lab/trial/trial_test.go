@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -80,7 +81,7 @@ func TestManifestHoldsWhatWasSetUp(t *testing.T) {
 	}
 	want := record.Manifest{
 		V: record.ManifestVersion, Scenario: s, Nginx: "1.22.1", Trivet: m.Trivet, Begin: m.Begin, Planned: []int{10, 6},
-		Instances: f.Instances(), HTTP: f.HTTP(), GRPC: f.GRPC(),
+		Instances: f.Instances(), HTTP: f.HTTP(), GRPC: f.GRPC(), Trial: 1, CPUs: runtime.NumCPU(),
 	}
 	if !reflect.DeepEqual(m, want) {
 		t.Errorf("got  %+v\nwant %+v", m, want)
