@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -45,27 +46,103 @@ configure arguments: --with-http_v2_module --with-http_stub_status_module"
 	}
 }
 
+// A killed program cannot remove what it tries: the next one does.
+func TestNextCheckRemovesWhatAKilledOneLeft(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	script := `#!/bin/sh
+[ "$1" = -t ] && [ ! -e ran ] && >ran && while kill -0 $PPID; do sleep 0.05; done
+echo "nginx version: nginx/1.22.1
+configure arguments: --with-http_v2_module --with-http_stub_status_module"
+`
+	for name, text := range map[string]string{"long.yaml": long, "nginx": script} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func() *exec.Cmd {
+		return &exec.Cmd{Path: trivet(t), Args: []string{"trivet", "check", "--nginx", "./nginx", "long.yaml"}, Dir: dir}
+	}
+	o := outsideOf(t, check())
+	eventually(t, "nginx is run", func() bool {
+		_, err := os.Stat(filepath.Join(dir, "ran"))
+		return err == nil
+	})
+	o.signal(t, syscall.SIGKILL)
+	o.end(t)
+	left := func() []string {
+		names, err := filepath.Glob(filepath.Join(o.tmp, "*", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	if len(left()) != 1 {
+		t.Errorf("a killed check leaves %q", left())
+	}
+	next := check()
+	next.Env = o.cmd.Env
+	if text, err := next.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, text)
+	}
+	if len(left()) != 0 {
+		t.Errorf("the next check leaves %q", left())
+	}
+}
+
 func TestInterruptEndsReadFromPipe(t *testing.T) {
 	t.Parallel()
-	for _, command := range []string{"check", "list", "run"} {
+	for _, test := range []struct {
+		command string
+		signal  syscall.Signal
+		code    int
+	}{
+		{"check", syscall.SIGINT, 130}, {"list", syscall.SIGINT, 130}, {"run", syscall.SIGINT, 130}, {"check", syscall.SIGQUIT, 130}, {"load", syscall.SIGQUIT, 1},
+	} {
 		read, write, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer write.Close()
-		o := outsideOf(t, &exec.Cmd{Path: trivet(t), Args: []string{"trivet", command, "/dev/stdin"}, Stdin: read})
+		stderr := &stderrBuffer{to: t.Output()}
+		o := outsideOf(t, &exec.Cmd{Path: trivet(t), Args: []string{"trivet", test.command, "/dev/stdin"}, Stdin: read, Stderr: stderr})
 		read.Close()
-		if _, err := write.WriteString("question: Q?\n"); err != nil {
+		if _, err := write.WriteString(" "); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "it is read", func() bool {
 			n, err := unix.IoctlGetInt(int(write.Fd()), unix.TIOCINQ)
 			return err == nil && n == 0
 		})
-		o.signal(t, syscall.SIGINT)
-		if _, status := o.end(t); status.ExitStatus() != 130 {
-			t.Errorf("%s ended with %v (exit code %d)", command, status, status.ExitStatus())
+		o.signal(t, test.signal)
+		if _, status := o.end(t); status.ExitStatus() != test.code || strings.Contains(o.words(), "goroutine") {
+			t.Errorf("%s after %v ended with %v (exit code %d), and said %q", test.command, test.signal, status, status.ExitStatus(), o.words())
 		}
+	}
+}
+
+func TestQuitEndsRunLikeInterrupt(t *testing.T) {
+	t.Parallel()
+	o := running(t, long)
+	o.untilLoaded(t)
+	o.signal(t, syscall.SIGQUIT)
+	said, status := o.end(t)
+	if status.ExitStatus() != 130 || strings.Contains(o.words(), "goroutine") {
+		t.Errorf("ended with %v (exit code %d), and said %q", status, status.ExitStatus(), o.words())
+	}
+	mustMatch(t, said, `^long: INTERRUPTED: interrupted: quit$`)
+}
+
+func TestSecondQuitEndsAtOnceWithoutStacks(t *testing.T) {
+	t.Parallel()
+	o := running(t, long)
+	o.untilLoaded(t)
+	send(t, o.generator(), syscall.SIGSTOP) // It cannot end then, and trivet waits for it.
+	o.signal(t, syscall.SIGQUIT)
+	eventually(t, "trivet has taken the signal", func() bool { return strings.Contains(o.words(), "a second Ctrl-C ends at once") })
+	o.signal(t, syscall.SIGQUIT)
+	if _, status := o.end(t); status.ExitStatus() != 131 || strings.Contains(o.words(), "goroutine") {
+		t.Errorf("ended with %v (exit code %d), and said %q", status, status.ExitStatus(), o.words())
 	}
 }
 

@@ -2,27 +2,17 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"os"
 	"os/signal"
 	"syscall"
+
+	"trivet/internal/cli"
 )
 
 func main() {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	var more []os.Signal
 	if !signal.Ignored(syscall.SIGHUP) { // nohup trivet up
-		signals = append(signals, syscall.SIGHUP) // The terminal was closed.
+		more = append(more, syscall.SIGHUP) // The terminal was closed.
 	}
-	first := make(chan os.Signal, 1)
-	signal.Notify(first, signals...)
-	ctx, cancel := context.WithCancelCause(context.Background())
-	go func() {
-		s := <-first
-		// From here on a signal has its usual effect: the second one ends trivet at once. signal.NotifyContext would not do: its
-		// context ends while it still catches signals.
-		signal.Stop(first)
-		cancel(errors.New(s.String()))
-	}()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(cli.UntilSignal(more...), os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -32,8 +33,9 @@ instances recorded of each request, and judges the expectations.
   FILE  an experiment; DIR: all of its files *.yaml
 
 All files are checked before anything starts. The run directory, printed at the
-end, has all records and logs; trivet report prints the newest report again.
-docs/experiments.md explains reports and how to write an experiment,
+end, has all records and logs; trivet report prints the newest report again. A
+new run removes those of finished runs, except of the newest five and of those
+with --keep, and says which. docs/experiments.md explains reports and how to write an experiment,
 docs/records.md the records.`,
 		ValidArgsFunction: completeExperiments,
 		Annotations: map[string]string{exitCodes: `0 all expectations passed; 1 an expectation failed or is inconclusive;
@@ -47,6 +49,7 @@ says nothing about nginx; 4 lab error (no nginx, no room, stdout not writable);
     jq '.experiments[].expectations[] | select(.passed | not)'`,
 	}
 	call := addFileFlags(c, "print the report as one JSON document, as trivet report --format json does; messages go to stderr")
+	keep := c.Flags().Bool("keep", false, "never remove the run directory; to end that, remove the file keep in it")
 	return c, func(ctx context.Context, in invocation) int {
 		out := newOutcome(in, call.json)
 		out.starts = true
@@ -70,7 +73,7 @@ says nothing about nginx; 4 lab error (no nginx, no room, stdout not writable);
 		if err := errors.Join(err, otherErr); err != nil {
 			return out.refused(ctx, err)
 		}
-		return runSeries(ctx, s, out)
+		return runSeries(ctx, s, out, *keep)
 	}
 }
 
@@ -221,13 +224,29 @@ func checkEdits(ctx context.Context, files []*experiment.File, binary nginx.Bina
 // experimentsBase is where trivet run makes run directories. Those of trivet up, which trivet logs shows, are elsewhere.
 func experimentsBase() string { return record.Base() + "-experiments" }
 
+// removed says which run directories are gone because of a new run; "" if none.
+func removed(run *record.Run) string {
+	if len(run.Removed) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("removed what was older than the newest %d finished runs: %s", record.KeptRuns, strings.Join(run.Removed, ", "))
+}
+
 // runSeries runs the experiments in a run directory, and returns the exit code.
-func runSeries(ctx context.Context, s setup, out outcome) int {
+func runSeries(ctx context.Context, s setup, out outcome, keep bool) int {
 	run, err := record.NewRun(experimentsBase())
 	if err != nil {
 		return out.failed(ctx, err)
 	}
 	defer run.Close()
+	if text := removed(run); text != "" {
+		out.say(text)
+	}
+	if keep {
+		if err := run.Keep(); err != nil {
+			return out.failed(ctx, err)
+		}
+	}
 	if s.Whoami == "" {
 		out.say("building whoami, because there is none beside this trivet")
 		if s.Whoami, err = here().buildWhoami(ctx, run.Dir); err != nil {

@@ -79,6 +79,9 @@ func runFleet(ctx context.Context, call *upCall, say *reporter) (err error) {
 		return err
 	}
 	call.Dir = run.Dir
+	if text := removed(run); text != "" {
+		say.note(text)
+	}
 	var started atomic.Bool
 	defer func() {
 		if started.Load() { // Then there are logs.

@@ -244,7 +244,7 @@ func TestEndedStartLeavesNothing(t *testing.T) {
 
 func TestSignalsStopEverythingInOrder(t *testing.T) {
 	t.Parallel()
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP} {
 		t.Run(signal.String(), func(t *testing.T) {
 			t.Parallel()
 			o := launch(t, "--json", "-n", "2")

@@ -128,9 +128,9 @@ func TestSecondSignalEndsProcessAtOnce(t *testing.T) {
 	}
 }
 
-func TestBothSignalsDrainAndExit0(t *testing.T) {
+func TestSignalsDrainAndExit0(t *testing.T) {
 	t.Parallel()
-	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT} {
 		t.Run(signal.String(), func(t *testing.T) {
 			t.Parallel()
 			rest, rpc := proctest.Reserve(t), proctest.Reserve(t)

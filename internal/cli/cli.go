@@ -1,4 +1,5 @@
-// Package cli parses command lines with cobra and reports all their errors at once, where cobra stops at the first.
+// Package cli is what command lines have in common. It parses them with cobra and reports all their errors at once, where cobra stops at the
+// first, and ends programs by signals.
 package cli
 
 import (

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"trivet/lab/record"
 	"trivet/lab/scenario"
 	"trivet/nginx"
 	"trivet/nginx/confedit"
@@ -45,8 +46,8 @@ func (f *File) checkEdits() error {
 // judge. The error is one of this machine.
 func tryEdits(s *scenario.Scenario) (refused []*confedit.Error, err error) {
 	for _, version := range []nginx.Version{newest, nginx.Oldest} {
-		dir, err := install(s, version, s.Edits)
-		os.RemoveAll(dir)
+		scratch, err := install(s, version, s.Edits)
+		discard(scratch)
 		if _, ok := errors.AsType[*confedit.Error](err); !ok {
 			return nil, err
 		}
@@ -58,17 +59,17 @@ func tryEdits(s *scenario.Scenario) (refused []*confedit.Error, err error) {
 	return refused, nil
 }
 
-// install makes a directory with a scenario's configuration, which the caller removes; "" if there is none. The error is ErrMachine, or
+// install makes a directory with a scenario's configuration, which the caller discards; nil if there is none. The error is ErrMachine, or
 // those of all edits that cannot be made.
-func install(s *scenario.Scenario, version nginx.Version, edits []confedit.Edit) (dir string, err error) {
+func install(s *scenario.Scenario, version nginx.Version, edits []confedit.Edit) (scratch *record.Scratch, err error) {
 	defer func() {
 		if _, ok := errors.AsType[*confedit.Error](err); err != nil && !ok {
 			err = fmt.Errorf("%w: %w; set TMPDIR to a writable directory with free space", ErrMachine, err)
 		}
 	}()
-	dir, err = os.MkdirTemp("", "trivet-experiment-")
+	scratch, err = record.NewScratch(record.Base())
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	site := nginx.Site{Workers: s.Workers, Diagnostics: true} // As in a trial, whose ENVIRONMENT is dev.
 	if os.Getuid() == 0 {
@@ -77,7 +78,7 @@ func install(s *scenario.Scenario, version nginx.Version, edits []confedit.Edit)
 	for _, address := range []*string{&site.HTTP, &site.GRPC, &site.Admin} { // nginx -t binds them for a moment.
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			return dir, err
+			return scratch, err
 		}
 		defer l.Close() // Held until all are found: otherwise two might be the same.
 		*address = l.Addr().String()
@@ -85,10 +86,17 @@ func install(s *scenario.Scenario, version nginx.Version, edits []confedit.Edit)
 	for n := range s.Instances {
 		site.Servers = append(site.Servers, nginx.Server{HTTP: fmt.Sprintf("127.0.0.1:%d", 8001+n), GRPC: fmt.Sprintf("127.0.0.1:%d", 9001+n)})
 	}
-	if err := site.Install(dir, nginx.Conf(), version); err != nil {
-		return dir, err
+	if err := site.Install(scratch.Dir, nginx.Conf(), version); err != nil {
+		return scratch, err
 	}
-	return dir, confedit.Apply(filepath.Join(dir, "conf"), edits)
+	return scratch, confedit.Apply(filepath.Join(scratch.Dir, "conf"), edits)
+}
+
+// discard discards what install has made, if anything. What cannot be removed now is removed by the next check.
+func discard(scratch *record.Scratch) {
+	if scratch != nil {
+		_ = scratch.Discard()
+	}
 }
 
 // Test installs each variant's configuration for an nginx, and runs its nginx -t. What it refuses is a *Diagnostic at each edit that makes it
@@ -158,15 +166,15 @@ func (f *File) test(ctx context.Context, binary nginx.Binary, variant int, all *
 
 // refusal is why an nginx refuses a scenario's configuration with some edits; "" if it accepts it.
 func refusal(ctx context.Context, binary nginx.Binary, s *scenario.Scenario, edits []confedit.Edit) (string, error) {
-	dir, err := install(s, binary.Version, edits)
-	defer os.RemoveAll(dir)
+	scratch, err := install(s, binary.Version, edits)
+	defer discard(scratch)
 	if e, ok := errors.AsType[*confedit.Error](err); ok {
 		return fmt.Sprintf("for nginx %s: %s", binary.Version, e.Message), nil
 	}
 	if err != nil {
 		return "", err
 	}
-	err = binary.Test(ctx, dir)
+	err = binary.Test(ctx, scratch.Dir)
 	switch {
 	case ctx.Err() != nil:
 		return "", context.Cause(ctx)
@@ -175,5 +183,5 @@ func refusal(ctx context.Context, binary nginx.Binary, s *scenario.Scenario, edi
 	case errors.Is(err, nginx.ErrNoVerdict):
 		return "", err
 	}
-	return fmt.Sprintf("nginx %s refuses: %s", binary.Version, strings.ReplaceAll(err.Error(), dir+"/", "")), nil
+	return fmt.Sprintf("nginx %s refuses: %s", binary.Version, strings.ReplaceAll(err.Error(), scratch.Dir+"/", "")), nil
 }

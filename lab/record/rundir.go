@@ -3,7 +3,6 @@ package record
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,12 +13,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"trivet/lab/scenario"
 )
 
-// keptRuns is how many finished runs are kept.
-const keptRuns = 5
+// KeptRuns is how many finished runs stay, beside those that are marked; see [Run.Keep].
+const KeptRuns = 5
+
+// keepFile marks a run directory that is never removed.
+const keepFile = "keep"
 
 // ErrRunDir is in every error about a run directory that cannot be used.
 var ErrRunDir = errors.New("run directory unusable")
@@ -27,12 +27,12 @@ var ErrRunDir = errors.New("run directory unusable")
 // Base is the directory of this user's runs: trivet-UID in the directory for temporary files, which TMPDIR moves.
 func Base() string { return filepath.Join(os.TempDir(), "trivet-"+strconv.Itoa(os.Getuid())) }
 
-// Run is one run's directory: logs, and what nginx reads and writes. It stays when the run is over; the newest five finished ones are
-// kept.
+// Run is one run's directory: logs, and what nginx reads and writes. It stays when the run is over, until KeptRuns newer ones have ended.
 type Run struct {
 	// Dir is absolute. Its name begins with the time, so names sort by age.
-	Dir  string
-	lock *os.File // locked while the run lives; the kernel unlocks it, whatever ends the program
+	Dir     string
+	Removed []string // the directories of old runs that NewRun removed
+	lock    *os.File // locked while the run lives; the kernel unlocks it, whatever ends the program
 }
 
 // NewRun makes a run directory in base (see Base), which it makes too if its parent exists, and removes old runs. It refuses a base that
@@ -57,6 +57,7 @@ func newRun(base string, now time.Time) (*Run, error) {
 	if err := MkdirAll(dir); err != nil {
 		return nil, err
 	}
+	removeAbandoned(base)
 	run := &Run{Dir: dir}
 	if run.lock, err = lock(filepath.Join(dir, "lock"), os.O_CREATE); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
@@ -64,9 +65,12 @@ func newRun(base string, now time.Time) (*Run, error) {
 	if err := MkdirAll(filepath.Join(dir, "logs")); err != nil {
 		return nil, errors.Join(err, run.Discard())
 	}
-	prune(base)
+	run.Removed = prune(base)
 	return run, nil
 }
+
+// Keep marks the run: its directory is never removed, and does not count among the KeptRuns. To remove the file "keep" in it ends that.
+func (r *Run) Keep() error { return os.WriteFile(filepath.Join(r.Dir, keepFile), nil, 0o644) }
 
 // Close ends the run; its directory stays.
 func (r *Run) Close() error { return unlock(r.lock) }
@@ -140,25 +144,27 @@ func Runs(base string) ([]string, error) {
 	return runs, nil
 }
 
-// prune removes finished runs but for the newest. What cannot be removed stays: the run that is beginning does not need it gone.
-func prune(base string) {
-	runs, err := Runs(base)
-	if err != nil {
-		return
-	}
+// prune removes finished runs but for the newest and the marked ones, and returns which. What cannot be removed stays: the run that is
+// beginning does not need it gone.
+func prune(base string) (removed []string) {
+	runs, _ := Runs(base) // Without a list, nothing is removed.
 	finished := 0
 	for _, dir := range runs {
+		if _, err := os.Lstat(filepath.Join(dir, keepFile)); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		free, err := lock(filepath.Join(dir, "lock"), 0)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			continue // It is in use.
 		}
-		if finished++; finished > keptRuns {
-			_ = os.RemoveAll(dir)
+		if finished++; finished > KeptRuns && os.RemoveAll(dir) == nil {
+			removed = append(removed, dir)
 		}
 		if free != nil {
 			_ = unlock(free)
 		}
 	}
+	return removed
 }
 
 // leastFree is what the file system of a run directory must have free for a run to begin, in bytes. With less, nginx or an instance
@@ -190,59 +196,6 @@ func Usable(dir string) error {
 	return nil
 }
 
-// FindLog returns the file of a process's log in a run directory, and the names of all logs there: each process's own, "nginx" for
-// nginx's error log and "access" for its access log. The file of an unknown name is "".
-func FindLog(dir, name string) (file string, names []string, err error) {
-	entries, err := os.ReadDir(filepath.Join(dir, "logs"))
-	if err != nil {
-		return "", nil, err
-	}
-	for _, entry := range entries {
-		known, isLog := strings.CutSuffix(entry.Name(), ".log")
-		if !isLog {
-			continue
-		}
-		if known == "error" {
-			known = scenario.Nginx
-		}
-		names = append(names, known)
-		if known == name {
-			file = filepath.Join(dir, "logs", entry.Name())
-		}
-	}
-	slices.SortFunc(names, scenario.CompareNames)
-	return file, names, nil
-}
-
-// LogFile is the file that gets the output of a process.
-func LogFile(dir, name string) string {
-	if name == scenario.Nginx {
-		name = "error" // What nginx writes before it opens its log belongs into the same file.
-	}
-	return filepath.Join(dir, "logs", name+".log")
-}
-
-// Tail is the last lines of a file, each indented by two spaces, or why there are none.
-func Tail(name string, lines int) string {
-	text, err := lastBytes(name, 8<<10)
-	if err != nil {
-		return "  (" + err.Error() + ")"
-	}
-	all := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
-	all = all[max(0, len(all)-lines):]
-	return "  " + strings.Join(all, "\n  ")
-}
-
-func lastBytes(name string, most int64) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	_, _ = f.Seek(-most, io.SeekEnd) // It refuses only what is longer than the file, which then is read from its start.
-	return io.ReadAll(f)
-}
-
 // CheckBase returns an error if NewRun could not make a directory in base. It leaves nothing behind.
 func CheckBase(base string) error {
 	if _, err := os.Lstat(base); errors.Is(err, fs.ErrNotExist) {
@@ -251,7 +204,7 @@ func CheckBase(base string) error {
 	if err := claimBase(base); err != nil {
 		return err
 	}
-	probe, err := os.MkdirTemp(base, "check")
+	probe, err := os.MkdirTemp(base, "probe-")
 	if err != nil {
 		return err
 	}

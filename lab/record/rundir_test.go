@@ -26,12 +26,22 @@ func TestNewestFinishedRunsAreKept(t *testing.T) {
 		return r
 	}
 	living := begin(0)
-	var want []string
+	var want, removed, got []string
+	var marked *Run
 	for hour := 1; hour <= 8; hour++ {
 		r := begin(hour)
-		if hour >= 4 {
+		switch {
+		case hour >= 4:
 			want = append(want, r.Dir)
+		case hour == 1: // Marked: it stays, beside the newest five.
+			marked = r
+			if err := r.Keep(); err != nil {
+				t.Fatal(err)
+			}
+		default:
+			removed = append(removed, r.Dir)
 		}
+		got = append(got, r.Removed...)
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +50,10 @@ func TestNewestFinishedRunsAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	newest := begin(9)
-	want = append([]string{living.Dir}, append(want, newest.Dir)...)
+	if got = append(got, newest.Removed...); !slices.Equal(got, removed) {
+		t.Errorf("removed %q, want %q", got, removed)
+	}
+	want = append([]string{living.Dir, marked.Dir}, append(want, newest.Dir)...)
 	slices.Reverse(want)
 	got, err := Runs(base)
 	if err != nil || !slices.Equal(got, want) {
