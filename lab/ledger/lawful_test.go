@@ -169,9 +169,11 @@ func (h *author) request(load, n int, planned time.Duration) {
 		h.add(at, h.log(&c, at, attempts, i == len(entries)-1, w))
 	}
 	w.Counts["requests"]++
+	if !c.Sent() {
+		c.Late, c.Service = 0, 0
+	}
 	switch c.Outcome {
 	case record.Dropped:
-		c.Late, c.Service = 0, 0
 		w.Counts["dropped"]++
 	case record.OK:
 		w.Counts["ok"]++
@@ -181,7 +183,7 @@ func (h *author) request(load, n int, planned time.Duration) {
 	switch executed := w.Counts["executions"] - before; {
 	case executed > 1:
 		w.Counts["duplicated"]++
-	case executed == 0 && c.Outcome != record.Dropped:
+	case executed == 0 && c.Sent():
 		w.Counts["not_executed"]++
 	}
 	c.Latency = c.Late + c.Service
@@ -204,6 +206,8 @@ func (h *author) log(c *record.Client, at time.Time, attempts []attempt, last bo
 	switch {
 	case !last, failed && c.Outcome != record.NginxError:
 		response = code(c.Protocol, "502")
+	case expired(c):
+		response = code(c.Protocol, "200")
 	case c.Outcome == record.Incomplete:
 		response = map[string]string{scenario.HTTP: "499"}[c.Protocol]
 	}
@@ -236,9 +240,9 @@ func (h *author) plot(c *record.Client) [][]attempt {
 	if h.IntN(3) > 0 {
 		return [][]attempt{{ok}}
 	}
-	switch h.IntN(14) {
+	switch h.IntN(16) {
 	case 0:
-		incomplete(record.InFlightLimit, 0)
+		incomplete(record.Overdue, 0)
 		c.Outcome, c.Code = record.Dropped, ""
 		return nil
 	case 1: // The next instance, after one that refused.
@@ -277,11 +281,24 @@ func (h *author) plot(c *record.Client) [][]attempt {
 			return [][]attempt{{{x, record.Unsent}}, {{x, record.Unsent}}}
 		}
 		return [][]attempt{{ok}}
+	case 13:
+		incomplete(record.InFlightLimit, 0)
+		return nil
+	case 14: // A whole response, after the deadline.
+		incomplete(record.Deadline, 1)
+		c.Instance = h.Instances[z].Name
+		if c.Protocol == scenario.HTTP {
+			c.Code = "200"
+		}
+		return [][]attempt{{ok}}
 	default:
 		incomplete(record.Reset, 1, record.Reset)
 		return [][]attempt{{ok}}
 	}
 }
+
+// expired reports whether a whole response came after the deadline.
+func expired(c *record.Client) bool { return c.Reason == record.Deadline && c.Instance != "" }
 
 // expire is a deadline in the headers: over gRPC of a handler, or of grpc-go, which does not name the instance; execute decides.
 func (h *author) expire(c *record.Client, a attempt) [][]attempt {
@@ -308,7 +325,10 @@ func (h *author) execute(c *record.Client, at time.Time, a attempt, w *Want) {
 	case record.NoLive:
 		w.Counts["no_live_upstreams"]++
 	}
-	if c.Outcome == record.Incomplete && a.fate == record.GotHeader {
+	switch {
+	case expired(c):
+		code = map[string]string{scenario.HTTP: "200", scenario.GRPC: "OK"}[c.Protocol]
+	case c.Outcome == record.Incomplete && a.fate == record.GotHeader:
 		code = map[string]string{scenario.HTTP: "499", scenario.GRPC: "Canceled"}[c.Protocol]
 	}
 	// Of the instances only whoami-2 is killed.

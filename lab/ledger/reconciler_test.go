@@ -225,6 +225,9 @@ var corruptions = []corruption{
 	{"client record has an attempt too many", client(func(c *record.Client) { c.Attempts++ }), []int{2}},
 	{"response without an attempt", client(func(c *record.Client) { c.Attempts = 0 }), []int{1, 2}},
 	{"dropped, and sent", client(func(c *record.Client) { c.Outcome = record.Dropped }), []int{1}},
+	{"over the limit in flight, and sent", client(func(c *record.Client) {
+		c.Outcome, c.Reason = record.Incomplete, record.InFlightLimit
+	}), []int{1}},
 }
 
 // Each corruption of a lawful history is found: it, and nothing else.

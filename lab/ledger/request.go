@@ -126,7 +126,7 @@ func (q *Request) complete() bool {
 			return false
 		}
 	}
-	if q.Client.Outcome == record.Dropped && q.Client.Attempts > 0 {
+	if !q.Client.Sent() && q.Client.Attempts > 0 {
 		return false
 	}
 	return q.sameResponse() && q.missingCompletion(nil) == ""
@@ -193,8 +193,8 @@ func (q *Request) checkClient(found func(int, string, ...any)) {
 	switch {
 	case len(q.FurtherClients) > 0:
 		found(1, "the client has %d records of it", 1+len(q.FurtherClients))
-	case c.Outcome == record.Dropped && c.Attempts > 0:
-		found(1, "the client dropped it, and counts %s", words.Count(c.Attempts, "attempt"))
+	case !c.Sent() && c.Attempts > 0:
+		found(1, "the client never sent it, and counts %s", words.Count(c.Attempts, "attempt"))
 	case c.Attempts == 0 && c.Outcome != record.Dropped && c.Outcome != record.Incomplete:
 		found(1, "the client has a response (%s) without an attempt", c.Outcome)
 	}

@@ -52,6 +52,9 @@ var disagreements = []struct {
 		elsewhere(r)
 		r.Outcome, r.Code, r.Reason = record.Incomplete, "Internal", record.Reset
 	}), 5},
+	{"response of another instance after the deadline", scenario.HTTP, func(h *labtest.History, id string) {
+		client(func(r *record.Client) { elsewhere(r); r.SetExpired() })(h, id)
+	}, 5},
 	{"incomplete response with another status", scenario.HTTP, client(func(r *record.Client) { r.Outcome, r.Code, r.Reason = record.Incomplete, "502", record.Reset }), 5},
 	{"nginx's status", scenario.HTTP, entry(func(l *record.AccessLogEntry) { l.Status = "502" }), 5},
 	{"nginx's status over gRPC", scenario.GRPC, entry(func(l *record.AccessLogEntry) { l.Status = "502" }), 5},

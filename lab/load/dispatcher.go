@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -14,9 +15,11 @@ import (
 const (
 	// maxDelay is how late a request may start; a later one is dropped. A burst that makes up for seconds is not the planned load.
 	maxDelay = time.Second
-	// maxInFlight bounds the requests in flight, of all loads together.
+	// maxInFlight bounds the requests in flight, of all loads together; one beyond it fails, because the system is slow.
 	maxInFlight = 10_000
 )
+
+var errInFlightLimit = fmt.Errorf("not sent: %d requests were in flight", maxInFlight)
 
 // A client sends the requests of one load. Its methods may be called at the same time.
 type client interface {
@@ -108,15 +111,15 @@ func (d *dispatcher) run(ctx context.Context) {
 	}
 }
 
-// start hands a job to a worker, or drops it. It never waits.
+// start hands a job to a worker, or records why it is never sent. It does not wait.
 func (d *dispatcher) start(ctx context.Context, j job) {
 	if time.Since(d.begin.Add(j.offset)) > maxDelay {
-		d.drop(j, record.Overdue)
+		d.unsent(j, record.Overdue)
 		return
 	}
 	if d.inFlight.Add(1) > maxInFlight {
 		d.inFlight.Add(-1)
-		d.drop(j, record.InFlightLimit)
+		d.unsent(j, record.InFlightLimit)
 		return
 	}
 	select {
@@ -145,15 +148,24 @@ func (d *dispatcher) send(ctx context.Context, j job) {
 	if ctx.Err() != nil {
 		return // The generator ended the request, so its outcome says nothing.
 	}
+	if end.Sub(start) >= d.Deadline {
+		r.SetExpired()
+	}
 	r.Late, r.Latency, r.Service = start.Sub(planned).Microseconds(), end.Sub(planned).Microseconds(), end.Sub(start).Microseconds()
 	r.Stalled = d.stalls.longest(planned, end).Microseconds()
 	d.records.put(&r)
 }
 
-func (d *dispatcher) drop(j job, reason string) {
+// unsent records a request that is never sent. If it was in time for that, it failed when it was to be sent.
+func (d *dispatcher) unsent(j job, reason string) {
 	r := d.newRecord(j)
 	r.Late = time.Since(d.begin.Add(j.offset)).Microseconds()
-	r.Outcome, r.Reason = record.Dropped, reason
+	if reason == record.InFlightLimit {
+		r.Latency = r.Late
+		r.SetIncomplete(reason, errInFlightLimit)
+	} else {
+		r.Outcome, r.Reason = record.Dropped, reason
+	}
 	d.records.put(&r)
 }
 

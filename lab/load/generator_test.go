@@ -321,7 +321,7 @@ func TestStartWithoutProgramFails(t *testing.T) {
 	}
 }
 
-func TestRequestsOverInFlightLimitAreDropped(t *testing.T) {
+func TestRequestsOverInFlightLimitFailUnsent(t *testing.T) {
 	t.Parallel()
 	p := plan(t, 200*time.Millisecond, get(50))
 	p.HTTP = quick(t)
@@ -339,9 +339,57 @@ func TestRequestsOverInFlightLimitAreDropped(t *testing.T) {
 	if err := file.close(); err != nil {
 		t.Fatal(err)
 	}
-	if got := count(records(t, p)[0], ending); got["dropped  in_flight_limit 0[]"] != 9 || got["incomplete  deadline 0[]"] != 1 {
+	if got := count(records(t, p)[0], ending); got["incomplete  in_flight_limit 0[]"] != 9 || got["incomplete  deadline 0[]"] != 1 {
 		t.Errorf("%v", got)
 	}
+}
+
+// A response that was read after the request's deadline came too late, whatever it says. What it says stays in the record.
+func TestResponseAfterDeadlineIsIncomplete(t *testing.T) {
+	t.Parallel()
+	late := func(l scenario.Load) scenario.Load { l.Deadline = 10 * time.Millisecond; return l }
+	p := plan(t, 100*time.Millisecond, late(get(10)), late(call(10)), late(get(10)))
+	file, err := newRecorder(p.Records, func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	dispatchers, err := newDispatchers(p, file, newStallMeter())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, became := range []func(*record.Client){
+		func(r *record.Client) { r.Outcome, r.Code, r.Instance = record.OK, "200", "one" },
+		func(r *record.Client) { r.Outcome, r.Code, r.Instance = record.OK, "OK", "one" },
+		func(r *record.Client) { r.Code = "502"; r.SetError("502 Bad Gateway") },
+	} {
+		dispatchers[i].client = deafClient{dispatchers[i].client, became}
+	}
+	dispatch(t.Context(), dispatchers, time.Now())
+	if err := file.close(); err != nil {
+		t.Fatal(err)
+	}
+	all := records(t, p)
+	for i, want := range []record.Client{
+		{Code: "200", Instance: "one", Error: "after the deadline: a whole response"},
+		{Code: "DeadlineExceeded", Instance: "one", Error: "after the deadline: a whole response"},
+		{Code: "502", Error: "after the deadline: 502 Bad Gateway"},
+	} {
+		if r := all[i][0]; r.Outcome != record.Incomplete || r.Reason != record.Deadline || r.Code != want.Code || r.Instance != want.Instance || r.Error != want.Error {
+			t.Errorf("%+v, want %+v", r, want)
+		}
+	}
+}
+
+// deafClient is a client that does not hear of a deadline: its responses come at the deadline.
+type deafClient struct {
+	client
+	became func(*record.Client)
+}
+
+func (c deafClient) send(ctx context.Context, _ int, r *record.Client) {
+	<-ctx.Done()
+	r.Attempts = 1
+	c.became(r)
 }
 
 // slowClient is a client whose requests take a second.

@@ -98,12 +98,7 @@ func (c *grpcClient) send(ctx context.Context, n int, r *record.Client) {
 	default:
 		_, err = whoamiv1.NewWhoAmIServiceClient(channel).WhoAmI(traced, &whoamiv1.WhoAmIRequest{})
 	}
-	deadline, _ := ctx.Deadline()
-	expired := err != nil && !canceled && !time.Now().Before(deadline)
-	switch {
-	case expired && status.Code(err) != codes.DeadlineExceeded:
-		err = status.Errorf(codes.DeadlineExceeded, "%v; at the deadline: %s", context.DeadlineExceeded, status.Convert(err).Message())
-	case errors.Is(err, io.EOF) && strings.HasPrefix(err.Error(), "max retries exhausted"):
+	if errors.Is(err, io.EOF) && strings.HasPrefix(err.Error(), "max retries exhausted") {
 		// grpc-go 1.85 reports this, with the code UNKNOWN, if the last attempt's response came before the request was written. The
 		// retries that were exhausted are those of the one code that the policy names. (After a transparent retry it reports EOF alone,
 		// and UNKNOWN it stays.)
@@ -111,7 +106,7 @@ func (c *grpcClient) send(ctx context.Context, n int, r *record.Client) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.fill(r, err, canceled, expired)
+	t.fill(r, err, canceled)
 }
 
 // watch follows a stream until the client cancels after c.Hold. Then the error is nil if any message had come.
@@ -145,10 +140,10 @@ func idle(ctx context.Context, channel *grpc.ClientConn) error {
 	return err
 }
 
-// fill completes the record of a call that ended with err. After the deadline (expired) the reason is the deadline, whatever response came:
-// an instance knows the deadline too, and its reaction can arrive before grpc-go's own timer runs, as its DEADLINE_EXCEEDED, or as nginx's
-// UNAVAILABLE about a stream that the instance has reset.
-func (t *trace) fill(r *record.Client, err error, canceled, expired bool) {
+// fill completes the record of a call that ended with err. After the deadline the dispatcher overrides the outcome: an instance knows the
+// deadline too, and its reaction can arrive before grpc-go's own timer runs, as its DEADLINE_EXCEEDED, or as nginx's UNAVAILABLE about a
+// stream that the instance has reset.
+func (t *trace) fill(r *record.Client, err error, canceled bool) {
 	r.Attempts = len(t.attempts)
 	last := &attempt{}
 	for i, a := range t.attempts {
@@ -169,7 +164,7 @@ func (t *trace) fill(r *record.Client, err error, canceled, expired bool) {
 	switch {
 	case err == nil:
 		r.Outcome = record.OK
-	case notGRPC(err), last.trailer && !canceled && !expired:
+	case notGRPC(err), last.trailer && !canceled:
 		r.SetError(err.Error())
 	default:
 		r.SetIncomplete(reason(last, err, canceled), err)

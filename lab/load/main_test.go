@@ -91,6 +91,9 @@ func records(t *testing.T, p Plan) [][]record.Client {
 		}
 		all[r.Load][n] = r
 		check(t, r)
+		if deadline := p.Loads[r.Load].Deadline; r.Outcome != record.Incomplete && r.Service >= deadline.Microseconds() {
+			t.Errorf("%+v: it ended after its deadline of %v", r, deadline)
+		}
 	}
 	for i, l := range p.Loads {
 		n := 0
@@ -107,14 +110,14 @@ func records(t *testing.T, p Plan) [][]record.Client {
 // check fails the test for values that no record may have.
 func check(t *testing.T, r record.Client) {
 	t.Helper()
-	sent := r.Outcome != record.Dropped
+	sent, dropped := r.Sent(), r.Outcome == record.Dropped
 	for what, wrong := range map[string]bool{
 		"started too early": r.Late < 0,
-		"times":             sent && (r.Latency < r.Service || max(r.Late+r.Service-r.Latency, r.Latency-r.Late-r.Service) > 2),
-		"times if unsent":   !sent && (r.Latency != 0 || r.Service != 0 || r.Attempts != 0),
+		"times":             !dropped && (r.Latency < r.Service || max(r.Late+r.Service-r.Latency, r.Latency-r.Late-r.Service) > 2),
+		"times if unsent":   !sent && (dropped && r.Latency != 0 || r.Service != 0 || r.Attempts != 0),
 		"stalled":           r.Stalled < 0 || r.Stalled > r.Latency,
-		"reason":            (r.Reason != "") != (r.Outcome == record.Incomplete || !sent),
-		"error":             (r.Error != "") != (sent && r.Outcome != record.OK) || len(r.Error) > record.MaxError,
+		"reason":            (r.Reason != "") != (r.Outcome == record.Incomplete || dropped),
+		"error":             (r.Error != "") != (!dropped && r.Outcome != record.OK) || len(r.Error) > record.MaxError,
 		"instance":          r.Outcome == record.InstanceError && r.Instance == "" || r.Outcome == record.NginxError && r.Instance != "",
 		"unlogged":          len(r.MaybeUnlogged) > r.Attempts,
 		"unlogged response": r.Outcome != record.Incomplete && sent && len(r.MaybeUnlogged) >= r.Attempts,

@@ -55,8 +55,10 @@ func (c *counters) client(r *record.Client, deadline time.Duration) {
 		return
 	}
 	c.Failed++
-	c.failedLatency.record(r.Latency)
-	c.failedService.record(r.Service)
+	if r.Sent() {
+		c.failedLatency.record(r.Latency)
+		c.failedService.record(r.Service)
+	}
 	switch r.Outcome {
 	case record.InstanceError:
 		c.InstanceErrors++
@@ -114,7 +116,7 @@ func (c *counters) path(q *ledger.Request) {
 	switch {
 	case len(q.Executions) > 1:
 		c.Duplicated++
-	case len(q.Executions) == 0 && q.Client.Outcome != record.Dropped:
+	case len(q.Executions) == 0 && q.Client.Sent():
 		c.NotExecuted++
 	}
 }
@@ -158,7 +160,7 @@ func (t *Trial) metrics(loads []int, phase int) Metrics {
 		sum.add(t.counters[l][phase])
 	}
 	m := sum.Metrics
-	if sent := m.Requests - m.Dropped; sent > 0 {
+	if sent := m.Requests - m.Dropped - m.Reasons[record.InFlightLimit]; sent > 0 {
 		amplification := float64(m.NginxAttempts) / float64(sent)
 		m.Amplification = &amplification
 	}

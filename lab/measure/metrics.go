@@ -12,7 +12,7 @@ import "time"
 // A pointer that is nil is a metric without a value, null in JSON and in expectations.
 type Metrics struct {
 	Requests       int `json:"requests" expr:"requests"`               // planned
-	Dropped        int `json:"dropped" expr:"dropped"`                 // of them: never sent
+	Dropped        int `json:"dropped" expr:"dropped"`                 // of them: never sent, because the generator was late
 	Late           int `json:"late" expr:"late"`                       // of them: the generator was late by more than [MaxLateness]; see Lateness
 	OK             int `json:"ok" expr:"ok"`                           // Requests = Dropped + OK + Failed
 	Failed         int `json:"failed" expr:"failed"`                   // the sum of the next three

@@ -6,7 +6,6 @@ import (
 
 	"trivet/internal/words"
 	"trivet/lab/ledger"
-	"trivet/lab/record"
 )
 
 // MaxLateness is how late the generator may be without counting as late, and the lab with an action. Latency runs from the planned start
@@ -66,8 +65,8 @@ func (t *Trial) generatorReasons() []string {
 		whole := t.counters[i][len(t.manifest.Scenario.Phases)]
 		everything += whole.Requests
 		if whole.Dropped > 0 {
-			all = append(all, fmt.Sprintf("load %s: the generator dropped %d of %s (%d overdue, %d because too many were in flight); %s",
-				l.Name, whole.Dropped, words.Count(whole.Requests, "request"), whole.Reasons[record.Overdue], whole.Reasons[record.InFlightLimit], advice))
+			all = append(all, fmt.Sprintf("load %s: the generator dropped %d of %s, each more than a second overdue; %s",
+				l.Name, whole.Dropped, words.Count(whole.Requests, "request"), advice))
 		}
 	}
 	if everything == 0 {

@@ -40,7 +40,7 @@ func TestDroppedAndLateRequestsMakeATrialInvalid(t *testing.T) {
 	}{
 		{250_000, false, ""},
 		{250_001, false, "load web, phase a: the generator was late or stalled: 2 of 100 requests by more than 250ms; the limit is 1 %; plan fewer"},
-		{0, true, "load web: the generator dropped 2 of 100 requests (2 overdue, 0 because too many were in flight); plan fewer"},
+		{0, true, "load web: the generator dropped 2 of 100 requests, each more than a second overdue; plan fewer"},
 	} {
 		p := plan(t, 3500*time.Millisecond)
 		for n := range 100 {

@@ -1,34 +1,38 @@
 package record
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"trivet/internal/words"
+	"trivet/lab/scenario"
 )
 
 // ClientVersion is in every Client. A field that changes its meaning raises it, a new field does not.
-const ClientVersion = 2
+const ClientVersion = 3
 
 // Outcomes of a request. A gRPC call is judged by its grpc-status alone, never by HTTP 200.
 const (
 	OK            = "ok"
 	InstanceError = "instance_error" // an error response that names an instance
 	NginxError    = "nginx_error"    // an error response that names none: nginx generated it (a local reply)
-	Incomplete    = "incomplete"     // no response, or not all of it: see Reason
-	Dropped       = "dropped"        // planned, never sent: see Reason
+	Incomplete    = "incomplete"     // no response before the deadline, or not all of it: see Reason
+	Dropped       = "dropped"        // never sent, because the generator was late: see Reason
 )
 
 // Reasons of Incomplete and Dropped, and why an attempt may have no access-log entry (Client.MaybeUnlogged).
 const (
-	Deadline         = "deadline"          // the request's deadline passed
+	Deadline         = "deadline"          // the request's deadline passed before the end of its response
 	Refused          = "refused"           // no connection
 	Reset            = "reset"             // the connection or the stream was reset
 	ConnectionClosed = "connection_closed" // the connection had ended before the attempt was sent, or did while it was
 	TransparentRetry = "transparent_retry" // grpc-go knows that no server processed the attempt, and makes another
 	Canceled         = "canceled"          // the client canceled a watch before the first message
 	Overdue          = "overdue"           // Dropped: more than a second after its planned start
-	InFlightLimit    = "in_flight_limit"   // Dropped: too many requests were in flight
+	InFlightLimit    = "in_flight_limit"   // Incomplete, and never sent: the system was so slow that too many requests were in flight
 )
 
 // Reasons are all of them.
@@ -41,6 +45,9 @@ type Client struct {
 	Load     int    `json:"load"`     // index in the scenario's loads
 	Protocol string `json:"protocol"` // scenario.HTTP or scenario.GRPC
 	Method   string `json:"method"`   // "GET /" or "/whoami.v1.WhoAmIService/WhoAmI"
+
+	User    int    `json:"user,omitempty"`    // over HTTP: index of the virtual user
+	Address string `json:"address,omitempty"` // the client's, if the load has any
 
 	Planned time.Time `json:"planned"`    // wall clock
 	Late    int64     `json:"late_us"`    // microseconds from the planned start to the start
@@ -77,9 +84,24 @@ func (r *Client) SetError(message string) {
 	r.Error = words.Clip(message, MaxError)
 }
 
+// Sent reports whether the client began to send the request.
+func (r *Client) Sent() bool { return r.Outcome != Dropped && r.Reason != InFlightLimit }
+
 // SetIncomplete records why no response came, or not all of it.
 func (r *Client) SetIncomplete(reason string, err error) {
 	r.Outcome, r.Reason, r.Error = Incomplete, reason, words.Clip(err.Error(), MaxError)
+}
+
+// SetExpired records that the request ended after its deadline, whatever came by then. Code and instance of a response stay; over gRPC the
+// client's code is its own.
+func (r *Client) SetExpired() {
+	if r.Outcome != Incomplete || r.Reason != Deadline {
+		r.Error = words.Clip("after the deadline: "+cmp.Or(r.Error, "a whole response"), MaxError)
+	}
+	r.Outcome, r.Reason = Incomplete, Deadline
+	if r.Protocol == scenario.GRPC {
+		r.Code = codes.DeadlineExceeded.String()
+	}
 }
 
 // MaxError is the longest Client.Error, in bytes.

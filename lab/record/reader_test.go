@@ -125,11 +125,11 @@ func TestReaderReportsWhatIsNoRecord(t *testing.T) {
 	for want, spoil := range map[string]func(map[string][]byte){
 		record.AccessLogFile + invalid:                           insert(record.AccessLogFile, "{\"v\":1,\"id\":\"11.ht\n"),
 		record.InstancesFile + invalid + "not a record: id \"\"": insert(record.InstancesFile, `{"v":2,"time":"2026-11-24T09:00:00Z","pid":1,"call":1}`+"\n"),
-		record.ClientFile + " has 2 lines that cannot be read as records; the first is line 2: not a record: planned":           insert(record.ClientFile, strings.Repeat(`{"v":2,"late_us":0,"latency_us":0,"service_us":0}`+"\n", 2)),
+		record.ClientFile + " has 2 lines that cannot be read as records; the first is line 2: not a record: planned":           insert(record.ClientFile, strings.Repeat(`{"v":3,"late_us":0,"latency_us":0,"service_us":0}`+"\n", 2)),
 		record.AccessLogFile + invalid + "not a record: lists of different":                                                     insert(record.AccessLogFile, `{"v":1,"id":"x","upstream_addr":"a:1, b:1","upstream_status":"-, -","upstream_header_time":"-","upstream_bytes_sent":"0, 0"}`+"\n"),
 		record.AccessLogFile + invalid + "not a record: upstream_bytes_sent \"x\"":                                              insert(record.AccessLogFile, `{"v":1,"id":"x","upstream_addr":"a:1","upstream_header_time":"-","upstream_bytes_sent":"x"}`+"\n"),
 		record.AccessLogFile + invalid + "not a record: no id":                                                                  insert(record.AccessLogFile, `{"v":1}`+"\n"),
-		record.ClientFile + " has 1 record of another version; the first is line 2: version 1, and this trivet reads version 2": insert(record.ClientFile, "{\"v\":1,\"outcome\":\"ok\"}\n"),
+		record.ClientFile + " has 1 record of another version; the first is line 2: version 1, and this trivet reads version 3": insert(record.ClientFile, "{\"v\":1,\"outcome\":\"ok\"}\n"),
 		record.EventsFile + invalid + "unexpected end of JSON input":                                                            insert(record.EventsFile, "\n"),
 		record.InstancesFile + ` ends within a line: "{\"v\":2,"`: func(f map[string][]byte) {
 			f[record.InstancesFile] = append(slices.Clone(f[record.InstancesFile]), `{"v":2,`...)
@@ -204,6 +204,7 @@ func TestImpossibleValuesAreNoRecord(t *testing.T) {
 	}
 	ok := labtest.OK("11.http.0.0", m.Begin)
 	dropped := record.Client{V: record.ClientVersion, ID: ok.ID, Protocol: scenario.HTTP, Planned: m.Begin, Late: 1_000_001, Latency: 0, Outcome: record.Dropped, Reason: record.Overdue}
+	refused := record.Client{V: record.ClientVersion, ID: ok.ID, Protocol: scenario.HTTP, Planned: m.Begin, Late: 100, Latency: 100, Outcome: record.Incomplete, Reason: record.InFlightLimit}
 	deadline := record.Client{V: record.ClientVersion, ID: "11.grpc.1.0", Protocol: scenario.GRPC, Load: 1, Planned: m.Begin, Late: 5, Latency: 1_000_005, Service: 1_000_000,
 		Outcome: record.Incomplete, Reason: record.Deadline, Code: "DeadlineExceeded", Attempts: 1, MaybeUnlogged: []string{record.Deadline}}
 	for _, c := range []struct {
@@ -213,6 +214,7 @@ func TestImpossibleValuesAreNoRecord(t *testing.T) {
 	}{
 		{ok, nil, ""},
 		{dropped, nil, ""},
+		{refused, nil, ""},
 		{deadline, nil, ""},
 		{ok, fields{"planned": m.Begin.Add(m.Scenario.Length())}, ""},
 		{ok, fields{"planned": m.Begin.AddDate(4, 0, 0)}, "planned 2030-11-24T09:00:00Z, but the trial lasted from 2026-11-24T09:00:00Z to 2026-11-24T09:00:10.5Z"},
@@ -241,6 +243,10 @@ func TestImpossibleValuesAreNoRecord(t *testing.T) {
 		{ok, fields{"outcome": record.Incomplete}, `outcome "incomplete" with code "200", reason ""`},
 		{ok, fields{"maybe_unlogged": []string{record.ConnectionClosed, record.ConnectionClosed}}, "2 attempts may be unlogged, of 1"},
 		{dropped, fields{"service_us": 7}, "it was dropped, and took 7 µs"},
+		{dropped, fields{"reason": record.InFlightLimit}, `outcome "dropped" with code "", reason "in_flight_limit"`},
+		{refused, fields{"service_us": 7, "latency_us": 107}, "it was never sent, and took 7 µs"},
+		{refused, fields{"code": "Unavailable"}, `outcome "incomplete" with code "Unavailable", reason "in_flight_limit"`},
+		{refused, fields{"reason": record.Overdue}, `outcome "incomplete" with code "", reason "overdue"`},
 		{deadline, fields{"code": "OK"}, `outcome "incomplete" with code "OK"`},
 		{deadline, fields{"latency_us": 900_005, "service_us": 900_000}, "the deadline of 1s passed after only 900ms"},
 	} {

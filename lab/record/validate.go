@@ -63,6 +63,8 @@ func (r Client) checkTimes(m Manifest) string {
 		return fmt.Sprintf("planned %s, but the trial lasted from %s to %s", stamp(r.Planned), stamp(m.Begin), stamp(m.Begin.Add(length)))
 	case r.Outcome == Dropped && (r.Latency != 0 || r.Service != 0):
 		return fmt.Sprintf("it was dropped, and took %d µs", max(r.Latency, r.Service))
+	case !r.Sent() && r.Service != 0:
+		return fmt.Sprintf("it was never sent, and took %d µs", r.Service)
 	case r.Outcome != Dropped && (r.Latency < r.Late+r.Service-rounding || r.Latency > r.Late+r.Service+rounding):
 		return fmt.Sprintf("latency_us %d is not late_us %d plus service_us %d", r.Latency, r.Late, r.Service)
 	}
@@ -105,9 +107,9 @@ func (r Client) checkOutcome() string {
 	case NginxError:
 		contradicts = well || r.Code == "" || named
 	case Incomplete:
-		contradicts = r.Reason == "" || well && r.Protocol == scenario.GRPC || r.Code == "" && r.Attempts > 0 && len(r.MaybeUnlogged) == 0
+		contradicts = r.Reason == "" || r.Reason == Overdue || !r.Sent() && (r.Code != "" || named) || well && r.Protocol == scenario.GRPC || r.Code == "" && r.Attempts > 0 && len(r.MaybeUnlogged) == 0
 	case Dropped:
-		contradicts = r.Reason == "" || r.Code != "" || named
+		contradicts = r.Reason != Overdue || r.Code != "" || named
 	default:
 		return fmt.Sprintf("outcome %q", r.Outcome)
 	}

@@ -291,7 +291,7 @@ func failures(m measure.Metrics) string {
 	if codes := listed(m.Codes, "200", "OK"); codes != "" {
 		text += "; codes: " + codes
 	}
-	if reasons := listed(m.Reasons, record.Overdue, record.InFlightLimit); reasons != "" {
+	if reasons := listed(m.Reasons, record.Overdue); reasons != "" {
 		text += "; reasons: " + reasons
 	}
 	text += fmt.Sprintf("; planned %s to %s after the start of the phase", say(m.Recovery.FirstFailure), say(m.Recovery.LastFailure))

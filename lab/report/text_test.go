@@ -209,9 +209,9 @@ func TestFailuresAreOneLine(t *testing.T) {
 			Recovery: measure.Recovery{FirstFailure: ms(0), LastFailure: ms(0), Recovered: true, FirstSuccess: ms(7), FairAtEnd: true, FairSince: ms(0)}},
 			"4 failed: 4 incomplete; codes: DeadlineExceeded 3, Unavailable 1; reasons: deadline 3, reset 1; planned 0s to 0s after the start of the phase; next OK at 7ms; fair since 0s"},
 		// Dropped requests have reasons too, and did not fail.
-		{measure.Metrics{Failed: 1, Incomplete: 1, Dropped: 7, Reasons: map[string]int{record.Refused: 1, record.Overdue: 5, record.InFlightLimit: 2},
+		{measure.Metrics{Failed: 3, Incomplete: 3, Dropped: 5, Reasons: map[string]int{record.Refused: 1, record.Overdue: 5, record.InFlightLimit: 2},
 			Recovery: measure.Recovery{FirstFailure: ms(0), LastFailure: ms(0)}},
-			"1 failed: 1 incomplete; reasons: refused 1; planned 0s to 0s after the start of the phase"},
+			"3 failed: 3 incomplete; reasons: in_flight_limit 2, refused 1; planned 0s to 0s after the start of the phase"},
 	} {
 		if got := failures(test.m); got != test.want {
 			t.Errorf("got  %s\nwant %s", got, test.want)
