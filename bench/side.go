@@ -184,7 +184,7 @@ func (b *bench) startNginx(ctx context.Context, r *running, f front, dir string,
 		}
 		edits = append(edits, confedit.Edit{Context: "http-listener.conf server location /", Directive: "return 200 '" + string(body) + "'"})
 	}
-	if err := confedit.Apply(filepath.Join(dir, "conf"), edits); err != nil {
+	if err := confedit.Apply(filepath.Join(dir, "conf"), edits, nil); err != nil {
 		return err
 	}
 	if f.defaults {

@@ -25,6 +25,16 @@ type Site struct {
 // Server holds the endpoints of one instance, as host:port. nginx resolves a name once, at start.
 type Server struct{ HTTP, GRPC string }
 
+// Endpoints returns both endpoints of each server by the name of its instance; names has them in the order of Servers. Edits can write
+// such a name for an endpoint: confedit.Names.
+func (s Site) Endpoints(names []string) map[string][]string {
+	all := map[string][]string{}
+	for i, server := range s.Servers {
+		all[names[i]] = []string{server.HTTP, server.GRPC}
+	}
+	return all
+}
+
 // Validate reports all invalid values of s, each with its field. A value that it accepts is one word of a configuration file and cannot
 // be anything else.
 func (s Site) Validate() error {

@@ -7,7 +7,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
+
+	"go.yaml.in/yaml/v4"
 
 	"trivet/lab/record"
 	"trivet/lab/scenario"
@@ -15,55 +19,93 @@ import (
 	"trivet/nginx/confedit"
 )
 
-// ErrMachine is in every error that is not one of the file: the configuration could not be installed here, to try the edits.
+// ErrMachine is in every error that is not one of the file: the configuration could not be installed here, to try files and edits.
 var ErrMachine = errors.New("cannot try the edits of nginx's configuration")
 
 // newest stands for every nginx that is newer than all versions that the shipped files distinguish.
 var newest = nginx.Version{Major: 1, Minor: 1_000_000}
 
-// checkEdits installs each variant's configuration in a directory of its own, and adds what cannot be edited.
-func (f *File) checkEdits() error {
+// checkConfigurations installs each variant's configuration in a directory of its own, and adds what cannot be added or edited.
+func (f *File) checkConfigurations() error {
 	for i := range f.Scenarios {
-		if len(f.Scenarios[i].Edits) == 0 {
+		if s := &f.Scenarios[i]; len(s.Edits) == 0 && len(s.Files) == 0 {
 			continue
 		}
-		refused, err := tryEdits(&f.Scenarios[i])
+		refused, err := tryConfiguration(&f.Scenarios[i])
 		if err != nil {
 			return err
 		}
 		f.uneditable[i] = len(refused) > 0
-		for _, e := range refused {
-			if e.Field != "" && (e.Field != "Context" || e.Edit.Context != "") { // Otherwise the schema has refused it.
-				at := fmt.Sprintf("%s/%d/%s", f.editsAt[i], e.Index, strings.ToLower(e.Field))
-				f.doc.add(f.doc.position(at), "%s", e.Message)
-			}
+		for _, err := range refused {
+			f.addRefused(i, err)
 		}
 	}
 	return nil
 }
 
-// tryEdits makes a scenario's edits. The shipped files differ with nginx's version: what can be edited in some of them is for Test to
-// judge. The error is one of this machine.
-func tryEdits(s *scenario.Scenario) (refused []*confedit.Error, err error) {
+// addRefused adds a *confedit.Error or *confedit.FileError of a variant.
+func (f *File) addRefused(variant int, err error) {
+	switch e := err.(type) {
+	case *confedit.FileError:
+		at := child(f.nginxAt[variant]+"/files", e.Name)
+		f.doc.add(where(f.doc.keys[at]), "%s", e.Error())
+	case *confedit.Error:
+		if e.Field == "" || e.Field == "Context" && e.Edit.Context == "" {
+			return // The schema has refused it.
+		}
+		at := f.doc.position(fmt.Sprintf("%s/edits/%d/%s", f.nginxAt[variant], e.Index, strings.ToLower(e.Field)))
+		if name, line := syntaxError(e.Message); f.Scenarios[variant].Files[name] != "" {
+			at = f.inFile(variant, name, line)
+		}
+		f.doc.add(at, "%s", e.Message)
+	}
+}
+
+// syntaxError splits off the place with which confedit begins the message of a file that is no configuration: NAME:LINE, or NAME.
+func syntaxError(message string) (name string, line int) {
+	place, _, _ := strings.Cut(message, ": ")
+	name, number, _ := strings.Cut(place, ":")
+	line, _ = strconv.Atoi(number)
+	return name, max(1, line)
+}
+
+// inFile is the place of a line of one of a variant's files, as long as the document writes the text line by line; else its start.
+func (f *File) inFile(variant int, name string, line int) position {
+	n := target(f.doc.nodes[child(f.nginxAt[variant]+"/files", name)])
+	at := where(n)
+	if n.Style&yaml.LiteralStyle == 0 || at.line+line > len(f.doc.lines) {
+		return at
+	}
+	text := f.doc.lines[at.line+line-1]
+	return position{at.line + line, 1 + len(text) - len(strings.TrimLeft(text, " \t"))}
+}
+
+// tryConfiguration adds a scenario's files and makes its edits. The shipped files differ with nginx's version: what can be edited in some
+// of them is for Test to judge. The error is one of this machine.
+func tryConfiguration(s *scenario.Scenario) (refused []error, err error) {
 	for _, version := range []nginx.Version{newest, nginx.Oldest} {
 		scratch, err := install(s, version, s.Edits)
 		discard(scratch)
-		if _, ok := errors.AsType[*confedit.Error](err); !ok {
+		if !ofFile(err) {
 			return nil, err
 		}
-		refused = nil
-		for _, one := range err.(interface{ Unwrap() []error }).Unwrap() { // Apply joins them.
-			refused = append(refused, one.(*confedit.Error))
-		}
+		refused = err.(interface{ Unwrap() []error }).Unwrap() // confedit joins them.
 	}
 	return refused, nil
 }
 
+// ofFile reports whether an error of install is about files and edits, and not the machine.
+func ofFile(err error) bool {
+	_, edit := errors.AsType[*confedit.Error](err)
+	_, file := errors.AsType[*confedit.FileError](err)
+	return edit || file
+}
+
 // install makes a directory with a scenario's configuration, which the caller discards; nil if there is none. The error is ErrMachine, or
-// those of all edits that cannot be made.
+// those of all files that cannot be added, or of all edits that cannot be made.
 func install(s *scenario.Scenario, version nginx.Version, edits []confedit.Edit) (scratch *record.Scratch, err error) {
 	defer func() {
-		if _, ok := errors.AsType[*confedit.Error](err); err != nil && !ok {
+		if err != nil && !ofFile(err) {
 			err = fmt.Errorf("%w: %w; set TMPDIR to a writable directory with free space", ErrMachine, err)
 		}
 	}()
@@ -89,7 +131,11 @@ func install(s *scenario.Scenario, version nginx.Version, edits []confedit.Edit)
 	if err := site.Install(scratch.Dir, nginx.Conf(), version); err != nil {
 		return scratch, err
 	}
-	return scratch, confedit.Apply(filepath.Join(scratch.Dir, "conf"), edits)
+	conf := filepath.Join(scratch.Dir, "conf")
+	if err := confedit.AddFiles(conf, s.Files); err != nil {
+		return scratch, err
+	}
+	return scratch, confedit.Apply(conf, edits, site.Endpoints(s.InstanceNames()))
 }
 
 // discard discards what install has made, if anything. What cannot be removed now is removed by the next check.
@@ -153,15 +199,33 @@ func (f *File) test(ctx context.Context, binary nginx.Binary, variant int, all *
 		if said == "" {
 			continue
 		}
-		at := fmt.Sprintf("%s/%d", f.editsAt[variant], i)
-		for _, key := range []string{"directive", "parameter", "remove"} {
+		at := fmt.Sprintf("%s/edits/%d", f.nginxAt[variant], i)
+		for _, key := range []string{"directive", "add", "parameter", "remove"} {
 			if f.doc.has(child(at, key)) {
 				at = child(at, key)
 			}
 		}
-		all.add(f.doc.position(at), "%s", said)
+		place := f.doc.position(at)
+		if name, line := f.nginxPlace(variant, said); name != "" {
+			place = f.inFile(variant, name, line)
+		}
+		all.add(place, "%s", said)
 	}
 	return nil
+}
+
+// nginxLine matches the place with which nginx ends its lines.
+var nginxLine = regexp.MustCompile(` in conf/([^ ]+):(\d+)(?:\n|$)`)
+
+// nginxPlace is the place that nginx's lines name, if that is in one of a variant's files.
+func (f *File) nginxPlace(variant int, said string) (name string, line int) {
+	for _, parts := range nginxLine.FindAllStringSubmatch(said, -1) {
+		if _, ours := f.Scenarios[variant].Files[parts[1]]; ours {
+			line, _ := strconv.Atoi(parts[2])
+			return parts[1], line
+		}
+	}
+	return "", 0
 }
 
 // refusal is why an nginx refuses a scenario's configuration with some edits; "" if it accepts it.

@@ -255,8 +255,8 @@ expect:
 load:
 `, want: []string{
 		`4:17: context "server" means 3 blocks: http-listener.conf:N, grpc-listener.conf:N, admin-listener.conf:N: write one of "http-listener.conf server", "grpc-listener.conf server", "admin-listener.conf server"`,
-		"5:7: edits[1]: want exactly one of directive, parameter and remove",
-		"6:7: edits[2]: want exactly one of directive, parameter and remove",
+		"5:7: edits[1]: want exactly one of directive, add, parameter and remove",
+		"6:7: edits[2]: want exactly one of directive, add, parameter and remove",
 		"7:7: context is missing in edits[3]",
 		`8:57: parameter "max_fails=1;" is not one word: write it like max_fails=1 or backup`,
 		`10:17: context is "": want text`,

@@ -30,8 +30,8 @@ type File struct {
 	Source []byte // the file itself
 
 	doc        *document
-	editsAt    []string // for each scenario: where doc has its edits
-	uneditable []bool   // for each scenario: some of its edits cannot be made
+	nginxAt    []string // for each scenario: where doc has its files and edits
+	uneditable []bool   // for each scenario: some of its files cannot be added, or some of its edits cannot be made
 }
 
 // Read reads the experiment in the file at path, and checks all that can be checked without starting anything: also that each edit of the
@@ -46,7 +46,7 @@ func Read(path string) (*File, error) {
 	}
 	file, d := parse(path, source)
 	if file != nil {
-		if err := file.checkEdits(); err != nil {
+		if err := file.checkConfigurations(); err != nil {
 			return nil, err
 		}
 	}
@@ -85,8 +85,11 @@ type keys struct {
 type configuration struct {
 	Description string
 	Fleet       *struct{ Instances, Workers int }
-	Nginx       *struct{ Edits []confedit.Edit }
-	Load        []scenario.Load
+	Nginx       *struct {
+		Files map[string]string
+		Edits []confedit.Edit
+	}
+	Load []scenario.Load
 }
 
 type phaseKeys struct {
@@ -138,11 +141,11 @@ func parse(path string, source []byte) (*File, *document) {
 func (f *File) scenarios(k *keys) {
 	f.checkLoads("/load", k.Load)
 	if len(k.Variants) == 0 {
-		f.scenario(scenario.Only, k, k.configuration, "/load", "/nginx/edits")
+		f.scenario(scenario.Only, k, k.configuration, "/load", "/nginx")
 	}
 	for _, name := range f.variants(k) {
 		at, v := child("/variants", name), k.Variants[name]
-		loadAt, editsAt := "/load", "/nginx/edits"
+		loadAt, nginxAt := "/load", "/nginx"
 		if v.Fleet == nil {
 			v.Fleet = k.Fleet
 		}
@@ -155,9 +158,9 @@ func (f *File) scenarios(k *keys) {
 		if v.Nginx == nil {
 			v.Nginx = k.Nginx
 		} else {
-			editsAt = at + "/nginx/edits"
+			nginxAt = at + "/nginx"
 		}
-		f.scenario(name, k, v, loadAt, editsAt)
+		f.scenario(name, k, v, loadAt, nginxAt)
 	}
 }
 
@@ -167,10 +170,10 @@ func (f *File) variants(k *keys) []string {
 	return slices.SortedFunc(maps.Keys(k.Variants), func(a, b string) int { return key(a).compare(key(b)) })
 }
 
-func (f *File) scenario(name string, k *keys, v configuration, loadAt, editsAt string) {
+func (f *File) scenario(name string, k *keys, v configuration, loadAt, nginxAt string) {
 	s := scenario.Scenario{
 		Experiment: f.Name, Variant: name, Description: v.Description, Seed: k.Seed,
-		Instances: v.Fleet.Instances, Workers: v.Fleet.Workers, Edits: v.Nginx.Edits, Loads: slices.Clone(v.Load),
+		Instances: v.Fleet.Instances, Workers: v.Fleet.Workers, Files: v.Nginx.Files, Edits: v.Nginx.Edits, Loads: slices.Clone(v.Load),
 	}
 	for i := range s.Loads {
 		l := &s.Loads[i]
@@ -184,7 +187,7 @@ func (f *File) scenario(name string, k *keys, v configuration, loadAt, editsAt s
 	s.Phases = f.phases(&s, k.Phases)
 	f.checkPlan(&s, loadAt)
 	f.Scenarios = append(f.Scenarios, s)
-	f.editsAt, f.uneditable = append(f.editsAt, editsAt), append(f.uneditable, false)
+	f.nginxAt, f.uneditable = append(f.nginxAt, nginxAt), append(f.uneditable, false)
 }
 
 // checkPlan refuses loads that plan nothing, or too much.

@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"errors"
+	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,6 +40,52 @@ func TestWrongEditsStartNothing(t *testing.T) {
 	o = testOptions(t, 1)
 	o.Edits = []confedit.Edit{{Context: "upstream whoami_http", Directive: "banana on"}}
 	if _, err := Start(t.Context(), o); !errors.Is(err, ErrConf) || !strings.Contains(err.Error(), "banana") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Names of instances stand for the endpoints that they really have. Round robin by weight is exact: any twelve responses in a row are
+// two cycles.
+func TestEditsOfOneServerWeighItsShare(t *testing.T) {
+	t.Parallel()
+	o := testOptions(t, 3)
+	o.Workers = 1
+	o.Files = map[string]string{"policies/teapot.conf": "location = /teapot { return 418; }\n"}
+	o.Edits = []confedit.Edit{
+		{Context: "upstream whoami_http server whoami-2", Parameter: "weight=2"},
+		{Context: "upstream whoami_http server whoami-3", Parameter: "weight=3"},
+		{Context: "upstream whoami_grpc server whoami-1", Parameter: "backup"},
+		{Context: "http-listener.conf server", Add: "include policies/*.conf"},
+	}
+	f := begin(t, o)
+	got := map[string]int{}
+	for range 12 {
+		got[instanceAt(t, f.HTTP())]++
+	}
+	if want := map[string]int{"whoami-1": 2, "whoami-2": 4, "whoami-3": 6}; !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	for name, backup := range map[string]string{"whoami-1": " backup;", "whoami-2": ";"} {
+		want := "server " + f.Process(name).grpc + " max_fails=0" + backup
+		if text, err := os.ReadFile(filepath.Join(o.Dir, "conf", "site", "grpc-servers.conf")); err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s, %v; want %s", text, err, want)
+		}
+	}
+	response, err := http.Get("http://" + f.HTTP() + "/teapot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusTeapot {
+		t.Errorf("got %s", response.Status)
+	}
+}
+
+func TestWrongFilesStartNothing(t *testing.T) {
+	t.Parallel()
+	o := testOptions(t, 1)
+	o.Files = map[string]string{"nginx.conf": "events { }"}
+	if _, err := Start(t.Context(), o); err == nil || !strings.Contains(err.Error(), `file "nginx.conf": is in the configuration already`) {
 		t.Errorf("got %v", err)
 	}
 }

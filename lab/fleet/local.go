@@ -19,7 +19,7 @@ type Local struct {
 // Start starts the fleet of a scenario in a trial directory. Processes that die stay down. observe gets the fleet's events.
 func (l Local) Start(ctx context.Context, s scenario.Scenario, dir string, observe func(record.Event)) (*Fleet, error) {
 	return startTrial(ctx, Options{
-		Instances: s.Instances, Workers: s.Workers, Edits: s.Edits, Whoami: l.Whoami, Nginx: l.Nginx, Dir: dir,
+		Instances: s.Instances, Workers: s.Workers, Files: s.Files, Edits: s.Edits, Whoami: l.Whoami, Nginx: l.Nginx, Dir: dir,
 		Env: []string{"RECORDS=" + filepath.Join(dir, record.InstancesFile)}, CleanEnv: true, NoRestart: true,
 		Observe: func(e Event) {
 			observe(record.Event{Time: e.Time, Event: record.ProcessEvent, Kind: e.Kind, Process: e.Process, Start: e.Start, PID: e.PID, Exit: e.Exit})

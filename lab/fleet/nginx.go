@@ -25,6 +25,7 @@ import (
 type nginxBalancer struct {
 	binary  nginx.Binary
 	conf    fs.FS
+	files   map[string]string
 	edits   []confedit.Edit
 	workers int
 }
@@ -40,13 +41,19 @@ func (nginxBalancer) Info() BalancerInfo {
 
 func (b nginxBalancer) Install(dir string, s Site) error {
 	site := nginx.Site{HTTP: s.HTTP, GRPC: s.GRPC, Admin: s.Admin, Workers: b.workers, User: workersUser(), Diagnostics: s.Diagnostics}
+	var names []string
 	for _, i := range s.Instances {
 		site.Servers = append(site.Servers, nginx.Server{HTTP: i.HTTP, GRPC: i.GRPC})
+		names = append(names, i.Name)
 	}
 	if err := site.Install(dir, b.conf, b.binary.Version); err != nil {
 		return err
 	}
-	return confedit.Apply(filepath.Join(dir, "conf"), b.edits)
+	conf := filepath.Join(dir, "conf")
+	if err := confedit.AddFiles(conf, b.files); err != nil {
+		return err
+	}
+	return confedit.Apply(conf, b.edits, site.Endpoints(names))
 }
 
 // workersUser is the account for nginx's workers: "" (nginx's own choice) unless this process is root and an account of nginx packages

@@ -39,11 +39,12 @@ type Options struct {
 	Env      []string // NAME=value, added to this process's environment for every instance
 	CleanEnv bool     // of this process's environment, instances get only what is no setting of theirs or of Go's
 
-	Nginx    nginx.Binary    // from nginx.Find
-	Conf     fs.FS           // its configuration; nil: the shipped one
-	Edits    []confedit.Edit // changes to it, in Dir
-	Workers  int             // its worker processes; 0: one per CPU
-	Balancer Balancer        // replaces nginx, and the four fields above; nil: nginx
+	Nginx    nginx.Binary      // from nginx.Find
+	Conf     fs.FS             // its configuration; nil: the shipped one
+	Files    map[string]string // new files beside it, in Dir: text by name
+	Edits    []confedit.Edit   // changes to it, in Dir, after Files; an instance's name stands for its endpoints
+	Workers  int               // its worker processes; 0: one per CPU
+	Balancer Balancer          // replaces nginx, and the five fields above; nil: nginx
 
 	// Dir is the fleet's directory: absolute, existing, and not used by another fleet. If this process is root, every parent must let other
 	// users pass through, because nginx's workers then are not root. See record.NewRun.
@@ -127,7 +128,7 @@ func (o Options) balancer() Balancer {
 	if conf == nil {
 		conf = nginx.Conf()
 	}
-	return nginxBalancer{o.Nginx, conf, o.Edits, o.Workers}
+	return nginxBalancer{o.Nginx, conf, o.Files, o.Edits, o.Workers}
 }
 
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})

@@ -1,24 +1,25 @@
 // Package confedit changes nginx configuration files one directive at a time, and keeps their comments and layout.
 //
-// An [Edit] names a block in the words of the files, "upstream whoami_http", and a directive or parameter to set or remove. A place
+// An [Edit] names a block in the words of the files, "upstream whoami_http", and a directive or parameter to set, add or remove. A place
 // that does not exist, or is ambiguous, is an error that names the nearest one, with file and line. [Apply] writes nothing unless
-// every edit can be made.
+// every edit can be made. [AddFiles] puts new files beside the others, for edits to include, and [Read] returns what nginx reads.
 package confedit
 
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
-	"slices"
 	"strings"
 )
 
-// An Edit is one change to a configuration; see [Apply]. Exactly one of Directive, Parameter and Remove is set.
+// An Edit is one change to a configuration; see [Apply]. Exactly one of Directive, Add, Parameter and Remove is set.
 //
 // Context names the place: the blocks as the files write them, the innermost last, with as many of the enclosing blocks before it as
 // make it unambiguous: "upstream whoami_http", "grpc-listener.conf server", "http-listener.conf server location /". The name of an included
 // file counts like a block's and is optional like one. "main" is the top level. For Parameter, and for Remove of a parameter, the
-// last word is a directive's name, "upstream whoami_grpc server": every directive of that name in that one block.
+// last word is a directive's name, "upstream whoami_grpc server": every directive of that name in that one block; or its first arguments
+// follow, "upstream whoami_grpc server 10.0.0.2:9090": those that begin so. See [Names].
 type Edit struct {
 	Context string `json:"context"`
 	// Directive is one directive, "keepalive 4", or a whole block; the final ";" is optional. It replaces the one directive of its name
@@ -27,6 +28,8 @@ type Edit struct {
 	// replaces the only one. If there is none it is added: after the last of its name, else at the start of the block, so that a
 	// balancing method stands above keepalive.
 	Directive string `json:"directive,omitempty"`
+	// Add is one directive or a whole block, as in Directive. It replaces nothing: it is added after the last of its name, beside others.
+	Add string `json:"add,omitempty"`
 	// Parameter is one argument, "max_fails=1" or "backup". It replaces the one with the same name before "=", or is added.
 	Parameter string `json:"parameter,omitempty"`
 	// Remove is a directive, "zone", with as many of its first arguments as make it unambiguous: "error_page 494". Where Context ends
@@ -34,11 +37,15 @@ type Edit struct {
 	Remove string `json:"remove,omitempty"`
 }
 
+// Names are names for arguments, which edits can write in their place: where "whoami-2" names 10.0.0.2:9090, "server whoami-2" is the
+// server of that address.
+type Names map[string][]string
+
 // An Error reports one edit that cannot be made.
 type Error struct {
 	Index   int    // of the edit, from 0
 	Edit    Edit   // as given
-	Field   string // of Edit: Context, Directive, Parameter or Remove; "" if it is all of them
+	Field   string // of Edit: Context, Directive, Add, Parameter or Remove; "" if it is all of them
 	Message string // names files and lines relative to the configuration directory
 }
 
@@ -53,11 +60,11 @@ func (e *Error) Error() string { return fmt.Sprintf("edit %d: %s", e.Index+1, e.
 // All edits that cannot be made are reported at once, joined, an *[Error] for each. Then no file is written.
 //
 // Each file is replaced at once, so that a reader, or a crash, finds it either old or new. Calls for the same dir wait for each other.
-func Apply(dir string, edits []Edit) error {
+func Apply(dir string, edits []Edit, names Names) error {
 	if len(edits) == 0 {
 		return nil
 	}
-	failed, err := apply(dir, edits)
+	failed, err := apply(dir, edits, names)
 	if err != nil {
 		return fmt.Errorf("edit nginx configuration: %w", err)
 	}
@@ -65,7 +72,7 @@ func Apply(dir string, edits []Edit) error {
 }
 
 // apply returns what is wrong with the edits; err is everything else.
-func apply(dir string, edits []Edit) (failed []error, err error) {
+func apply(dir string, edits []Edit, names Names) (failed []error, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
@@ -76,15 +83,19 @@ func apply(dir string, edits []Edit) (failed []error, err error) {
 		return nil, err
 	}
 	defer unlock()
-	s := &sources{root: root.FS(), texts: map[string]string{}, changed: map[string]bool{}}
-	if _, err := s.outline(); err != nil {
+	s := newSources(root.FS(), names)
+	t, err := s.outline()
+	if err != nil {
 		return nil, err
 	}
 	for i, e := range edits {
-		if err := s.edit(e); err != nil {
+		after, err := s.edit(t, e)
+		if err != nil {
 			err.Index, err.Edit = i, e
 			failed = append(failed, err)
+			continue
 		}
+		t = after
 	}
 	if len(failed) > 0 {
 		return failed, nil
@@ -108,49 +119,74 @@ type operation struct {
 	changes     func(t *outline, name string, context []string, text string) ([]change, error)
 }
 
-// edit applies one edit to the texts.
-func (s *sources) edit(e Edit) *Error {
+// edit applies one edit to the texts, which t outlines, and returns their outline afterwards. With an error they stay as they are.
+func (s *sources) edit(t *outline, e Edit) (*outline, *Error) {
 	given := filter([]operation{
 		{"Directive", e.Directive, (*outline).setDirective},
+		{"Add", e.Add, (*outline).addDirective},
 		{"Parameter", e.Parameter, (*outline).setParameter},
 		{"Remove", e.Remove, (*outline).remove},
 	}, func(o operation) bool { return o.text != "" })
 	if len(given) != 1 {
-		return &Error{Message: "want one of directive, parameter and remove"}
+		return nil, &Error{Message: "want one of directive, add, parameter and remove"}
 	}
 	context, err := words(e.Context)
 	if err != nil || len(context) == 0 {
-		return &Error{Field: "Context", Message: fmt.Sprintf(
+		return nil, &Error{Field: "Context", Message: fmt.Sprintf(
 			`context %q is not a sequence of blocks' names: write it like "upstream whoami_http", "http-listener.conf server" or "main"`, e.Context)}
-	}
-	t, err := s.outline()
-	if err != nil {
-		return &Error{Message: err.Error()} // An edit before this one has included what cannot be read.
 	}
 	changes, err := given[0].changes(t, e.Context, context, given[0].text)
 	if _, ok := errors.AsType[contextError](err); ok {
-		return &Error{Field: "Context", Message: err.Error()}
+		return nil, &Error{Field: "Context", Message: err.Error()}
 	}
 	if err != nil {
-		return &Error{Field: given[0].field, Message: err.Error()}
+		return nil, &Error{Field: given[0].field, Message: err.Error()}
 	}
+	texts, changed := maps.Clone(s.texts), maps.Clone(s.changed)
 	s.make(changes)
-	return nil
+	after, err := s.outline()
+	if err != nil { // The edit includes what cannot be read.
+		s.texts, s.changed = texts, changed
+		return nil, &Error{Field: given[0].field, Message: err.Error()}
+	}
+	return after, nil
 }
 
-// setDirective replaces the directive that text names, or adds text.
-func (t *outline) setDirective(name string, context []string, text string) ([]change, error) {
+// directive returns the block that context names, the one directive in text, and text with the final ";".
+func (t *outline) directive(what, name string, context []string, text string) (*node, *statement, string, error) {
 	n, err := t.find(name, context)
 	if err != nil {
-		return nil, err
+		if all, n, e := t.directives(name, context); e == nil {
+			err = contextErrorf("context %q ends in a directive, %s: name the block alone, %q, or set a parameter", name, positions(all), t.unique(n))
+		}
+		return nil, nil, "", err
 	}
 	d, err := oneDirective(text)
 	if err != nil {
-		return nil, fmt.Errorf("directive %q %w", text, err)
+		return nil, nil, "", fmt.Errorf("%s %q %w", what, text, err)
 	}
 	text = text[d.start:min(d.end, len(text))]
 	if !d.block && !strings.HasSuffix(text, ";") {
 		text += ";"
+	}
+	return n, d, text, nil
+}
+
+// unhidden returns an error if a directive of n takes the effect of d, which is to come after it.
+func (n *node) unhidden(d *statement, what, text string) error {
+	code, earlier := n.hides(d)
+	if earlier == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %q would have no effect for %s: %s comes before it; set or remove that one, error_page %s",
+		what, text, code, positions([]*statement{earlier}), firstArgument(earlier))
+}
+
+// setDirective replaces the directive that text names, or adds text.
+func (t *outline) setDirective(name string, context []string, text string) ([]change, error) {
+	n, d, text, err := t.directive("directive", name, context, text)
+	if err != nil {
+		return nil, err
 	}
 	same, last := n.like(d)
 	switch {
@@ -172,13 +208,30 @@ func (t *outline) setDirective(name string, context []string, text string) ([]ch
 		if err := t.alone(n, last); err != nil {
 			return nil, err
 		}
-		if code, earlier := n.hides(d); earlier != nil {
-			return nil, fmt.Errorf("directive %q would have no effect for %s: %s comes before it; set or remove that one, error_page %s",
-				text, code, positions([]*statement{earlier}), firstArgument(earlier))
+		if err := n.unhidden(d, "directive", text); err != nil {
+			return nil, err
 		}
 		return []change{t.after(last, text)}, nil
 	}
 	return []change{t.within(n, text)}, nil
+}
+
+// addDirective adds text after the last directive of its name that is n's alone.
+func (t *outline) addDirective(name string, context []string, text string) ([]change, error) {
+	n, d, text, err := t.directive("add", name, context, text)
+	if err != nil {
+		return nil, err
+	}
+	named := filter(n.parts, func(other *statement) bool {
+		return other.block == d.block && other.words[0].text == d.words[0].text && t.alone(n, other) == nil
+	})
+	if err := n.unhidden(d, "add", text); err != nil {
+		return nil, err
+	}
+	if len(named) == 0 {
+		return []change{t.within(n, text)}, nil
+	}
+	return []change{t.after(named[len(named)-1], text)}, nil
 }
 
 // setParameter sets a parameter of all directives that the last word of context names.
@@ -219,7 +272,7 @@ func (t *outline) remove(name string, context []string, text string) ([]change, 
 		}
 		return nil, err
 	}
-	found := filter(n.parts, func(d *statement) bool { return slices.Equal(texts(d.words[:min(len(what), len(d.words))]), what) })
+	found := filter(n.parts, func(d *statement) bool { return t.begins(d.words, what) })
 	switch len(found) {
 	case 0:
 		return nil, fmt.Errorf("remove %q: there is no such directive in %s%s", text, n.label(), n.nearest(what[0]))

@@ -61,6 +61,43 @@ var applied = []struct {
 		map[string][]string{"access-log.conf": {"log_format requests '$id'; # was: log_format requests escape=json '{\"v\":1,' '\"id\":"}}},
 	{"file included twice, for both", []Edit{{Context: "grpc-only.conf", Remove: `if ($request_method != POST)`}},
 		map[string][]string{"grpc-only.conf": {"# was: if ($request_method != POST) { … }\n"}}},
+	{"one server of three", []Edit{
+		{Context: "upstream whoami_http server whoami-2", Parameter: "weight=2"},
+		{Context: "upstream whoami_http server whoami-3", Parameter: "weight=3"},
+		{Context: "upstream whoami_http server whoami-3", Parameter: "max_conns=7"},
+		{Context: "upstream whoami_grpc server whoami-1", Parameter: "backup"},
+		{Context: "upstream whoami_grpc server whoami-1", Remove: "max_fails"},
+		{Context: "upstream whoami_grpc server 127.0.0.1:9003", Parameter: "down"},
+	}, map[string][]string{
+		"site/http-servers.conf": {
+			"\nserver 127.0.0.1:8001 max_fails=0;\nserver 127.0.0.1:8002 max_fails=0 weight=2; # was: server 127.0.0.1:8002 max_fails=0;\nserver 127.0.0.1:8003 max_fails=0 weight=3 max_conns=7; # was: ",
+		},
+		"site/grpc-servers.conf": {"\nserver 127.0.0.1:9001 backup; # was: server 127.0.0.1:9001 max_fails=0 backup; # was: server 127.0.0.1:9001 max_fails=0;\nserver 127.0.0.1:9002 max_fails=0;\nserver 127.0.0.1:9003 max_fails=0 down; # was: "},
+	}},
+	{"one server is removed", []Edit{{Context: "upstream whoami_http", Remove: "server whoami-2"}},
+		map[string][]string{"site/http-servers.conf": {"server 127.0.0.1:8001 max_fails=0;\n# was: server 127.0.0.1:8002 max_fails=0;\nserver 127.0.0.1:8003 max_fails=0;\n"}}},
+	{"directive is added beside the one of its name", []Edit{
+		{Context: "http", Add: "limit_req_zone $arg_user zone=users:1m rate=10r/s"},
+		{Context: "http-listener.conf server", Add: "limit_req zone=users"},
+		{Context: "http-listener.conf server", Add: "limit_req zone=requests;"},
+		{Context: "http-listener.conf server location /", Add: `proxy_set_header X-One 1`},
+		{Context: "http-listener.conf server location /", Add: `proxy_set_header X-Two 2`},
+		{Context: "http-headers.conf", Add: `proxy_set_header Forwarded again`},
+	}, map[string][]string{
+		"limits.conf":        {"rate=100r/s;\nlimit_req_zone $arg_user zone=users:1m rate=10r/s; # added\n"},
+		"http-listener.conf": {"\tlimit_req zone=users; # added\n\tlimit_req zone=requests; # added\n", "\tlocation / {\n\t\tproxy_set_header X-One 1; # added\n\t\tproxy_set_header X-Two 2; # added\n\t\tinclude"},
+		"http-headers.conf":  {"proxy_set_header Grpc-Metadata-Grpc-Previous-Rpc-Attempts     \"\";\nproxy_set_header Forwarded again; # added\n"},
+	}},
+	{"block is added beside others", []Edit{
+		{Context: "http-listener.conf server", Add: "location /a { return 204; }"},
+		{Context: "http", Add: "map $remote_addr $another { default 1; }"},
+		{Context: "main", Add: "timer_resolution 100ms"},
+		{Context: "location /a", Add: "add_header X-A a"},
+	}, map[string][]string{
+		"http-listener.conf": {"\t}\n\tlocation /a {\n\t\tadd_header X-A a; # added\n return 204; } # added\n}"},
+		"grpc-listener.conf": {"\n}\nmap $remote_addr $another { default 1; } # added\n"},
+		"nginx.conf":         {"timer_resolution 100ms; # added\n# nginx in front"},
+	}},
 	{"block of such a file", []Edit{{Context: `location / if ($is_grpc = "")`, Directive: "return 505"}},
 		map[string][]string{"grpc-only.conf": {"return 505; # was: return 415;\n"}}},
 }
@@ -73,12 +110,12 @@ func TestApply(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			site := local()
-			site.HTTP, site.GRPC = free(t), free(t)
+			site.HTTP, site.GRPC, site.Admin = free(t), free(t), free(t)
 			if err := site.Install(dir, nginx.Conf(), b.Version); err != nil {
 				t.Fatal(err)
 			}
 			before := tree(t, dir)
-			if err := Apply(filepath.Join(dir, "conf"), c.edits); err != nil {
+			if err := Apply(filepath.Join(dir, "conf"), c.edits, site.Endpoints(instances)); err != nil {
 				t.Fatal(err)
 			}
 			after := tree(t, dir)
@@ -104,52 +141,66 @@ func TestApply(t *testing.T) {
 // lineNumber matches line numbers, which change with the shipped files; FuzzParseConf checks them.
 var lineNumber = regexp.MustCompile(`:\d+`)
 
+// misplaced holds edits with the field that is wrong and what the error says; "" if there is none.
+var misplaced = []struct {
+	edit           Edit
+	field, message string
+}{
+	{Edit{Context: "server", Directive: "x 1"}, "Context",
+		`context "server" means 3 blocks: http-listener.conf:N, grpc-listener.conf:N, admin-listener.conf:N: write one of "http-listener.conf server", "grpc-listener.conf server", "admin-listener.conf server"`},
+	{Edit{Context: "upstream whoami", Directive: "x"}, "Context", `context "upstream whoami" means no block; the nearest is "upstream whoami_http" (upstreams.conf:N)`},
+	{Edit{Context: "upstream whoami_htp server", Parameter: "backup"}, "Context", `context "upstream whoami_htp server": context "upstream whoami_htp" means no block; the nearest is "upstream whoami_http" (upstreams.conf:N)`},
+	{Edit{Context: "upstream whoami_http", Parameter: "max_fails=1"}, "Context",
+		`context "upstream whoami_http" ends in a block, upstream whoami_http (upstreams.conf:N): for a parameter a directive's name comes after it, like "upstream whoami_http server"`},
+	{Edit{Context: "upstream http_backends_of_ours", Directive: "x"}, "Context", `means no block; the nearest is "upstream whoami_http" (upstreams.conf:N)`},
+	{Edit{Context: "upstreem whoami_grpc", Directive: "x"}, "Context", `means no block; the nearest is "upstream whoami_grpc" (upstreams.conf:N)`},
+	{Edit{Context: "main events http", Directive: "x"}, "Context", `means no block; the nearest is "events" (nginx.conf:N)`},
+	{Edit{Context: "htp-listener.conf", Directive: "x"}, "Context", `means no block; the nearest is "http-listener.conf" (http-listener.conf:N)`},
+	{Edit{Context: "upstream whoami_http sever", Parameter: "backup"}, "Context",
+		`context "upstream whoami_http sever" ends in no directive: there is no sever in upstream whoami_http (upstreams.conf:N); the nearest is server (site/http-servers.conf:N)`},
+	{Edit{Context: "keepalive", Parameter: "4"}, "Context",
+		`context "keepalive" means 2 blocks: upstreams.conf:N, upstreams.conf:N: write one of "upstream whoami_http", "upstream whoami_grpc"`},
+	{Edit{Context: "banana", Parameter: "4"}, "Context", `context "banana" ends in no directive: for a parameter write it like "upstream whoami_grpc server"`},
+	{Edit{Context: "", Directive: "x"}, "Context", `context "" is not a sequence of blocks' names: write it like "upstream whoami_http", "http-listener.conf server" or "main"`},
+	{Edit{Context: "http {", Directive: "x"}, "Context", `context "http {" is not a sequence`},
+	{Edit{Context: "../nginx.conf", Directive: "x"}, "Context", `context "../nginx.conf" means no block; the nearest is`},
+	{Edit{Context: "http"}, "", "want one of directive, add, parameter and remove"},
+	{Edit{Context: "http", Directive: "x", Remove: "y"}, "", "want one of directive, add, parameter and remove"},
+	{Edit{Context: "http", Directive: "keepalive 4; zone x 1m"}, "Directive", `directive "keepalive 4; zone x 1m" is 2 directives: write an edit for each`},
+	{Edit{Context: "http", Directive: "keepalive 4; }"}, "Directive", `directive "keepalive 4; }" is not one directive: unexpected "}"`},
+	{Edit{Context: "http", Directive: "map $a $b { default 1;"}, "Directive", `is not finished: a quote or a block is open at its end`},
+	{Edit{Context: "http", Directive: `set $a "b`}, "Directive", `is not finished`},
+	{Edit{Context: "http", Directive: `set $a "b"c`}, "Directive", `is not one directive: unexpected "c" after a closing quote`},
+	{Edit{Context: "http", Directive: "keepalive 4 # quietly"}, "Directive", `is not finished`},
+	{Edit{Context: "http", Directive: "# keepalive 4"}, "Directive", `is empty`},
+	{Edit{Context: "http", Directive: ";"}, "Directive", `is not one directive: unexpected ";"`},
+	{Edit{Context: "http-listener.conf location ^~ /.nginx-error", Directive: "add_header Allow 1"}, "", ""},
+	{Edit{Context: "upstream whoami_http server", Parameter: "a b"}, "Parameter", `parameter "a b" is not one word: write it like max_fails=1 or backup`},
+	{Edit{Context: "upstream whoami_http server", Parameter: "a;"}, "Parameter", `is not one word`},
+	{Edit{Context: "upstream whoami_http", Remove: "zoned"}, "Remove", `remove "zoned": there is no such directive in upstream whoami_http (upstreams.conf:N); the nearest is zone (upstreams.conf:N)`},
+	{Edit{Context: "http-listener.conf server", Remove: "error_page"}, "Remove", `remove "error_page" means 2 directives of server (http-listener.conf:N): http-listener.conf:N, http-listener.conf:N: write its first arguments too`},
+	{Edit{Context: "upstream whoami_http server", Remove: "backup"}, "Remove",
+		`remove "backup": no server in upstream whoami_http (upstreams.conf:N) has such a parameter: site/http-servers.conf:N, site/http-servers.conf:N, site/http-servers.conf:N`},
+	{Edit{Context: "upstream whoami_http server", Remove: "max_fails=1"}, "Remove", `has such a parameter`},
+	{Edit{Context: "upstream whoami_http server whoami-9", Parameter: "weight=2"}, "Context",
+		`context "upstream whoami_http server whoami-9" ends in no directive: no server of upstream whoami_http (upstreams.conf:N) begins with whoami-9; there are whoami-1, whoami-2, whoami-3`},
+	{Edit{Context: "upstream whoami_htp server whoami-2", Parameter: "weight=2"}, "Context", `means no block; the nearest is "upstream whoami_http" (upstreams.conf:N)`},
+	{Edit{Context: "upstream whoami_http server whoami-2", Directive: "weight 2"}, "Context",
+		`context "upstream whoami_http server whoami-2" ends in a directive, site/http-servers.conf:N: name the block alone, "upstream whoami_http", or set a parameter`},
+	{Edit{Context: "upstream whoami_http", Remove: "server whoami-9"}, "Remove", `remove "server whoami-9": there is no such directive in upstream whoami_http`},
+	{Edit{Context: "http-listener.conf server", Add: "error_page 404 =200 /x"}, "Add",
+		`add "error_page 404 =200 /x;" would have no effect for 404: http-listener.conf:N comes before it; set or remove that one, error_page 400`},
+	{Edit{Context: "http", Add: "gzip on; gzip_types a"}, "Add", `add "gzip on; gzip_types a" is 2 directives: write an edit for each`},
+	{Edit{Context: "htp", Add: "gzip on"}, "Context", `context "htp" means no block; the nearest is`},
+	{Edit{Context: "http", Directive: "gzip on", Add: "gzip on"}, "", "want one of directive, add, parameter and remove"},
+	{Edit{Context: "grpc-listener.conf location /", Remove: `if ($is_grpc = "")`}, "Context",
+		`it is at grpc-only.conf:N, in a file included 5 times (grpc-listener.conf:N, grpc-stream.conf:N, grpc-stream.conf:N, grpc-stream.conf:N, grpc-listener.conf:N): to change it for all of them, write the context "grpc-only.conf"`},
+}
+
 func TestApplyErrorsNamePlaces(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
-		edit           Edit
-		field, message string
-	}{
-		{Edit{Context: "server", Directive: "x 1"}, "Context",
-			`context "server" means 3 blocks: http-listener.conf:N, grpc-listener.conf:N, admin-listener.conf:N: write one of "http-listener.conf server", "grpc-listener.conf server", "admin-listener.conf server"`},
-		{Edit{Context: "upstream whoami", Directive: "x"}, "Context", `context "upstream whoami" means no block; the nearest is "upstream whoami_http" (upstreams.conf:N)`},
-		{Edit{Context: "upstream whoami_htp server", Parameter: "backup"}, "Context", `context "upstream whoami_htp server": context "upstream whoami_htp" means no block; the nearest is "upstream whoami_http" (upstreams.conf:N)`},
-		{Edit{Context: "upstream whoami_http", Parameter: "max_fails=1"}, "Context",
-			`context "upstream whoami_http" ends in a block, upstream whoami_http (upstreams.conf:N): for a parameter a directive's name comes after it, like "upstream whoami_http server"`},
-		{Edit{Context: "upstream http_backends_of_ours", Directive: "x"}, "Context", `means no block; the nearest is "upstream whoami_http" (upstreams.conf:N)`},
-		{Edit{Context: "upstreem whoami_grpc", Directive: "x"}, "Context", `means no block; the nearest is "upstream whoami_grpc" (upstreams.conf:N)`},
-		{Edit{Context: "main events http", Directive: "x"}, "Context", `means no block; the nearest is "events" (nginx.conf:N)`},
-		{Edit{Context: "htp-listener.conf", Directive: "x"}, "Context", `means no block; the nearest is "http-listener.conf" (http-listener.conf:N)`},
-		{Edit{Context: "upstream whoami_http sever", Parameter: "backup"}, "Context",
-			`context "upstream whoami_http sever" ends in no directive: there is no sever in upstream whoami_http (upstreams.conf:N); the nearest is server (site/http-servers.conf:N)`},
-		{Edit{Context: "keepalive", Parameter: "4"}, "Context",
-			`context "keepalive" means 2 blocks: upstreams.conf:N, upstreams.conf:N: write one of "upstream whoami_http", "upstream whoami_grpc"`},
-		{Edit{Context: "banana", Parameter: "4"}, "Context", `context "banana" ends in no directive: for a parameter write it like "upstream whoami_grpc server"`},
-		{Edit{Context: "", Directive: "x"}, "Context", `context "" is not a sequence of blocks' names: write it like "upstream whoami_http", "http-listener.conf server" or "main"`},
-		{Edit{Context: "http {", Directive: "x"}, "Context", `context "http {" is not a sequence`},
-		{Edit{Context: "../nginx.conf", Directive: "x"}, "Context", `context "../nginx.conf" means no block; the nearest is`},
-		{Edit{Context: "http"}, "", "want one of directive, parameter and remove"},
-		{Edit{Context: "http", Directive: "x", Remove: "y"}, "", "want one of directive, parameter and remove"},
-		{Edit{Context: "http", Directive: "keepalive 4; zone x 1m"}, "Directive", `directive "keepalive 4; zone x 1m" is 2 directives: write an edit for each`},
-		{Edit{Context: "http", Directive: "keepalive 4; }"}, "Directive", `directive "keepalive 4; }" is not one directive: unexpected "}"`},
-		{Edit{Context: "http", Directive: "map $a $b { default 1;"}, "Directive", `is not finished: a quote or a block is open at its end`},
-		{Edit{Context: "http", Directive: `set $a "b`}, "Directive", `is not finished`},
-		{Edit{Context: "http", Directive: `set $a "b"c`}, "Directive", `is not one directive: unexpected "c" after a closing quote`},
-		{Edit{Context: "http", Directive: "keepalive 4 # quietly"}, "Directive", `is not finished`},
-		{Edit{Context: "http", Directive: "# keepalive 4"}, "Directive", `is empty`},
-		{Edit{Context: "http", Directive: ";"}, "Directive", `is not one directive: unexpected ";"`},
-		{Edit{Context: "http-listener.conf location ^~ /.nginx-error", Directive: "add_header Allow 1"}, "", ""},
-		{Edit{Context: "upstream whoami_http server", Parameter: "a b"}, "Parameter", `parameter "a b" is not one word: write it like max_fails=1 or backup`},
-		{Edit{Context: "upstream whoami_http server", Parameter: "a;"}, "Parameter", `is not one word`},
-		{Edit{Context: "upstream whoami_http", Remove: "zoned"}, "Remove", `remove "zoned": there is no such directive in upstream whoami_http (upstreams.conf:N); the nearest is zone (upstreams.conf:N)`},
-		{Edit{Context: "http-listener.conf server", Remove: "error_page"}, "Remove", `remove "error_page" means 2 directives of server (http-listener.conf:N): http-listener.conf:N, http-listener.conf:N: write its first arguments too`},
-		{Edit{Context: "upstream whoami_http server", Remove: "backup"}, "Remove",
-			`remove "backup": no server in upstream whoami_http (upstreams.conf:N) has such a parameter: site/http-servers.conf:N, site/http-servers.conf:N, site/http-servers.conf:N`},
-		{Edit{Context: "upstream whoami_http server", Remove: "max_fails=1"}, "Remove", `has such a parameter`},
-		{Edit{Context: "grpc-listener.conf location /", Remove: `if ($is_grpc = "")`}, "Context",
-			`it is at grpc-only.conf:N, in a file included 5 times (grpc-listener.conf:N, grpc-stream.conf:N, grpc-stream.conf:N, grpc-stream.conf:N, grpc-listener.conf:N): to change it for all of them, write the context "grpc-only.conf"`},
-	} {
-		t.Run(c.edit.Context+" "+c.edit.Directive+c.edit.Parameter+c.edit.Remove, func(t *testing.T) {
+	for _, c := range misplaced {
+		t.Run(c.edit.Context+" "+c.edit.Directive+c.edit.Add+c.edit.Parameter+c.edit.Remove, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			if err := local().Install(dir, nginx.Conf(), nginx.Oldest); err != nil {
@@ -157,7 +208,7 @@ func TestApplyErrorsNamePlaces(t *testing.T) {
 			}
 			before := tree(t, dir)
 			good := Edit{Context: "upstream whoami_http", Directive: "keepalive 4"}
-			err := Apply(filepath.Join(dir, "conf"), []Edit{good, c.edit})
+			err := Apply(filepath.Join(dir, "conf"), []Edit{good, c.edit}, local().Endpoints(instances))
 			if c.message == "" {
 				if err != nil {
 					t.Error(err)
@@ -181,7 +232,7 @@ func TestApplyReportsAllErrorsAtOnce(t *testing.T) {
 	if err := local().Install(dir, nginx.Conf(), nginx.Oldest); err != nil {
 		t.Fatal(err)
 	}
-	err := Apply(filepath.Join(dir, "conf"), []Edit{{Context: "sever", Directive: "x"}, {Context: "http", Directive: "server_tokens on"}, {Context: "http", Remove: "y"}})
+	err := Apply(filepath.Join(dir, "conf"), []Edit{{Context: "sever", Directive: "x"}, {Context: "http", Directive: "server_tokens on"}, {Context: "http", Remove: "y"}}, nil)
 	var at []int
 	for _, err := range err.(interface{ Unwrap() []error }).Unwrap() {
 		at = append(at, err.(*Error).Index)
@@ -208,11 +259,11 @@ func TestApplyStaysInItsDirectory(t *testing.T) {
 		}
 	}
 	for _, context := range []string{"upstream outside", "../outside.conf", outside, "link.conf", "up/outside.conf"} {
-		if err := Apply(filepath.Join(dir, "conf"), []Edit{{Context: context, Directive: "least_conn"}}); err == nil {
+		if err := Apply(filepath.Join(dir, "conf"), []Edit{{Context: context, Directive: "least_conn"}}, nil); err == nil {
 			t.Errorf("%s was edited", context)
 		}
 	}
-	if err := Apply(filepath.Join(dir, "conf"), []Edit{{Context: "events", Directive: "worker_connections 9"}}); err != nil {
+	if err := Apply(filepath.Join(dir, "conf"), []Edit{{Context: "events", Directive: "worker_connections 9"}}, nil); err != nil {
 		t.Error(err)
 	}
 	if got := read(t, outside); got != text {
@@ -239,7 +290,7 @@ func TestApplyRefusesUnreadableConfiguration(t *testing.T) {
 				t.Fatal(err)
 			}
 			write(t, filepath.Join(dir, "conf", "nginx.conf"), c.text)
-			if err := Apply(filepath.Join(dir, "conf"), []Edit{{Context: "main", Directive: "x"}}); err == nil || !strings.Contains(err.Error(), c.message) {
+			if err := Apply(filepath.Join(dir, "conf"), []Edit{{Context: "main", Directive: "x"}}, nil); err == nil || !strings.Contains(err.Error(), c.message) {
 				t.Errorf("%v, want %s", err, c.message)
 			}
 		})
@@ -321,19 +372,22 @@ func FuzzParseConf(f *testing.F) {
 func FuzzEdit(f *testing.F) {
 	for _, c := range applied {
 		for _, e := range c.edits {
-			f.Add("http {\n\tinclude a.conf; }", "upstream a { server b c=d; }\n", e.Context, e.Directive, e.Parameter, e.Remove)
+			f.Add("http {\n\tinclude a.conf; }", "upstream a { server b c=d; }\n", e.Context, e.Directive, e.Add, e.Parameter, e.Remove)
 		}
 	}
-	f.Add("a { b; c 1; }", "", "a", "c 2", "", "")
-	f.Fuzz(func(t *testing.T, main, included, context, directive, parameter, remove string) {
+	f.Add("a { b; c 1; }", "", "a", "c 2", "", "", "")
+	f.Fuzz(func(t *testing.T, main, included, context, directive, add, parameter, remove string) {
 		files := fstest.MapFS{"nginx.conf": {Data: []byte(main)}, "a.conf": {Data: []byte(included)}}
-		s := &sources{root: files, texts: map[string]string{}, changed: map[string]bool{}}
+		s := newSources(files, Names{"n": {"b"}})
 		before, err := s.outline()
-		if err != nil || s.edit(Edit{context, directive, parameter, remove}) != nil {
+		if err != nil {
 			return
 		}
-		after, err := s.outline()
-		if err != nil {
+		after, failed := s.edit(before, Edit{context, directive, add, parameter, remove})
+		if failed != nil {
+			return
+		}
+		if _, err := s.outline(); err != nil {
 			t.Fatalf("%q: %v", s.texts, err)
 		}
 		if remove == "" && len(after.main.parts) < len(before.main.parts) {

@@ -32,7 +32,7 @@ http {
 	err = confedit.Apply(dir, []confedit.Edit{
 		{Context: "upstream api", Directive: "keepalive 4"},
 		{Context: "upstream api server", Parameter: "max_fails=0"},
-	})
+	}, nil)
 	after, readErr := os.ReadFile(name)
 	fmt.Print(string(after), err, readErr)
 	// Output:

@@ -36,6 +36,9 @@ func local() nginx.Site {
 	}}
 }
 
+// instances names the servers of local.
+var instances = []string{"whoami-1", "whoami-2", "whoami-3"}
+
 // free returns an address on which nothing listens.
 func free(t *testing.T) string {
 	t.Helper()

@@ -47,7 +47,7 @@ func TestLuaBlockIsKeptWhole(t *testing.T) {
 			const after = " # Lua\n\tkeepalive_timeout 1s; }\n"
 			if c.refused != "" {
 				write(t, name, before)
-				err := Apply(dir, []Edit{{Context: "http", Directive: "keepalive_timeout 2s"}})
+				err := Apply(dir, []Edit{{Context: "http", Directive: "keepalive_timeout 2s"}}, nil)
 				want := "nginx.conf:2: the Lua code of content_by_lua_block cannot be read: " + c.refused + "; close it, or put the code into a file and use content_by_lua_file"
 				if err == nil || !strings.HasSuffix(err.Error(), want) {
 					t.Errorf("got %v\nwant %s", err, want)
@@ -55,7 +55,7 @@ func TestLuaBlockIsKeptWhole(t *testing.T) {
 				return
 			}
 			write(t, name, before+after)
-			if err := Apply(dir, []Edit{{Context: "http", Directive: "keepalive_timeout 2s"}}); err != nil {
+			if err := Apply(dir, []Edit{{Context: "http", Directive: "keepalive_timeout 2s"}}, nil); err != nil {
 				t.Fatal(err)
 			}
 			if got, want := read(t, name), before+" # Lua\n\tkeepalive_timeout 2s; # was: keepalive_timeout 1s;\n\t }\n"; got != want {
@@ -75,7 +75,7 @@ func TestLuaBlockIsSetAndRemovedAsAWhole(t *testing.T) {
 		{Context: "server", Remove: "access_by_lua_block"},
 		{Context: "server", Directive: "log_by_lua_block { local n = #ngx.var.uri }"},
 	} {
-		if err := Apply(dir, []Edit{e}); err != nil {
+		if err := Apply(dir, []Edit{e}, nil); err != nil {
 			t.Error(err)
 		}
 	}
@@ -102,7 +102,7 @@ func TestEditsInsideLuaAreRefused(t *testing.T) {
 		{Edit{Context: "http", Directive: "content_by_lua_block { x = '\n}"}, "is not one directive: the Lua code of content_by_lua_block cannot be read: its string in line 1 has no end"},
 		{Edit{Context: "http", Directive: "if ($a)\n{\n content_by_lua_block { ngx.say(']]')"}, `is not one directive: line 3: the Lua code of content_by_lua_block cannot be read: it has no closing "}"`},
 	} {
-		if err := Apply(dir, []Edit{c.edit}); err == nil || !strings.Contains(err.Error(), c.message) {
+		if err := Apply(dir, []Edit{c.edit}, nil); err == nil || !strings.Contains(err.Error(), c.message) {
 			t.Errorf("%+v: got %v, want %s", c.edit, err, c.message)
 		}
 	}

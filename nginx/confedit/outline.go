@@ -4,18 +4,38 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
 
 	"trivet/internal/nearest"
+	textwords "trivet/internal/words"
 )
 
 // sources holds the files of a configuration while it is edited.
 type sources struct {
 	root    fs.FS
+	names   Names
 	texts   map[string]string // as they are now, by name
 	changed map[string]bool
+}
+
+func newSources(root fs.FS, names Names) *sources {
+	return &sources{root: root, names: names, texts: map[string]string{}, changed: map[string]bool{}}
+}
+
+// begins reports whether words begin with those that are given, or with what these name.
+func (s *sources) begins(words []word, given []string) bool {
+	if len(words) < len(given) {
+		return false
+	}
+	for i, text := range given {
+		if words[i].text != text && !slices.Contains(s.names[text], words[i].text) {
+			return false
+		}
+	}
+	return true
 }
 
 // An outline is a configuration with its included files in place.
@@ -24,7 +44,8 @@ type outline struct {
 	main     *node
 	nodes    []*node // main, files and blocks, in reading order
 	parsed   map[string][]*statement
-	included map[string][]string // by file: where it is included
+	included map[string][]string     // by file: where it is included
+	reads    map[*statement][]string // by include: the files that it reads, of those in the configuration directory
 }
 
 // A node is a block or an included file: what a context can name.
@@ -42,7 +63,7 @@ const mostIncludes = 1000
 
 // outline parses the configuration as it is now.
 func (s *sources) outline() (*outline, error) {
-	t := &outline{sources: s, parsed: map[string][]*statement{}, included: map[string][]string{}}
+	t := &outline{sources: s, parsed: map[string][]*statement{}, included: map[string][]string{}, reads: map[*statement][]string{}}
 	body, err := t.parse("nginx.conf")
 	if err != nil {
 		return nil, err
@@ -100,6 +121,7 @@ func (t *outline) fill(n *node, body []*statement) error {
 func (t *outline) include(n *node, d *statement) error {
 	pattern := path.Clean(d.words[1].text)
 	found := []string{pattern}
+	t.reads[d] = nil
 	if strings.ContainsAny(pattern, "*?[") {
 		found, _ = fs.Glob(t.root, pattern)
 	}
@@ -116,6 +138,7 @@ func (t *outline) include(n *node, d *statement) error {
 		if err != nil {
 			return err
 		}
+		t.reads[d] = append(t.reads[d], name)
 		if t.included[name] = append(t.included[name], fmt.Sprintf("%s:%d", d.file, d.line)); len(t.nodes) > mostIncludes {
 			return fmt.Errorf("%s:%d: more than %d blocks and included files", d.file, d.line, mostIncludes)
 		}
@@ -288,24 +311,30 @@ func (n *node) someDirective() string {
 	return name
 }
 
-// directives returns the directives that the last word of context names, in the one block that the words before it name.
+// directives returns the directives that the last words of context name, by their name and perhaps their first arguments, in the one block
+// that the words before them name.
 func (t *outline) directives(name string, context []string) ([]*statement, *node, error) {
-	last := context[len(context)-1]
-	in := func(n *node) []*statement {
-		return filter(n.parts, func(d *statement) bool { return !d.block && d.words[0].text == last })
-	}
 	if len(context) == 1 {
-		found := t.distinct(func(n *node) bool { return (n.at != nil || n == t.main) && len(in(n)) > 0 })
-		switch len(found) {
-		case 1:
-			return in(found[0]), found[0], nil
-		case 0:
-			return nil, nil, contextErrorf("context %q ends in no directive: for a parameter write it like %q", name, "upstream whoami_grpc server")
-		}
-		return nil, nil, t.several(name, found)
+		return t.anywhere(name)
 	}
-	before := strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(name), last))
-	n, err := t.find(before, context[:len(context)-1])
+	last := len(context) - 1
+	for at := last; at > 0; at-- {
+		n, err := t.find("", context[:at])
+		if err != nil {
+			continue
+		}
+		named := n.named(context[at])
+		found := filter(named, func(d *statement) bool { return t.begins(d.words, context[at:]) })
+		switch {
+		case len(found) > 0:
+			return found, n, nil
+		case len(named) > 0:
+			return nil, nil, contextErrorf("context %q ends in no directive: no %s of %s begins with %s; there are %s", name, context[at], n.label(),
+				strings.Join(context[at+1:], " "), t.arguments(named))
+		}
+	}
+	before := strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(name), context[last]))
+	n, err := t.find(before, context[:last])
 	if blocks := t.matching(context); err != nil && len(blocks) > 0 {
 		return nil, nil, contextErrorf("context %q ends in a block, %s: for a parameter a directive's name comes after it, like %q",
 			name, blocks[0].label(), strings.TrimSpace(name)+" "+blocks[0].someDirective())
@@ -313,11 +342,42 @@ func (t *outline) directives(name string, context []string) ([]*statement, *node
 	if err != nil {
 		return nil, nil, fmt.Errorf("context %q: %w", name, err)
 	}
-	all := in(n)
-	if len(all) == 0 {
-		return nil, nil, contextErrorf("context %q ends in no directive: there is no %s in %s%s", name, last, n.label(), n.nearest(last))
+	return nil, nil, contextErrorf("context %q ends in no directive: there is no %s in %s%s", name, context[last], n.label(), n.nearest(context[last]))
+}
+
+// anywhere returns the directives of a name in the only block that has any.
+func (t *outline) anywhere(name string) ([]*statement, *node, error) {
+	word := strings.TrimSpace(name)
+	switch found := t.distinct(func(n *node) bool { return (n.at != nil || n == t.main) && len(n.named(word)) > 0 }); len(found) {
+	case 1:
+		return found[0].named(word), found[0], nil
+	case 0:
+		return nil, nil, contextErrorf("context %q ends in no directive: for a parameter write it like %q", name, "upstream whoami_grpc server")
+	default:
+		return nil, nil, t.several(name, found)
 	}
-	return all, n, nil
+}
+
+// named returns the directives of n of a name that are no blocks.
+func (n *node) named(name string) []*statement {
+	return filter(n.parts, func(d *statement) bool { return !d.block && d.words[0].text == name })
+}
+
+// arguments lists the first arguments of directives, by their names if they have any.
+func (t *outline) arguments(all []*statement) string {
+	var list []string
+	for _, d := range all {
+		shown := firstArgument(d)
+		for _, name := range slices.Sorted(maps.Keys(t.names)) {
+			if slices.Contains(t.names[name], shown) {
+				shown = name
+				break
+			}
+		}
+		list = append(list, shown)
+	}
+	const most = 200
+	return textwords.Clip(strings.Join(list, ", "), most)
 }
 
 // alone returns an error if d, a part of n, cannot be changed for n alone because its file is included elsewhere too.

@@ -275,7 +275,7 @@ func (p pair) checkEdits(t *testing.T, want int) {
 	write(t, name, "block { other; }\n")
 	first, _, _ := strings.Cut(p.first, ";")
 	second, _, _ := strings.Cut(p.second, ";")
-	if err := Apply(dir, []Edit{{Context: "block", Directive: first}, {Context: "block", Directive: second}}); err != nil {
+	if err := Apply(dir, []Edit{{Context: "block", Directive: first}, {Context: "block", Directive: second}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	directive, _, _ := strings.Cut(first, " ")
@@ -320,7 +320,7 @@ func TestRepeatedDirectiveIsReplacedOrAdded(t *testing.T) {
 			t.Parallel()
 			name := filepath.Join(t.TempDir(), "nginx.conf")
 			write(t, name, "http {\n"+strings.ReplaceAll(c.before, "; ", ";\n")+"\n}\n")
-			err := Apply(filepath.Dir(name), []Edit{{Context: "http", Directive: c.directive}})
+			err := Apply(filepath.Dir(name), []Edit{{Context: "http", Directive: c.directive}}, nil)
 			if c.refused != "" {
 				if err == nil || !strings.Contains(err.Error(), c.refused) {
 					t.Errorf("got %v\nwant %s", err, c.refused)

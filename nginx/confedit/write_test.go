@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	for n := 1; ; n++ {
-		if err := Apply(dir, []Edit{{Context: "events", Directive: "worker_connections " + strconv.Itoa(n)}}); err != nil {
+		if err := Apply(dir, []Edit{{Context: "events", Directive: "worker_connections " + strconv.Itoa(n)}}, nil); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -44,7 +44,7 @@ func TestEditAfterCrash(t *testing.T) {
 		left = killBetween(t, dir)
 		write(t, name, original) // The process may have been killed while it wrote the original.
 	}
-	if err := Apply(dir, []Edit{{Context: "events", Directive: "worker_connections 7"}}); err != nil {
+	if err := Apply(dir, []Edit{{Context: "events", Directive: "worker_connections 7"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := read(t, name); !strings.HasPrefix(got, "events {\n\tworker_connections 7; # was: worker_connections 1;\n}\n") || len(got) < len(original) {
@@ -92,7 +92,7 @@ func TestStaleFilesAreRemoved(t *testing.T) {
 	write(t, filepath.Join(dir, ".nginx.conf.edit"), "half of it")
 	write(t, filepath.Join(dir, "site", ".a.conf.edit"), "half of it")
 	write(t, filepath.Join(dir, "site", "b.conf.edit"), "not ours")
-	if err := Apply(dir, []Edit{{Context: "events", Directive: "worker_connections 7"}}); err != nil {
+	if err := Apply(dir, []Edit{{Context: "events", Directive: "worker_connections 7"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if after := tree(t, dir); len(after) != 3 || after["site/b.conf.edit"] != "not ours" {
@@ -109,7 +109,7 @@ func TestLinkInPlaceOfTemporaryFileIsNotFollowed(t *testing.T) {
 	if err := os.Symlink("other", filepath.Join(dir, temporary("nginx.conf"))); err != nil {
 		t.Fatal(err)
 	}
-	if err := Apply(dir, []Edit{{Context: "events", Directive: "worker_connections 7"}}); err != nil {
+	if err := Apply(dir, []Edit{{Context: "events", Directive: "worker_connections 7"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := read(t, filepath.Join(dir, "other")); got != "other\n" {
@@ -126,7 +126,7 @@ func TestModeIsKept(t *testing.T) {
 		dir := t.TempDir()
 		name := filepath.Join(dir, "nginx.conf")
 		write(t, name, "events { }\n")
-		if err := errors.Join(os.Chmod(name, mode), Apply(dir, []Edit{{Context: "events", Directive: "worker_connections 7"}})); err != nil {
+		if err := errors.Join(os.Chmod(name, mode), Apply(dir, []Edit{{Context: "events", Directive: "worker_connections 7"}}, nil)); err != nil {
 			t.Fatal(err)
 		}
 		if info, err := os.Stat(name); err != nil || info.Mode() != mode {
@@ -145,7 +145,7 @@ func TestConcurrentEdits(t *testing.T) {
 	var all sync.WaitGroup
 	for n := range editors {
 		all.Go(func() {
-			if err := Apply(dir, []Edit{{Context: "main", Directive: fmt.Sprintf("env N%d", n)}}); err != nil {
+			if err := Apply(dir, []Edit{{Context: "main", Directive: fmt.Sprintf("env N%d", n)}}, nil); err != nil {
 				t.Error(err)
 			}
 		})
