@@ -9,15 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// A Generator is a process that carries out a plan.
+// A Generator is a process that carries out a plan. It has the priority of the system under test, and no session of its own: the kernel
+// divides time among sessions first (sched_autogroup_enabled, sched(7)). A generator with precedence would be on time while the system is
+// starved, and the starvation would be taken for the system's slowness.
 type Generator struct {
 	cmd    *exec.Cmd
 	stdin  io.Closer
@@ -26,7 +25,7 @@ type Generator struct {
 	err    error // once done is closed
 }
 
-// Start starts `trivet load` with the plan; path is the file of a trivet. The process leads a session of its own, so that the terminal's
+// Start starts `trivet load` with the plan; path is the file of a trivet. The process leads a group of its own, so that the terminal's
 // Ctrl-C does not reach it. It never outlives this one: the kernel kills it when this one dies, and it ends when its stdin does.
 func Start(path string, p Plan) (*Generator, error) {
 	line, err := json.Marshal(p)
@@ -35,7 +34,7 @@ func Start(path string, p Plan) (*Generator, error) {
 	}
 	cmd := &exec.Cmd{
 		Path: path, Args: []string{"trivet", "load"},
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
+		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
 	}
 	g := &Generator{cmd: cmd, done: make(chan struct{})}
 	cmd.Stderr = &g.stderr
@@ -55,26 +54,11 @@ func Start(path string, p Plan) (*Generator, error) {
 	return g, nil
 }
 
-// niceness is the generator's, where permitted: it is the clock of the run, and its lateness on a busy machine says nothing about nginx.
-// It needs little CPU time.
-const niceness = -10
-
-// prioritize gives a session's leader precedence over other processes. It needs CAP_SYS_NICE; without it nothing changes.
-func prioritize(pid int) {
-	// The group's priority, not the process's: each thread has its own.
-	_ = unix.Setpriority(unix.PRIO_PGRP, pid, niceness)
-	// Where the kernel divides time among sessions (sched_autogroup_enabled, sched(7)), niceness counts only within the session.
-	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(niceness)), 0)
-}
-
 // run starts the process and returns when it ends, on a locked thread: the kernel sends Pdeathsig when the *thread* that forked ends, and
 // the Go runtime may end any other thread.
 func (g *Generator) run(started chan<- error) {
 	runtime.LockOSThread() // Never unlocked: the thread ends with the goroutine.
 	err := g.cmd.Start()
-	if err == nil {
-		prioritize(g.cmd.Process.Pid)
-	}
 	started <- err
 	if err != nil {
 		return
