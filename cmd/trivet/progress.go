@@ -53,12 +53,12 @@ func (p *progress) begin() {
 }
 
 // watch is the Watch of a trial.Series.
-func (p *progress) watch(_ scenario.Experiment, s scenario.Scenario, t *measure.Trial) {
+func (p *progress) watch(e scenario.Experiment, s scenario.Scenario, trial int, t *measure.Trial) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t == nil {
 		p.before, p.rates, p.phase = sample{}, nil, ""
-		p.show(fmt.Sprintf("%s: starting %s and nginx", title(s), words.Count(s.Instances, "instance")), true)
+		p.show(fmt.Sprintf("%s: starting %s and nginx", title(e, s, trial), words.Count(s.Instances, "instance")), true)
 		return
 	}
 	live := t.Progress()
@@ -67,17 +67,21 @@ func (p *progress) watch(_ scenario.Experiment, s scenario.Scenario, t *measure.
 	}
 	p.measure(live)
 	at := max(0, min(time.Since(t.Manifest().Begin), s.Length()))
-	text := fmt.Sprintf("%s, %s, %.1fs of %v:%s", title(s), live.Phase, at.Seconds(), s.Length(), p.counts(live))
+	text := fmt.Sprintf("%s, %s, %.1fs of %v:%s", title(e, s, trial), live.Phase, at.Seconds(), s.Length(), p.counts(live))
 	news := live.Phase != p.phase
 	p.phase = live.Phase
 	p.show(text, news)
 }
 
-func title(s scenario.Scenario) string {
-	if s.Variant == scenario.Only {
-		return s.Experiment
+func title(e scenario.Experiment, s scenario.Scenario, trial int) string {
+	text := s.Experiment
+	if s.Variant != scenario.Only {
+		text += ", " + s.Variant
 	}
-	return s.Experiment + ", " + s.Variant
+	if e.Trials > 1 {
+		text += fmt.Sprintf(", trial %d of %d", trial, e.Trials)
+	}
+	return text
 }
 
 // measure computes the rates about once per second.

@@ -14,12 +14,15 @@ import (
 // actionTimeout bounds the wait for an instance to be ready, or paused. A drain and a reload have bounds of their own.
 const actionTimeout = 30 * time.Second
 
-// Kinds are the kinds of actions that Do carries out.
-func (f *Fleet) Kinds() []string {
-	if !f.balancer.Info().Reloads {
-		return scenario.InstanceKinds
+// Can reports whether Do carries out actions of a kind on a process.
+func (f *Fleet) Can(kind, process string) bool {
+	switch {
+	case f.Process(process) == nil:
+		return false
+	case process == scenario.Nginx:
+		return kind == scenario.Reload && f.balancer.Info().Reloads
 	}
-	return slices.Concat(scenario.InstanceKinds, []string{scenario.Reload})
+	return slices.Contains(scenario.InstanceKinds, kind)
 }
 
 // Do carries out one action on one process, and returns when it is done.

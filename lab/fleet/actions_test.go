@@ -34,9 +34,6 @@ func TestDoCarriesOutEachKind(t *testing.T) {
 	o.NoRestart, o.Observe = true, func(e Event) { events <- e }
 	f := begin(t, o)
 	old := workers(f.Process(scenario.Nginx).PID())
-	if want := append(slices.Clone(scenario.InstanceKinds), scenario.Reload); !slices.Equal(f.Kinds(), want) {
-		t.Errorf("kinds %v", f.Kinds())
-	}
 	for len(events) > 0 {
 		<-events
 	}

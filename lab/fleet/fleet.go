@@ -61,6 +61,9 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 	if o.Observe == nil {
 		o.Observe = func(Event) {}
 	}
+	if o.Probed == nil {
+		o.Probed = func(string) {}
+	}
 	if err := enoughFiles(o.Instances); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"time"
 
 	"trivet/lab/record"
 	"trivet/lab/scenario"
@@ -24,6 +25,7 @@ func (l Local) Start(ctx context.Context, s scenario.Scenario, dir string, obser
 		Observe: func(e Event) {
 			observe(record.Event{Time: e.Time, Event: record.ProcessEvent, Kind: e.Kind, Process: e.Process, Start: e.Start, PID: e.PID, Exit: e.Exit})
 		},
+		Probed: func(id string) { observe(record.Event{Time: time.Now(), Event: record.Probe, ID: id}) },
 	})
 }
 

@@ -65,6 +65,16 @@ func TestLocalStartsFleetOfScenario(t *testing.T) {
 			t.Errorf("%s: no %s, %v", file, want, err)
 		}
 	}
+	probes := 0
+	events = slices.DeleteFunc(events, func(e record.Event) bool {
+		if e.Event == record.Probe {
+			probes++
+		}
+		return e.Event == record.Probe && !e.Time.IsZero() && strings.HasPrefix(e.ID, record.ProbeIDPrefix)
+	})
+	if probes < 4 {
+		t.Errorf("%d probes, want one of each instance and one over each protocol", probes)
+	}
 	for _, process := range []string{"whoami-1", "whoami-2", scenario.Nginx} {
 		var kinds []string
 		for _, e := range events {

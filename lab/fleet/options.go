@@ -50,8 +50,9 @@ type Options struct {
 	// users pass through, because nginx's workers then are not root. See record.NewRun.
 	Dir string
 
-	NoRestart bool        // processes that die stay down
-	Observe   func(Event) // gets every event, one after the other, and must return soon; nil: none
+	NoRestart bool            // processes that die stay down
+	Observe   func(Event)     // gets every event, one after the other, and must return soon; nil: none
+	Probed    func(id string) // gets the ID of each request that the fleet sends, before it is sent, as Observe gets events; nil: none
 }
 
 // A FieldError is a field of Options with a value that it cannot have.

@@ -118,7 +118,7 @@ func (f *Fleet) instancePlan(name string) plan {
 			}
 			return c, err
 		},
-		ready: func(ctx context.Context) error { return awaitReadyz(ctx, name, f.endpoint(name, httpListener)) },
+		ready: func(ctx context.Context) error { return f.awaitReadyz(ctx, name, f.endpoint(name, httpListener)) },
 		stop:  []StopStep{{Signal: syscall.SIGTERM, Wait: 12 * time.Second}},
 	}
 }

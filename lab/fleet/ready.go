@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -43,20 +44,26 @@ func poll(ctx context.Context, probe func(context.Context) error) error {
 	}
 }
 
-// probeID is the request ID of a fleet's probes, which distinguishes them in logs and records.
-const probeID = record.ProbeIDPrefix + "fleet"
+// probeID makes the request ID of one probe, and reports it: records of other requests, whatever their IDs are, are no probes'.
+func (f *Fleet) probeID() string {
+	id := record.ProbeIDPrefix + rand.Text()
+	f.observing.Lock()
+	defer f.observing.Unlock()
+	f.options.Probed(id)
+	return id
+}
 
 // prober uses a new connection for each probe: another process may listen now than before.
 var prober = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 // get is the instance that sends a 200 for url; "" if the response names none.
-func get(ctx context.Context, url string) (instance string, err error) {
+func get(ctx context.Context, url, id string) (instance string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return "", err
 	}
 	request.Header.Set("User-Agent", "trivet")
-	request.Header.Set("X-Request-Id", probeID)
+	request.Header.Set("X-Request-Id", id)
 	response, err := prober.Do(request)
 	if err != nil {
 		return "", err
@@ -70,9 +77,12 @@ func get(ctx context.Context, url string) (instance string, err error) {
 }
 
 // awaitReadyz returns when the instance of that name is ready. Another server that took its port is not.
-func awaitReadyz(ctx context.Context, name, address string) error {
+func (f *Fleet) awaitReadyz(ctx context.Context, name, address string) error {
+	if err := awaitListening(ctx, address); err != nil { // Until then a probe reaches nothing.
+		return err
+	}
 	return poll(ctx, func(ctx context.Context) error {
-		instance, err := get(ctx, "http://"+address+"/readyz")
+		instance, err := get(ctx, "http://"+address+"/readyz", f.probeID())
 		if err == nil && instance != name {
 			err = fmt.Errorf("%s responds as %q and not as %s", address, instance, name)
 		}
@@ -109,16 +119,16 @@ func (f *Fleet) callThrough(ctx context.Context) error {
 	client := whoamiv1.NewWhoAmIServiceClient(conn)
 	for _, listener := range []struct {
 		protocol, address string
-		call              func(context.Context) (instance string, err error)
+		call              func(ctx context.Context, id string) (instance string, err error)
 	}{
-		{httpListener, f.HTTP(), func(ctx context.Context) (string, error) { return get(ctx, "http://"+f.HTTP()+"/") }},
-		{grpcListener, f.GRPC(), func(ctx context.Context) (string, error) {
-			response, err := client.WhoAmI(metadata.AppendToOutgoingContext(ctx, "x-request-id", probeID), &whoamiv1.WhoAmIRequest{})
+		{httpListener, f.HTTP(), func(ctx context.Context, id string) (string, error) { return get(ctx, "http://"+f.HTTP()+"/", id) }},
+		{grpcListener, f.GRPC(), func(ctx context.Context, id string) (string, error) {
+			response, err := client.WhoAmI(metadata.AppendToOutgoingContext(ctx, "x-request-id", id), &whoamiv1.WhoAmIRequest{})
 			return response.GetInstance(), err
 		}},
 	} {
 		err := poll(ctx, func(ctx context.Context) error {
-			instance, err := listener.call(ctx)
+			instance, err := listener.call(ctx, f.probeID())
 			if err == nil && instance == "" {
 				err = errors.New("the response names no instance")
 			}

@@ -18,7 +18,7 @@ const (
 	PhaseStarted    = "phase"            // Phase
 	ActionStarted   = "action_started"   // Phase, Operation, Action, Process, Wait
 	ActionDone      = "action_done"      // Phase, Operation, Action, Process, and Error if it failed
-	Probe           = "probe"            // ID: of a request that the lab sends through nginx for itself, before it is sent
+	Probe           = "probe"            // ID: of a request that the lab sends for itself, to nginx or to an instance, before it is sent
 	ProcessEvent    = "process"          // Kind, Process, PID, Start of an instance, Exit
 	NginxEvent      = "nginx"            // Kind, PID, Exit: from nginx's error log, what no action requested
 	GeneratorKilled = "generator_killed" // the generator did not end by itself

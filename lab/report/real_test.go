@@ -71,7 +71,6 @@ func TestReportOnALocalFleet(t *testing.T) {
 		Start: func(ctx context.Context, s scenario.Scenario, dir string, observe func(record.Event)) (trial.System, error) {
 			return local.Start(ctx, s, dir, observe)
 		},
-		Watch: func(scenario.Experiment, scenario.Scenario, *measure.Trial) {},
 	}
 	var growing *Run
 	s.Done = func() {

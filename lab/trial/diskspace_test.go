@@ -5,12 +5,15 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"trivet/lab/measure"
 	"trivet/lab/record"
 	"trivet/lab/scenario"
 )
@@ -51,6 +54,31 @@ func TestTrialWithoutRoomForItsRecordsDoesNotStart(t *testing.T) {
 	if len(f.calls) > 0 {
 		t.Errorf("something was started: %q", f.calls)
 	}
+}
+
+// The generator ends with its last request, and records of actions follow.
+func TestSpaceIsCheckedWhenTheLoadIsOver(t *testing.T) {
+	t.Parallel()
+	s := setup(t, during(10*time.Minute, wait(9*time.Minute)), newFake(t).start)
+	s.Scenario.Loads[0].Rate = scenario.Rate{Shape: scenario.Step, PerSecond: []float64{50, 0}, For: []time.Duration{time.Second, 599 * time.Second}}
+	var once sync.Once
+	moved := s.Dir + "-moved"
+	s.Watch = func(m *measure.Trial) {
+		if m.Progress().Protocols[scenario.HTTP].OK == 50 && slices.Equal(holders(t, s.Dir)[record.ClientFile], []int{os.Getpid()}) {
+			once.Do(func() {
+				if err := os.Rename(s.Dir, moved); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	if err := run(t, t.Context(), s); !errors.Is(err, record.ErrRunDir) || !errors.Is(err, unix.ENOENT) {
+		t.Errorf("got %v", err)
+	}
+	if err := os.Rename(moved, s.Dir); err != nil {
+		t.Fatal(err)
+	}
+	checkGone(t, s.Dir)
 }
 
 func TestDirectoryThatCannotBeUsedIsAnError(t *testing.T) {

@@ -85,7 +85,7 @@ var reload = scenario.Action{Process: &scenario.ProcessAction{Kind: scenario.Rel
 // A fake is a System without processes or records: an HTTP server of the test's own answers.
 type fake struct {
 	server   *httptest.Server
-	kinds    []string
+	cannot   string                                                // a kind of action
 	do       func(ctx context.Context, kind, process string) error // nil: every action succeeds
 	stop     func(ctx context.Context) error
 	findings func() ([]record.Event, error)
@@ -96,7 +96,7 @@ type fake struct {
 
 func newFake(t *testing.T) *fake {
 	t.Helper()
-	f := &fake{kinds: append(slices.Clone(scenario.InstanceKinds), scenario.Reload)}
+	f := &fake{}
 	f.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Instance", "whoami-1") }))
 	t.Cleanup(f.server.Close)
 	return f
@@ -113,9 +113,9 @@ func (f *fake) called(what ...string) {
 	f.calls = append(f.calls, strings.Join(what, " "))
 }
 
-func (f *fake) HTTP() string    { return f.server.Listener.Addr().String() }
-func (f *fake) GRPC() string    { return "127.0.0.1:1" }
-func (f *fake) Kinds() []string { return f.kinds }
+func (f *fake) HTTP() string            { return f.server.Listener.Addr().String() }
+func (f *fake) GRPC() string            { return "127.0.0.1:1" }
+func (f *fake) Can(kind, _ string) bool { return kind != f.cannot }
 
 func (f *fake) Instances() []record.Instance {
 	return []record.Instance{{Name: "whoami-1", HTTP: "127.0.0.1:8001", GRPC: "127.0.0.1:9001"}}
@@ -148,7 +148,7 @@ func (f *fake) Findings() ([]record.Event, error) {
 // setup is for a scenario on a system that start starts.
 func setup(t *testing.T, s scenario.Scenario, start Start) Setup {
 	t.Helper()
-	return Setup{Scenario: s, Dir: proctest.Passable(t), Start: start, Nginx: "1.22.1", Trivet: self(t), Watch: func(*measure.Trial) {}}
+	return Setup{Scenario: s, Dir: proctest.Passable(t), Start: start, Nginx: "1.22.1", Trivet: self(t)}
 }
 
 func self(t *testing.T) string {

@@ -250,6 +250,45 @@ func TestScenarioSetsInstancesWorkersAndEdits(t *testing.T) {
 	}
 }
 
+// Each has an ID of its own, which the event log has before nginx or an instance has it.
+func TestProbesAreInTheEventLog(t *testing.T) {
+	t.Parallel()
+	s := setup(t, during(100*time.Millisecond), local(t, whoami))
+	if err := run(t, t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	announced := map[string]time.Time{}
+	for _, e := range events(t, s.Dir) {
+		if e.Event == record.Probe {
+			if _, again := announced[e.ID]; again || !strings.HasPrefix(e.ID, record.ProbeIDPrefix) {
+				t.Errorf("%+v", e)
+			}
+			announced[e.ID] = e.Time
+		}
+	}
+	arrived := map[string]bool{}
+	eachLine(t, filepath.Join(s.Dir, record.InstancesFile), func(c record.Call) {
+		if strings.HasPrefix(c.ID, record.ProbeIDPrefix) {
+			arrived[c.ID] = true
+			if at, ok := announced[c.ID]; !ok || c.Time.Before(at) {
+				t.Errorf("announced %v, at %v: %+v", ok, at, c)
+			}
+		}
+	})
+	logged := map[string]bool{}
+	eachLine(t, filepath.Join(s.Dir, record.AccessLogFile), func(l struct{ ID string }) {
+		if strings.HasPrefix(l.ID, record.ProbeIDPrefix) {
+			logged[l.ID] = true
+			if _, ok := announced[l.ID]; !ok {
+				t.Errorf("%s is not announced", l.ID)
+			}
+		}
+	})
+	if len(arrived) < 2 || len(logged) < 2 {
+		t.Errorf("announced %v, arrived %v, logged %v: want one over each protocol", announced, arrived, logged)
+	}
+}
+
 // once makes a Watch that is called once, before the load begins.
 func once(do func()) func(*measure.Trial) {
 	var o sync.Once

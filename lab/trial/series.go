@@ -15,7 +15,7 @@ import (
 	"trivet/lab/scenario"
 )
 
-// A Series is experiments that run one after the other, variant by variant.
+// A Series is experiments that run one after the other, trial by trial.
 type Series struct {
 	Experiments []scenario.Experiment
 	Sources     [][]byte // the text of each experiment's file, which is copied into the run directory
@@ -23,46 +23,69 @@ type Series struct {
 	Start       Start    // see Setup for this and the next two
 	Nginx       string
 	Trivet      string
-	// Watch is called with nil when a variant begins, and a few times a second while its load runs.
-	Watch func(scenario.Experiment, scenario.Scenario, *measure.Trial)
-	// Done is called when an experiment has ended, in their order, however it ended.
+	// Watch is called with nil when a trial of a variant begins (counted from 1), and a few times a second while it runs. It may be nil.
+	Watch func(e scenario.Experiment, variant scenario.Scenario, trial int, measured *measure.Trial)
+	// Done is called when an experiment has ended, in their order, however it ended. It may be nil.
 	Done func()
 }
 
-// Run runs them all. If a variant's trial fails, the experiment's remaining variants are left out and the next experiment follows; the
-// error joins all that failed. When ctx ends, nothing more is run.
+// Run runs them all: each variant once, then each for the second time, up to the experiment's number of trials, so that what changes on
+// the machine meanwhile changes all variants alike. If a trial fails, the experiment's remaining trials are left out and the next
+// experiment follows; the error joins all that failed. When ctx ends, nothing more is run.
 func (s Series) Run(ctx context.Context) error {
+	if s.Watch == nil {
+		s.Watch = func(scenario.Experiment, scenario.Scenario, int, *measure.Trial) {}
+	}
+	if s.Done == nil {
+		s.Done = func() {}
+	}
 	entries, err := s.writeIndex()
 	if err != nil {
 		return fmt.Errorf("%w: %w; set TMPDIR to a directory that you may write to and that has room", record.ErrRunDir, err)
 	}
 	var failed []error
 	for _, entry := range entries {
-		for _, variant := range entry.Experiment.Scenarios {
-			err := s.runVariant(ctx, entry, variant)
-			if err != nil && ctx.Err() != nil {
-				s.Done()
-				return errors.Join(append(failed, err)...)
-			}
-			if err != nil {
-				failed = append(failed, fmt.Errorf("%s, %s: %w", entry.Experiment.Name, variant.Variant, err))
-				break
-			}
-		}
+		err := s.runExperiment(ctx, entry)
 		s.Done()
+		if err != nil {
+			failed = append(failed, err)
+		}
+		if err != nil && ctx.Err() != nil {
+			break
+		}
 	}
 	return errors.Join(failed...)
 }
 
-func (s Series) runVariant(ctx context.Context, entry record.Entry, variant scenario.Scenario) error {
-	dir := entry.Trial(s.Dir, variant.Variant, 1)
+// runExperiment runs all trials of an experiment, until one fails.
+func (s Series) runExperiment(ctx context.Context, entry record.Entry) error {
+	trials := max(1, entry.Experiment.Trials)
+	for trial := 1; trial <= trials; trial++ {
+		for _, variant := range entry.Experiment.Scenarios {
+			err := s.runTrial(ctx, entry, variant, trial)
+			switch {
+			case err == nil:
+			case ctx.Err() != nil:
+				return err
+			case trials > 1:
+				return fmt.Errorf("%s, %s, trial %d: %w", entry.Experiment.Name, variant.Variant, trial, err)
+			default:
+				return fmt.Errorf("%s, %s: %w", entry.Experiment.Name, variant.Variant, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (s Series) runTrial(ctx context.Context, entry record.Entry, variant scenario.Scenario, trial int) error {
+	dir := entry.Trial(s.Dir, variant.Variant, trial)
 	if err := record.MkdirAll(dir); err != nil {
 		return fmt.Errorf("%w: %w", record.ErrRunDir, err)
 	}
-	s.Watch(entry.Experiment, variant, nil)
+	s.Watch(entry.Experiment, variant, trial, nil)
 	return Run(ctx, Setup{
-		Scenario: variant, Dir: dir, Start: s.Start, Nginx: s.Nginx, Trivet: s.Trivet,
-		Watch: func(m *measure.Trial) { s.Watch(entry.Experiment, variant, m) },
+		Scenario: variant, Trial: trial, Dir: dir, Start: s.Start, Nginx: s.Nginx, Trivet: s.Trivet,
+		Watch: func(m *measure.Trial) { s.Watch(entry.Experiment, variant, trial, m) },
 	})
 }
 

@@ -3,6 +3,7 @@ package trial
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,12 +19,11 @@ import (
 	"trivet/lab/scenario"
 )
 
-// series is experiments of these names, each with variants plain and other, whose callbacks do nothing.
+// series is experiments of these names, each with variants plain and other, without callbacks.
 func series(t *testing.T, start Start, names ...string) Series {
 	t.Helper()
 	s := Series{
 		Dir: proctest.Passable(t), Start: start, Nginx: "1.22.1", Trivet: self(t),
-		Watch: func(scenario.Experiment, scenario.Scenario, *measure.Trial) {}, Done: func() {},
 	}
 	for _, name := range names {
 		plain, other := during(100*time.Millisecond), during(100*time.Millisecond)
@@ -69,7 +69,7 @@ func TestSeriesGoesOnAfterAFailedTrial(t *testing.T) {
 	}, "same", "same")
 	var calls []string
 	watched := 0
-	s.Watch = func(e scenario.Experiment, v scenario.Scenario, m *measure.Trial) {
+	s.Watch = func(e scenario.Experiment, v scenario.Scenario, _ int, m *measure.Trial) {
 		if m != nil {
 			watched++
 			return
@@ -87,6 +87,52 @@ func TestSeriesGoesOnAfterAFailedTrial(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	checkGone(t, filepath.Join(s.Dir, "2-same", "other"))
+}
+
+// Interleaved: what changes on the machine meanwhile changes both variants alike.
+func TestSeriesRunsEachVariantSeveralTimes(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	s := series(t, f.start, "one")
+	s.Experiments[0].Trials = 2
+	var calls []string
+	s.Watch = func(_ scenario.Experiment, v scenario.Scenario, trial int, m *measure.Trial) {
+		if m == nil {
+			calls = append(calls, fmt.Sprint(v.Variant, " ", trial))
+		} else if m.Manifest().Trial != trial || m.Manifest().Scenario.Variant != v.Variant {
+			t.Errorf("%s %d: %+v", v.Variant, trial, m.Manifest())
+		}
+	}
+	if err := s.Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if want := []string{"plain 1", "other 1", "plain 2", "other 2"}; !slices.Equal(calls, want) {
+		t.Errorf("got %q, want %q", calls, want)
+	}
+	entry := record.Entry{Dir: "1-one", Experiment: s.Experiments[0]}
+	for _, variant := range []string{"plain", "other"} {
+		for trial := 1; trial <= 2; trial++ {
+			m, err := record.ReadManifest(entry.Trial(s.Dir, variant, trial))
+			if err != nil || m.Trial != trial || m.Scenario.Variant != variant || m.Scenario.Seed != 1 {
+				t.Errorf("%s %d: %+v, %v", variant, trial, m, err)
+			}
+		}
+	}
+}
+
+func TestFailedTrialIsNamed(t *testing.T) {
+	t.Parallel()
+	f, starts := newFake(t), 0
+	s := series(t, func(ctx context.Context, sc scenario.Scenario, dir string, observe func(record.Event)) (System, error) {
+		if starts++; starts == 4 {
+			return nil, errors.New("no luck")
+		}
+		return f.start(ctx, sc, dir, observe)
+	}, "one")
+	s.Experiments[0].Trials = 3
+	if err := s.Run(t.Context()); err == nil || err.Error() != "one, other, trial 2: no luck" || starts != 4 {
+		t.Errorf("got %v after %d starts", err, starts)
+	}
 }
 
 // The end of the context between two variants is an interruption too, and the records say so: a variant that never began did not fail.

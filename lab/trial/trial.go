@@ -1,7 +1,7 @@
-// Package trial runs one variant of an experiment: it starts a fleet of its own, generates load and applies the actions. It leaves the
+// Package trial runs one trial of a variant of an experiment: it starts a fleet of its own, generates load and applies the actions. It leaves the
 // records of all sources in a trial directory and judges nothing: packages measure and experiment do that, from the records.
 //
-// A [Series] is a run: experiments one after the other, variant by variant. What is under test is a [System]: the local fleet, or a fake
+// A [Series] is a run: experiments one after the other, each variant as often as the experiment says. What is under test is a [System]: the local fleet, or a fake
 // in this package's tests.
 package trial
 
@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"time"
 
 	"trivet/internal/buildinfo"
@@ -27,9 +26,9 @@ type System interface {
 	HTTP() string
 	GRPC() string
 	Instances() []record.Instance
-	// Kinds are the kinds of actions that the system can carry out.
-	Kinds() []string
-	// Do carries out one action on one process, and returns when it is done.
+	// Can reports whether the system can carry out actions of a kind on a process.
+	Can(kind, process string) bool
+	// Do carries out one action on one process, and returns when it is done. It may be called while another action is carried out.
 	Do(ctx context.Context, kind, process string) error
 	// Stop ends all processes, and returns when they are gone.
 	Stop(ctx context.Context) error
@@ -45,11 +44,12 @@ type Start func(ctx context.Context, s scenario.Scenario, dir string, observe fu
 // Setup is what a trial needs.
 type Setup struct {
 	Scenario scenario.Scenario
+	Trial    int    // of the variant, from 1; 0 is 1
 	Dir      string // the trial directory: absolute, and there already
 	Start    Start
 	Nginx    string // its version, for the manifest
 	Trivet   string // path of this program, which generates the load when called with "load"
-	// Watch is called a few times a second while the load runs, and is to return soon.
+	// Watch is called a few times a second while load or actions run, and is to return soon. It may be nil.
 	Watch func(*measure.Trial)
 }
 
@@ -59,6 +59,9 @@ const headStart = time.Second
 // Run runs the trial, and returns when everything that it started is gone. An error means that the lab failed, or that ctx ended; failed
 // requests are never one. The event log says either way how the trial ended.
 func Run(ctx context.Context, s Setup) (err error) {
+	if s.Watch == nil {
+		s.Watch = func(*measure.Trial) {}
+	}
 	events, err := newEventWriter(s.Dir)
 	if err != nil {
 		return err
@@ -84,9 +87,9 @@ func Run(ctx context.Context, s Setup) (err error) {
 	return errors.Join(err, incomplete)
 }
 
-// runLoadAndActions runs both at the same time, until the last request is over.
+// runLoadAndActions runs both at the same time, until the last request is over and the last action done.
 func runLoadAndActions(ctx context.Context, s Setup, system System, events *eventWriter) error {
-	if err := checkKinds(s.Scenario, system.Kinds()); err != nil {
+	if err := checkKinds(s.Scenario, system); err != nil {
 		return err
 	}
 	m := manifest(s, system)
@@ -105,29 +108,27 @@ func runLoadAndActions(ctx context.Context, s Setup, system System, events *even
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	acted := make(chan error, 1)
-	go func() { acted <- runActions(ctx, s.Scenario, m.Begin, system, events) }()
-	err = follow(ctx, s, measured, generator, m.Begin.Add(s.Scenario.Length()+m.Settle()+grace))
-	switch {
-	case errors.Is(err, errNoEnd):
-		events.write(record.Event{Event: record.GeneratorKilled})
-		err = generator.Stop()
-	case err != nil:
+	acted := make(chan error, 1) // gets its error, then is closed
+	go func() {
+		acted <- runActions(ctx, s.Scenario, m.Begin, system, events)
+		close(acted)
+	}()
+	latest := m.Begin.Add(s.Scenario.Length() + m.Settle() + grace)
+	if err := follow(ctx, s, measured, events, generator, acted, latest); err != nil {
 		cancel(err) // The remaining actions have no use.
 		err = errors.Join(err, generator.Stop())
+		<-acted
+		return err
 	}
-	if failed := <-acted; err == nil {
-		err = failed
-	}
-	return err
+	return nil
 }
 
 // checkKinds returns an error if the scenario has an action that the system cannot carry out.
-func checkKinds(s scenario.Scenario, can []string) error {
+func checkKinds(s scenario.Scenario, system System) error {
 	for _, phase := range s.Phases {
-		for _, action := range phase.Do {
-			if kind := action.Kind(); action.Wait == nil && !slices.Contains(can, kind) {
-				return fmt.Errorf("phase %s: %s: the system under test cannot do that; it can %q", phase.Name, kind, can)
+		for _, o := range phase.Operations() {
+			if o.Kind != scenario.Wait && !system.Can(o.Kind, o.Process) {
+				return fmt.Errorf("phase %s: the system under test cannot %s", phase.Name, o.Name())
 			}
 		}
 	}
@@ -138,34 +139,50 @@ func checkKinds(s scenario.Scenario, can []string) error {
 // is behind by more than measure.MaxLateness makes the trial invalid anyway, so that no valid trial ends here.
 const grace = 5 * time.Second
 
-// errNoEnd means that the generator does not end. The lab has not failed then: the generator was paused, or starved.
-var errNoEnd = errors.New("the load generator does not end, though every request is past its deadline")
-
-// follow returns when the generator has ended. The error is the generator's, or one of reading its records; errNoEnd if it has not ended
-// by the latest time.
-func follow(ctx context.Context, s Setup, measured *measure.Trial, generator *load.Generator, latest time.Time) error {
-	ctx, cancel := context.WithDeadlineCause(ctx, latest, errNoEnd)
-	defer cancel()
-	for tick := time.Tick(200 * time.Millisecond); ; {
+// follow returns when the generator has ended and the actions are done. A generator that has not ended by the latest time is stopped:
+// the lab has not failed then, the generator was paused, or starved. The error is the generator's, one of reading its records, one of
+// too little space for records, or that of the actions, which is the end of ctx.
+func follow(ctx context.Context, s Setup, measured *measure.Trial, events *eventWriter, generator *load.Generator, acted <-chan error, latest time.Time) error {
+	late := time.After(time.Until(latest))
+	loaded := generator.Done()
+	for tick := time.Tick(200 * time.Millisecond); loaded != nil || acted != nil; {
 		select {
-		case <-generator.Done():
-			return generator.Wait()
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		case <-loaded:
+			loaded = nil
+			if err := generator.Wait(); err != nil {
+				return err
+			}
+		case err := <-acted:
+			acted = nil
+			if err != nil {
+				return err
+			}
+		case <-late:
+			if loaded == nil {
+				continue
+			}
+			loaded = nil
+			events.write(record.Event{Event: record.GeneratorKilled})
+			if err := generator.Stop(); err != nil {
+				return err
+			}
 		case <-tick:
 			if err := errors.Join(measured.Advance(), checkSpace(s.Dir, reserve)); err != nil {
 				return err
 			}
 			s.Watch(measured)
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
+	return nil
 }
 
 // manifest is the trial's, which begins in headStart.
 func manifest(s Setup, system System) record.Manifest {
 	m := record.Manifest{
 		V: record.ManifestVersion, Scenario: s.Scenario, Nginx: s.Nginx, Trivet: buildinfo.String(),
-		Instances: system.Instances(), HTTP: system.HTTP(), GRPC: system.GRPC(), Trial: 1, CPUs: runtime.NumCPU(),
+		Instances: system.Instances(), HTTP: system.HTTP(), GRPC: system.GRPC(), Trial: max(1, s.Trial), CPUs: runtime.NumCPU(),
 	}
 	for _, l := range s.Scenario.Loads {
 		m.Planned = append(m.Planned, l.Rate.Count(s.Scenario.Length()))

@@ -131,10 +131,10 @@ func TestFailedActionIsRecordedAndTheNextOneRuns(t *testing.T) {
 func TestActionThatTheSystemCannotDoIsAnErrorBeforeTheLoad(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
-	f.kinds = []string{scenario.Kill}
+	f.cannot = scenario.Reload
 	s := setup(t, during(time.Second, on(scenario.Kill, "whoami-1"), wait(time.Millisecond), reload), f.start)
 	err := run(t, t.Context(), s)
-	if err == nil || err.Error() != `phase during: reload: the system under test cannot do that; it can ["kill"]` {
+	if err == nil || err.Error() != "phase during: the system under test cannot reload nginx" {
 		t.Errorf("got %v", err)
 	}
 	checkNoLoad(t, s, err.Error())
