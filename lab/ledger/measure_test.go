@@ -96,8 +96,11 @@ func checkCounts(t *testing.T, s scenario.Scenario, all map[[2]int]*ledger.Want,
 		if !maps.Equal(m.FirstAttempts, want.FirstAttempts) {
 			wrong = append(wrong, fmt.Sprintf("first_attempts of load %s in phase %s: %v, want %v", load, phase, m.FirstAttempts, want.FirstAttempts))
 		}
-		if m.Requests != m.Dropped+m.OK+m.Failed || m.Failed != m.InstanceErrors+m.NginxErrors+m.Incomplete {
-			t.Errorf("%+v does not add up", m)
+		if err := m.Validate(); err != nil {
+			t.Errorf("%+v\n%v", m, err)
+		}
+		if adjusted, _ := got.Adjusted(phase, load); adjusted.Validate() != nil {
+			t.Errorf("%+v\n%v", adjusted, adjusted.Validate())
 		}
 	}
 	if len(wrong) > 0 {

@@ -10,7 +10,14 @@ import (
 	"trivet/lab/record"
 )
 
-// counters count the requests of one load in one phase.
+// A reading is the requests of one load in one phase, in both readings.
+type reading struct{ measured, adjusted *counters }
+
+func newReading(length time.Duration, instances []string) reading {
+	return reading{newCounters(length, instances), newCounters(length, instances)}
+}
+
+// counters count requests in one reading.
 type counters struct {
 	Metrics                                        // without what counters.metrics makes of the rest: Amplification, latencies, Recovery, RoundRobin
 	latency, service, failedLatency, failedService histogram
@@ -27,15 +34,23 @@ func newCounters(length time.Duration, instances []string) *counters {
 	}}
 }
 
-// request counts a request whose client has a record, planned at a time since the start of the timeline.
-func (c *counters) request(q *ledger.Request, at, deadline time.Duration) {
-	c.client(q.Client, deadline)
-	c.path(q)
-	c.timeline.request(at, q.Client.Outcome, q.Client.Instance)
+// request counts a request whose client has a record, planned at a time since the start of the timeline. adjusted says what remains of
+// it without its doubtful time.
+func (r reading) request(q *ledger.Request, adjusted adjustment, at, deadline time.Duration) {
+	for _, c := range []*counters{r.measured, r.adjusted} {
+		client := q.Client
+		if c == r.adjusted {
+			client = &adjusted.client
+		}
+		c.countLate(q.Client, deadline)
+		c.client(client)
+		c.path(q, c == r.adjusted && adjusted.inDoubt)
+		c.timeline.request(at, client.Outcome, client.Instance)
+	}
 }
 
 // client counts what the client recorded.
-func (c *counters) client(r *record.Client, deadline time.Duration) {
+func (c *counters) client(r *record.Client) {
 	c.Requests++
 	c.ClientAttempts += r.Attempts
 	if r.Outcome == record.Dropped {
@@ -43,13 +58,14 @@ func (c *counters) client(r *record.Client, deadline time.Duration) {
 		c.Reasons[r.Reason]++
 		return
 	}
-	c.countLate(r, deadline)
 	if r.Code != "" {
 		c.Codes[r.Code]++
 	}
 	if r.Outcome == record.OK {
 		c.OK++
-		c.OKByInstance[r.Instance]++
+		if r.Instance != "" {
+			c.OKByInstance[r.Instance]++
+		}
 		c.latency.record(r.Latency)
 		c.service.record(r.Service)
 		return
@@ -72,6 +88,9 @@ func (c *counters) client(r *record.Client, deadline time.Duration) {
 
 // countLate counts how late the generator was.
 func (c *counters) countLate(r *record.Client, deadline time.Duration) {
+	if r.Outcome == record.Dropped {
+		return
+	}
 	late := r.Late
 	if r.Stalled > r.Latency/harmless {
 		late = max(late, r.Stalled)
@@ -88,8 +107,12 @@ func (c *counters) countLate(r *record.Client, deadline time.Duration) {
 	}
 }
 
-// path counts what nginx and the instances recorded.
-func (c *counters) path(q *ledger.Request) {
+// path counts what nginx and the instances recorded; in doubt, as if each access-log entry had one attempt that was executed once.
+func (c *counters) path(q *ledger.Request, inDoubt bool) {
+	if inDoubt {
+		c.undoubted(q)
+		return
+	}
 	for _, a := range q.NginxAttempts {
 		if a.Fate == record.NoLive {
 			c.NoLiveUpstreams++
@@ -121,6 +144,19 @@ func (c *counters) path(q *ledger.Request) {
 	}
 }
 
+// undoubted counts a request in doubt as one that nothing disturbed. Which instance nginx chose first remains.
+func (c *counters) undoubted(q *ledger.Request) {
+	first := 0
+	for _, a := range q.NginxAttempts {
+		if a.First && a.Instance != "" && a.Fate != record.NoLive {
+			c.FirstAttempts[a.Instance]++
+			first++
+		}
+	}
+	c.NginxAttempts += max(1, first)
+	c.Executions++
+}
+
 // add adds other. Of Metrics that is all numbers and maps; metrics makes the rest.
 func (c *counters) add(other *counters) {
 	sum, of := reflect.ValueOf(&c.Metrics).Elem(), reflect.ValueOf(other.Metrics)
@@ -148,19 +184,29 @@ func (c *counters) add(other *counters) {
 	c.timeline.add(other.timeline)
 }
 
-// metrics are the sum over some loads in one phase, or in the whole trial.
-func (t *Trial) metrics(loads []int, phase int) Metrics {
+// group measures some loads in one phase, or in the whole trial.
+func (t *Trial) group(name string, loads []int, phase int) Group {
+	sum := newReading(t.readings[loads[0]][phase].measured.timeline.length, t.instances)
+	for _, l := range loads {
+		sum.measured.add(t.readings[l][phase].measured)
+		sum.adjusted.add(t.readings[l][phase].adjusted)
+	}
+	g := Group{Name: name, Protocol: t.manifest.Scenario.Loads[loads[0]].Protocol, Metrics: t.metrics(sum.measured, loads, phase)}
+	if adjusted := t.metrics(sum.adjusted, loads, phase); !reflect.DeepEqual(adjusted, g.Metrics) {
+		g.Adjusted = &adjusted
+	}
+	return g
+}
+
+// metrics are those of what was counted of some loads in one phase, or in the whole trial.
+func (t *Trial) metrics(sum *counters, loads []int, phase int) Metrics {
 	s := t.manifest.Scenario
 	from, to := time.Duration(math.MinInt64), time.Duration(math.MaxInt64)
 	if phase < len(s.Phases) {
 		from, to = s.Bounds(phase)
 	}
-	sum := newCounters(t.counters[loads[0]][phase].timeline.length, t.instances)
-	for _, l := range loads {
-		sum.add(t.counters[l][phase])
-	}
 	m := sum.Metrics
-	if sent := m.Requests - m.Dropped - m.Reasons[record.InFlightLimit]; sent > 0 {
+	if sent := m.sent(); sent > 0 {
 		amplification := float64(m.NginxAttempts) / float64(sent)
 		m.Amplification = &amplification
 	}

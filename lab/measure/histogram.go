@@ -48,10 +48,25 @@ func (h *histogram) latency() Latency {
 	}
 	s := h.sketch
 	mean := time.Duration(s.GetSum() / s.GetCount() * float64(time.Microsecond))
-	return Latency{
-		Count: int(s.GetCount()), Mean: &mean, P50: us(h.percentile(500)), P90: us(h.percentile(900)), P99: us(h.percentile(990)), P999: us(h.percentile(999)),
-		Max: us(s.GetMaxValue()),
+	l := Latency{Count: int(s.GetCount()), Mean: &mean, Max: us(s.GetMaxValue())}
+	for _, p := range percentiles {
+		if l.Count >= p.needs {
+			*p.of(&l) = us(h.percentile(p.mille))
+		}
 	}
+	return l
+}
+
+// percentiles are those of a Latency. Each needs so many samples that at least one is expected beyond it: of fewer it would be the
+// maximum, or say that something is rare which was never seen.
+var percentiles = []struct {
+	mille, needs int
+	of           func(*Latency) **time.Duration
+}{
+	{500, 2, func(l *Latency) **time.Duration { return &l.P50 }},
+	{900, 10, func(l *Latency) **time.Duration { return &l.P90 }},
+	{990, 100, func(l *Latency) **time.Duration { return &l.P99 }},
+	{999, 1000, func(l *Latency) **time.Duration { return &l.P999 }},
 }
 
 // percentile is the nearest rank: of n samples the ⌈n·mille/1000⌉-th smallest. DDSketch returns the sample of rank ⌊q·(n-1)⌋, counted from

@@ -9,7 +9,7 @@ import "time"
 // Requests, client attempts and nginx attempts are three counts and never mixed: one request may be several client attempts (retries),
 // and each of those several nginx attempts (the next instance).
 //
-// A pointer that is nil is a metric without a value, null in JSON and in expectations.
+// A pointer that is nil is a metric without a value, null in JSON and in expectations. Validate has the rules that hold between metrics.
 type Metrics struct {
 	Requests       int `json:"requests" expr:"requests"`               // planned
 	Dropped        int `json:"dropped" expr:"dropped"`                 // of them: never sent, because the generator was late
@@ -58,8 +58,8 @@ type (
 )
 
 // Latency is a distribution of times, from 1 µs to one hour, with three significant digits. A percentile is the nearest rank: the smallest
-// time that at least so many percent of the samples do not exceed, so P99 of fewer than 100 samples is Max. Without a sample Count is 0
-// and everything else nil.
+// time that at least so many percent of the samples do not exceed. It is nil with fewer samples than it needs: P50 2, P90 10, P99 100,
+// P999 1000. Without a sample Count is 0 and everything else nil.
 type Latency struct {
 	Count int            `json:"count" expr:"count"`
 	Mean  *time.Duration `json:"mean" expr:"mean"`

@@ -15,17 +15,17 @@ import (
 // not safe for concurrent use. Each reader of a trial opens one of its own: records are files, so a reader that is slow, or stops
 // reading, delays neither the trial nor another reader. What Progress and Close return may be kept: it does not change.
 //
-// In memory are the requests that wait for a record (see [ledger.Reconciler]), and for each load, in each phase and in the whole trial, a
-// timeline of 125 bytes per second, and up to five histograms (latency and service time of OK and of failed requests, lateness). A histogram takes about 45 KB for a
-// million requests of about 1 ms, and at most 180 KB. A Result keeps none of it.
+// In memory are the requests that wait for a record (see [ledger.Reconciler]), and for each load, in each phase and in the whole trial, in
+// both readings, a timeline of 125 bytes per second, and up to five histograms (latency and service time of OK and of failed requests,
+// lateness). A histogram takes about 45 KB for a million requests of about 1 ms, and at most 180 KB. A Result keeps none of it.
 type Trial struct {
 	manifest   record.Manifest
 	instances  []string
 	reader     *record.Reader
 	reconciler *ledger.Reconciler
 	events     eventLog
-	counters   [][]*counters // by load and phase; the last of a load are of the whole trial
-	unrecorded int           // planned requests without a client record
+	readings   [][]reading // by load and phase; the last of a load are of the whole trial
+	unrecorded int         // planned requests without a client record
 	progress   Progress
 }
 
@@ -61,7 +61,9 @@ type Phase struct {
 type Group struct {
 	Name     string  `json:"name"`
 	Protocol string  `json:"protocol"`
-	Metrics  Metrics `json:"metrics"`
+	Metrics  Metrics `json:"metrics"` // as recorded
+	// Adjusted are the metrics without what a machine that was too busy may have caused; see [Result.Adjusted]. nil: they are Metrics.
+	Adjusted *Metrics `json:"adjusted,omitempty"`
 }
 
 // Open opens a trial directory, whose manifest must exist. The files of records may come later. Close the Trial in any case.
@@ -84,11 +86,11 @@ func newTrial(m record.Manifest) *Trial {
 	for _, l := range m.Scenario.Loads {
 		t.progress.Protocols[l.Protocol] = Counts{}
 		t.progress.Executions[l.Protocol] = make(map[string]int)
-		var phases []*counters
+		var phases []reading
 		for _, p := range m.Scenario.Phases {
-			phases = append(phases, newCounters(p.For, t.instances))
+			phases = append(phases, newReading(p.For, t.instances))
 		}
-		t.counters = append(t.counters, append(phases, newCounters(m.Scenario.Length(), t.instances)))
+		t.readings = append(t.readings, append(phases, newReading(m.Scenario.Length(), t.instances)))
 	}
 	return t
 }
@@ -151,13 +153,15 @@ func (t *Trial) count(q *ledger.Request) {
 	start := min(max(c.Planned.Sub(t.manifest.Begin), 0), s.Length()-1)
 	phase := s.PhaseAt(start)
 	from, _ := s.Bounds(phase)
-	t.counters[q.Load][phase].request(q, start-from, s.Loads[q.Load].Deadline)
-	t.counters[q.Load][len(s.Phases)].request(q, start, s.Loads[q.Load].Deadline)
+	adjusted := adjust(q, s.Loads[q.Load].Deadline, t.doubt(c))
+	t.readings[q.Load][phase].request(q, adjusted, start-from, s.Loads[q.Load].Deadline)
+	t.readings[q.Load][len(s.Phases)].request(q, adjusted, start, s.Loads[q.Load].Deadline)
 	// Over a boundary of phases, each attempt that it made may have been the turn of either side. The whole trial has none: nothing was
 	// before, and all that came has been waited for.
 	if last := s.PhaseAt(start + time.Duration(c.Latency)*time.Microsecond); last > phase {
 		for p := phase; p <= last; p++ {
-			t.counters[q.Load][p].boundary += max(len(q.Entries), 1)
+			t.readings[q.Load][p].measured.boundary += max(len(q.Entries), 1)
+			t.readings[q.Load][p].adjusted.boundary += max(len(q.Entries), 1)
 		}
 	}
 }
@@ -189,17 +193,32 @@ func (t *Trial) result(rec ledger.Reconciliation) Result {
 	for i, phase := range phases {
 		p := Phase{Name: phase.Name, For: phase.For}
 		for _, group := range s.Groups() {
-			loads := s.Group(group)
-			p.Groups = append(p.Groups, Group{group, s.Loads[loads[0]].Protocol, t.metrics(loads, first+i)})
+			p.Groups = append(p.Groups, t.group(group, s.Group(group), first+i))
 		}
 		result.Phases = append(result.Phases, p)
 	}
 	return result
 }
 
-// Metrics are those of a group in a phase, or in the whole trial if phase is "" or scenario.Total. It returns false if there is no such
-// phase or group.
+// Metrics are those of a group in a phase, or in the whole trial if phase is "" or scenario.Total, as the records say. It returns false
+// if there is no such phase or group.
 func (r Result) Metrics(phase, group string) (Metrics, bool) {
+	g, ok := r.group(phase, group)
+	return g.Metrics, ok
+}
+
+// Adjusted are the other reading of Metrics: without what the generator, or a machine too busy for the system, could have caused. Each
+// request's times are reduced by its doubtful time, and a failure that this may have caused is OK. What is measured lies between the two
+// readings: an expectation that one of them passes and the other fails is inconclusive.
+func (r Result) Adjusted(phase, group string) (Metrics, bool) {
+	g, ok := r.group(phase, group)
+	if g.Adjusted != nil {
+		return *g.Adjusted, ok
+	}
+	return g.Metrics, ok
+}
+
+func (r Result) group(phase, group string) (Group, bool) {
 	for i, p := range r.Phases {
 		total := i == len(r.Phases)-1 && (phase == "" || phase == scenario.Total)
 		if p.Name != phase && !total {
@@ -207,9 +226,9 @@ func (r Result) Metrics(phase, group string) (Metrics, bool) {
 		}
 		for _, g := range p.Groups {
 			if g.Name == group {
-				return g.Metrics, true
+				return g, true
 			}
 		}
 	}
-	return Metrics{}, false
+	return Group{}, false
 }

@@ -53,7 +53,7 @@ func (t *Trial) generatorReasons() []string {
 	everything := 0
 	for i, l := range t.manifest.Scenario.Loads {
 		for p, phase := range t.manifest.Scenario.Phases {
-			c := t.counters[i][p]
+			c := t.readings[i][p].measured
 			where := fmt.Sprintf("load %s, phase %s: ", l.Name, phase.Name)
 			if c.Requests > 0 && c.Dropped == c.Requests {
 				all = append(all, where+fmt.Sprintf("none of %s was sent", words.Count(c.Requests, "request")))
@@ -62,7 +62,7 @@ func (t *Trial) generatorReasons() []string {
 				all = append(all, where+fmt.Sprintf("the generator was late or stalled: %s; %s", why, advice))
 			}
 		}
-		whole := t.counters[i][len(t.manifest.Scenario.Phases)]
+		whole := t.readings[i][len(t.manifest.Scenario.Phases)].measured
 		everything += whole.Requests
 		if whole.Dropped > 0 {
 			all = append(all, fmt.Sprintf("load %s: the generator dropped %d of %s, each more than a second overdue; %s",

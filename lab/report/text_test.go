@@ -75,7 +75,7 @@ func TestTextColumnsLineUp(t *testing.T) {
 		if len(rows) != 6 {
 			t.Fatalf("%d rows, want two for each phase and for the total:\n%s", len(rows), text)
 		}
-		if got := strings.Join(rows[2][:10], "|"); got != "during|http|50|1|3ms|3ms|3ms|1|0|0" {
+		if got := strings.Join(rows[2][:10], "|"); got != "during|http|50|1|3ms|-|3ms|1|0|0" {
 			t.Errorf("%d instances: %s", instances, got)
 		}
 		shares := map[int]string{1: "-1 50", 3: "-1 17", 4: "-1 12", 5: "-1 10 to -1 10", 60: "-41 0 to -1 1"}[instances]
@@ -89,11 +89,11 @@ const golden = `one: Is 1 < 2 & "so" on?
 
   3 instances, 2 nginx workers, 2s
     phase   group  requests  failed  p50  p99  max  attempts/req  dup  in-doubt  first attempts
-    before  http   50        0       3ms  3ms  3ms  1             0    0         -1 17  -2 17  -3 16
-            grpc   50        0       3ms  3ms  3ms  1             0    0         -1 17  -2 17  -3 16
-    during  http   50        1       3ms  3ms  3ms  1             0    0         -1 17  -2 16  -3 17
-            grpc   50        0       3ms  3ms  3ms  1             0    0         -1 17  -2 16  -3 17
-    total   http   100       1       3ms  3ms  3ms  1             0    0         -1 34  -2 33  -3 33
+    before  http   50        0       3ms  -    3ms  1             0    0         -1 17  -2 17  -3 16
+            grpc   50        0       3ms  -    3ms  1             0    0         -1 17  -2 17  -3 16
+    during  http   50        1       3ms  -    3ms  1             0    0         -1 17  -2 16  -3 17
+            grpc   50        0       3ms  -    3ms  1             0    0         -1 17  -2 16  -3 17
+    total   http   100       1       3ms  -    3ms  1             0    0         -1 34  -2 33  -3 33
             grpc   100       0       3ms  3ms  3ms  1             0    0         -1 34  -2 33  -3 33
     during.http: 1 failed: 1 nginx error; codes: 502 1; planned 10ms to 10ms after the start of the phase; next OK at 30ms; fair since 0s
 

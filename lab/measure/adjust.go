@@ -1,0 +1,89 @@
+package measure
+
+import (
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"trivet/lab/ledger"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+// noticeable is the shortest stall or start delay that puts a failure in doubt. Shorter ones are the timers' own on an idle machine,
+// where they came to 3 ms, and no timeout is near them.
+const noticeable = 10 * time.Millisecond
+
+// A doubt is for how long something else than nginx and its instances may have delayed a request.
+type doubt struct {
+	generator time.Duration // the generator stalled
+	starved   time.Duration // other programs kept the system from running
+	late      time.Duration // it was sent late: this is no part of its service time
+}
+
+// within is the part of a service time that is doubtful.
+func (d doubt) within(service time.Duration) time.Duration {
+	return min(d.generator+d.starved, service)
+}
+
+// explains reports whether a request that failed may have failed for this, and not for nginx and its instances: a tenth of its time is
+// doubtful, it was sent so late that it met another load than the planned one, or its deadline passed and would not have.
+func (d doubt) explains(c *record.Client, deadline time.Duration) bool {
+	if d.generator < noticeable {
+		d.generator = 0
+	}
+	service := time.Duration(c.Service) * time.Microsecond
+	doubtful := d.within(service)
+	switch {
+	case doubtful == 0 && d.starved > 0: // It took no time, and failed when the machine was too busy.
+		return true
+	case doubtful > 0 && c.Outcome == record.Incomplete && c.Reason == record.Deadline && service-doubtful < deadline:
+		return true
+	case d.late >= noticeable && d.late*harmless >= service:
+		return true
+	}
+	return doubtful > 0 && doubtful*harmless >= service
+}
+
+// doubt is a request's.
+func (t *Trial) doubt(c *record.Client) doubt {
+	return doubt{generator: time.Duration(c.Stalled) * time.Microsecond, late: time.Duration(c.Late) * time.Microsecond}
+}
+
+// An adjustment is what remains of a request without its doubtful time.
+type adjustment struct {
+	client  record.Client
+	inDoubt bool // what became of it, attempts and failures, is in doubt too
+}
+
+// adjust is the adjusted reading of a request that has a client record. Its latency has no start delay: that is the generator's.
+func adjust(q *ledger.Request, deadline time.Duration, d doubt) adjustment {
+	a := adjustment{client: *q.Client}
+	c := &a.client
+	if c.Outcome == record.Dropped {
+		return a
+	}
+	a.inDoubt = disturbed(q) && d.explains(c, deadline)
+	doubtful := d.within(time.Duration(c.Service) * time.Microsecond).Microseconds()
+	c.Service -= doubtful
+	c.Latency = max(0, min(c.Latency, c.Service))
+	if !a.inDoubt {
+		return a
+	}
+	c.Outcome, c.Reason, c.Code, c.Attempts = record.OK, "", "200", max(1, len(q.Entries))
+	if c.Protocol == scenario.GRPC {
+		c.Code = codes.OK.String()
+	}
+	if n := len(q.Executions); c.Instance == "" && n > 0 {
+		c.Instance = q.Executions[n-1].Instance
+	}
+	return a
+}
+
+// disturbed reports whether a request failed, or anything of it failed or came twice on the way.
+func disturbed(q *ledger.Request) bool {
+	if q.Client.Outcome != record.OK || q.Client.Attempts > 1 || len(q.Executions) > 1 || len(q.Entries) > 1 || len(q.NginxAttempts) > 1 {
+		return true
+	}
+	return len(q.NginxAttempts) == 1 && q.NginxAttempts[0].Fate != record.GotHeader
+}
