@@ -63,7 +63,11 @@ func newDispatchers(p Plan, records *recorder, stalls *stallMeter) ([]*dispatche
 			method:   method(l),
 		}
 		if l.Protocol == scenario.HTTP {
-			d.client = newHTTPClient(p.HTTP, l)
+			c, err := newHTTPClient(p.HTTP, l)
+			if err != nil {
+				return all, err
+			}
+			d.client = c
 		} else {
 			c, err := newGRPCClient(p.GRPC, l)
 			if err != nil {

@@ -52,7 +52,12 @@ func everything() []scenario.Load {
 	shortCall.Deadline = time.Millisecond
 	watch.Call, watch.Hold, watch.Deadline = scenario.Watch, 250*time.Millisecond, 3*time.Second
 	idle.Call, idle.Deadline = scenario.Idle, 200*time.Millisecond
-	return []scenario.Load{get(100), retriedGet, shortGet, call(100), retriedCall, shortCall, watch, idle}
+	users, post, newGet, newCall, padded := get(50), get(50), get(50), call(50), call(20)
+	users.Users, users.Connections, users.Addresses = 5, 1, []string{"127.0.0.2", "127.0.0.3"}
+	post.Request = scenario.Request{Method: "POST", BodySize: 30_000}
+	newGet.NewConnection, newCall.NewConnection, newCall.Addresses = true, true, []string{"127.0.0.4"}
+	padded.Request = scenario.Request{Metadata: map[string]string{"x-tenant": "a"}, Padding: 30_000}
+	return []scenario.Load{get(100), retriedGet, shortGet, call(100), retriedCall, shortCall, watch, idle, users, post, newGet, newCall, padded}
 }
 
 // The ledger relies on this: nginx has at least one access-log entry for each attempt that is not in MaybeUnlogged, and never more entries

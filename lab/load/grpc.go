@@ -1,9 +1,14 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
+	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +19,9 @@ import (
 	"google.golang.org/grpc/metadata"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	whoamiv1 "trivet/gen/whoami/v1"
@@ -22,13 +30,13 @@ import (
 	"trivet/nginx"
 )
 
-// watchInterval is how often a watched instance sends a message.
+// watchInterval is how often a watched instance sends a message, unless the load's message says otherwise.
 const watchInterval = 100 * time.Millisecond
 
 func method(l scenario.Load) string {
 	switch {
 	case l.Protocol == scenario.HTTP:
-		return "GET /"
+		return cmp.Or(l.Request.Method, http.MethodGet) + " " + cmp.Or(l.Request.Path, "/")
 	case l.Call == scenario.Watch:
 		return whoamiv1.WhoAmIService_WatchWhoAmI_FullMethodName
 	case l.Call == scenario.Idle:
@@ -37,27 +45,43 @@ func method(l scenario.Load) string {
 	return whoamiv1.WhoAmIService_WhoAmI_FullMethodName
 }
 
+// paddingField is the number of a field that no message has: the largest there is.
+const paddingField = 1<<29 - 1
+
 // grpcClient sends calls over channels of its own, each of one connection.
 type grpcClient struct {
 	scenario.Load
-	channels []*grpc.ClientConn
+	target   string
+	options  []grpc.DialOption
+	channels []*grpc.ClientConn // none if each call has its own
+	metadata []string           // keys and values in turn
+	message  proto.Message      // a WhoAmIRequest or a WatchWhoAmIRequest
 }
 
 func newGRPCClient(address string, l scenario.Load) (*grpcClient, error) {
-	options := []grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent(userAgent[0]), grpc.WithNoProxy(),
-		grpc.WithStatsHandler(callTracer{}),
+	message, err := requestMessage(l)
+	if err != nil {
+		return nil, fmt.Errorf("load %s: message: %w", l.Name, err)
 	}
+	c := &grpcClient{Load: l, target: "passthrough:///" + address, message: message, options: []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent(userAgent), grpc.WithNoProxy(),
+		grpc.WithStatsHandler(callTracer{}),
+	}}
 	if l.Retry {
-		options = append(options, grpc.WithDefaultServiceConfig(nginx.ServiceConfig))
+		c.options = append(c.options, grpc.WithDefaultServiceConfig(nginx.ServiceConfig))
 	} else {
 		// Nothing turns off transparent retries, of attempts that the server says it never processed or that were never sent. The
 		// records have them.
-		options = append(options, grpc.WithDisableRetry(), grpc.WithDisableServiceConfig())
+		c.options = append(c.options, grpc.WithDisableRetry(), grpc.WithDisableServiceConfig())
 	}
-	c := &grpcClient{Load: l}
-	for range max(1, l.Channels) {
-		channel, err := grpc.NewClient("passthrough:///"+address, options...)
+	for key, value := range l.Request.Metadata {
+		c.metadata = append(c.metadata, key, value)
+	}
+	for i := range max(1, l.Channels) {
+		if l.NewConnection {
+			break
+		}
+		channel, err := c.newChannel(i)
 		if err != nil {
 			c.close()
 			return nil, err
@@ -65,6 +89,40 @@ func newGRPCClient(address string, l scenario.Load) (*grpcClient, error) {
 		c.channels = append(c.channels, channel)
 	}
 	return c, nil
+}
+
+// newChannel is a channel from the i-th channel's client address. It is not connected yet.
+func (c *grpcClient) newChannel(i int) (*grpc.ClientConn, error) {
+	options := c.options
+	if address := addressOf(c.Load, i); address != "" {
+		dialer := newDialer(address, 0)
+		options = append(slices.Clip(options), grpc.WithContextDialer(func(ctx context.Context, to string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "tcp", to)
+		}))
+	}
+	return grpc.NewClient(c.target, options...)
+}
+
+// requestMessage is the message that each call of a load sends.
+func requestMessage(l scenario.Load) (proto.Message, error) {
+	var message proto.Message = &whoamiv1.WhoAmIRequest{}
+	watch := &whoamiv1.WatchWhoAmIRequest{}
+	if l.Call == scenario.Watch {
+		message = watch
+	}
+	if l.Request.Message != "" {
+		if err := protojson.Unmarshal([]byte(l.Request.Message), message); err != nil {
+			return nil, err
+		}
+	}
+	if watch.Interval == nil {
+		watch.Interval = durationpb.New(watchInterval)
+	}
+	if l.Request.Padding > 0 {
+		field := protowire.AppendTag(nil, paddingField, protowire.BytesType)
+		message.ProtoReflect().SetUnknown(protowire.AppendBytes(field, make([]byte, l.Request.Padding)))
+	}
+	return message, nil
 }
 
 // connect opens the channels' connections. Where that fails, the first call does, too.
@@ -87,17 +145,8 @@ func (c *grpcClient) close() {
 func (c *grpcClient) send(ctx context.Context, n int, r *record.Client) {
 	t := &trace{}
 	traced := metadata.AppendToOutgoingContext(context.WithValue(ctx, traceKey{}, t), "x-request-id", r.ID)
-	channel := c.channels[n%len(c.channels)]
-	var err error
-	canceled := false
-	switch c.Call {
-	case scenario.Watch:
-		canceled, err = c.watch(traced, channel, r)
-	case scenario.Idle:
-		err = idle(traced, channel)
-	default:
-		_, err = whoamiv1.NewWhoAmIServiceClient(channel).WhoAmI(traced, &whoamiv1.WhoAmIRequest{})
-	}
+	traced = metadata.AppendToOutgoingContext(traced, c.metadata...)
+	canceled, err := c.call(traced, n%max(1, c.Channels), r)
 	if errors.Is(err, io.EOF) && strings.HasPrefix(err.Error(), "max retries exhausted") {
 		// grpc-go 1.85 reports this, with the code UNKNOWN, if the last attempt's response came before the request was written. The
 		// retries that were exhausted are those of the one code that the policy names. (After a transparent retry it reports EOF alone,
@@ -109,12 +158,33 @@ func (c *grpcClient) send(ctx context.Context, n int, r *record.Client) {
 	t.fill(r, err, canceled)
 }
 
+// call makes one call over the i-th channel, or over a new one from its address.
+func (c *grpcClient) call(ctx context.Context, i int, r *record.Client) (canceled bool, err error) {
+	r.Address = addressOf(c.Load, i)
+	var channel *grpc.ClientConn
+	if !c.NewConnection {
+		channel = c.channels[i]
+	} else if channel, err = c.newChannel(i); err != nil {
+		return false, err
+	} else {
+		defer channel.Close()
+	}
+	switch c.Call {
+	case scenario.Watch:
+		return c.watch(ctx, channel, r)
+	case scenario.Idle:
+		return false, idle(ctx, channel)
+	}
+	_, err = whoamiv1.NewWhoAmIServiceClient(channel).WhoAmI(ctx, c.message.(*whoamiv1.WhoAmIRequest))
+	return false, err
+}
+
 // watch follows a stream until the client cancels after c.Hold. Then the error is nil if any message had come.
 func (c *grpcClient) watch(ctx context.Context, channel *grpc.ClientConn, r *record.Client) (canceled bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	timer := time.AfterFunc(c.Hold, cancel)
-	stream, err := whoamiv1.NewWhoAmIServiceClient(channel).WatchWhoAmI(ctx, &whoamiv1.WatchWhoAmIRequest{Interval: durationpb.New(watchInterval)})
+	stream, err := whoamiv1.NewWhoAmIServiceClient(channel).WatchWhoAmI(ctx, c.message.(*whoamiv1.WatchWhoAmIRequest))
 	for err == nil {
 		if _, err = stream.Recv(); err == nil {
 			r.Messages++

@@ -1,47 +1,91 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 
 	"trivet/lab/record"
 	"trivet/lab/scenario"
 )
 
-// httpClient sends GET / over connections of its own: no proxy from the environment, no compression, no redirects.
+// httpClient sends requests over connections of its own: no proxy from the environment, no compression, no redirects.
 type httpClient struct {
-	transport *http.Transport
-	template  http.Request // without header and body
+	users    []httpUser
+	template http.Request // without the header
+	header   http.Header
+	body     string
+	replay   bool // net/http may resend a request
 }
 
-func newHTTPClient(address string, l scenario.Load) *httpClient {
-	c := &httpClient{transport: &http.Transport{
+// An httpUser is a virtual user, with connections of its own.
+type httpUser struct {
+	transport *http.Transport
+	address   string // the client's; "": the kernel chooses
+}
+
+func newHTTPClient(address string, l scenario.Load) (*httpClient, error) {
+	target, err := url.ParseRequestURI(cmp.Or(l.Request.Path, "/"))
+	if err != nil {
+		return nil, fmt.Errorf("load %s: path: %w", l.Name, err)
+	}
+	target.Scheme, target.Host = "http", address
+	c := &httpClient{header: http.Header{"User-Agent": {userAgent}}, body: l.Request.Body, replay: l.Retry}
+	for i := range max(1, l.Users) {
+		c.users = append(c.users, newHTTPUser(l, i))
+	}
+	if l.Request.BodySize > 0 {
+		c.body = strings.Repeat("x", int(l.Request.BodySize))
+	}
+	c.template = http.Request{
+		Method: cmp.Or(l.Request.Method, http.MethodGet), URL: target, Host: address, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		ContentLength: int64(len(c.body)),
+	}
+	for name, value := range l.Request.Headers {
+		if c.header.Set(name, value); http.CanonicalHeaderKey(name) == "Host" {
+			c.template.Host = value
+		}
+	}
+	if c.body == "" && !c.replay {
+		// Identity, because net/http announces a body of unknown length as chunked, or starts a goroutine to see whether it is empty.
+		c.template.Body, c.template.TransferEncoding = unreplayable{}, []string{"identity"}
+	}
+	return c, nil
+}
+
+func newHTTPUser(l scenario.Load, i int) httpUser {
+	u := httpUser{address: addressOf(l, i)}
+	u.transport = &http.Transport{
 		// A connection that takes longer is of no use to the request that wanted it.
-		DialContext:     (&net.Dialer{Timeout: l.Deadline}).DialContext,
+		DialContext:     newDialer(u.address, l.Deadline).DialContext,
 		MaxConnsPerHost: l.Connections,
 		// All are kept: with net/http's default of 2 an open loop opens a connection for nearly every request.
 		MaxIdleConnsPerHost: maxInFlight,
+		DisableKeepAlives:   l.NewConnection,
 		DisableCompression:  true,
-	}}
-	c.template = http.Request{
-		Method: http.MethodGet, URL: &url.URL{Scheme: "http", Host: address, Path: "/"}, Host: address,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
-	if !l.Retry {
-		c.template.Body = unreplayable{}
+	return u
+}
+
+// addressOf is the client address of the load's i-th user or channel.
+func addressOf(l scenario.Load, i int) string {
+	if len(l.Addresses) == 0 {
+		return ""
 	}
-	return c
+	return l.Addresses[i%len(l.Addresses)]
 }
 
 // unreplayable is an empty body that keeps net/http from resending a request: it is neither nil nor http.NoBody, and has no GetBody.
-// The transport finds it empty before it writes the headers, and then sends them as without a body.
 type unreplayable struct{}
 
 func (unreplayable) Read([]byte) (int, error) { return 0, io.EOF }
@@ -50,15 +94,36 @@ func (unreplayable) Close() error             { return nil }
 // connect does nothing: net/http opens a connection only for a request.
 func (c *httpClient) connect(context.Context) {}
 
-func (c *httpClient) close() { c.transport.CloseIdleConnections() }
+func (c *httpClient) close() {
+	for _, u := range c.users {
+		u.transport.CloseIdleConnections()
+	}
+}
 
-var userAgent = []string{"trivet"}
+const userAgent = "trivet"
 
-func (c *httpClient) send(ctx context.Context, _ int, r *record.Client) {
+// request is one under an ID.
+func (c *httpClient) request(ctx context.Context, id string) *http.Request {
+	r := c.template.WithContext(ctx)
+	r.Header = make(http.Header, len(c.header)+1)
+	maps.Copy(r.Header, c.header)
+	r.Header["X-Request-Id"] = []string{id}
+	if c.body != "" {
+		// A type that net/http knows to be in memory: it leaves with the header, in one write.
+		body := func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(c.body)), nil }
+		if r.Body, _ = body(); c.replay {
+			r.GetBody = body
+		}
+	}
+	return r
+}
+
+func (c *httpClient) send(ctx context.Context, n int, r *record.Client) {
+	r.User = n % len(c.users)
+	user := c.users[r.User]
+	r.Address = user.address
 	trace := &httptrace.ClientTrace{GetConn: func(string) { r.Attempts++ }}
-	request := c.template.WithContext(httptrace.WithClientTrace(ctx, trace))
-	request.Header = http.Header{"User-Agent": userAgent, "X-Request-Id": {r.ID}}
-	response, err := c.transport.RoundTrip(request)
+	response, err := user.transport.RoundTrip(c.request(httptrace.WithClientTrace(ctx, trace), r.ID))
 	// net/http resends only what it wrote to, or meant for, a kept connection that had ended by then.
 	for range r.Attempts - 1 {
 		r.MaybeUnlogged = append(r.MaybeUnlogged, record.ConnectionClosed)

@@ -27,7 +27,7 @@ type Load struct {
 	Channels    int     `json:"channels,omitempty"`    // gRPC: at least 1, used in turn; HTTP: 0
 	// Addresses are the client addresses, one for each user or channel in turn; none: the kernel chooses.
 	Addresses []string `json:"addresses,omitempty"`
-	// NewConnection makes each request open a connection of its own (gRPC: a channel) and close it.
+	// NewConnection makes each request open a connection of its own and close it: over HTTP with "Connection: close", over gRPC a channel.
 	NewConnection bool          `json:"new_connection,omitempty"`
 	Deadline      time.Duration `json:"deadline"` // of each request, from its start; more than 0
 	// Hold is for Watch: the client cancels after so long, and the call was OK if a message had come by then. It is less than Deadline.
@@ -40,12 +40,12 @@ type Load struct {
 
 // A Request is what each request of a Load is.
 type Request struct {
-	Method   string            `json:"method,omitempty"`    // HTTP; "" is GET
+	Method   string            `json:"method,omitempty"`    // HTTP; "" is GET. Without Body and Retry, POST and PUT have no Content-Length
 	Path     string            `json:"path,omitempty"`      // HTTP: path and query; "" is /
 	Headers  map[string]string `json:"headers,omitempty"`   // HTTP, beside User-Agent and X-Request-Id
 	Body     string            `json:"body,omitempty"`      // HTTP
 	BodySize int64             `json:"body_size,omitempty"` // HTTP, instead of Body: so many bytes
 	Metadata map[string]string `json:"metadata,omitempty"`  // gRPC, beside x-request-id
-	Message  string            `json:"message,omitempty"`   // gRPC: the request message as protobuf's JSON
-	Padding  int64             `json:"padding,omitempty"`   // gRPC: so many bytes more in the message, in a field that no service knows
+	Message  string            `json:"message,omitempty"`   // gRPC: the request message as protobuf's JSON; a watch without an interval has 100 ms
+	Padding  int64             `json:"padding,omitempty"`   // gRPC: so many bytes in a further field of the message, which no service knows
 }
