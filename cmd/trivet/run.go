@@ -38,11 +38,12 @@ new run removes those of finished runs, except of the newest five and of those
 with --keep, and says which. docs/experiments.md explains reports and how to write an experiment,
 docs/records.md the records.`,
 		ValidArgsFunction: completeExperiments,
-		Annotations: map[string]string{exitCodes: `0 all expectations passed; 1 an expectation failed or is inconclusive;
-2 usage error, or errors in a file: nothing was started; 3 a run is invalid:
-the load was not as planned, or the records contradict each other, so that it
-says nothing about nginx; 4 lab error (no nginx, no room, stdout not writable);
-130 interrupted. Of several experiments the highest counts.`},
+		Annotations: map[string]string{exitCodes: `0 all expectations passed; 1 an expectation failed; 2 usage error, or
+errors in a file: nothing was started; 3 a run is invalid, and says nothing
+about nginx: the load was not as planned, the machine was too busy, the records
+contradict each other, or an expectation is inconclusive; 4 lab error (no nginx,
+no room, stdout not writable); 130 interrupted. Of several experiments the
+highest counts.`},
 		Example: `  trivet run experiments/kill-one.yaml
   trivet run experiments                     all of them
   trivet run --json experiments/kill-one.yaml |

@@ -34,6 +34,7 @@ func (d Discrepancy) Request() Discrepancy {
 type Reconciliation struct {
 	Discrepancies []Discrepancy // the first MaxDiscrepancies of them
 	Count         int           // of discrepancies
+	Kinds         []Kind        // of all of them, the most frequent first
 	Reasons       []string      // why the trial is invalid, a sentence each
 }
 
@@ -41,6 +42,7 @@ type Reconciliation struct {
 func (r *Reconciliation) add(k key, one Discrepancy) {
 	r.Count++
 	one.key = k
+	r.count(one)
 	i, _ := slices.BinarySearchFunc(r.Discrepancies, one, func(x, y Discrepancy) int {
 		return cmp.Or(x.key.compare(y.key), cmp.Compare(x.Rule, y.Rule), cmp.Compare(x.What, y.What))
 	})

@@ -60,7 +60,7 @@ type Reconciler struct {
 func NewReconciler(m record.Manifest, emit func(*Request)) *Reconciler {
 	r := &Reconciler{
 		manifest: m, emit: emit, endpoints: make(map[string]Endpoint), open: make(map[key]*Request),
-		closed: make(map[key]*Request), found: Reconciliation{Discrepancies: []Discrepancy{}, Reasons: []string{}}, starts: make(starts), maxOpen: maxOpen, maxClosed: recentlyClosed,
+		closed: make(map[key]*Request), found: Reconciliation{Discrepancies: []Discrepancy{}, Kinds: []Kind{}, Reasons: []string{}}, starts: make(starts), maxOpen: maxOpen, maxClosed: recentlyClosed,
 	}
 	for load, n := range m.Planned {
 		r.prefixes = append(r.prefixes, record.IDPrefix(m.Scenario.Seed, m.Scenario.Loads[load].Protocol, load))
@@ -224,6 +224,7 @@ func (r *Reconciler) Finish() Reconciliation {
 		r.found.Reasons = append(r.found.Reasons, fmt.Sprintf("more than %d requests waited for records at once: %s could not be matched, and the metrics lack their requests", r.maxOpen, words.Count(r.excess, "record")))
 	}
 	r.found.Reasons = append(r.found.Reasons, r.starts.reasons()...)
+	r.found.sortKinds()
 	return r.found
 }
 

@@ -86,6 +86,13 @@ func (c *counters) client(r *record.Client) {
 	}
 }
 
+// later counts a request that ended after the phase.
+func (c *counters) later(outcome string) {
+	if outcome != record.OK && outcome != record.Dropped {
+		c.FailedLater++
+	}
+}
+
 // countLate counts how late the generator was.
 func (c *counters) countLate(r *record.Client, deadline time.Duration) {
 	if r.Outcome == record.Dropped {

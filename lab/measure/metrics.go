@@ -19,6 +19,7 @@ type Metrics struct {
 	InstanceErrors int `json:"instance_errors" expr:"instance_errors"` // an instance's error response
 	NginxErrors    int `json:"nginx_errors" expr:"nginx_errors"`       // nginx's error response
 	Incomplete     int `json:"incomplete" expr:"incomplete"`           // no response, or not all of it: deadline, reset, refused
+	FailedLater    int `json:"failed_later" expr:"failed_later"`       // failed requests that ended after the phase in which they were planned
 
 	Codes   CodeCounts   `json:"codes" expr:"codes"`     // by status: "200", "OK", "Unavailable"
 	Reasons ReasonCounts `json:"reasons" expr:"reasons"` // why requests were incomplete or dropped: "deadline", "reset", "refused"
@@ -83,6 +84,8 @@ type Recovery struct {
 	// requests and without an OK response is not fair. FairAtEnd is false, and FairSince nil, if not even the last second is fair.
 	FairAtEnd bool           `json:"fair_at_end" expr:"fair_at_end"`
 	FairSince *time.Duration `json:"fair_since" expr:"fair_since"`
+	// FairResponses is the smallest number of OK responses in one of the seconds since FairSince: with few, or none, shares are even by chance.
+	FairResponses int `json:"fair_responses" expr:"fair_responses"`
 }
 
 // RoundRobin is what the fairness checks of round robin need; see Metrics.Fair.

@@ -97,6 +97,23 @@ func TestBoundaryRequests(t *testing.T) {
 	}
 }
 
+// A request counts in the phase in which it was planned, also if it fails in a later one.
+func TestFailuresThatEndLaterAreCounted(t *testing.T) {
+	t.Parallel()
+	p := plan(t, time.Second, time.Second)
+	p.request(0, 900*time.Millisecond, record.Incomplete, 0)
+	p.request(500*time.Millisecond, 600*time.Millisecond, record.Incomplete, 0)
+	p.request(600*time.Millisecond, time.Second, record.NginxError, 0)
+	p.request(700*time.Millisecond, time.Second, record.OK, 1)
+	p.request(1500*time.Millisecond, time.Minute, record.Incomplete, 0)
+	p.finish()
+	for phase, want := range map[string]int{"a": 2, "b": 0, "": 0} {
+		if got := p.metrics(phase).FailedLater; got != want {
+			t.Errorf("%q: %d failed later, want %d", phase, got, want)
+		}
+	}
+}
+
 func TestConfigurationsAreReloadsAndStarts(t *testing.T) {
 	t.Parallel()
 	p := plan(t, time.Second, time.Second, time.Second)
@@ -188,17 +205,17 @@ func TestRecovery(t *testing.T) {
 		during(6000+i, record.OK, instance)
 	}
 	p.finish()
-	want := Recovery{Failed: true, FirstFailure: new(ms(200)), LastFailure: new(ms(1700)), Recovered: true, FirstSuccess: new(ms(1800)), FairAtEnd: true, FairSince: new(ms(5000))}
+	want := Recovery{Failed: true, FirstFailure: new(ms(200)), LastFailure: new(ms(1700)), Recovered: true, FirstSuccess: new(ms(1800)), FairAtEnd: true, FairSince: new(ms(5000)), FairResponses: 9}
 	if got := p.metrics("b").Recovery; !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	// One second later since the start of the trial; there the last second is the half one and half of the one before.
-	want = Recovery{Failed: true, FirstFailure: new(ms(1200)), LastFailure: new(ms(2700)), Recovered: true, FirstSuccess: new(ms(2800)), FairAtEnd: true, FairSince: new(ms(6000))}
+	want = Recovery{Failed: true, FirstFailure: new(ms(1200)), LastFailure: new(ms(2700)), Recovered: true, FirstSuccess: new(ms(2800)), FairAtEnd: true, FairSince: new(ms(6000)), FairResponses: 9}
 	if got := p.metrics("").Recovery; !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	// One response in a second is one choice.
-	if got := p.metrics("a").Recovery; !reflect.DeepEqual(got, Recovery{FairAtEnd: true, FairSince: new(time.Duration(0))}) {
+	if got := p.metrics("a").Recovery; !reflect.DeepEqual(got, Recovery{FairAtEnd: true, FairSince: new(time.Duration(0)), FairResponses: 1}) {
 		t.Errorf("%+v", got)
 	}
 }
@@ -213,7 +230,7 @@ func TestTrialThatDoesNotRecover(t *testing.T) {
 		if last > 0 { // It does recover, a millisecond later.
 			p.request(last, 1000, record.OK, 1)
 			want.Recovered, want.FirstSuccess = true, new(last)
-			want.FairAtEnd, want.FairSince = true, new(time.Duration(0))
+			want.FairAtEnd, want.FairSince, want.FairResponses = true, new(time.Duration(0)), 1
 		}
 		p.finish()
 		if got := p.metrics("a").Recovery; !reflect.DeepEqual(got, want) {

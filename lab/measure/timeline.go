@@ -88,8 +88,14 @@ func (t *timeline) recovery() Recovery {
 	// What remains after the last whole second belongs to it: it is the end, and has to count, and alone it may be too short to judge.
 	whole := max(1, int(t.length/time.Second))
 	from := whole
-	for end := len(t.seconds); from > 0 && t.fair(from-1, end); from-- {
-		end = from - 1
+	for end := len(t.seconds); from > 0; from-- {
+		fair, responses := t.fair(from-1, end)
+		if !fair {
+			break
+		}
+		if end = from - 1; from == whole || responses < r.FairResponses {
+			r.FairResponses = responses
+		}
 	}
 	if r.FairAtEnd = from < whole; r.FairAtEnd {
 		since := time.Duration(from) * time.Second
@@ -111,18 +117,18 @@ func (t *timeline) okAfter(ms int) *time.Duration {
 
 // fair reports whether, of what was planned in the seconds before end, every instance sent 90 % of an equal share of the OK responses, or
 // the shares lie no further apart than round robin allows: of eleven responses of three instances one sent three, which is less than
-// 90 %. Seconds in which nothing was planned are fair.
-func (t *timeline) fair(from, end int) bool {
+// 90 %. Seconds in which nothing was planned are fair. It also returns the number of OK responses.
+func (t *timeline) fair(from, end int) (fair bool, responses int) {
 	sum := second{byInstance: make([]int, len(t.instances))}
 	for _, s := range t.seconds[from:end] {
 		sum.add(s)
 	}
 	switch {
 	case sum.requests == 0:
-		return true
+		return true, 0
 	case sum.ok == 0 || len(t.instances) == 0:
-		return false
+		return false, sum.ok
 	}
 	least, most := slices.Min(sum.byInstance), slices.Max(sum.byInstance)
-	return 10*len(t.instances)*least >= 9*sum.ok || most-least <= 1
+	return 10*len(t.instances)*least >= 9*sum.ok || most-least <= 1, sum.ok
 }

@@ -47,7 +47,8 @@ type Result struct {
 	Reasons          []string             // why the trial is invalid, a sentence each
 	Discrepancies    []ledger.Discrepancy // the first ledger.MaxDiscrepancies
 	DiscrepancyCount int
-	Phases           []Phase // each phase, then scenario.Total if there is more than one
+	Kinds            []ledger.Kind // of discrepancies, the most frequent first
+	Phases           []Phase       // each phase, then scenario.Total if there is more than one
 }
 
 // A Phase is what was measured of the requests that were planned in a phase.
@@ -159,6 +160,8 @@ func (t *Trial) count(q *ledger.Request) {
 	// Over a boundary of phases, each attempt that it made may have been the turn of either side. The whole trial has none: nothing was
 	// before, and all that came has been waited for.
 	if last := s.PhaseAt(start + time.Duration(c.Latency)*time.Microsecond); last > phase {
+		t.readings[q.Load][phase].measured.later(c.Outcome)
+		t.readings[q.Load][phase].adjusted.later(adjusted.client.Outcome)
 		for p := phase; p <= last; p++ {
 			t.readings[q.Load][p].measured.boundary += max(len(q.Entries), 1)
 			t.readings[q.Load][p].adjusted.boundary += max(len(q.Entries), 1)
@@ -185,7 +188,7 @@ func (t *Trial) Close() (Result, error) {
 
 func (t *Trial) result(rec ledger.Reconciliation) Result {
 	s := t.manifest.Scenario
-	result := Result{Manifest: t.manifest, Ending: t.events.ending, Reasons: t.reasons(rec), Discrepancies: rec.Discrepancies, DiscrepancyCount: rec.Count}
+	result := Result{Manifest: t.manifest, Ending: t.events.ending, Reasons: t.reasons(rec), Discrepancies: rec.Discrepancies, DiscrepancyCount: rec.Count, Kinds: rec.Kinds}
 	phases, first := s.Phases, 1 // One phase is the whole trial.
 	if len(phases) > 1 {
 		phases, first = append(slices.Clone(phases), scenario.Phase{Name: scenario.Total, For: s.Length()}), 0

@@ -62,7 +62,7 @@ type (
 )
 
 // JUnit writes a suite for each experiment. A test case is an expectation in a variant, or the validity of a variant: if that is an error,
-// the expectations are left out.
+// the expectations are left out. An inconclusive expectation is an error.
 func JUnit(w io.Writer, r *Run) error {
 	all := suites{Name: "trivet"}
 	for _, e := range r.Experiments {
@@ -89,15 +89,19 @@ func (e Experiment) suite(r *Run) suite {
 		valid := testCase{Class: class(e.Name, v.Name), Name: "the trial is valid", File: e.Path}
 		if v.Verdict != Passed {
 			s.Errors++
-			valid.Error = &problem{string(v.Verdict), v.Reasons[0], v.problems()}
+			valid.Error = &problem{string(v.Verdict), remedied(v.Verdict, v.Reasons[0]), v.problems()}
 		}
 		s.Cases = append(s.Cases, valid)
 	}
 	for _, x := range e.Expectations {
 		c := testCase{Class: class(e.Name, x.Variant), Name: x.Text, File: e.Path, Line: x.Line}
-		if x.Passed {
+		switch verdict(x) {
+		case Passed:
 			c.Output = &x.Measured
-		} else {
+		case Invalid: // No CI system may take it for a success, as most take what was skipped.
+			s.Errors++
+			c.Error = &problem{outcome(x), measured(x), measured(x)}
+		default:
 			s.Failures++
 			c.Failure = &problem{outcome(x), measured(x), measured(x)}
 		}

@@ -37,8 +37,11 @@ func checkFormats(t *testing.T, r *Run) {
 			}
 		}
 		for _, x := range e.Expectations {
-			if !x.Passed {
+			switch verdict(x) {
+			case Failed:
 				failures++
+			case Invalid:
+				errs++
 			}
 		}
 	}
@@ -134,7 +137,7 @@ func TestJSONKeysStay(t *testing.T) {
 	keys := map[string]bool{}
 	described := oneVariant()
 	described.Scenarios = variants("plain")
-	for _, r := range []*Run{one(t, oneVariant(), refused(t)), one(t, oneVariant(), contradictory(t)), from(t, index(t, described))} {
+	for _, r := range []*Run{one(t, oneVariant(), refused(t)), one(t, oneVariant(), contradictory(t)), one(t, expect(oneVariant(), "fair(before.http)"), only(t)), from(t, index(t, described))} {
 		var document any
 		if err := json.Unmarshal(asJSON(t, r), &document); err != nil {
 			t.Fatal(err)
@@ -271,7 +274,7 @@ func TestJUnitHasACaseForEachVariantAndExpectation(t *testing.T) {
 		"experiments/one.yaml:7 one.plain: total.http.failed == 0: ok total.http.failed = 0",
 		"experiments/one.yaml:7 one.other: total.http.failed == 0: failed total.http.failed = 1",
 		"experiments/one.yaml:8 one: plain.total.http.failed == other.total.http.failed: failed plain.total.http.failed = 0; other.total.http.failed = 1",
-		"experiments/two.yaml:0 two: the trial is valid: invalid the records of client, nginx and instances contradict each other in 2 places of 1 request",
+		"experiments/two.yaml:0 two: the trial is valid: invalid the records of client, nginx and instances contradict each other in 2 places of 1 request; run again, and if it comes again, look at the records and logs",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -73,7 +73,7 @@ func oneVariant() scenario.Experiment {
 		"during.http.failed == 0",
 		`during.grpc.codes["OK"] == 50 && len(during.grpc.codes) == 1`,
 		`!total.http.recovery.failed || total.http.recovery.last_failure <= duration("1010ms")`,
-		"fair(total.http)",
+		"fair(total.grpc)",
 	)
 }
 

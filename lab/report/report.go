@@ -5,7 +5,6 @@ package report
 import (
 	"errors"
 	"io/fs"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +16,7 @@ import (
 )
 
 // Version is in every Run.
-const Version = 2
+const Version = 3
 
 // A Verdict is the overall outcome of a run, an experiment or a variant.
 type Verdict string
@@ -25,8 +24,8 @@ type Verdict string
 // Verdicts, from the best to the worst.
 const (
 	Passed      Verdict = "passed"      // every expectation passed
-	Failed      Verdict = "failed"      // an expectation failed, or is inconclusive
-	Invalid     Verdict = "invalid"     // the measurements cannot be trusted: the load was not as planned, or the records contradict each other
+	Failed      Verdict = "failed"      // an expectation failed, and none is inconclusive
+	Invalid     Verdict = "invalid"     // the measurements cannot be trusted, or do not decide every expectation
 	Error       Verdict = "error"       // the lab failed
 	Interrupted Verdict = "interrupted" // by a signal
 )
@@ -64,10 +63,11 @@ type Experiment struct {
 	Path         string                         `json:"path"` // of its file, as the command line named it
 	Name         string                         `json:"name"`
 	Question     string                         `json:"question"`
-	Answer       string                         `json:"answer,omitempty"` // with the metrics in it; only if all variants are valid
+	Answer       string                         `json:"answer,omitempty"` // with the metrics in it; only if the experiment passed or failed
 	Seed         uint64                         `json:"seed"`
 	Length       time.Duration                  `json:"length"`  // of a variant
 	Verdict      Verdict                        `json:"verdict"` // the worst of its variants', or of its expectations'
+	Reasons      []string                       `json:"reasons"` // why it is invalid although all variants are valid
 	Variants     []Variant                      `json:"variants"`
 	Expectations []experiment.ExpectationResult `json:"expectations"` // only if all variants are valid
 }
@@ -83,6 +83,7 @@ type Variant struct {
 	Reasons          []string             `json:"reasons"`       // why it has not passed
 	Discrepancies    []ledger.Discrepancy `json:"discrepancies"` // the first of them
 	DiscrepancyCount int                  `json:"discrepancy_count"`
+	Kinds            []ledger.Kind        `json:"discrepancy_kinds"` // the most frequent first
 	Phases           []measure.Phase      `json:"phases"`
 
 	result measure.Result
@@ -133,7 +134,7 @@ func From(dir string) (*Run, error) {
 
 func (r *Run) experiment(entry record.Entry) (Experiment, error) {
 	of := entry.Experiment
-	e := Experiment{Path: of.Path, Name: of.Name, Question: of.Question, Verdict: Passed, Expectations: []experiment.ExpectationResult{}}
+	e := Experiment{Path: of.Path, Name: of.Name, Question: of.Question, Verdict: Passed, Reasons: []string{}, Expectations: []experiment.ExpectationResult{}}
 	for _, s := range of.Scenarios {
 		e.Seed, e.Length = s.Seed, s.Length()
 		v, err := r.variant(entry.Trial(r.Dir, s.Variant, 1), s, r.Verdict.worse(e.Verdict))
@@ -152,10 +153,26 @@ func (r *Run) experiment(entry record.Entry) (Experiment, error) {
 // judge evaluates the expectations and the answer.
 func (e *Experiment) judge(of scenario.Experiment) {
 	e.Expectations = append(e.Expectations, experiment.Judge(of, e.metrics)...)
-	e.Answer = experiment.Answer(of, e.metrics)
-	if slices.ContainsFunc(e.Expectations, func(x experiment.ExpectationResult) bool { return !x.Passed }) {
-		e.Verdict = Failed
+	for _, x := range e.Expectations {
+		e.Verdict = e.Verdict.worse(verdict(x))
+		if verdict(x) == Invalid {
+			e.Reasons = append(e.Reasons, inconclusive+x.Text+": "+strings.TrimPrefix(x.Error, x.Text+": "))
+		}
 	}
+	if e.Verdict != Invalid {
+		e.Answer = experiment.Answer(of, e.metrics)
+	}
+}
+
+// verdict is that of a run in which all other expectations passed.
+func verdict(x experiment.ExpectationResult) Verdict {
+	switch {
+	case x.Inconclusive:
+		return Invalid
+	case x.Passed:
+		return Passed
+	}
+	return Failed
 }
 
 // metrics are experiment.Measures.
@@ -172,7 +189,7 @@ func (e *Experiment) metrics(variant, phase, group string) (measure.Metrics, boo
 func (r *Run) variant(dir string, s scenario.Scenario, before Verdict) (Variant, error) {
 	v := Variant{
 		Name: s.Variant, Description: s.Description, Dir: dir, Instances: s.Instances, Workers: s.Workers, Verdict: Passed,
-		Reasons: []string{}, Discrepancies: []ledger.Discrepancy{}, Phases: []measure.Phase{},
+		Reasons: []string{}, Discrepancies: []ledger.Discrepancy{}, Kinds: []ledger.Kind{}, Phases: []measure.Phase{},
 	}
 	trial, err := measure.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -203,6 +220,7 @@ func (v *Variant) judge(reasons []string) {
 	case len(reasons) > 0 || v.result.DiscrepancyCount > 0:
 		v.Verdict, v.Reasons = Invalid, reasons
 		v.Discrepancies, v.DiscrepancyCount = append(v.Discrepancies, v.result.Discrepancies...), v.result.DiscrepancyCount
+		v.Kinds = append(v.Kinds, v.result.Kinds...)
 	}
 }
 

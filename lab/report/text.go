@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -12,9 +11,7 @@ import (
 
 	"trivet/internal/words"
 	"trivet/lab/experiment"
-	"trivet/lab/ledger"
 	"trivet/lab/measure"
-	"trivet/lab/record"
 	"trivet/lab/scenario"
 )
 
@@ -79,18 +76,25 @@ func (e Experiment) outcome() string {
 			}
 		}
 	}
-	passed := 0
+	n, word := 0, "passed"
+	if e.Verdict == Invalid {
+		word = "inconclusive"
+	}
 	for _, x := range e.Expectations {
-		if x.Passed {
-			passed++
+		if outcome(x) == word {
+			n++
 		}
 	}
-	return fmt.Sprintf("%d of %s passed", passed, words.Count(len(e.Expectations), "expectation"))
+	return fmt.Sprintf("%d of %s %s", n, words.Count(len(e.Expectations), "expectation"), word)
 }
 
 // Experiment writes one: its question, a table for each variant, the expectations, and the verdict.
 func (t Text) Experiment(e Experiment) {
 	fmt.Fprintf(t, "%s: %s\n", t.paint(bold, line(e.Name)), line(e.Question))
+	if len(e.Reasons) > 0 {
+		fmt.Fprintln(t)
+		t.reasons("  ", e.Verdict, e.Reasons)
+	}
 	for _, v := range e.Variants {
 		t.variant(e, v)
 	}
@@ -110,6 +114,10 @@ func (t Text) variant(e Experiment, v Variant) {
 		title = v.Name + ": " + cmp.Or(line(v.Description), "another configuration") + " (" + title + ")"
 	}
 	fmt.Fprintf(t, "\n  %s\n", title)
+	if v.Verdict != Passed {
+		t.reasons("    ", v.Verdict, v.Reasons)
+		t.discrepancies(v)
+	}
 	table := tabwriter.NewWriter(t, 0, 0, 2, ' ', 0)
 	if len(v.Phases) > 0 {
 		fmt.Fprintln(table, "    phase\tgroup\trequests\tfailed\tp50\tp99\tmax\tattempts/req\tdup\tin-doubt\tfirst attempts")
@@ -119,60 +127,20 @@ func (t Text) variant(e Experiment, v Variant) {
 		name := p.Name
 		for _, g := range rows(p) {
 			m := g.Metrics
-			fmt.Fprintf(table, "    %s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", name, g.Name, m.Requests, m.Failed, say(m.Latency.P50),
-				say(m.Latency.P99), say(m.Latency.Max), say(m.Amplification), m.Duplicated, m.InDoubt, shares(m.FirstAttempts, v.Instances))
+			fmt.Fprintf(table, "    %s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", name, g.Name, m.Requests, m.Failed, say(m.ServiceTime.P50),
+				say(m.ServiceTime.P99), say(m.ServiceTime.Max), say(m.Amplification), m.Duplicated, m.InDoubt, shares(m.FirstAttempts, v.Instances))
 			name = ""
 			if p.Name == scenario.Total {
 				continue
 			}
-			if m.Failed > 0 {
-				notes = append(notes, p.Name+"."+g.Name+": "+failures(m))
-			}
-			if m.LocalReplies > m.NginxErrors {
-				notes = append(notes, fmt.Sprintf("%s.%s: nginx generated %s; clients retried %d of them", p.Name, g.Name, words.Count(m.LocalReplies, "error response"), m.LocalReplies-m.NginxErrors))
+			for _, note := range noteworthy(m, v.Instances) {
+				notes = append(notes, p.Name+"."+g.Name+": "+note)
 			}
 		}
 	}
 	table.Flush()
 	for _, note := range notes {
 		fmt.Fprintf(t, "    %s\n", note)
-	}
-	if v.Verdict != Passed {
-		t.reasons(v)
-	}
-}
-
-// maxReasons is how many reasons and how many discrepancies are written; JSON has all that are kept.
-const maxReasons = 10
-
-func (t Text) reasons(v Variant) {
-	fmt.Fprintf(t, "    %s\n", t.paint(colors[v.Verdict], emphasize(v.Verdict)))
-	for _, r := range v.Reasons[:min(len(v.Reasons), maxReasons)] {
-		fmt.Fprintf(t, "      %s\n", line(r))
-	}
-	if more := len(v.Reasons) - maxReasons; more > 0 {
-		fmt.Fprintf(t, "      and %d more; `trivet report --format json` has all reasons\n", more)
-	}
-	shown := v.Discrepancies[:min(len(v.Discrepancies), maxReasons)]
-	for i, d := range shown {
-		fmt.Fprintf(t, "      rule %d, request %s: %s\n", d.Rule, line(d.ID), line(d.What))
-		if i+1 == len(shown) || shown[i+1].Request() != d.Request() { // Else the next one is of the same request.
-			fmt.Fprintf(t, "        client: %s\n        nginx: %s\n        instances: %s\n", line(d.Client), line(d.Nginx), line(d.Instances))
-		}
-	}
-	if more := v.DiscrepancyCount - maxReasons; more > 0 {
-		fmt.Fprintf(t, "      and %d more; `trivet report --format json` has the first %d discrepancies\n", more, ledger.MaxDiscrepancies)
-	}
-	if v.Verdict == Invalid {
-		t.records(v)
-	}
-}
-
-// records says where they are, and how to find those of the first discrepancy's request.
-func (t Text) records(v Variant) {
-	fmt.Fprintf(t, "      trial directory: %s\n", v.Dir)
-	if len(v.Discrepancies) > 0 && !strings.ContainsAny(v.Dir+v.Discrepancies[0].ID, "'\n") {
-		fmt.Fprintf(t, "      its first request: cd '%s' && grep -hF '\"%s\"' records/*.jsonl logs/access.log\n", v.Dir, v.Discrepancies[0].ID)
 	}
 }
 
@@ -274,45 +242,6 @@ func rows(p measure.Phase) []measure.Group {
 		same := slices.DeleteFunc(slices.Clone(p.Groups), func(other measure.Group) bool { return other.Protocol != g.Protocol })
 		return g.Name == g.Protocol && len(same) == 2 && same[0].Metrics.Requests == same[1].Metrics.Requests
 	})
-}
-
-// failures says how many requests failed, how, when, and when that was over.
-func failures(m measure.Metrics) string {
-	var kinds []string
-	add := func(n int, text string) {
-		if n > 0 {
-			kinds = append(kinds, text)
-		}
-	}
-	add(m.NginxErrors, words.Count(m.NginxErrors, "nginx error"))
-	add(m.InstanceErrors, words.Count(m.InstanceErrors, "instance error"))
-	add(m.Incomplete, fmt.Sprintf("%d incomplete", m.Incomplete))
-	text := fmt.Sprintf("%d failed: %s", m.Failed, strings.Join(kinds, ", "))
-	if codes := listed(m.Codes, "200", "OK"); codes != "" {
-		text += "; codes: " + codes
-	}
-	if reasons := listed(m.Reasons, record.Overdue); reasons != "" {
-		text += "; reasons: " + reasons
-	}
-	text += fmt.Sprintf("; planned %s to %s after the start of the phase", say(m.Recovery.FirstFailure), say(m.Recovery.LastFailure))
-	if m.Recovery.Recovered {
-		text += "; next OK at " + say(m.Recovery.FirstSuccess)
-	}
-	if m.Recovery.FairAtEnd {
-		text += "; fair since " + say(m.Recovery.FairSince)
-	}
-	return text
-}
-
-// listed are counts by name, without the names that are not of failures.
-func listed(counts map[string]int, without ...string) string {
-	var all []string
-	for _, name := range slices.Sorted(maps.Keys(counts)) {
-		if !slices.Contains(without, name) {
-			all = append(all, fmt.Sprintf("%s %d", line(name), counts[name]))
-		}
-	}
-	return strings.Join(all, ", ")
 }
 
 // line is the printable text with single spaces.

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -108,9 +109,9 @@ func TestTextOfAnExperiment(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", text, golden)
 	}
 	for _, line := range []string{
-		`\n  passed        before\.http\.failed == 0 +before\.http\.failed = 0\n`,
-		`\n  FAILED        during\.http\.failed == 0 +during\.http\.failed = 1\n`,
-		`\n\n  1 of 100 failed\.\n\none: FAILED: 4 of 6 expectations passed\n\nRun directory: ` + regexp.QuoteMeta(r.Dir) + `\n$`,
+		`\n  passed  before\.http\.failed == 0 +before\.http\.failed = 0\n`,
+		`\n  FAILED  during\.http\.failed == 0 +during\.http\.failed = 1\n`,
+		`\n\n  1 of 100 failed\.\n\none: FAILED: 5 of 6 expectations passed\n\nRun directory: ` + regexp.QuoteMeta(r.Dir) + `\n$`,
 	} {
 		if !regexp.MustCompile(line).MatchString(text) {
 			t.Errorf("no %q in\n%s", line, text)
@@ -131,8 +132,8 @@ func TestTextOfSeveralExperimentsHasASummary(t *testing.T) {
 	interrupted.write(t, filepath.Join(dir, "2-two", "plain"))
 	text := asText(from(t, dir), false)
 	for _, want := range []string{
-		"\n    INTERRUPTED\n      interrupted: terminated\n",
-		"\n  other: another (3 instances, 2 nginx workers, 2s)\n    INTERRUPTED\n      never begun: the run was interrupted before\n",
+		"\n    INTERRUPTED: interrupted: terminated\n      by a signal\n",
+		"\n  other: another (3 instances, 2 nginx workers, 2s)\n    INTERRUPTED: never begun: the run was interrupted before\n",
 		"\npassed       one  6 of 6 expectations passed\nINTERRUPTED  two  interrupted: terminated\n\nRun directory: ",
 	} {
 		if !strings.Contains(text, want) {
@@ -141,7 +142,7 @@ func TestTextOfSeveralExperimentsHasASummary(t *testing.T) {
 	}
 }
 
-// The text stays one page, however much is wrong.
+// What is wrong comes first, and the table soon after it, however much is wrong.
 func TestTextOfManyReasonsIsCut(t *testing.T) {
 	t.Parallel()
 	all := only(t)
@@ -153,26 +154,89 @@ func TestTextOfManyReasonsIsCut(t *testing.T) {
 	}
 	r := one(t, oneVariant(), all)
 	text := asText(r, false)
-	if r.Experiments[0].Variants[0].DiscrepancyCount < 100 {
-		t.Errorf("%d discrepancies", r.Experiments[0].Variants[0].DiscrepancyCount)
+	if v := r.Experiments[0].Variants[0]; v.DiscrepancyCount != 400 || len(v.Kinds) != 2 || v.Kinds[0].Count != 200 || v.Kinds[1].Count != 200 {
+		t.Errorf("%d discrepancies: %+v", v.DiscrepancyCount, v.Kinds)
 	}
-	for _, want := range []string{
-		"\n      phase during: reload nginx failed: nginx refuses its configuration: nginx: [emerg] [31mno\n",
-		"\n      and 21 more; `trivet report --format json` has all reasons\n",
-		"\n      and 390 more; `trivet report --format json` has the first 100 discrepancies\n",
-	} {
-		if !strings.Contains(text, want) {
-			t.Errorf("no %q in\n%s", want, text)
-		}
+	const want = `
+  3 instances, 2 nginx workers, 2s
+    INVALID: the records of client, nginx and instances contradict each other in 400 places of 200 requests; run again, and if it comes again, look at the records and logs
+      phase during: reload nginx failed: nginx refuses its configuration: nginx: [emerg] [31mno
+      phase during: reload nginx failed: nginx refuses its configuration: nginx: [emerg] [31mno
+      phase during: reload nginx failed: nginx refuses its configuration: nginx: [emerg] [31mno
+      and 27 more; ` + "`trivet report --format json`" + ` has all reasons
+      200 times rule 2, as in request 7.http.0.0: the client made 1 attempt that nginx must have logged, and the access log has 0
+        client: 1 attempt, ok 200 from whoami-1 (HTTP)
+        nginx: 0 access-log entries
+        instances: whoami-1 (HTTP) (start whoami-1-a, call 1, completed 200)
+      200 times rule 4, as in request 7.http.0.0: whoami-1 (HTTP) recorded 1 arrival, and no access-log entry has an attempt at it
+      trial directory: `
+	if !strings.Contains(text, want) {
+		t.Errorf("no %s in\n%s", want, text)
 	}
-	if n := strings.Count(text, "      rule "); n != maxReasons {
-		t.Errorf("%d discrepancies are written", n)
-	}
-	// Two rules of a request share its records.
-	if n := strings.Count(text, "        nginx: 0 access-log entries\n"); n != maxReasons/2 {
-		t.Errorf("the records of %d requests are written, want %d:\n%s", n, maxReasons/2, text)
+	before, _, found := strings.Cut(text, "    phase   group")
+	if n := strings.Count(before, "\n"); !found || n > 18 {
+		t.Errorf("%d lines before the table:\n%s", n, text)
 	}
 	checkFormats(t, r)
+}
+
+// A run that does not decide every expectation is invalid, also if it decides another: the last line says so, and nothing else.
+func TestInconclusiveExpectationMakesTheRunInvalid(t *testing.T) {
+	t.Parallel()
+	const few, false_, true_ = "fair(before.http)", "during.http.failed == 0", "before.http.failed == 0"
+	for _, test := range []struct {
+		expect []string
+		want   Verdict
+		last   string
+	}{
+		{[]string{true_}, Passed, "one: passed: 1 of 1 expectation passed"},
+		{[]string{true_, false_}, Failed, "one: FAILED: 1 of 2 expectations passed"},
+		{[]string{true_, few}, Invalid, "one: INVALID: 1 of 2 expectations inconclusive"},
+		{[]string{few, false_}, Invalid, "one: INVALID: 1 of 2 expectations inconclusive"},
+		{[]string{few, few}, Invalid, "one: INVALID: 2 of 2 expectations inconclusive"},
+	} {
+		r := one(t, expect(oneVariant(), test.expect...), refused(t))
+		e, text := r.Experiments[0], asText(r, false)
+		if r.Verdict != test.want || r.Code != test.want.Code() || e.Verdict != test.want || (e.Answer == "") != (test.want == Invalid) {
+			t.Errorf("%q: %s, exit code %d, answer %q", test.expect, r.Verdict, r.Code, e.Answer)
+		}
+		if !strings.Contains(text, "\n"+test.last+"\n\nRun directory: ") {
+			t.Errorf("%q: no %q in\n%s", test.expect, test.last, text)
+		}
+		if test.want == Invalid {
+			head := "one: Is 1 < 2 & \"so\" on?\n\n  INVALID: an expectation is inconclusive: fair(before.http): inconclusive: of 50 first attempts a skew"
+			if !strings.HasPrefix(text, head) || !strings.Contains(text, "\n  INCONCLUSIVE  fair(before.http)") {
+				t.Errorf("%q: no %q in\n%s", test.expect, head, text)
+			}
+		}
+		checkFormats(t, r)
+		var page strings.Builder
+		if err := Markdown(&page, r); err != nil || !strings.Contains(page.String(), "\n"+strings.TrimPrefix(test.last, "one: ")+". nginx 1.22.1") {
+			t.Errorf("%v: %s", err, page.String())
+		}
+	}
+}
+
+// The headline is the service time. Where the generator was late, a line says what a client would have waited from the planned start.
+func TestTextHasServiceTimeAndNamesTheGeneratorsLateness(t *testing.T) {
+	t.Parallel()
+	for late, want := range map[int64]string{
+		900:    "",
+		20_000: "\n    before.http: latency from the planned start: p50 23ms, p99 -: the generator was late (p50 20ms, p99 -)\n",
+	} {
+		all := only(t)
+		for i, text := range all[record.ClientFile] {
+			all[record.ClientFile][i] = strings.Replace(strings.Replace(text, `"latency_us":3000`, fmt.Sprintf(`"latency_us":%d`, 3000+late), 1), `"late_us":0`, fmt.Sprintf(`"late_us":%d`, late), 1)
+		}
+		r := one(t, oneVariant(), all)
+		text := asText(r, false)
+		if rows := table(t, text, "requests"); strings.Join(rows[0][4:7], "|") != "3ms|-|3ms" {
+			t.Errorf("%q", rows[0])
+		}
+		if strings.Contains(text, "planned start") != (want != "") || !strings.Contains(text, want) {
+			t.Errorf("%d µs: no %q in\n%s", late, want, text)
+		}
+	}
 }
 
 // They are counted too where the client retried and then got another response, and there is a line for it.
@@ -206,14 +270,19 @@ func TestFailuresAreOneLine(t *testing.T) {
 			"3 failed: 2 nginx errors, 1 instance error; codes: 500 1, 502 2; planned 5ms to 1.23s after the start of the phase"},
 		// A gRPC call without a response has both a code and a reason: they are not two failures.
 		{measure.Metrics{Failed: 4, Incomplete: 4, Codes: map[string]int{"OK": 9, "DeadlineExceeded": 3, "Unavailable": 1}, Reasons: map[string]int{record.Deadline: 3, record.Reset: 1},
-			Recovery: measure.Recovery{FirstFailure: ms(0), LastFailure: ms(0), Recovered: true, FirstSuccess: ms(7), FairAtEnd: true, FairSince: ms(0)}},
+			Recovery: measure.Recovery{FirstFailure: ms(0), LastFailure: ms(0), Recovered: true, FirstSuccess: ms(7), FairAtEnd: true, FairSince: ms(0), FairResponses: 30}},
 			"4 failed: 4 incomplete; codes: DeadlineExceeded 3, Unavailable 1; reasons: deadline 3, reset 1; planned 0s to 0s after the start of the phase; next OK at 7ms; fair since 0s"},
+		// Two responses of a hundred requests are one of each of two instances, which says nothing.
+		{measure.Metrics{Failed: 98, Incomplete: 98, Recovery: measure.Recovery{FirstFailure: ms(0), LastFailure: ms(990), FairAtEnd: true, FairSince: ms(0), FairResponses: 29}},
+			"98 failed: 98 incomplete; planned 0s to 990ms after the start of the phase; too few OK responses per second to judge the shares"},
+		{measure.Metrics{Failed: 2, InstanceErrors: 2, FailedLater: 1, Recovery: measure.Recovery{FirstFailure: ms(1), LastFailure: ms(2)}},
+			"2 failed: 2 instance errors; planned 1ms to 2ms after the start of the phase; 1 ended in a later phase: requests count in the phase in which they were planned"},
 		// Dropped requests have reasons too, and did not fail.
 		{measure.Metrics{Failed: 3, Incomplete: 3, Dropped: 5, Reasons: map[string]int{record.Refused: 1, record.Overdue: 5, record.InFlightLimit: 2},
 			Recovery: measure.Recovery{FirstFailure: ms(0), LastFailure: ms(0)}},
 			"3 failed: 3 incomplete; reasons: in_flight_limit 2, refused 1; planned 0s to 0s after the start of the phase"},
 	} {
-		if got := failures(test.m); got != test.want {
+		if got := failures(test.m, 3); got != test.want {
 			t.Errorf("got  %s\nwant %s", got, test.want)
 		}
 	}
@@ -266,7 +335,7 @@ func TestTextOfInvalidVariantLeadsToTheRecords(t *testing.T) {
 	if !strings.Contains(text, "\n      trial directory: "+dir+"\n") {
 		t.Errorf("no trial directory in\n%s", text)
 	}
-	_, command, found := strings.Cut(text, "\n      its first request: ")
+	_, command, found := strings.Cut(text, "\n      its records: ")
 	command, _, _ = strings.Cut(command, "\n")
 	output, err := exec.CommandContext(t.Context(), "sh", "-c", command).Output()
 	if lines := strings.Count(string(output), `"id":"7.http.0.3"`); !found || err != nil || lines != 3 || lines != strings.Count(string(output), "\n") {

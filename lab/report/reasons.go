@@ -1,0 +1,69 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"trivet/internal/words"
+)
+
+// What stands before a table fits on a screen beside it; JSON has all of it.
+const (
+	maxReasons = 4
+	maxKinds   = 4
+)
+
+// reasons writes a verdict with the reasons for it, the first in the verdict's line.
+func (t Text) reasons(indent string, verdict Verdict, all []string) {
+	for i, reason := range all[:min(len(all), maxReasons)] {
+		reason = line(reason)
+		if i == 0 {
+			reason = t.paint(colors[verdict], emphasize(verdict)) + ": " + remedied(verdict, reason)
+		} else {
+			reason = "  " + reason
+		}
+		fmt.Fprintf(t, "%s%s\n", indent, reason)
+	}
+	if more := len(all) - maxReasons; more > 0 {
+		fmt.Fprintf(t, "%s  and %d more; `trivet report --format json` has all reasons\n", indent, more)
+	}
+}
+
+// remedied is a reason with what to do, unless it says that by itself, after a semicolon.
+func remedied(verdict Verdict, reason string) string {
+	switch {
+	case verdict != Invalid || strings.Contains(reason, "; "):
+		return reason
+	case strings.HasPrefix(reason, inconclusive):
+		return reason + "; change the expectation, or run again on a machine that does nothing else"
+	}
+	return reason + "; run again, and if it comes again, look at the records and logs"
+}
+
+// inconclusive begins the reason against an experiment whose variants are valid.
+const inconclusive = "an expectation is inconclusive: "
+
+// discrepancies writes an example of each kind; of the first also what each source recorded, and where to look further.
+func (t Text) discrepancies(v Variant) {
+	for i, k := range v.Kinds[:min(len(v.Kinds), maxKinds)] {
+		d := k.Example
+		fmt.Fprintf(t, "      %s rule %d, as in request %s: %s\n", words.Count(k.Count, "time"), d.Rule, line(d.ID), line(d.What))
+		if i == 0 {
+			fmt.Fprintf(t, "        client: %s\n        nginx: %s\n        instances: %s\n", line(d.Client), line(d.Nginx), line(d.Instances))
+		}
+	}
+	if more := len(v.Kinds) - maxKinds; more > 0 {
+		fmt.Fprintf(t, "      and %s more; `trivet report --format json` has all\n", words.Count(more, "kind"))
+	}
+	if v.Verdict == Invalid {
+		t.records(v)
+	}
+}
+
+// records says where they are, and how to find those of the first example.
+func (t Text) records(v Variant) {
+	fmt.Fprintf(t, "      trial directory: %s\n", v.Dir)
+	if len(v.Kinds) > 0 && !strings.ContainsAny(v.Dir+v.Kinds[0].Example.ID, "'\n") {
+		fmt.Fprintf(t, "      its records: cd '%s' && grep -hF '\"%s\"' records/*.jsonl logs/access.log\n", v.Dir, v.Kinds[0].Example.ID)
+	}
+}
