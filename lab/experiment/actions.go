@@ -3,6 +3,7 @@ package experiment
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -10,60 +11,223 @@ import (
 	"trivet/lab/scenario"
 )
 
-// all, where an action names instances, means each on which the action has an effect.
+// all, where an action names processes, means each instance on which the action has an effect.
 const all = "all"
 
-// phases are those of a scenario, of which the instances are known. On the way it follows what state each instance is in.
-func (f *File) phases(s *scenario.Scenario, keys []phaseKeys) (phases []scenario.Phase) {
+// maxOperations is the most that one phase does, all repetitions counted: each has two events.
+const maxOperations = 1000
+
+// phases are those of a scenario, of which the fleet is known. On the way it follows what state each process is in.
+func (f *File) phases(s *scenario.Scenario, keys []phaseKeys, phasesAt string) (phases []scenario.Phase) {
 	fleet := fleetState{f.doc, s, map[string]string{}}
 	for i, k := range keys {
-		p, at := scenario.Phase{Name: k.Name, For: k.For}, fmt.Sprintf("/phases/%d", i)
-		waits := time.Duration(0)
-		for j, one := range k.Do {
-			for kind, value := range one { // Exactly one is set; a default of none is null.
-				if string(value) == "null" {
-					continue
-				}
-				a := fleet.action(kind, value, fmt.Sprintf("%s/do/%d/%s", at, j, kind))
-				if a.Wait != nil {
-					waits += a.Wait.For
-				}
-				p.Do = append(p.Do, a)
-			}
+		p, at := scenario.Phase{Name: k.Name, For: k.For}, fmt.Sprintf("%s/%d", phasesAt, i)
+		do := at + "/do"
+		n := operations(k.Do)
+		if n <= maxOperations { // Otherwise there may be too many to follow.
+			p.Do = fleet.actions(k.Do, do)
+			n = len(p.Operations())
 		}
-		if do := at + "/do"; waits > 0 && waits >= k.For && f.doc.valid(at+"/for") {
-			f.doc.add(f.doc.position(do), "the waits of phase %s are %v together: want less than the phase, %v", k.Name, waits, k.For)
+		if n > maxOperations {
+			f.doc.add(f.doc.position(do), "phase %s has %d operations, all repetitions counted: want at most %d", k.Name, n, maxOperations)
+		}
+		if length := lengthOf(p.Do); length > 0 && length >= k.For && f.doc.valid(at+"/for") {
+			f.doc.add(f.doc.position(do), "the waits and repetitions of phase %s take %v: want less than the phase, %v", k.Name, length, k.For)
 		}
 		phases = append(phases, p)
 	}
 	return phases
 }
 
-// fleetState is what the actions so far have done to the instances of a scenario.
+// An actionKeys is one action as the file has it, by its kind: exactly one key, unless it is invalid.
+type actionKeys map[string]json.RawMessage
+
+type repeatKeys struct {
+	Times int
+	Every time.Duration
+	Do    []actionKeys
+}
+
+// given are the kind and the value of an action; false if it has none that is valid.
+func (k actionKeys) given() (kind string, value json.RawMessage, ok bool) {
+	for kind, value := range k {
+		if string(value) != "null" { // What is invalid is null.
+			return kind, value, true
+		}
+	}
+	return "", nil, false
+}
+
+// operations is how many operations there are, as if all were one process; of more than maxOperations it may be too few.
+func operations(do []actionKeys) int {
+	n := 0
+	for _, k := range do {
+		kind, value, _ := k.given()
+		var names, together = []string{}, []actionKeys{}
+		var repeat repeatKeys
+		switch {
+		case kind == scenario.Together && json.Unmarshal(value, &together) == nil:
+			n += operations(together)
+		case kind == scenario.Repeat && json.Unmarshal(value, &repeat) == nil:
+			n += repeat.Times * min(operations(repeat.Do), maxOperations+1)
+		case json.Unmarshal(value, &names) == nil:
+			n += len(names)
+		default:
+			n++
+		}
+	}
+	return n
+}
+
+// fleetState is what the actions so far have done to the processes of a scenario.
 type fleetState struct {
 	*document
 	*scenario.Scenario
-	state map[string]string // by instance: Kill, Drain or Pause; "" while it serves
+	state map[string]string // by process: Kill, Drain or Pause; "" while it serves
 }
 
-// action is an entry of a phase's do.
+// actions are those of a list, one after the other.
+func (f *fleetState) actions(list []actionKeys, at string) (do []scenario.Action) {
+	for i, k := range list {
+		if kind, value, ok := k.given(); ok {
+			do = append(do, f.action(kind, value, fmt.Sprintf("%s/%d/%s", at, i, kind)))
+		}
+	}
+	return do
+}
+
+// action is one of a list.
 func (f *fleetState) action(kind string, value json.RawMessage, at string) scenario.Action {
 	switch {
-	case kind == scenario.Reload:
-		return scenario.Action{Process: &scenario.ProcessAction{Kind: kind, Names: []string{scenario.Nginx}}}
 	case kind == scenario.Wait:
 		var d time.Duration
 		_ = json.Unmarshal(value, &d) // It was marshaled from one.
 		return scenario.Action{Wait: &scenario.WaitAction{For: d}}
-	case slices.Contains(scenario.InstanceKinds, kind):
-		return scenario.Action{Process: f.instanceAction(kind, value, at)}
+	case kind == scenario.Together:
+		return f.together(value, at)
+	case kind == scenario.Repeat:
+		return f.repeat(value, at)
+	case slices.Contains(scenario.NginxKinds, kind):
+		return scenario.Action{Process: f.processAction(kind, value, at)}
 	}
 	f.add(f.position(at), "%s is an action of the schema that trivet does not know: want %s", kind, strings.Join(scenario.Kinds, ", "))
 	return scenario.Action{}
 }
 
-// instanceAction is an action on instances: those on which it has an effect.
-func (f *fleetState) instanceAction(kind string, value json.RawMessage, at string) *scenario.ProcessAction {
+// together are actions at the same time: what two of them did to one process would depend on chance.
+func (f *fleetState) together(value json.RawMessage, at string) scenario.Action {
+	var list []actionKeys
+	_ = json.Unmarshal(value, &list) // As above.
+	a, by := scenario.Action{Together: []scenario.Action{}}, map[string]int{}
+	for i, k := range list {
+		kind, value, ok := k.given()
+		if !ok {
+			continue
+		}
+		to := fmt.Sprintf("%s/%d/%s", at, i, kind)
+		if f.apart(k.names(), by, kind, to) {
+			one := f.action(kind, value, to)
+			names := processes(one)
+			f.apart(names, by, kind, to) // Of all, it is known only now which they are.
+			for name := range names {
+				by[name] = i
+			}
+			a.Together = append(a.Together, one)
+		}
+	}
+	return a
+}
+
+// apart reports whether an action is on other processes than those at the same time.
+func (f *fleetState) apart(names map[string]bool, by map[string]int, kind, at string) bool {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if other, twice := conflict(by, name); twice {
+			f.add(f.position(at), "%s of %s is at the same time as %s[%d], which is done to it, too: do one after the other", kind, name, scenario.Together, other)
+			return false
+		}
+	}
+	return true
+}
+
+// names are the processes that an action names, without all.
+func (k actionKeys) names() map[string]bool {
+	names, one, list := map[string]bool{}, "", []string{}
+	var inner []actionKeys
+	var repeat repeatKeys
+	switch kind, value, _ := k.given(); {
+	case kind == scenario.Repeat && json.Unmarshal(value, &repeat) == nil:
+		inner = repeat.Do
+	case kind == scenario.Together:
+		_ = json.Unmarshal(value, &inner)
+	case json.Unmarshal(value, &one) == nil:
+		list = []string{one}
+	default:
+		_ = json.Unmarshal(value, &list)
+	}
+	for _, name := range list {
+		names[name] = true
+	}
+	for _, k := range inner {
+		maps.Copy(names, k.names())
+	}
+	delete(names, all)
+	return names
+}
+
+// conflict returns which other action is on a process or, of nginx and its workers, on what it is part of.
+func conflict(by map[string]int, name string) (other int, twice bool) {
+	for taken, i := range by {
+		_, worker := scenario.WorkerNumber(name)
+		_, takenWorker := scenario.WorkerNumber(taken)
+		if taken == name || worker && taken == scenario.Nginx || takenWorker && name == scenario.Nginx {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// processes are those on which an action is.
+func processes(a scenario.Action) map[string]bool {
+	names := map[string]bool{}
+	if a.Process != nil {
+		for _, name := range a.Process.Names {
+			names[name] = true
+		}
+	}
+	inner := a.Together
+	if a.Repeat != nil {
+		inner = a.Repeat.Do
+	}
+	for _, one := range inner {
+		maps.Copy(names, processes(one))
+	}
+	return names
+}
+
+// repeat follows its actions twice: after that the state of each process is the same each time.
+func (f *fleetState) repeat(value json.RawMessage, at string) scenario.Action {
+	var k repeatKeys
+	_ = json.Unmarshal(value, &k) // As above.
+	a := scenario.Action{Repeat: &scenario.RepeatAction{Times: max(k.Times, 1), Every: k.Every}}
+	errors := len(f.document.all)
+	a.Repeat.Do = f.actions(k.Do, at+"/do")
+	if k.Times < 2 || len(f.document.all) > errors {
+		return a
+	}
+	again := f.actions(k.Do, at+"/do")
+	for _, d := range f.document.all[errors:] {
+		d.Message = "the second time: " + d.Message
+	}
+	for i, one := range again {
+		if len(f.document.all) == errors && !maps.Equal(processes(one), processes(a.Repeat.Do[i])) {
+			f.add(f.position(fmt.Sprintf("%s/do/%d", at, i)), "%s all: the second time it means other instances than the first: name them", one.Kind())
+		}
+	}
+	return a
+}
+
+// processAction is an action on processes: those on which it has an effect.
+func (f *fleetState) processAction(kind string, value json.RawMessage, at string) *scenario.ProcessAction {
 	var named []string
 	places := func(i int) string { return fmt.Sprintf("%s/%d", at, i) }
 	if json.Unmarshal(value, &named) != nil {
@@ -72,17 +236,17 @@ func (f *fleetState) instanceAction(kind string, value json.RawMessage, at strin
 	}
 	action, before := &scenario.ProcessAction{Kind: kind}, len(f.document.all)
 	for i, name := range named {
-		instances := []string{name}
+		processes := []string{name}
 		if name == all {
-			instances = f.InstanceNames()
+			processes = f.InstanceNames()
 		}
-		for _, instance := range instances {
+		for _, process := range processes {
 			if !f.valid(places(i)) {
 				continue
-			} else if slices.Contains(action.Names, instance) {
-				f.add(f.position(places(i)), "%s %s: this action names %s before", kind, name, instance)
-			} else if why := f.do(kind, instance); why == "" {
-				action.Names = append(action.Names, instance)
+			} else if slices.Contains(action.Names, process) {
+				f.add(f.position(places(i)), "%s %s: this action names %s before", kind, name, process)
+			} else if why := f.do(kind, process); why == "" {
+				action.Names = append(action.Names, process)
 			} else if name != all {
 				f.add(f.position(places(i)), "%s %s: %s", kind, name, why)
 			}
@@ -96,35 +260,84 @@ func (f *fleetState) instanceAction(kind string, value json.RawMessage, at strin
 
 // noneLeft says why an action on all instances has no effect on any.
 var noneLeft = map[string]string{
-	scenario.Kill: "all instances are already down", scenario.Drain: "all instances are already down",
+	scenario.Kill: "all instances are already down", scenario.Drain: "all instances are already down", scenario.Restart: "all instances are down",
 	scenario.Pause:  "all instances are already paused or down",
 	scenario.Resume: "no instance is paused", scenario.Start: "all instances are already running",
 }
 
-// do follows one action on one instance. It returns why the action is impossible or has no effect; then it was not meant.
+// do follows one action on one process. It returns why the action is impossible or has no effect; then it was not meant.
 func (f *fleetState) do(kind, name string) string {
-	known := f.InstanceNames()
-	if !slices.Contains(known, name) {
+	what := "instance"
+	n, worker := scenario.WorkerNumber(name)
+	switch known := f.InstanceNames(); {
+	case name == scenario.Nginx:
+		what = name
+	case worker && n > f.Workers:
+		return fmt.Sprintf("there are %d workers%s%s", f.Workers, in(f.Scenario), hint(name, f.workers()))
+	case worker:
+		what = name
+		if state := f.state[scenario.Nginx]; state != "" {
+			return impossible(scenario.Nginx, state, kind == scenario.Resume && state == scenario.Pause)
+		}
+	case !slices.Contains(known, name):
 		return fmt.Sprintf("there are %d instances%s%s", len(known), in(f.Scenario), hint(name, append(known, all)))
 	}
 	state := f.state[name]
 	switch down := state == scenario.Kill || state == scenario.Drain; {
 	case kind == scenario.Resume && state == "":
-		return "instance is not paused"
+		return what + " is not paused"
 	case kind == scenario.Start && state == "":
-		return "instance is already running"
+		return what + " is already running"
 	case kind == scenario.Start && state == scenario.Pause:
-		return "instance is paused; use resume"
+		return what + " is paused; use resume"
 	case kind == scenario.Pause && state == scenario.Pause:
-		return "instance is already paused; resume it first"
-	case down && (kind == scenario.Pause || kind == scenario.Resume):
-		return "instance is down (" + state + "); start it first"
+		return what + " is already paused; resume it first"
+	case kind == scenario.Reload && state == scenario.Pause:
+		return impossible(what, state, false)
 	case down && (kind == scenario.Kill || kind == scenario.Drain):
-		return "instance is already down (" + state + "); start it first"
+		return what + " is already down (" + state + "); start it first"
+	case down && kind != scenario.Start:
+		return impossible(what, state, false)
+	}
+	if name == scenario.Nginx {
+		if paused := f.pausedWorker(); kind == scenario.Reload && paused != "" {
+			return paused + " is paused, and would end only when it is resumed; resume it first"
+		}
+		for _, worker := range f.workers() { // What is done to nginx is done to all of them, or they are new.
+			delete(f.state, worker)
+		}
 	}
 	f.state[name] = ""
-	if kind == scenario.Kill || kind == scenario.Drain || kind == scenario.Pause {
+	if kind == scenario.Kill && !worker || kind == scenario.Drain || kind == scenario.Pause { // nginx starts another worker at once.
 		f.state[name] = kind
+	}
+	return ""
+}
+
+// impossible says why nothing can be done to a process that is down or paused, or a part of one.
+func impossible(name, state string, resume bool) string {
+	switch {
+	case resume:
+		return name + " is paused as a whole; resume " + name
+	case state == scenario.Pause:
+		return name + " is paused; resume it first"
+	}
+	return name + " is down (" + state + "); start it first"
+}
+
+func (f *fleetState) workers() (names []string) {
+	for n := range f.Workers {
+		names = append(names, scenario.WorkerName(n+1))
+	}
+	return names
+}
+
+// pausedWorker is a worker of nginx that is paused by itself; "" if there is none.
+func (f *fleetState) pausedWorker() string {
+	for _, name := range f.workers() {
+		if f.state[name] == scenario.Pause {
+			return name
+		}
 	}
 	return ""
 }
@@ -135,4 +348,24 @@ func in(s *scenario.Scenario) string {
 		return ""
 	}
 	return " in variant " + s.Variant
+}
+
+// lengthOf is the shortest time that actions take.
+func lengthOf(do []scenario.Action) (sum time.Duration) {
+	for _, a := range do {
+		switch {
+		case a.Wait != nil:
+			sum += a.Wait.For
+		case a.Together != nil:
+			longest := time.Duration(0)
+			for _, one := range a.Together {
+				longest = max(longest, lengthOf([]scenario.Action{one}))
+			}
+			sum += longest
+		case a.Repeat != nil:
+			each := lengthOf(a.Repeat.Do)
+			sum += max(each, a.Repeat.Every)*time.Duration(max(0, a.Repeat.Times-1)) + each
+		}
+	}
+	return sum
 }

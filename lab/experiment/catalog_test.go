@@ -70,8 +70,9 @@ func TestActionKindsAgree(t *testing.T) {
 	if err := json.Unmarshal(Schema(), &schema); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := slices.Sorted(maps.Keys(schema.Defs.Action.Properties)), slices.Sorted(slices.Values(scenario.Kinds)); !slices.Equal(got, want) {
-		t.Errorf("the schema has the actions %q, scenario.Kinds is %q", got, want)
+	kinds := slices.Sorted(slices.Values(append(slices.Clone(scenario.Kinds), scenario.Together, scenario.Repeat)))
+	if got := slices.Sorted(maps.Keys(schema.Defs.Action.Properties)); !slices.Equal(got, kinds) {
+		t.Errorf("the schema has the actions %q, package scenario %q", got, kinds)
 	}
 	for _, kind := range scenario.Kinds {
 		if !strings.Contains(text(t, "docs/records.md"), "`"+kind+"`") {
@@ -95,7 +96,11 @@ func TestManualIsComplete(t *testing.T) {
 	if _, err := Read(path); err != nil {
 		t.Error(err)
 	}
-	words := slices.Concat(slices.Collect(maps.Keys(fairnessChecks)), scenario.Kinds)
+	words := slices.Concat(slices.Collect(maps.Keys(fairnessChecks)), scenario.Kinds, []string{scenario.Together, scenario.Repeat})
+	root, _ := theSchema()
+	for _, def := range []string{"load", "request", "rate", "repeat"} {
+		words = append(words, root.sub("$defs").sub(def).keys()...)
+	}
 	for _, of := range []reflect.Type{reflect.TypeFor[measure.Metrics](), reflect.TypeFor[measure.Latency](), reflect.TypeFor[measure.Recovery](), reflect.TypeFor[measure.RoundRobin]()} {
 		words = append(words, fieldNames(of)...)
 	}

@@ -40,7 +40,10 @@ const maxText = 200
 // child is the pointer of a key or index below at.
 func child(at, key string) string { return at + "/" + escape.Replace(key) }
 
-var escape = strings.NewReplacer("~", "~0", "/", "~1")
+var (
+	escape   = strings.NewReplacer("~", "~0", "/", "~1")
+	unescape = strings.NewReplacer("~1", "/", "~0", "~")
+)
 
 // load reads the one document of a file. It returns nil if there is nothing to go on with.
 func (d *document) load(source []byte) any {

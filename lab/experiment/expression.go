@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -237,44 +238,64 @@ func zeroMetrics() metrics {
 // resolve checks the names that an expression begins with, and refuses what could make it pass for a wrong reason. It reports whether the
 // expression compares variants.
 func resolve(e scenario.Experiment, root ast.Node) (compares bool, err error) {
-	var names []string
-	for _, p := range e.Scenarios[0].Phases {
-		names = append(names, p.Name)
-	}
-	names = append(names, scenario.Total)
-	phases := len(names)
-	for _, s := range e.Scenarios {
-		if s.Variant != scenario.Only {
-			names = append(names, s.Variant)
-		}
-	}
+	phases, variants := namesIn(e)
+	names := slices.Concat(phases, variants)
 	r := &resolver{declared: map[string]bool{}, callees: map[ast.Node]bool{}}
 	ast.Walk(&root, r)
-	var phase, variant string
-	var phaseAt int
+	var phase, variant *ast.IdentifierNode
 	for _, n := range r.names {
 		at := n.Location().From
-		switch i := slices.Index(names, n.Value); {
+		switch {
 		case r.declared[n.Value]:
 		case r.callees[n]:
 			if fairnessChecks[n.Value] == nil {
 				r.add(at, "unknown function %s%s", n.Value, hint(n.Value, slices.Concat(slices.Sorted(maps.Keys(fairnessChecks)), builtin.Names)))
 			}
-		case i < 0:
+		case slices.Contains(phases, n.Value):
+			phase = cmp.Or(phase, n)
+			r.everywhere(e, n)
+		case slices.Contains(variants, n.Value):
+			variant = n
+		default:
 			r.add(at, "unknown name %s%s", n.Value, hint(n.Value, names))
-		case i < phases && phase == "":
-			phase, phaseAt = n.Value, at
-		case i >= phases:
-			variant = n.Value
 		}
 	}
-	if phase != "" && variant != "" {
-		r.add(phaseAt, "%s is a phase and %s a variant: name a variant everywhere, or nowhere", phase, variant)
+	if phase != nil && variant != nil {
+		r.err = nil // That the phase is not in every variant follows.
+		r.add(phase.Location().From, "%s is a phase and %s a variant: name a variant everywhere, or nowhere", phase.Value, variant.Value)
 	}
 	if r.err != nil {
 		return false, r.err
 	}
-	return variant != "", nil
+	return variant != nil, nil
+}
+
+// namesIn are the names that expressions begin with: phases of any variant, and variants.
+func namesIn(e scenario.Experiment) (phases, variants []string) {
+	for _, s := range e.Scenarios {
+		for _, p := range s.Phases {
+			if !slices.Contains(phases, p.Name) {
+				phases = append(phases, p.Name)
+			}
+		}
+		if s.Variant != scenario.Only {
+			variants = append(variants, s.Variant)
+		}
+	}
+	return append(phases, scenario.Total), variants
+}
+
+// everywhere refuses a phase that a variant does not have, as an expression without variants applies to all.
+func (r *resolver) everywhere(e scenario.Experiment, phase *ast.IdentifierNode) {
+	for _, s := range e.Scenarios {
+		if phase.Value != scenario.Total && s.Phase(phase.Value) < 0 {
+			var known []string
+			for _, p := range s.Phases {
+				known = append(known, p.Name)
+			}
+			r.add(phase.Location().From, "unknown phase %s%s%s", phase.Value, in(&s), hint(phase.Value, append(known, scenario.Total)))
+		}
+	}
 }
 
 // A resolver collects the names of an expression that are not those of fields, and errors that need no types.

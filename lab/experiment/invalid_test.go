@@ -9,7 +9,7 @@ var invalidFiles = []struct {
 }{
 	{name: "empty", text: "", want: []string{"1:1: the file is empty: want an experiment, with question, load, phases and expect"}},
 	{name: "comments alone", text: "# nothing\n", want: []string{"1:1: the file is empty: want an experiment, with question, load, phases and expect"}},
-	{name: "list", text: "- a\n", want: []string{"1:1: the file is a list: want a mapping, with answer, expect, fleet, load, nginx, phases, question, seed, variants"}},
+	{name: "list", text: "- a\n", want: []string{"1:1: the file is a list: want a mapping, with answer, expect, fleet, load, nginx, phases, question, seed, trials, variants"}},
 	{name: "two documents", text: small + "---\na: 1\n", want: []string{"10:1: a second document begins here: want one experiment per file"}},
 	{name: "tab", text: "question: Q?\nload:\n\t- {protocol: http}\n", want: []string{"3:1: a tab: YAML wants spaces before a line's text"}},
 	{name: "invalid YAML", text: "question: [a\nload: {\n", want: []string{"2:5: not YAML: did not find expected ',' or ']'"}},
@@ -79,7 +79,7 @@ variants:
 	}},
 	{name: "numbers", old: "question: Q?", new: "question: Q?\nseed: 0x10\nfleet: {instances: 0x3, workers: 0x11}", want: []string{"3:34: workers is 0x11: want a whole number, 1 to 16"}},
 	{name: "invalid wait", old: "- {name: during, for: 1s}", new: "- {name: during, for: 5s, do: [{wait: 5s}, {wait: -1s}]}\n  - {name: after, for: 1, do: [{wait: 2s}]}", want: []string{
-		"7:33: the waits of phase during are 5s together: want less than the phase, 5s",
+		"7:33: the waits and repetitions of phase during take 5s: want less than the phase, 5s",
 		`7:53: wait is "-1s": want a duration with a unit, like 250ms, 2s or 1m30s, from 1ms to 10m`,
 		"8:24: for is 1: want a duration with a unit, like 250ms, 2s or 1m30s, from 100ms to 10m",
 	}},
@@ -105,25 +105,25 @@ variants:
   - {rate: {slope: [1/s]}, name: last, hold: 1s}
 `, want: []string{
 		`3:16: protocol is "htp": want http or grpc: did you mean http?`,
-		"3:27: rate is 300: want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}",
+		"3:27: rate is 300: want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}, {phases: {calm: 50/s, storm: 500/s}}",
 		"4:5: hold is missing in load[1]: a watch needs the time after which its client cancels",
-		`4:28: rate is "0/s": want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}`,
+		`4:28: rate is "0/s": want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}, {phases: {calm: 50/s, storm: 500/s}}`,
 		`4:39: name is "In": want a name of lower-case letters, digits and _, at most 64, that begins with a letter`,
 		"4:53: channels is for grpc: HTTP clients have connections",
 		`4:62: call is "watch": want unary: the others are for grpc`,
-		`5:28: rate is "300/x": want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}`,
+		`5:28: rate is "300/x": want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}, {phases: {calm: 50/s, storm: 500/s}}`,
 		"5:62: connections is for http: gRPC clients have channels",
 		`5:71: call is "wach": want unary or watch or idle: did you mean watch?`,
 		"5:87: deadline is 2: want a duration with a unit, like 250ms, 2s or 1m30s, from 1ms to 60s",
 		"6:5: hold is missing in load[3]: a watch needs the time after which its client cancels",
 		"6:35: ramp has 1 entries: want 2",
 		`6:49: name is "http", and the protocol is grpc: choose another name`,
-		"7:28: rate has 2 keys: want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}",
+		"7:28: rate has 2 keys: want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}, {phases: {calm: 50/s, storm: 500/s}}",
 		"7:72: a second load is called grpc_2: give it a name of its own",
 		"7:99: hold is 6s: want less than the deadline, 5s",
 		`7:110: retry is "maybe": want true or false`,
 		"8:5: protocol is missing in load[5]",
-		"8:13: unknown key slope: want ramp, step",
+		"8:13: unknown key slope: want phases, ramp, step",
 		"8:34: load last: the name means something else in expectations: choose another",
 		"8:46: hold is for call: watch",
 		"9:5: a second load is called http: give it a name of its own",
@@ -136,15 +136,15 @@ variants:
   - {name: six, protocol: http, rate: NaN/s}
 `, want: []string{
 		"3:35: step has no rate above 0",
-		"4:39: rate is a list: want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}",
+		"4:39: rate is a list: want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}, {phases: {calm: 50/s, storm: 500/s}}",
 		`5:54: ramp[1] is "-1/s": want a rate like 300/s or 30/m, at most 100000/s`,
-		"6:40: rate has 0 keys: want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}",
-		`7:40: rate is "1e6/s": want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}`,
-		`8:39: rate is "NaN/s": want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}`,
+		"6:40: rate has 0 keys: want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}, {phases: {calm: 50/s, storm: 500/s}}",
+		`7:40: rate is "1e6/s": want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}, {phases: {calm: 50/s, storm: 500/s}}`,
+		`8:39: rate is "NaN/s": want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}, {phases: {calm: 50/s, storm: 500/s}}`,
 	}},
 	{name: "too much", old: "rate: 10/s}\n  - {protocol: grpc, rate: 10/s}", new: "rate: 100000/s}\n  - {protocol: grpc, rate: 950000/s}\n  - {protocol: grpc, name: b, rate: {ramp: [0/s, 100000/s]}, deadline: 61s}",
 		want: []string{
-			`4:28: rate is "950000/s": want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}`,
+			`4:28: rate is "950000/s": want a rate above 0 like 300/s or 30/m, at most 100000/s, or one that changes: {ramp: [100/s, 500/s]}, {step: [100/s, 300/s, 500/s]}, {phases: {calm: 50/s, storm: 500/s}}`,
 			`5:72: deadline is "61s": want a duration with a unit, like 250ms, 2s or 1m30s, from 1ms to 60s`,
 		}},
 	{name: "too many requests", old: "for: 1s}\n  - {name: during, for: 1s}", new: "for: 10m}\n  - {name: during, for: 10m}\nseed: 2\nfleet: {}\nvariants: {a: {load: [{protocol: http, rate: 1700/s}, {protocol: grpc, rate: 1/s}]}, b: {}}",
@@ -154,7 +154,7 @@ variants:
   - {name: total, for: 1s}
   - {name: http, for: 1s, do: [{resume: whoami-1}, {start: all}, {start: whoami-3}, {pause: [whoami-2, whoami-2]}, {start: whoami-2}, {drain: whoami-2}, {resume: whoami-2}]}
   - {name: a b, for: 100, do: [{kill: []}, {drain: {}}, {pause: 3}]}`, want: []string{
-		"7:33: the waits of phase during are 1s together: want less than the phase, 1s",
+		"7:33: the waits and repetitions of phase during take 1s: want less than the phase, 1s",
 		"7:41: kill whoami-4: there are 3 instances: did you mean whoami-1?",
 		"7:53: unknown key kil: did you mean kill?",
 		"7:69: do[2] has 2 keys: want one action per entry; a list of them is done in order",
@@ -173,8 +173,8 @@ variants:
 		`11:12: name is "a b": want a name of lower-case letters, digits and _, at most 64, that begins with a letter`,
 		"11:22: for is 100: want a duration with a unit, like 250ms, 2s or 1m30s, from 100ms to 10m",
 		"11:39: kill has 0 entries: want 1 to 60",
-		"11:52: drain is an empty mapping: want an instance like whoami-2, a list of 1 to 60 of them, or all",
-		"11:65: pause is 3: want an instance like whoami-2, a list of 1 to 60 of them, or all",
+		"11:52: drain is an empty mapping: want an instance like whoami-2, nginx, a list of 1 to 60 of them, or all instances: all",
+		"11:65: pause is 3: want an instance like whoami-2, nginx, nginx-worker-1, a list of 1 to 60 of them, or all instances: all",
 	}},
 	{name: "actions without effect", old: "  - {name: during, for: 1s}", new: `  - {name: a, for: 1s, do: [{resume: all}, {pause: whoami-1}, {pause: whoami-1}]}
   - {name: during, for: 1s, do: [{start: all}, {resume: all}, {resume: all}, {kill: all}]}
@@ -209,8 +209,8 @@ expect:
 		"10:3: variant during: the name is that of a phase in line 7: choose another",
 		"11:3: variant sum: the name means something else in expectations: choose another",
 		`11:22: description is "": want text`,
-		"11:26: unknown key seed: want description, fleet, load, nginx",
-		`12:3: variant is "Big": want a name of lower-case letters, digits and _, at most 64, that begins with a letter`,
+		"11:26: unknown key seed: want description, fleet, load, nginx, phases",
+		`12:3: "Big" in variants: want a name of lower-case letters, digits and _, at most 64, that begins with a letter`,
 		"12:15: load has 0 entries: want 1 to 16",
 		"13:50: load plain: the name is that of a variant in line 9: choose another",
 		"15:43: plain.during.http.failed > few.during.grpc.failed: unknown load grpc in variant few: want http, plain",
@@ -335,5 +335,119 @@ load:
 		"12:25: during.http.failed ==: it ends too early",
 		"13:11: fair(during): fair wants all metrics of a load: write it like fair(during.http)",
 		"14:5: during.http == 0: during.http is many metrics: name one, like during.http.failed",
+	}},
+	{name: "requests, users and addresses", old: "load:\n", new: `load:
+  - {protocol: http, name: a, rate: {phases: {befor: 10/s, during: 1/s}}, users: 2, addresses: 3, connection: newer, request: {method: get, path: x, headers: {X-Request-Id: a, "a b": c, X-A: 5, x-a: b}, body: {sise: 1}, message: {}}}
+  - {protocol: grpc, name: b, rate: 10/s, users: 2, addresses: [127.0.0.1, 128.0.0.1], request: {metadata: {Big: a, grpc-x: b}, message: {interval: 1s}, padding: 1GB, path: /}}
+  - {protocol: grpc, name: c, call: watch, hold: 1s, rate: 10/s, request: {message: {intervall: 1s}}, addresses: [127.0.0.1, 127.0.0.1, 127.0.0.0]}
+  - {protocol: grpc, name: d, call: watch, hold: 1s, rate: 10/s, request: {message: {interval: 1.5}}}
+  - {protocol: grpc, name: e, call: idle, rate: 10/s, request: {message: {}, padding: 1B}, addresses: 5}
+  - {protocol: http, name: f, rate: 10/s, request: {body: 5}, addresses: 251}
+  - {protocol: http, name: g, rate: 10/s, request: {body: {size: 101MB}, headers: [a]}, addresses: 2}
+  - {protocol: http, name: h, rate: {phases: {}}}
+  - {protocol: http, name: i, rate: {phases: {during: 0/s}}}
+  - {protocol: http, name: j, rate: {phases: {during: 10}}, request: {body: {size: 0B}}}
+`, want: []string{
+		"3:47: rate: unknown phase befor: did you mean before?",
+		"3:96: 3 addresses and users: 2: each takes one, so want at least as many: users: 3",
+		`3:111: connection is "newer": want keep_alive or new: did you mean new?`,
+		`3:136: method is "get": want a method in capital letters, like POST`,
+		`3:147: path is "x": want a path that begins with /, of printable ASCII without spaces and #; escape others, like %20`,
+		"3:160: X-Request-Id is set by the lab or the protocol: leave it out",
+		`3:177: "a b" in headers: want the name of a header field, like X-Api-Key`,
+		"3:192: X-A is 5: want text of printable ASCII that neither begins nor ends with a space; put numbers in quotes",
+		"3:195: x-a is X-A again: letter case makes no difference",
+		"3:210: size is missing in body",
+		"3:211: unknown key sise: did you mean size?",
+		"3:230: message is for grpc: HTTP requests have a body",
+		"4:50: users is for http: gRPC clients have channels",
+		`4:76: addresses[1] is "128.0.0.1": want a loopback address, from 127.0.0.1 to 127.255.255.254`,
+		`4:109: "Big" in metadata: want a name of lower-case letters, digits, -, _ and dots, like x-tenant`,
+		"4:117: grpc-x is set by the lab or the protocol: leave it out",
+		`4:138: message is no whoami.v1.WhoAmIRequest of the contract: unknown field "interval"; it has no fields`,
+		`4:163: padding is "1GB": want a size with a unit, like 500B, 100kB or 1MiB, from 1B to 100MB`,
+		"4:174: path is for http: gRPC has calls",
+		`5:85: message is no whoami.v1.WatchWhoAmIRequest of the contract: unknown field "intervall"; want interval`,
+		"5:126: address 127.0.0.1 is here a second time",
+		"5:137: address 127.0.0.0 is that of the network or its broadcast: want one from 127.0.0.1 to 127.255.255.254",
+		"6:96: message: 1.5: want text, whole numbers, true, false, lists and mappings",
+		"7:74: message is not for call: idle, which sends none",
+		"7:87: padding is not for call: idle, which sends no message",
+		"7:103: 5 addresses and channels: 4: each takes one, so want at least as many: channels: 5",
+		"8:59: body is 5: want a text, or a size like {size: 100kB}",
+		"8:74: addresses is 251: want how many addresses, 1 to 250, or a list of loopback addresses, like [127.0.0.2, 127.0.1.1]",
+		`9:66: size is "101MB": want a size with a unit, like 500B, 100kB or 1MiB, from 1B to 100MB`,
+		"9:83: headers is a list: want a mapping, of at most 100 names to values",
+		"9:100: 2 addresses and users: 1: each takes one, so want at least as many: users: 2",
+		"10:46: phases has 0 keys: want rates by phase, like {calm: 50/s, storm: 500/s}",
+		"11:37: load[8] plans no request in 2s: nothing could be measured",
+		"12:55: during is 10: want a rate like 300/s or 30/m, at most 100000/s",
+		`12:84: size is "0B": want a size with a unit, like 500B, 100kB or 1MiB, from 1B to 100MB`,
+	}},
+	{name: "actions on nginx, at the same time and repeated", old: "phases:\n", new: `phases:
+  - {name: start, for: 1s, do: [{kill: nginx}, {reload: nginx}, {kill: nginx-worker-1}, {start: nginx}, {kill: nginx-worker-3}]}
+  - name: actions
+    for: 2s
+    do:
+      - repeat: {times: 3, every: 1s, do: [{kill: whoami-1}]}
+      - repeat: {times: 0, every: 1, do: []}
+      - repeat: {every: 1s, do: [{wait: 1s}]}
+      - together: [{kill: whoami-1}]
+      - start: all
+      - together: [{kill: whoami-1}, {kill: whoami-1}, {start: whoami-1}, {kill: all}]
+      - together: [{kill: nginx}, {pause: nginx-worker-1}, {together: [{kill: whoami-1}, {drain: nginx}]}, {restart: whoami-1}]
+      - restart: whoami-1
+      - start: nginx
+      - pause: nginx-worker-2
+      - reload: nginx
+      - drain: nginx-worker-1
+      - pause: nginx
+      - resume: nginx-worker-1
+      - kill: nginx-worker-1
+      - restart: nginx
+  - {name: loop, for: 1s, do: [{repeat: {times: 2, every: 400ms, do: [{wait: 600ms}]}}, {wait: 1ms}]}
+  - {name: many, for: 1s, do: [{repeat: {times: 1000, every: 1ms, do: [{repeat: {times: 1000, every: 1ms, do: [{wait: 1ms}]}}]}}]}
+`, want: []string{
+		"6:57: reload nginx: nginx is down (kill); start it first",
+		"6:72: kill nginx-worker-1: nginx is down (kill); start it first",
+		"6:112: kill nginx-worker-3: there are 2 workers: did you mean nginx-worker-1?",
+		"10:7: the waits and repetitions of phase actions take 3s: want less than the phase, 2s",
+		"10:51: the second time: kill whoami-1: instance is already down (kill); start it first",
+		"11:25: times is 0: want a whole number, 1 to 1000",
+		"11:35: every is 1: want a duration with a unit, like 250ms, 2s or 1m30s, from 1ms to 10m",
+		"11:42: do has 0 entries: want 1 to 100",
+		"12:17: times is missing in repeat",
+		"13:19: together has 1 entries: want 2 to 100",
+		"15:45: kill of whoami-1 is at the same time as together[0], which is done to it, too: do one after the other",
+		"15:64: start of whoami-1 is at the same time as together[0], which is done to it, too: do one after the other",
+		"16:43: pause of nginx-worker-1 is at the same time as together[0], which is done to it, too: do one after the other",
+		"16:71: together of nginx is at the same time as together[0], which is done to it, too: do one after the other",
+		"16:118: restart whoami-1: instance is down (kill); start it first",
+		"17:18: restart whoami-1: instance is down (kill); start it first",
+		"20:17: reload nginx: nginx-worker-2 is paused, and would end only when it is resumed; resume it first",
+		`21:16: drain is "nginx-worker-1": want an instance like whoami-2, nginx, a list of 1 to 60 of them, or all instances: all`,
+		"23:17: resume nginx-worker-1: nginx is paused as a whole; resume nginx",
+		"24:15: kill nginx-worker-1: nginx is paused; resume it first",
+		"26:31: the waits and repetitions of phase loop take 1.201s: want less than the phase, 1s",
+		"27:31: phase many has 1000000 operations, all repetitions counted: want at most 1000",
+	}},
+	{name: "repeated actions", old: "  - {name: during, for: 1s}\n", new: `  - {name: during, for: 2s, do: [{kill: whoami-1}, {repeat: {times: 3, every: 10ms, do: [{start: all}, {kill: all}]}}]}
+  - {name: much, for: 2s, do: [{repeat: {times: 600, every: 1ms, do: [{start: all}, {kill: all}]}}]}
+  - {name: fits, for: 2s, do: [{repeat: {times: 100, every: 1ms, do: [{start: all}, {kill: all}]}}]}
+`, want: []string{
+		"7:90: start all: the second time it means other instances than the first: name them",
+		"8:31: phase much has 1200 operations, all repetitions counted: want at most 1000",
+	}},
+	{name: "phases of variants", old: "expect:\n", new: `variants:
+  a: {phases: [{name: storm, for: 1s}, {name: storm, for: 1s}, {name: b, for: 1s}]}
+  b: {phases: [{name: storm, for: 1s}], load: [{protocol: http, rate: {phases: {during: 1/s}}}]}
+  c: {}
+expect:
+`, want: []string{
+		"9:47: phase storm: the name is that of a phase in line 9: choose another",
+		"9:71: phase b: the name is that of a variant in line 10: choose another",
+		"10:71: load[0] plans no request in 1s in variant b: nothing could be measured",
+		"10:81: rate: unknown phase during in variant b: want storm",
+		"13:5: during.http.failed == 0: unknown phase during in variant a: want storm, storm, b, total",
 	}},
 }

@@ -75,8 +75,8 @@ func source(path string) ([]byte, error) {
 type keys struct {
 	Question, Answer string
 	Seed             uint64
+	Trials           int
 	configuration
-	Phases   []phaseKeys
 	Expect   []string
 	Variants map[string]configuration
 }
@@ -89,13 +89,14 @@ type configuration struct {
 		Files map[string]string
 		Edits []confedit.Edit
 	}
-	Load []scenario.Load
+	Load   []loadKeys
+	Phases []phaseKeys
 }
 
 type phaseKeys struct {
 	Name string
 	For  time.Duration
-	Do   []map[string]json.RawMessage // one key each
+	Do   []actionKeys
 }
 
 // parse is Read of a text, without the edits. The file is nil if there is nothing to go on with.
@@ -126,7 +127,7 @@ func parse(path string, source []byte) (*File, *document) {
 	}
 	base := filepath.Base(path)
 	f := &File{Source: source, doc: d, Experiment: scenario.Experiment{
-		Path: path, Name: strings.TrimSuffix(base, filepath.Ext(base)), Question: k.Question, Answer: k.Answer, Trials: 1,
+		Path: path, Name: strings.TrimSuffix(base, filepath.Ext(base)), Question: k.Question, Answer: k.Answer, Trials: k.Trials,
 	}}
 	f.scenarios(&k)
 	for i, text := range k.Expect {
@@ -137,30 +138,38 @@ func parse(path string, source []byte) (*File, *document) {
 	return f, d
 }
 
+// places are where in the file a scenario has what variants can replace.
+type places struct{ load, phases, nginx string }
+
 // scenarios makes a scenario of each variant, and checks it.
 func (f *File) scenarios(k *keys) {
-	f.checkLoads("/load", k.Load)
+	shared := places{"/load", "/phases", "/nginx"}
+	f.checkLoads(shared.load, k.Load)
 	if len(k.Variants) == 0 {
-		f.scenario(scenario.Only, k, k.configuration, "/load", "/nginx")
+		f.scenario(scenario.Only, k, k.configuration, shared)
 	}
 	for _, name := range f.variants(k) {
-		at, v := child("/variants", name), k.Variants[name]
-		loadAt, nginxAt := "/load", "/nginx"
+		at, v, in := child("/variants", name), k.Variants[name], shared
 		if v.Fleet == nil {
 			v.Fleet = k.Fleet
 		}
 		if v.Load == nil {
 			v.Load = k.Load
 		} else {
-			loadAt = at + "/load"
-			f.checkLoads(loadAt, v.Load)
+			in.load = at + "/load"
+			f.checkLoads(in.load, v.Load)
+		}
+		if v.Phases == nil {
+			v.Phases = k.Phases
+		} else {
+			in.phases = at + "/phases"
 		}
 		if v.Nginx == nil {
 			v.Nginx = k.Nginx
 		} else {
-			nginxAt = at + "/nginx"
+			in.nginx = at + "/nginx"
 		}
-		f.scenario(name, k, v, loadAt, nginxAt)
+		f.scenario(name, k, v, in)
 	}
 }
 
@@ -170,68 +179,24 @@ func (f *File) variants(k *keys) []string {
 	return slices.SortedFunc(maps.Keys(k.Variants), func(a, b string) int { return key(a).compare(key(b)) })
 }
 
-func (f *File) scenario(name string, k *keys, v configuration, loadAt, nginxAt string) {
+func (f *File) scenario(name string, k *keys, v configuration, in places) {
 	s := scenario.Scenario{
 		Experiment: f.Name, Variant: name, Description: v.Description, Seed: k.Seed,
-		Instances: v.Fleet.Instances, Workers: v.Fleet.Workers, Files: v.Nginx.Files, Edits: v.Nginx.Edits, Loads: slices.Clone(v.Load),
+		Instances: v.Fleet.Instances, Workers: v.Fleet.Workers, Files: v.Nginx.Files, Edits: v.Nginx.Edits,
 	}
-	for i := range s.Loads {
-		l := &s.Loads[i]
-		if l.Name == "" {
-			l.Name = l.Protocol
-		}
-		if l.Protocol == scenario.HTTP {
-			l.Channels = 0
-		}
+	s.Phases = f.phases(&s, v.Phases, in.phases)
+	for i, l := range v.Load {
+		s.Loads = append(s.Loads, f.load(&s, l, fmt.Sprintf("%s/%d", in.load, i)))
 	}
-	s.Phases = f.phases(&s, k.Phases)
-	f.checkPlan(&s, loadAt)
+	f.checkPlan(&s, in.load)
 	f.Scenarios = append(f.Scenarios, s)
-	f.nginxAt, f.uneditable = append(f.nginxAt, nginxAt), append(f.uneditable, false)
-}
-
-// checkPlan refuses loads that plan nothing, or too much.
-func (f *File) checkPlan(s *scenario.Scenario, loadAt string) {
-	total, planned := s.Length(), 0
-	for i, l := range s.Loads {
-		planned += l.Rate.Estimate(total)
-		at := fmt.Sprintf("%s/%d/rate", loadAt, i)
-		timed := !slices.ContainsFunc(s.Phases, func(p scenario.Phase) bool { return p.For == 0 })
-		if f.doc.valid(at) && len(l.Rate.PerSecond) > 0 && timed && l.Rate.Estimate(total) <= 1 && l.Rate.Count(total) == 0 {
-			f.doc.add(f.doc.position(at), "load[%d] plans no request in %v: nothing could be measured", i, total)
-		}
-	}
-	if planned > maxRequests {
-		f.doc.add(f.doc.position(loadAt), "load plans %d requests in %v: want at most %d", planned, total, maxRequests)
-	}
-}
-
-// checkLoads checks what the keys of each load say together, and their names.
-func (f *File) checkLoads(at string, loads []scenario.Load) {
-	taken := map[string]bool{}
-	for i, l := range loads {
-		at := fmt.Sprintf("%s/%d", at, i)
-		if hold := at + "/hold"; f.doc.valid(hold) && l.Call == scenario.Watch && l.Deadline > 0 && l.Hold >= l.Deadline {
-			f.doc.add(f.doc.position(hold), "hold is %v: want less than the deadline, %v", l.Hold, l.Deadline)
-		}
-		name, named := l.Name, at+"/name"
-		if name == "" && !f.doc.has(named) {
-			name = l.Protocol
-		}
-		switch {
-		case (name == scenario.HTTP || name == scenario.GRPC) && name != l.Protocol && l.Protocol != "":
-			f.doc.add(f.doc.position(named), "name is %q, and the protocol is %s: choose another name", name, l.Protocol)
-		case taken[name] && name != "":
-			f.doc.add(f.doc.position(named), "a second load is called %s: give it a name of its own", name)
-		}
-		taken[name] = true
-	}
+	f.nginxAt, f.uneditable = append(f.nginxAt, in.nginx), append(f.uneditable, false)
 }
 
 // names refuses names that expectations could not tell apart, or that mean something else there.
 func (f *File) names(k *keys) {
 	lines, kinds := map[string]int{}, map[string]string{}
-	check := func(kind, name string, at position) {
+	check := func(kind, name string, at position, inList bool) {
 		switch is, twice := kinds[name]; {
 		case reserved(name):
 			f.doc.add(at, "%s %s: the name means something else in expectations: choose another", kind, name)
@@ -239,31 +204,33 @@ func (f *File) names(k *keys) {
 			f.doc.add(at, "variant %s: the name is that of a file without variants: choose another", name)
 		case kind != "load" && (name == scenario.HTTP || name == scenario.GRPC):
 			f.doc.add(at, "%s %s: the name means a protocol: choose another", kind, name)
-		case twice && (kind != "load" || is != "load"):
+		case twice && (kind != is || kind == "phase" && inList): // Variants may share names, and a second load of a list has its own message.
 			f.doc.add(at, "%s %s: the name is that of a %s in line %d: choose another", kind, name, is, lines[name])
 		case !twice:
 			kinds[name], lines[name] = kind, at.line
 		}
 	}
-	given := func(kind, at string) {
-		if n := f.doc.nodes[at]; n != nil && f.doc.valid(at) {
-			check(kind, target(n).Value, where(n))
+	given := func(kind, list string) {
+		in := map[string]bool{}
+		for i := 0; f.doc.has(fmt.Sprintf("%s/%d", list, i)); i++ {
+			at := fmt.Sprintf("%s/%d/name", list, i)
+			if n := f.doc.nodes[at]; n != nil && f.doc.valid(at) {
+				name := target(n).Value
+				check(kind, name, where(n), in[name])
+				in[name] = true
+			}
 		}
 	}
-	for i := range k.Phases {
-		given("phase", fmt.Sprintf("/phases/%d/name", i))
-	}
-	loads := []string{"/load"}
+	given("phase", "/phases")
 	for _, name := range f.variants(k) {
 		at := child("/variants", name)
 		if !f.doc.invalid[at] {
-			check("variant", name, where(f.doc.keys[at]))
+			check("variant", name, where(f.doc.keys[at]), false)
 		}
-		loads = append(loads, at+"/load")
 	}
-	for _, at := range loads {
-		for i := 0; f.doc.has(fmt.Sprintf("%s/%d", at, i)); i++ {
-			given("load", fmt.Sprintf("%s/%d/name", at, i))
-		}
+	given("load", "/load")
+	for _, name := range f.variants(k) {
+		given("phase", child("/variants", name)+"/phases")
+		given("load", child("/variants", name)+"/load")
 	}
 }

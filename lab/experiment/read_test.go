@@ -32,7 +32,7 @@ func TestExperimentIsReadWithDefaults(t *testing.T) {
 		Experiment: "kill-one", Variant: scenario.Only, Seed: 1, Instances: 3, Workers: 2,
 		Edits: []confedit.Edit{{Context: "upstream whoami_http", Directive: "keepalive 4"}, {Context: "upstream whoami_grpc server", Parameter: "max_fails=1"}},
 		Loads: []scenario.Load{
-			{Name: "http", Protocol: "http", Call: scenario.Unary, Rate: constant(300), Deadline: 5 * time.Second},
+			{Name: "http", Protocol: "http", Call: scenario.Unary, Rate: constant(300), Users: 1, Deadline: 5 * time.Second},
 			{Name: "grpc", Protocol: "grpc", Call: scenario.Unary, Rate: constant(300), Channels: 4, Deadline: 2 * time.Second, Retry: true},
 		},
 		Phases: []scenario.Phase{
@@ -63,15 +63,35 @@ func TestExperimentWithEveryKeyIsRead(t *testing.T) {
 	if plain.Instances != 2 || plain.Workers != 1 || retry.Instances != 3 || retry.Workers != 2 || len(plain.Edits) != 0 || len(retry.Edits) != 3 {
 		t.Errorf("%+v\n%+v", plain, retry)
 	}
-	if got, want := plain.Groups(), []string{"http", "grpc", "calls", "streams", "mute"}; !slices.Equal(got, want) {
+	if got, want := plain.Groups(), []string{"http", "grpc", "calls", "streams", "posts", "mute"}; !slices.Equal(got, want) {
 		t.Errorf("groups %q, want %q", got, want)
 	}
 	for i, want := range []scenario.Rate{
-		{Shape: scenario.Ramp, PerSecond: []float64{0, 50}}, {Shape: scenario.Step, PerSecond: []float64{10, 20, 10}}, constant(0.5), constant(0.5),
+		{Shape: scenario.Ramp, PerSecond: []float64{0, 50}}, {Shape: scenario.Step, PerSecond: []float64{10, 20, 10}}, constant(0.5),
+		{Shape: scenario.Step, PerSecond: []float64{0, 50, 1}, For: []time.Duration{time.Second, 2 * time.Second, 10 * time.Minute}},
 	} {
 		if got := plain.Loads[i].Rate; !reflect.DeepEqual(got, want) {
 			t.Errorf("rate %d is %+v, want %+v", i, got, want)
 		}
+	}
+	requests := []scenario.Request{
+		{}, {Metadata: map[string]string{"x-tenant": "a"}, Message: "{}", Padding: 1 << 20}, {Message: `{"interval":"0.05s"}`},
+		{Method: "POST", Path: "/v1/x?a=1", Headers: map[string]string{"X-Api-Key": "k1", "Host": "example.org"}, Body: "{}"}, {},
+	}
+	for i, want := range requests {
+		if got := plain.Loads[i].Request; !reflect.DeepEqual(got, want) {
+			t.Errorf("request %d is %+v, want %+v", i, got, want)
+		}
+	}
+	large := f.Scenarios[2]
+	if h, c, s := plain.Loads[0], plain.Loads[1], plain.Loads[2]; f.Trials != 3 || h.Users != 3 || !slices.Equal(h.Addresses, []string{"127.0.1.1", "127.0.2.1", "127.0.3.1"}) ||
+		h.NewConnection || !c.NewConnection || c.Users != 0 || c.Addresses != nil || !slices.Equal(s.Addresses, []string{"127.0.0.2", "127.1.2.3"}) ||
+		large.Loads[0].Request.BodySize != 100_000 || large.Loads[1].NewConnection {
+		t.Errorf("%d trials of\n%+v\n%+v", f.Trials, plain.Loads, large.Loads)
+	}
+	if len(retry.Phases) != 3 || retry.Phases[2].Name != "after" || len(large.Phases) != 3 || large.Phases[2].Name != "storm" ||
+		len(large.Phases[1].Operations()) != 10 || large.Phases[1].Operations()[9].Offset != 9*900*time.Millisecond {
+		t.Errorf("%+v\n%+v", retry.Phases, large.Phases)
 	}
 	if l := plain.Loads[2]; l.Call != scenario.Watch || l.Hold != 2*time.Second || l.Channels != 4 {
 		t.Errorf("%+v", l)
@@ -83,7 +103,10 @@ func TestExperimentWithEveryKeyIsRead(t *testing.T) {
 	// Of all, start applies to those that are down.
 	want := []string{
 		"pause whoami-2", "wait 500ms", "resume whoami-2", "kill whoami-1", "kill whoami-2", "start whoami-1", "start whoami-2", "reload nginx",
-		"restart whoami-1", "restart whoami-2", "restart whoami-3", "drain whoami-1",
+		"restart whoami-1", "restart whoami-2", "restart whoami-3", "drain whoami-1", "wait 1ms",
+		"kill nginx", "pause whoami-2", "start whoami-1", "drain whoami-1", "start whoami-1", "drain whoami-1", "start nginx",
+		"kill nginx-worker-1", "pause nginx-worker-1", "resume nginx-worker-1", "pause nginx", "resume nginx", "resume whoami-2", "drain nginx",
+		"start nginx", "restart nginx",
 	}
 	if !slices.Equal(did, want) {
 		t.Errorf("got  %q\nwant %q", did, want)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -153,16 +154,31 @@ func (d *document) explain(err *jsonschema.ValidationError) {
 	case *kind.OneOf:
 		d.add(where(n), "%s: %s", name, by.text("errorMessage"))
 	case *kind.PropertyNames:
-		const variants = "/variants" // The library's InstanceLocation is overwritten; only these have chosen names.
-		to := child(variants, k.Property)
-		d.invalid[to] = true
-		d.add(where(d.keys[to]), "variant is %q: %s", clip(k.Property), root.sub("properties").sub("variants").sub("propertyNames").resolved().wants())
+		d.chosenName(k.Property, by.resolved())
 	default:
 		if d.invalid[at] {
 			return // One error per value.
 		}
 		d.invalid[at] = true
 		d.add(where(n), "%s", wrong(err.ErrorKind, name, target(n), of, by))
+	}
+}
+
+// chosenName adds a key that a mapping with chosen names may not have. The library does not say where it stands: its InstanceLocation is
+// overwritten. So all such keys of mappings of that kind are looked for; each is added once.
+func (d *document) chosenName(key string, want schema) {
+	root, _ := theSchema()
+	for to, n := range d.keys {
+		parent := to[:strings.LastIndexByte(to, '/')]
+		of := root
+		for _, key := range strings.Split(parent, "/")[1:] {
+			of = of.of(unescape.Replace(key))
+		}
+		if to != child(parent, key) || d.invalid[to] || of["propertyNames"] == nil || !reflect.DeepEqual(of.sub("propertyNames").resolved(), want) {
+			continue
+		}
+		d.invalid[to] = true
+		d.add(where(n), "%q in %s: %s", clip(key), parent[strings.LastIndexByte(parent, '/')+1:], want.wants())
 	}
 }
 
@@ -258,16 +274,18 @@ func (d *document) filled(s schema, v any, at, name string) any {
 		return items
 	}
 	of, isDuration := s["durationRange"].([]any)
-	isRate := s["maxPerSecond"] != nil
+	isRate, isSize := s["maxPerSecond"] != nil, s["maxBytes"] != nil
 	switch {
 	case !isText:
 		return v
-	case d.invalid[at] && (isDuration || isRate || s["type"] != "string"):
+	case d.invalid[at] && (isDuration || isRate || isSize || s["type"] != "string"):
 		return nil
 	case isDuration:
 		return d.duration(text, of, at, name, s.wants())
 	case isRate:
 		return d.rate(s, text, at, name)
+	case isSize:
+		return d.size(s, text, at, name)
 	case d.invalid[at] && s["enum"] != nil: // The nearest word, so that the rest can be checked.
 		return nearest.Name(text, list(s["enum"].([]any)))
 	}
@@ -295,6 +313,9 @@ func (d *document) filledObject(s schema, v map[string]any, at string) any {
 	}
 	if s["maxPerSecond"] != nil {
 		return d.changingRate(all, at)
+	}
+	if s["properties"] == nil && s["additionalProperties"] == nil { // whatever it has
+		return v
 	}
 	if s.sub("additionalProperties") != nil {
 		for key, value := range v {
@@ -339,8 +360,26 @@ func (d *document) rate(s schema, text, at, name string) any {
 	return scenario.Rate{Shape: scenario.Constant, PerSecond: []float64{perSecond}}
 }
 
-// changingRate is a ramp or step as a scenario.Rate; nil if it is invalid.
+// size is "100kB" as a number of bytes.
+func (d *document) size(s schema, text, at, name string) any {
+	number := strings.TrimRight(text, " BkKMi")
+	n, err := strconv.ParseInt(number, 10, 64)
+	n *= map[string]int64{"B": 1, "kB": 1000, "MB": 1e6, "KiB": 1 << 10, "MiB": 1 << 20}[strings.TrimSpace(text[len(number):])]
+	if most, _ := s["maxBytes"].(json.Number).Int64(); err != nil || n < 1 || n > most {
+		d.reject(at, name, s.wants())
+		return nil
+	}
+	return n
+}
+
+// changingRate is a ramp, step or rate by phase as rateKeys; nil if it is invalid.
 func (d *document) changingRate(shapes map[string]any, at string) any {
+	if phases, ok := shapes["phases"].(map[string]any); ok {
+		if !d.valid(at) {
+			return nil
+		}
+		return map[string]any{"phases": phases}
+	}
 	for _, shape := range []string{scenario.Ramp, scenario.Step} {
 		entries, _ := shapes[shape].([]any)
 		if to := child(at, shape); d.valid(to) && d.valid(at) {
