@@ -29,6 +29,7 @@ type Balancer interface {
 type BalancerInfo struct {
 	AllAttempts bool       // its access log has every attempt of a request, not only the last: the ledger needs that
 	Reloads     bool       // Reload works
+	Workers     bool       // its children are workers, with the titles that nginx gives them
 	Stop        []StopStep // SIGKILL follows the last
 	ListenHint  string     // what to check if it runs and does not listen where it should
 }

@@ -44,6 +44,7 @@ type Fleet struct {
 	observing sync.Mutex
 	reloading sync.Mutex
 	reloads   []Reloading
+	numbers   workerNumbers
 	stopping  sync.Once
 	stopErr   error
 

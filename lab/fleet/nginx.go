@@ -32,7 +32,7 @@ type nginxBalancer struct {
 
 func (nginxBalancer) Info() BalancerInfo {
 	return BalancerInfo{
-		AllAttempts: true, Reloads: true,
+		AllAttempts: true, Reloads: true, Workers: true,
 		// SIGQUIT is a graceful shutdown. Before nginx serves it has no handler for it, and would dump core.
 		Stop:       []StopStep{{Signal: syscall.SIGQUIT, Wait: 5 * time.Second, ReadyFirst: true}, {Signal: syscall.SIGTERM, Wait: 3 * time.Second}},
 		ListenHint: "its configuration must include site/http-listen.conf and site/grpc-listen.conf",

@@ -13,6 +13,7 @@ import (
 type stat struct {
 	pid, parent, group int
 	state              string // R, S, D, Z (zombie), T (stopped) …; see proc(5)
+	started            uint64 // since the machine's start, in ticks; 0: unknown
 }
 
 func (s stat) zombie() bool { return s.state == "Z" || s.state == "X" }
@@ -50,7 +51,7 @@ func parseStat(text string) (stat, bool) {
 	pid, err1 := strconv.Atoi(first)
 	parent, err2 := strconv.Atoi(fields[1])
 	group, err3 := strconv.Atoi(fields[2])
-	return stat{pid: pid, parent: parent, group: group, state: fields[0]}, err1 == nil && err2 == nil && err3 == nil
+	return stat{pid: pid, parent: parent, group: group, state: fields[0], started: parseStarted(fields)}, err1 == nil && err2 == nil && err3 == nil
 }
 
 // paused reports whether every thread of a process is stopped.
@@ -62,30 +63,4 @@ func paused(pid int) bool {
 // groupRuns reports whether a process of the group runs.
 func groupRuns(group int) bool {
 	return slices.ContainsFunc(processes(), func(p stat) bool { return p.group == group && !p.zombie() })
-}
-
-// A worker is a worker process of nginx.
-type worker struct {
-	pid     int
-	booting bool // just forked, not serving yet: it still has its master's title
-	leaving bool // shutting down, still finishing requests
-}
-
-// workers are the children of an nginx master. Their titles say what they do.
-func workers(master int) []worker {
-	var all []worker
-	for _, p := range processes() {
-		if p.parent != master || p.zombie() {
-			continue
-		}
-		title, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
-		if err == nil {
-			all = append(all, worker{
-				pid:     p.pid,
-				booting: strings.Contains(string(title), "master process"),
-				leaving: strings.Contains(string(title), "shutting down"),
-			})
-		}
-	}
-	return all
 }

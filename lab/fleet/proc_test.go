@@ -14,9 +14,9 @@ func TestParseStat(t *testing.T) {
 		want stat
 		ok   bool
 	}{
-		{"12 (whoami) S 3 4 5 0", stat{12, 3, 4, "S"}, true},
-		{"12 (a) Z 9 (b) (c)) Z 3 4 5", stat{12, 3, 4, "Z"}, true},
-		{"12 (gone) X 3 4", stat{12, 3, 4, "X"}, true},
+		{"12 (whoami) S 3 4 5 0", stat{12, 3, 4, "S", 0}, true},
+		{"12 (a) Z 9 (b) (c)) Z 3 4 5", stat{12, 3, 4, "Z", 0}, true},
+		{"12 (gone) X 3 4", stat{12, 3, 4, "X", 0}, true},
 		{"12 (short) S 3", stat{}, false},
 		{"12 whoami S 3 4", stat{}, false},
 		{"x (whoami) S 3 4", stat{}, false},

@@ -69,6 +69,9 @@ func (g *Generator) run(started chan<- error) {
 	close(g.done)
 }
 
+// PID is the process's ID, which may be another process's once this one is gone.
+func (g *Generator) PID() int { return g.cmd.Process.Pid }
+
 // Done is closed when the process is gone.
 func (g *Generator) Done() <-chan struct{} { return g.done }
 

@@ -31,9 +31,6 @@ func quick(t *testing.T) string {
 	return s.Listener.Addr().String()
 }
 
-// PID is the process's id.
-func (g *Generator) PID() int { return g.cmd.Process.Pid }
-
 // Signal sends a signal to the process. When it is gone the error is os.ErrProcessDone.
 func (g *Generator) Signal(s os.Signal) error { return g.cmd.Process.Signal(s) }
 

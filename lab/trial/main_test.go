@@ -117,6 +117,8 @@ func (f *fake) HTTP() string            { return f.server.Listener.Addr().String
 func (f *fake) GRPC() string            { return "127.0.0.1:1" }
 func (f *fake) Can(kind, _ string) bool { return kind != f.cannot }
 
+func (f *fake) Processes() map[string]int { return nil }
+
 func (f *fake) Instances() []record.Instance {
 	return []record.Instance{{Name: "whoami-1", HTTP: "127.0.0.1:8001", GRPC: "127.0.0.1:9001"}}
 }
@@ -224,11 +226,12 @@ func events(t *testing.T, dir string) []record.Event {
 	return all
 }
 
-// words are the events in words, in their order: "during: action_started kill whoami-1", "whoami-1 died (signal SIGKILL)".
+// words are the events in words, in their order, without probes: "during: action_started kill whoami-1", "whoami-1 died (signal SIGKILL)".
 func words(all []record.Event) []string {
 	var lines []string
 	for _, e := range all {
 		switch e.Event {
+		case record.Probe:
 		case record.PhaseStarted:
 			lines = append(lines, "phase "+e.Phase)
 		case record.ActionStarted, record.ActionDone:

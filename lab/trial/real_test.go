@@ -66,7 +66,7 @@ func blameless(r measure.Result) []string {
 	})
 }
 
-var busyReasons = []string{"the generator was late", "the generator did not send", "the lab was late", "was still running when the phase ended", "requests was sent"}
+var busyReasons = []string{"the generator was late", "the generator did not send", "the generator dropped", "the lab was late", "was still running when the phase ended", "requests was sent"}
 
 // Each action does what docs/records.md says, one after the other, and the event log has all of it in that order.
 func TestActionsDoWhatTheySay(t *testing.T) {

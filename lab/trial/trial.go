@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"trivet/lab/load"
 	"trivet/lab/measure"
 	"trivet/lab/record"
+	"trivet/lab/sampler"
 	"trivet/lab/scenario"
 )
 
@@ -28,6 +30,9 @@ type System interface {
 	Instances() []record.Instance
 	// Can reports whether the system can carry out actions of a kind on a process.
 	Can(kind, process string) bool
+	// Processes are the PIDs of its processes that run, by name: scenario.Nginx, its workers, the instances. A system without any is not
+	// sampled.
+	Processes() map[string]int
 	// Do carries out one action on one process, and returns when it is done. It may be called while another action is carried out.
 	Do(ctx context.Context, kind, process string) error
 	// Stop ends all processes, and returns when they are gone.
@@ -88,7 +93,7 @@ func Run(ctx context.Context, s Setup) (err error) {
 }
 
 // runLoadAndActions runs both at the same time, until the last request is over and the last action done.
-func runLoadAndActions(ctx context.Context, s Setup, system System, events *eventWriter) error {
+func runLoadAndActions(ctx context.Context, s Setup, system System, events *eventWriter) (err error) {
 	if err := checkKinds(s.Scenario, system); err != nil {
 		return err
 	}
@@ -108,19 +113,44 @@ func runLoadAndActions(ctx context.Context, s Setup, system System, events *even
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	endSampling, err := sample(s.Dir, m, system, generator)
+	if err != nil {
+		return errors.Join(err, generator.Stop())
+	}
+	defer func() { err = errors.Join(err, endSampling()) }()
 	acted := make(chan error, 1) // gets its error, then is closed
 	go func() {
 		acted <- runActions(ctx, s.Scenario, m.Begin, system, events)
 		close(acted)
 	}()
 	latest := m.Begin.Add(s.Scenario.Length() + m.Settle() + grace)
-	if err := follow(ctx, s, measured, events, generator, acted, latest); err != nil {
+	if err = follow(ctx, s, measured, events, generator, acted, latest); err != nil {
 		cancel(err) // The remaining actions have no use.
 		err = errors.Join(err, generator.Stop())
 		<-acted
-		return err
 	}
-	return nil
+	return err
+}
+
+// sample starts sampling, if the manifest says so, and returns what ends it.
+func sample(dir string, m record.Manifest, system System, generator *load.Generator) (end func() error, err error) {
+	if !m.Sampled {
+		return func() error { return nil }, nil
+	}
+	started, err := sampler.Start(filepath.Join(dir, record.SamplesFile), m.Begin, func() map[string]int {
+		all := system.Processes()
+		all[scenario.Lab] = os.Getpid()
+		select {
+		case <-generator.Done():
+		default:
+			all[scenario.Generator] = generator.PID()
+		}
+		return all
+	})
+	if err != nil {
+		return nil, err
+	}
+	return started.Stop, nil
 }
 
 // checkKinds returns an error if the scenario has an action that the system cannot carry out.
@@ -183,6 +213,7 @@ func manifest(s Setup, system System) record.Manifest {
 	m := record.Manifest{
 		V: record.ManifestVersion, Scenario: s.Scenario, Nginx: s.Nginx, Trivet: buildinfo.String(),
 		Instances: system.Instances(), HTTP: system.HTTP(), GRPC: system.GRPC(), Trial: max(1, s.Trial), CPUs: runtime.NumCPU(),
+		Sampled: len(system.Processes()) > 0 && sampler.Supported() == nil,
 	}
 	for _, l := range s.Scenario.Loads {
 		m.Planned = append(m.Planned, l.Rate.Count(s.Scenario.Length()))
