@@ -34,7 +34,8 @@ failed; 2 usage error, or RUN_DIR is not a run directory.`},
 		Example: `  trivet report
   trivet report --format junit > junit.xml
   trivet report --format json |
-    jq '.experiments[].variants[].phases[].groups[] | [.name, .metrics.failed]'`,
+    jq '.experiments[].variants[].trials[].phases[].groups[] |
+      [.name, .metrics.failed]'`,
 	}
 	format := c.Flags().String("format", "text", "`FORMAT`: text; json: one document, durations in nanoseconds; junit: for CI; markdown: a page like experiments/README.md")
 	completeFlag(c, "format", names...)

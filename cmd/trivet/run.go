@@ -35,8 +35,8 @@ instances recorded of each request, and judges the expectations.
 All files are checked before anything starts. The run directory, printed at the
 end, has all records and logs; trivet report prints the newest report again. A
 new run removes those of finished runs, except of the newest five and of those
-with --keep, and says which. docs/experiments.md explains reports and how to write an experiment,
-docs/records.md the records.`,
+with --keep, and says which. docs/experiments.md explains reports and how to
+write an experiment, docs/records.md the records.`,
 		ValidArgsFunction: completeExperiments,
 		Annotations: map[string]string{exitCodes: `0 all expectations passed; 1 an expectation failed; 2 usage error, or
 errors in a file: nothing was started; 3 a run is invalid, and says nothing

@@ -39,7 +39,7 @@ func TestManifestOfAnotherScenarioIsInvalid(t *testing.T) {
 		"an action with another type": {otherAction(scenario.Action{Wait: &scenario.WaitAction{}}), "scenario.phases[0].do[0].process is &{drain [whoami-1]}, not <nil>"},
 	} {
 		all := only(t)
-		v := one(t, test.spoil(t, all), all).Experiments[0].Variants[0]
+		v := one(t, test.spoil(t, all), all).Experiments[0].Variants[0].Trials[0]
 		want := "manifest.json does not match run.json: " + test.want
 		if found := slices.ContainsFunc(v.Reasons, func(r string) bool { return strings.HasPrefix(r, want) }); found != (test.want != "") || found != (v.Verdict == Invalid) {
 			t.Errorf("%s: %s, %q, want %q", name, v.Verdict, v.Reasons, test.want)

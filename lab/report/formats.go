@@ -80,18 +80,23 @@ func JUnit(w io.Writer, r *Run) error {
 
 func (e Experiment) suite(r *Run) suite {
 	s := suite{
-		Name: e.Name, Timestamp: r.Time.UTC().Format("2006-01-02T15:04:05"), Time: (e.Length * time.Duration(len(e.Variants))).Seconds(),
+		Name: e.Name, Timestamp: r.Time.UTC().Format("2006-01-02T15:04:05"), Time: (e.Length * time.Duration(len(e.Variants)*e.Trials)).Seconds(),
 		Properties: []property{
 			{"question", e.Question}, {"answer", e.Answer}, {"seed", fmt.Sprint(e.Seed)}, {"nginx", r.Nginx}, {"trivet", r.Trivet}, {"dir", r.Dir},
 		},
 	}
 	for _, v := range e.Variants {
-		valid := testCase{Class: class(e.Name, v.Name), Name: "the trial is valid", File: e.Path}
-		if v.Verdict != Passed {
-			s.Errors++
-			valid.Error = &problem{string(v.Verdict), remedied(v.Verdict, v.Reasons[0]), v.problems()}
+		for i, t := range v.Trials {
+			valid := testCase{Class: class(e.Name, v.Name), Name: "the trial is valid", File: e.Path}
+			if e.Trials > 1 {
+				valid.Name = fmt.Sprintf("trial %d is valid", i+1)
+			}
+			if t.Verdict != Passed {
+				s.Errors++
+				valid.Error = &problem{string(t.Verdict), remedied(t.Verdict, t.Reasons[0]), t.problems()}
+			}
+			s.Cases = append(s.Cases, valid)
 		}
-		s.Cases = append(s.Cases, valid)
 	}
 	for _, x := range e.Expectations {
 		c := testCase{Class: class(e.Name, x.Variant), Name: x.Text, File: e.Path, Line: x.Line}
@@ -121,13 +126,13 @@ func class(name, variant string) string {
 // measured is what an expectation read, or why it has no value.
 func measured(x experiment.ExpectationResult) string { return cmp.Or(x.Error, x.Measured) }
 
-// problems are all reasons and discrepancies of a variant.
-func (v Variant) problems() string {
+// problems are all reasons and discrepancies of a trial.
+func (t Trial) problems() string {
 	var b strings.Builder
-	for _, r := range v.Reasons {
+	for _, r := range t.Reasons {
 		fmt.Fprintln(&b, r)
 	}
-	for _, d := range v.Discrepancies {
+	for _, d := range t.Discrepancies {
 		fmt.Fprintln(&b, d)
 	}
 	return b.String()
@@ -148,8 +153,16 @@ func Markdown(w io.Writer, r *Run) error {
 				fmt.Fprintf(&b, "- `%s`: %s\n", v.Name, v.Description)
 			}
 		}
-		fmt.Fprintf(&b, "\n%s: %s. nginx %s, seed %d, %d CPUs, %v for each variant. `trivet run %s`\n\n", emphasize(e.Verdict), e.outcome(), r.Nginx, e.Seed, r.CPUs, e.Length, e.Path)
+		fmt.Fprintf(&b, "\n%s: %s. nginx %s, seed %d, %d CPUs, %s for each variant. `trivet run %s`\n\n", emphasize(e.Verdict), e.outcome(), r.Nginx, e.Seed, r.CPUs, e.length(), e.Path)
 	}
 	_, err := io.WriteString(w, strings.TrimRight(b.String(), "\n")+"\n")
 	return err
+}
+
+// length is how long each variant ran.
+func (e Experiment) length() string {
+	if e.Trials > 1 {
+		return fmt.Sprintf("%d × %v", e.Trials, e.Length)
+	}
+	return e.Length.String()
 }

@@ -30,10 +30,12 @@ func checkFormats(t *testing.T, r *Run) {
 	}
 	cases, failures, errs := 0, 0, 0
 	for _, e := range r.Experiments {
-		cases += len(e.Variants) + len(e.Expectations)
+		cases += len(e.Variants)*e.Trials + len(e.Expectations)
 		for _, v := range e.Variants {
-			if v.Verdict != Passed {
-				errs++
+			for _, t := range v.Trials {
+				if t.Verdict != Passed {
+					errs++
+				}
 			}
 		}
 		for _, x := range e.Expectations {
@@ -199,7 +201,7 @@ func TestJSONHoldsTheReport(t *testing.T) {
 	if !bytes.Equal(asJSON(t, &read), document) {
 		t.Error("what was read is written in another way")
 	}
-	m := read.Experiments[0].Variants[0].Phases[1].Groups[0].Metrics
+	m := read.Experiments[0].Variants[0].Trials[0].Phases[1].Groups[0].Metrics
 	if read.V != Version || read.Verdict != Failed || read.Code != 1 || m.Failed != 1 || m.NginxErrors != 1 || m.Codes["502"] != 1 || m.FailedAttempts != 1 {
 		t.Errorf("%+v", m)
 	}

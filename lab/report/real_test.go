@@ -108,11 +108,11 @@ func TestReportOnALocalFleet(t *testing.T) {
 // busy reports whether a busy machine is the reason that there is nothing to judge, or that requests failed.
 func busy(e Experiment) bool {
 	if e.Verdict != Invalid {
-		return slices.ContainsFunc(e.Variants[0].Phases, func(p measure.Phase) bool {
+		return slices.ContainsFunc(e.Variants[0].Trials[0].Phases, func(p measure.Phase) bool {
 			return slices.ContainsFunc(p.Groups, func(g measure.Group) bool { return g.Metrics.Late > 0 })
 		})
 	}
-	for _, r := range e.Variants[0].Reasons {
+	for _, r := range e.Variants[0].Trials[0].Reasons {
 		if !strings.Contains(r, "the generator ") && !strings.Contains(r, "requests was sent") && !strings.Contains(r, "was still running when the phase ended") {
 			return false
 		}

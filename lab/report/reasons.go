@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"trivet/internal/words"
@@ -43,27 +44,47 @@ func remedied(verdict Verdict, reason string) string {
 // inconclusive begins the reason against an experiment whose variants are valid.
 const inconclusive = "an expectation is inconclusive: "
 
-// discrepancies writes an example of each kind; of the first also what each source recorded, and where to look further.
-func (t Text) discrepancies(v Variant) {
-	for i, k := range v.Kinds[:min(len(v.Kinds), maxKinds)] {
+// reasons are those of the trials with the variant's verdict, the first of them.
+func (v Variant) reasons() (all []string, first Trial) {
+	for i, t := range slices.Backward(v.Trials) {
+		if t.Verdict != v.Verdict {
+			continue
+		}
+		reasons := slices.Clone(t.Reasons)
+		if len(v.Trials) > 1 {
+			for j := range reasons {
+				reasons[j] = fmt.Sprintf("trial %d: %s", i+1, reasons[j])
+			}
+		}
+		all, first = append(reasons, all...), t
+	}
+	return all, first
+}
+
+// problems writes why a variant has not passed: the reasons, an example of each kind of discrepancy, and where to look further. Of several
+// trials the first with that verdict is shown.
+func (t Text) problems(v Variant) {
+	reasons, first := v.reasons()
+	t.reasons("    ", v.Verdict, reasons)
+	for i, k := range first.Kinds[:min(len(first.Kinds), maxKinds)] {
 		d := k.Example
 		fmt.Fprintf(t, "      %s rule %d, as in request %s: %s\n", words.Count(k.Count, "time"), d.Rule, line(d.ID), line(d.What))
 		if i == 0 {
 			fmt.Fprintf(t, "        client: %s\n        nginx: %s\n        instances: %s\n", line(d.Client), line(d.Nginx), line(d.Instances))
 		}
 	}
-	if more := len(v.Kinds) - maxKinds; more > 0 {
+	if more := len(first.Kinds) - maxKinds; more > 0 {
 		fmt.Fprintf(t, "      and %s more; `trivet report --format json` has all\n", words.Count(more, "kind"))
 	}
 	if v.Verdict == Invalid {
-		t.records(v)
+		t.records(first)
 	}
 }
 
 // records says where they are, and how to find those of the first example.
-func (t Text) records(v Variant) {
-	fmt.Fprintf(t, "      trial directory: %s\n", v.Dir)
-	if len(v.Kinds) > 0 && !strings.ContainsAny(v.Dir+v.Kinds[0].Example.ID, "'\n") {
-		fmt.Fprintf(t, "      its records: cd '%s' && grep -hF '\"%s\"' records/*.jsonl logs/access.log\n", v.Dir, v.Kinds[0].Example.ID)
+func (t Text) records(of Trial) {
+	fmt.Fprintf(t, "      trial directory: %s\n", of.Dir)
+	if len(of.Kinds) > 0 && !strings.ContainsAny(of.Dir+of.Kinds[0].Example.ID, "'\n") {
+		fmt.Fprintf(t, "      its records: cd '%s' && grep -hF '\"%s\"' records/*.jsonl logs/access.log\n", of.Dir, of.Kinds[0].Example.ID)
 	}
 }

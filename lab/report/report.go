@@ -65,7 +65,8 @@ type Experiment struct {
 	Question     string                         `json:"question"`
 	Answer       string                         `json:"answer,omitempty"` // with the metrics in it; only if the experiment passed or failed
 	Seed         uint64                         `json:"seed"`
-	Length       time.Duration                  `json:"length"`  // of a variant
+	Trials       int                            `json:"trials"`  // of each variant
+	Length       time.Duration                  `json:"length"`  // of a trial
 	Verdict      Verdict                        `json:"verdict"` // the worst of its variants', or of its expectations'
 	Reasons      []string                       `json:"reasons"` // why it is invalid although all variants are valid
 	Variants     []Variant                      `json:"variants"`
@@ -74,11 +75,17 @@ type Experiment struct {
 
 // A Variant is the report on one.
 type Variant struct {
-	Name             string               `json:"name"`
-	Description      string               `json:"description,omitempty"`
+	Name        string  `json:"name"`
+	Description string  `json:"description,omitempty"`
+	Instances   int     `json:"instances"`
+	Workers     int     `json:"workers"`
+	Verdict     Verdict `json:"verdict"` // the worst of its trials'
+	Trials      []Trial `json:"trials"`
+}
+
+// A Trial is the report on one trial of a variant.
+type Trial struct {
 	Dir              string               `json:"dir"` // the trial directory
-	Instances        int                  `json:"instances"`
-	Workers          int                  `json:"workers"`
 	Verdict          Verdict              `json:"verdict"`
 	Reasons          []string             `json:"reasons"`       // why it has not passed
 	Discrepancies    []ledger.Discrepancy `json:"discrepancies"` // the first of them
@@ -134,15 +141,23 @@ func From(dir string) (*Run, error) {
 
 func (r *Run) experiment(entry record.Entry) (Experiment, error) {
 	of := entry.Experiment
-	e := Experiment{Path: of.Path, Name: of.Name, Question: of.Question, Verdict: Passed, Reasons: []string{}, Expectations: []experiment.ExpectationResult{}}
+	e := Experiment{
+		Path: of.Path, Name: of.Name, Question: of.Question, Trials: max(1, of.Trials), Verdict: Passed, Reasons: []string{}, Expectations: []experiment.ExpectationResult{},
+	}
 	for _, s := range of.Scenarios {
 		e.Seed, e.Length = s.Seed, s.Length()
-		v, err := r.variant(entry.Trial(r.Dir, s.Variant, 1), s, r.Verdict.worse(e.Verdict))
-		if err != nil {
-			return e, err
+		e.Variants = append(e.Variants, Variant{Name: s.Variant, Description: s.Description, Instances: s.Instances, Workers: s.Workers, Verdict: Passed})
+	}
+	for n := range e.Trials { // In the order in which they ran.
+		for i, s := range of.Scenarios {
+			t, err := r.trial(entry.Trial(r.Dir, s.Variant, n+1), s, r.Verdict.worse(e.Verdict))
+			if err != nil {
+				return e, err
+			}
+			v := &e.Variants[i]
+			v.Trials, v.Verdict = append(v.Trials, t), v.Verdict.worse(t.Verdict)
+			e.Verdict = e.Verdict.worse(t.Verdict)
 		}
-		e.Variants = append(e.Variants, v)
-		e.Verdict = e.Verdict.worse(v.Verdict)
 	}
 	if e.Verdict == Passed {
 		e.judge(of)
@@ -152,7 +167,17 @@ func (r *Run) experiment(entry record.Entry) (Experiment, error) {
 
 // judge evaluates the expectations and the answer.
 func (e *Experiment) judge(of scenario.Experiment) {
-	e.Expectations = append(e.Expectations, experiment.Judge(of, e.metrics)...)
+	for trial := range e.Trials {
+		results := experiment.Judge(of, e.measures(trial))
+		if trial == 0 {
+			e.Expectations = results
+		}
+		for i, x := range results { // The worst trial counts.
+			if verdict(e.Expectations[i]).worse(verdict(x)) != verdict(e.Expectations[i]) {
+				e.Expectations[i] = x
+			}
+		}
+	}
 	for _, x := range e.Expectations {
 		e.Verdict = e.Verdict.worse(verdict(x))
 		if verdict(x) == Invalid {
@@ -160,7 +185,7 @@ func (e *Experiment) judge(of scenario.Experiment) {
 		}
 	}
 	if e.Verdict != Invalid {
-		e.Answer = experiment.Answer(of, e.metrics)
+		e.Answer = experiment.Answer(of, e.measures(0))
 	}
 }
 
@@ -175,52 +200,54 @@ func verdict(x experiment.ExpectationResult) Verdict {
 	return Failed
 }
 
-// metrics are experiment.Measures.
-func (e *Experiment) metrics(variant, phase, group string) (measure.Metrics, bool) {
-	for _, v := range e.Variants {
-		if v.Name == variant {
-			return v.result.Metrics(phase, group)
+// measures are the metrics of one trial of each variant.
+func (e *Experiment) measures(trial int) experiment.Measures {
+	return func(variant, phase, group string) (measure.Metrics, bool) {
+		for _, v := range e.Variants {
+			if v.Name == variant {
+				return v.Trials[trial].result.Metrics(phase, group)
+			}
 		}
+		return measure.Metrics{}, false
 	}
-	return measure.Metrics{}, false
 }
 
-// variant reports on a trial directory; before is the worst verdict of all trials before it.
-func (r *Run) variant(dir string, s scenario.Scenario, before Verdict) (Variant, error) {
-	v := Variant{
-		Name: s.Variant, Description: s.Description, Dir: dir, Instances: s.Instances, Workers: s.Workers, Verdict: Passed,
+// trial reports on a trial directory; before is the worst verdict of all trials before it.
+func (r *Run) trial(dir string, s scenario.Scenario, before Verdict) (Trial, error) {
+	t := Trial{
+		Dir: dir, Verdict: Passed,
 		Reasons: []string{}, Discrepancies: []ledger.Discrepancy{}, Kinds: []ledger.Kind{}, Phases: []measure.Phase{},
 	}
-	trial, err := measure.Open(dir)
+	measured, err := measure.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		v.unmeasured(before)
-		return v, nil
+		t.unmeasured(before)
+		return t, nil
 	}
 	if err != nil {
-		return v, err
+		return t, err
 	}
-	if v.result, err = trial.Close(); err != nil {
-		return v, err
+	if t.result, err = measured.Close(); err != nil {
+		return t, err
 	}
-	v.Phases = append(v.Phases, v.result.Phases...)
-	v.judge(append(differences(v.result.Manifest, s, r.Nginx, r.Trivet), v.result.Reasons...))
-	return v, nil
+	t.Phases = append(t.Phases, t.result.Phases...)
+	t.judge(append(differences(t.result.Manifest, s, r.Nginx, r.Trivet), t.result.Reasons...))
+	return t, nil
 }
 
 // judge sets the verdict by how the trial ended. Of a trial without an end the records cannot be complete: the reasons against them say
 // nothing then.
-func (v *Variant) judge(reasons []string) {
-	switch ending := v.result.Ending; {
+func (t *Trial) judge(reasons []string) {
+	switch ending := t.result.Ending; {
 	case ending.Event == record.Interrupted:
-		v.Verdict, v.Reasons = Interrupted, lines("interrupted: ", ending.Error)
+		t.Verdict, t.Reasons = Interrupted, lines("interrupted: ", ending.Error)
 	case ending.Event == record.LabError:
-		v.Verdict, v.Reasons = Error, lines("the lab failed: ", ending.Error)
+		t.Verdict, t.Reasons = Error, lines("the lab failed: ", ending.Error)
 	case ending.Event == "":
-		v.Verdict, v.Reasons = Error, []string{"the event log has no end: the run was killed, or is still going on"}
-	case len(reasons) > 0 || v.result.DiscrepancyCount > 0:
-		v.Verdict, v.Reasons = Invalid, reasons
-		v.Discrepancies, v.DiscrepancyCount = append(v.Discrepancies, v.result.Discrepancies...), v.result.DiscrepancyCount
-		v.Kinds = append(v.Kinds, v.result.Kinds...)
+		t.Verdict, t.Reasons = Error, []string{"the event log has no end: the run was killed, or is still going on"}
+	case len(reasons) > 0 || t.result.DiscrepancyCount > 0:
+		t.Verdict, t.Reasons = Invalid, reasons
+		t.Discrepancies, t.DiscrepancyCount = append(t.Discrepancies, t.result.Discrepancies...), t.result.DiscrepancyCount
+		t.Kinds = append(t.Kinds, t.result.Kinds...)
 	}
 }
 
@@ -228,23 +255,23 @@ func (v *Variant) judge(reasons []string) {
 func lines(what, text string) []string { return strings.Split(what+strings.TrimSpace(text), "\n") }
 
 // unmeasured sets the verdict where there is no manifest: the trial ended before its load began, or never began.
-func (v *Variant) unmeasured(before Verdict) {
-	event, err := record.LastEvent(v.Dir)
+func (t *Trial) unmeasured(before Verdict) {
+	event, err := record.LastEvent(t.Dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && before == Interrupted:
-		v.Verdict, v.Reasons = Interrupted, []string{"never begun: the run was interrupted before"}
+		t.Verdict, t.Reasons = Interrupted, []string{"never begun: the run was interrupted before"}
 	case errors.Is(err, fs.ErrNotExist):
-		v.Verdict, v.Reasons = Error, []string{"never begun: a trial before it failed, or the run was killed"}
+		t.Verdict, t.Reasons = Error, []string{"never begun: a trial before it failed, or the run was killed"}
 	case event.Event == record.Interrupted:
-		v.Verdict, v.Reasons = Interrupted, lines("interrupted before the load began: ", event.Error)
+		t.Verdict, t.Reasons = Interrupted, lines("interrupted before the load began: ", event.Error)
 	case event.Event == record.LabError:
-		v.Verdict, v.Reasons = Error, lines("the lab failed before the load began: ", event.Error)
+		t.Verdict, t.Reasons = Error, lines("the lab failed before the load began: ", event.Error)
 	case event.Event == record.Ended:
-		v.Verdict, v.Reasons = Invalid, []string{record.ManifestFile + " is missing, though the trial ended: without it the records cannot be read"}
+		t.Verdict, t.Reasons = Invalid, []string{record.ManifestFile + " is missing, though the trial ended: without it the records cannot be read"}
 	default:
-		v.Verdict, v.Reasons = Error, []string{"the run was killed before the load began, or is still going on"}
+		t.Verdict, t.Reasons = Error, []string{"the run was killed before the load began, or is still going on"}
 		if err != nil { // Perhaps the last line is incomplete.
-			v.Reasons = append(v.Reasons, err.Error())
+			t.Reasons = append(t.Reasons, err.Error())
 		}
 	}
 }

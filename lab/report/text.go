@@ -4,14 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"unicode/utf8"
 
 	"trivet/internal/words"
 	"trivet/lab/experiment"
-	"trivet/lab/measure"
 	"trivet/lab/scenario"
 )
 
@@ -71,8 +69,8 @@ func emphasize(v Verdict) string {
 func (e Experiment) outcome() string {
 	if len(e.Expectations) == 0 {
 		for _, v := range e.Variants {
-			if v.Verdict == e.Verdict && len(v.Reasons) > 0 {
-				return line(v.Reasons[0])
+			if reasons, _ := v.reasons(); v.Verdict == e.Verdict && len(reasons) > 0 {
+				return line(reasons[0])
 			}
 		}
 	}
@@ -110,38 +108,17 @@ func (t Text) Experiment(e Experiment) {
 
 func (t Text) variant(e Experiment, v Variant) {
 	title := fmt.Sprintf("%s, %s, %v", words.Count(v.Instances, "instance"), words.Count(v.Workers, "nginx worker"), e.Length)
+	if e.Trials > 1 {
+		title += fmt.Sprintf("; medians of %d trials", e.Trials)
+	}
 	if v.Name != scenario.Only {
 		title = v.Name + ": " + cmp.Or(line(v.Description), "another configuration") + " (" + title + ")"
 	}
 	fmt.Fprintf(t, "\n  %s\n", title)
 	if v.Verdict != Passed {
-		t.reasons("    ", v.Verdict, v.Reasons)
-		t.discrepancies(v)
+		t.problems(v)
 	}
-	table := tabwriter.NewWriter(t, 0, 0, 2, ' ', 0)
-	if len(v.Phases) > 0 {
-		fmt.Fprintln(table, "    phase\tgroup\trequests\tfailed\tp50\tp99\tmax\tattempts/req\tdup\tin-doubt\tfirst attempts")
-	}
-	var notes []string
-	for _, p := range v.Phases {
-		name := p.Name
-		for _, g := range rows(p) {
-			m := g.Metrics
-			fmt.Fprintf(table, "    %s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", name, g.Name, m.Requests, m.Failed, say(m.ServiceTime.P50),
-				say(m.ServiceTime.P99), say(m.ServiceTime.Max), say(m.Amplification), m.Duplicated, m.InDoubt, shares(m.FirstAttempts, v.Instances))
-			name = ""
-			if p.Name == scenario.Total {
-				continue
-			}
-			for _, note := range noteworthy(m, v.Instances) {
-				notes = append(notes, p.Name+"."+g.Name+": "+note)
-			}
-		}
-	}
-	table.Flush()
-	for _, note := range notes {
-		fmt.Fprintf(t, "    %s\n", note)
-	}
+	t.table(v)
 }
 
 // maxWidth is how many characters of a line a terminal of the usual width shows.
@@ -202,46 +179,6 @@ func outcome(x experiment.ExpectationResult) string {
 		return "inconclusive"
 	}
 	return string(Failed)
-}
-
-// say writes a value that may be missing.
-func say[T any](value *T) string {
-	if value == nil {
-		return "-"
-	}
-	return experiment.Say(*value)
-}
-
-// maxShares is the number of instances whose shares fit into a line of 120 characters.
-const maxShares = 4
-
-// shares are counts by instance; of many instances the smallest and the largest.
-func shares(counts map[string]int, instances int) string {
-	count := func(n int) int { return counts[scenario.InstanceName(n+1)] }
-	var all []string
-	least, most := 0, 0
-	for n := range instances {
-		all = append(all, fmt.Sprintf("-%d %d", n+1, count(n)))
-		if count(n) < count(least) {
-			least = n
-		}
-		if count(n) > count(most) {
-			most = n
-		}
-	}
-	if instances > maxShares {
-		return all[least] + " to " + all[most]
-	}
-	return strings.Join(all, "  ")
-}
-
-// rows are the groups of a phase, without a protocol's whose requests are all of one load with a name: its row would be the same. (A load
-// without a name is in the protocol's group only: if there is one, the protocol has more requests than the load with a name.)
-func rows(p measure.Phase) []measure.Group {
-	return slices.DeleteFunc(slices.Clone(p.Groups), func(g measure.Group) bool {
-		same := slices.DeleteFunc(slices.Clone(p.Groups), func(other measure.Group) bool { return other.Protocol != g.Protocol })
-		return g.Name == g.Protocol && len(same) == 2 && same[0].Metrics.Requests == same[1].Metrics.Requests
-	})
 }
 
 // line is the printable text with single spaces.

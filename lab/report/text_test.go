@@ -154,7 +154,7 @@ func TestTextOfManyReasonsIsCut(t *testing.T) {
 	}
 	r := one(t, oneVariant(), all)
 	text := asText(r, false)
-	if v := r.Experiments[0].Variants[0]; v.DiscrepancyCount != 400 || len(v.Kinds) != 2 || v.Kinds[0].Count != 200 || v.Kinds[1].Count != 200 {
+	if v := r.Experiments[0].Variants[0].Trials[0]; v.DiscrepancyCount != 400 || len(v.Kinds) != 2 || v.Kinds[0].Count != 200 || v.Kinds[1].Count != 200 {
 		t.Errorf("%d discrepancies: %+v", v.DiscrepancyCount, v.Kinds)
 	}
 	const want = `
@@ -252,7 +252,7 @@ func TestTextHasLocalRepliesThatWereRetried(t *testing.T) {
 	}
 	r := one(t, expect(oneVariant(), "total.grpc.local_replies == 3 && total.grpc.nginx_errors == 1 && total.http.local_replies == 0"), all)
 	if r.Verdict != Passed {
-		t.Errorf("%s: %+v, %q", r.Verdict, r.Experiments[0].Expectations, r.Experiments[0].Variants[0].Reasons)
+		t.Errorf("%s: %+v, %q", r.Verdict, r.Experiments[0].Expectations, r.Experiments[0].Variants[0].Trials[0].Reasons)
 	}
 	if want := "\n    during.grpc: nginx generated 3 error responses; clients retried 2 of them\n"; !strings.Contains(asText(r, false), want) {
 		t.Errorf("no %q in\n%s", want, asText(r, false))

@@ -92,7 +92,7 @@ func TestVerdictsFollowFromTheRecords(t *testing.T) {
 // checkVerdict fails the test unless a run of one variant has that verdict, with that reason first.
 func checkVerdict(t *testing.T, r *Run, want Verdict, reason string) {
 	t.Helper()
-	e, v := r.Experiments[0], r.Experiments[0].Variants[0]
+	e, v := r.Experiments[0], r.Experiments[0].Variants[0].Trials[0]
 	if r.Verdict != want || e.Verdict != want {
 		t.Errorf("%s; the experiment: %s; reasons %q", r.Verdict, e.Verdict, v.Reasons)
 	}
@@ -131,7 +131,7 @@ func TestExpectationsReadPhasesAndTotal(t *testing.T) {
 	if e.Answer != "1 of 100 failed." {
 		t.Error(e.Answer)
 	}
-	phases := e.Variants[0].Phases
+	phases := e.Variants[0].Trials[0].Phases
 	if len(phases) != 3 || phases[2].Name != scenario.Total || phases[2].For != e.Length || phases[2].Groups[0].Metrics.Requests != 100 || phases[1].Groups[0].Metrics.Requests != 50 {
 		t.Errorf("%+v", phases)
 	}
@@ -153,8 +153,8 @@ func TestSinglePhaseHasNoTotal(t *testing.T) {
 	e := expect(oneVariant(), "total.http.failed == 0 && total.grpc.ok == 100 && fair(total.http)")
 	e.Scenarios[0].Phases = []scenario.Phase{{Name: "during", For: 2 * time.Second}}
 	r := one(t, e, flawless(t, e.Scenarios[0]))
-	if e := r.Experiments[0]; r.Verdict != Passed || len(e.Variants[0].Phases) != 1 || !strings.HasPrefix(e.Expectations[0].Measured, "total.http.failed = 0") {
-		t.Errorf("%s: %+v, %q", r.Verdict, e.Expectations, e.Variants[0].Reasons)
+	if e := r.Experiments[0]; r.Verdict != Passed || len(e.Variants[0].Trials[0].Phases) != 1 || !strings.HasPrefix(e.Expectations[0].Measured, "total.http.failed = 0") {
+		t.Errorf("%s: %+v, %q", r.Verdict, e.Expectations, e.Variants[0].Trials[0].Reasons)
 	}
 }
 

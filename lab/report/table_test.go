@@ -1,0 +1,115 @@
+package report
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"trivet/lab/measure"
+	"trivet/lab/record"
+)
+
+// reading is a group with a service time of all percentiles, and with failures.
+func reading(service time.Duration, failed int) measure.Metrics {
+	l := measure.Latency{Count: 100 - failed, P50: &service, P99: &service, Max: &service}
+	amplification := 1.5
+	return measure.Metrics{
+		Requests: 100, OK: 100 - failed, Failed: failed, Duplicated: failed, Amplification: &amplification, Latency: l, ServiceTime: l,
+		FirstAttempts: map[string]int{"whoami-1": 50 + failed, "whoami-2": 50},
+	}
+}
+
+// What a stall or a busy machine could have changed stands in the table, where that is noticeable.
+func TestTableShowsUncertainty(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	for _, test := range []struct {
+		measured, adjusted time.Duration
+		failed, sure       int
+		want               string
+	}{
+		{228 * ms, 3 * ms, 3, 0, "3 (0–3)|228ms (≥3ms)"},
+		{228 * ms, 220 * ms, 3, 3, "3|228ms"}, // less than a tenth
+		{3 * ms, 2100 * time.Microsecond, 3, 2, "3 (2–3)|3ms"},
+		{3 * ms, 1900 * time.Microsecond, 0, 0, "0|3ms (≥1.9ms)"},
+	} {
+		other := reading(test.adjusted, test.sure)
+		g := groups{instances: 2, of: []measure.Group{{Metrics: reading(test.measured, test.failed), Adjusted: &other}}}
+		if got := strings.Join(g.cells()[1:3], "|"); got != test.want {
+			t.Errorf("got %s, want %s", got, test.want)
+		}
+	}
+	g := groups{instances: 2, of: []measure.Group{{Metrics: reading(228*ms, 3)}}}
+	if got, want := strings.Join(g.cells(), "|"), "100|3|228ms|228ms|228ms|1.5|3|0|-1 53  -2 50"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestTableOfTrialsHasMediansAndRanges(t *testing.T) {
+	t.Parallel()
+	var g groups
+	g.instances = 2
+	for i, service := range []time.Duration{5, 2, 100} {
+		g.of, g.trials = append(g.of, measure.Group{Name: "http", Metrics: reading(service*time.Millisecond, i)}), append(g.trials, i+1)
+	}
+	if got, want := strings.Join(g.cells(), "|"), "100|0–2|5ms|5ms|5ms|1.5|0–2|0|-1 50–52  -2 50"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	g.of, g.trials = g.of[:2], g.trials[:2]
+	if got := g.cells()[2]; got != "3.5ms" {
+		t.Errorf("the median of 2 and 5 ms is %s", got)
+	}
+	g.of[0].Metrics.ServiceTime = measure.Latency{} // None was OK.
+	if got := g.cells()[2]; got != "2ms" {
+		t.Errorf("the median of one value, 2 ms, is %s", got)
+	}
+	if notes := g.notes("during"); len(notes) != 1 || !strings.HasPrefix(notes[0], "during.http, trial 2: 1 failed: ") {
+		t.Errorf("%q", notes)
+	}
+}
+
+// Each trial is read from its own directory, and the worst one counts.
+func TestReportOnTrials(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		spoil func(records)
+		want  Verdict
+		text  []string
+	}{
+		{"passed", func(records) {}, Passed, []string{"\n  3 instances, 2 nginx workers, 2s; medians of 2 trials\n", "\none: passed: 1 of 1 expectation passed\n"}},
+		{"failed", func(r records) { r.refuse(t, 0, 20, "502") }, Failed, []string{
+			"before  http   50        0–1     3ms", "\n    before.http, trial 2: 1 failed: 1 nginx error;", "\n  FAILED  before.http.failed == 0  before.http.failed = 1\n",
+		}},
+		{"invalid", func(r records) { r[record.AccessLogFile][3] = "" }, Invalid, []string{
+			"\n    INVALID: trial 2: the records of client, nginx and instances contradict each other in ", "trial directory: ", "/only-2\n",
+		}},
+	} {
+		e := expect(oneVariant(), "before.http.failed == 0")
+		e.Trials = 2
+		dir := index(t, e)
+		only(t).write(t, filepath.Join(dir, "1-one", "only-1"))
+		second := only(t)
+		test.spoil(second)
+		second.write(t, filepath.Join(dir, "1-one", "only-2"))
+		r := from(t, dir)
+		text := asText(r, false)
+		if r.Verdict != test.want || len(r.Experiments[0].Variants[0].Trials) != 2 {
+			t.Errorf("%s: %s", test.name, r.Verdict)
+		}
+		for _, want := range test.text {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: no %q in\n%s", test.name, want, text)
+			}
+		}
+		checkFormats(t, r)
+		cases := asJUnit(t, r).Suites[0].Cases
+		for i := range 2 {
+			if want := fmt.Sprintf("trial %d is valid", i+1); cases[i].Name != want || (cases[i].Error != nil) != (test.want == Invalid && i == 1) {
+				t.Errorf("%s: %+v, want %s", test.name, cases[i], want)
+			}
+		}
+	}
+}
