@@ -66,6 +66,8 @@ func (b *bench) comparisons() []comparison {
 
 		{"6 records REST", false, ours("records on", records), ours("off"), unary, cpu},
 		{"6 records gRPC", true, ours("records on", records), ours("off"), unary, cpu},
+		{"6 records REST", false, ours("records on, raw system calls", records, rawSyscalls), ours("off", rawSyscalls), unary, cpu},
+		{"6 records gRPC", true, ours("records on, raw system calls", records, rawSyscalls), ours("off", rawSyscalls), unary, cpu},
 
 		{"7 tuning REST", false, ours("raw system calls", rawSyscalls), ours("off"), unary, cpu},
 		{"7 tuning gRPC", true, ours("raw system calls", rawSyscalls), ours("off"), unary, cpu},

@@ -107,6 +107,16 @@ func (t *transfer) write(fd uintptr) bool {
 	return true
 }
 
+// from writes b to raw. Its try must be write.
+func (t *transfer) from(b []byte, raw syscall.RawConn) (int, error) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	t.begin(b)
+	err := raw.Write(t.try)
+	n := len(b) - len(t.bytes)
+	return n, t.end(err)
+}
+
 // call makes one system call, and reports whether it completed without waiting.
 func (t *transfer) call(number, fd uintptr) bool {
 	b := t.bytes[:min(len(t.bytes), most)]
@@ -171,13 +181,8 @@ func (c *Conn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) 
 
 // Write implements [net.Conn].
 func (c *Conn) Write(b []byte) (int, error) {
-	t := &c.out
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
-	t.begin(b)
-	err := c.raw.Write(t.try)
-	n := len(b) - len(t.bytes)
-	if err = t.end(err); err != nil {
+	n, err := c.out.from(b, c.raw)
+	if err != nil {
 		return n, c.failed("write", err)
 	}
 	return n, nil

@@ -2,7 +2,14 @@
 
 package rawconn
 
-import "net"
+import (
+	"io"
+	"net"
+	"os"
+)
 
 // Listen returns l: raw system calls are used on Linux only.
 func Listen(l net.Listener) net.Listener { return l }
+
+// Writer returns f: raw system calls are used on Linux only.
+func Writer(f *os.File) io.Writer { return f }

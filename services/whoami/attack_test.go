@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -271,64 +269,6 @@ func TestStreamLimitIsAnnounced(t *testing.T) {
 	}
 }
 
-// fifo creates a FIFO and returns its path.
-func fifo(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "records")
-	if err := syscall.Mkfifo(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-func TestRecordsFIFOWithoutReaderIsAnError(t *testing.T) {
-	t.Parallel()
-	path := fifo(t)
-	c, err := load(t, map[string]string{"RECORDS": path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := Run(t.Context(), c, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "RECORDS="+path+": no process reads this FIFO") {
-		t.Errorf("%v", err)
-	}
-}
-
-// After a write that failed midway the next record starts a new line. Here the reader of a FIFO is slow, so the write of a
-// long record ends at its timeout; a full disk has the same effect.
-func TestRecordAfterTornOneStartsNewLine(t *testing.T) {
-	t.Parallel()
-	path := fifo(t)
-	reader, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reader.Close()
-	var log bytes.Buffer
-	r, err := openRecorder(path, "whoami-1", "a", slog.New(slog.NewTextHandler(&log, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// A pipe holds 64 KiB, and a write of more than 4 KiB may be partial.
-	r.arrive(&call{id: "torn", method: "GET /" + strings.Repeat("x", 100<<10), began: time.Now()}, "")
-	read := make(chan string)
-	go func() { b, _ := io.ReadAll(reader); read <- string(b) }()
-	r.arrive(&call{id: "whole", method: "GET /", began: time.Now()}, "")
-	r.arrive(&call{id: "next", method: "GET /", began: time.Now()}, "")
-	if err := r.close(); err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(strings.TrimSuffix(<-read, "\n"), "\n")
-	if len(lines) != 3 || !strings.Contains(log.String(), "records are incomplete") {
-		t.Fatalf("%d lines, want 3; log: %s", len(lines), log.String())
-	}
-	for n, id := range map[int]string{1: "whole", 2: "next"} {
-		var got record
-		if err := json.Unmarshal([]byte(lines[n]), &got); err != nil || got.ID != id {
-			t.Errorf("line %d: %v, ID %q, want %q", n, err, got.ID, id)
-		}
-	}
-}
-
 func TestFinalStatusIsRecorded(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -352,7 +292,7 @@ func TestFinalStatusIsRecorded(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "records")
 			log := slog.New(slog.DiscardHandler)
-			records, err := openRecorder(path, "whoami-1", "a", log)
+			records, err := openRecorder(Config{Records: path, Instance: "whoami-1", StartID: "a"}, log)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -29,7 +29,7 @@ type call struct {
 	protocol protocol
 	method   string // "GET /" or "/whoami.v1.WhoAmIService/WhoAmI"
 	began    time.Time
-	record   *record // nil without a recorder
+	record   []byte // JSON of a record; nil without a recorder
 }
 
 type callKey struct{}
@@ -52,13 +52,13 @@ type calls struct {
 // where it sent none.
 func (w *calls) begin(ctx context.Context, p protocol, method, id, attempts string) (context.Context, *call) {
 	c := &call{id: requestID(id), protocol: p, method: method, began: time.Now()}
-	c.record = w.records.arrive(c, attempts)
+	w.records.arrive(c, attempts)
 	return context.WithValue(ctx, callKey{}, c), c
 }
 
 // end ends c. code is the name of the gRPC code, or the number of the HTTP status.
 func (w *calls) end(ctx context.Context, c *call, code string) {
-	w.records.complete(c.record, code)
+	w.records.complete(c, code)
 	if w.log.Enabled(ctx, w.level) { // Saves allocating the arguments.
 		w.log.LogAttrs(ctx, w.level, "request", slog.String("protocol", string(c.protocol)), slog.String("method", c.method),
 			slog.String("code", code), slog.String("id", c.id), slog.Int64("took_us", time.Since(c.began).Microseconds()))

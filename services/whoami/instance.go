@@ -34,7 +34,7 @@ const cancelGrace = time.Second
 // Run serves until ctx ends, drains, and returns. An error means that it could not serve: ports are taken (all are
 // reported at once), or the records file cannot be written.
 func Run(ctx context.Context, c Config, log *slog.Logger) (err error) {
-	records, err := openRecorder(c.Records, c.Instance, c.StartID, log)
+	records, err := openRecorder(c, log)
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,8 @@ func startApp(t *testing.T, a app, environ map[string]string) running {
 	}
 	path := filepath.Join(t.TempDir(), "records")
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	records, err := openRecorder(path, c.Instance, c.StartID, log)
+	c.Records = path
+	records, err := openRecorder(c, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -403,7 +404,7 @@ func TestRequestWritesArrivalAndCompletion(t *testing.T) {
 	}
 	var got []string
 	for line := range bytes.Lines(text) {
-		var one record
+		var one recordLine
 		if err := json.Unmarshal(line, &one); err != nil {
 			t.Fatalf("%v: %q", err, line)
 		}

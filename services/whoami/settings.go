@@ -39,7 +39,7 @@ type text struct {
 	StartID        string `env:"START_ID, default=random" flag:"start-id" want:"1 to 64 of A-Z a-z 0-9 . _ -, or random" help:"identifies this start of the instance in its records"`
 	Reflection     string `env:"REFLECTION" flag:"reflection" auto:"true in dev and qa, false in prod" want:"true or false" help:"serve gRPC reflection, which lists the services"`
 	GOGC           string `env:"GOGC, default=100" flag:"gogc" want:"a number, 10 to 10000" help:"garbage collection target in percent of live memory; higher uses less CPU and more memory"`
-	RawSyscalls    string `env:"RAW_SYSCALLS, default=false" flag:"raw-syscalls" want:"true or false" help:"read and write sockets by system calls that Go's scheduler does not see: less CPU behind a load balancer (Linux)"`
+	RawSyscalls    string `env:"RAW_SYSCALLS, default=false" flag:"raw-syscalls" want:"true or false" help:"read and write sockets, and write records, by system calls that Go's scheduler does not see: less CPU behind a load balancer (Linux)"`
 	StreamWorkers  string `env:"STREAM_WORKERS, default=0" flag:"stream-workers" want:"a number, 0 to 1024" help:"goroutines that wait for gRPC calls; 0 starts one per call"`
 	FixedWindows   string `env:"FIXED_WINDOWS, default=true" flag:"fixed-windows" want:"true or false" help:"gRPC flow-control windows of 4 MB per stream instead of measured ones, which cost a PING per call"`
 }

@@ -1,0 +1,160 @@
+package whoami
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// recordLine is a line of the records file.
+type recordLine struct {
+	Version int       `json:"v"`
+	Event   string    `json:"event"`
+	Time    time.Time `json:"time"`
+	record
+	Code     string `json:"code"`
+	Duration *int64 `json:"duration_us"`
+}
+
+// fifo creates a FIFO and returns its path.
+func fifo(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "records")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestRecordsFIFOWithoutReaderIsAnError(t *testing.T) {
+	t.Parallel()
+	path := fifo(t)
+	c, err := load(t, map[string]string{"RECORDS": path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Run(t.Context(), c, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "RECORDS="+path+": no process reads this FIFO") {
+		t.Errorf("%v", err)
+	}
+}
+
+// full returns a recorder to a FIFO, and the FIFO's reader, which must read before anything more than a few kilobytes is written.
+func full(t *testing.T, raw bool, log io.Writer) (*recorder, *os.File) {
+	t.Helper()
+	path := fifo(t)
+	reader, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { reader.Close() })
+	r, err := openRecorder(Config{Records: path, Instance: "whoami-1", StartID: "a", RawSyscalls: raw}, slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, reader
+}
+
+// torn is a call whose record a pipe, which holds 64 KiB, does not hold; a write of more than 4 KiB may be partial.
+func torn() *call {
+	return &call{id: "torn", method: "GET /" + strings.Repeat("x", 100<<10), began: time.Now()}
+}
+
+// After a write that failed midway the next record starts a new line. Here the reader of a FIFO is slow, so the write of a
+// long record ends at its timeout; a full disk has the same effect.
+func TestRecordAfterTornOneStartsNewLine(t *testing.T) {
+	t.Parallel()
+	for _, raw := range []bool{false, true} {
+		t.Run(fmt.Sprintf("RAW_SYSCALLS=%t", raw), func(t *testing.T) {
+			t.Parallel()
+			var log bytes.Buffer
+			r, reader := full(t, raw, &log)
+			r.arrive(torn(), "")
+			read := make(chan string)
+			go func() { b, _ := io.ReadAll(reader); read <- string(b) }()
+			r.arrive(&call{id: "whole", method: "GET /", began: time.Now()}, "")
+			r.arrive(&call{id: "next", method: "GET /", began: time.Now()}, "")
+			if err := r.close(); err != nil {
+				t.Fatal(err)
+			}
+			lines := strings.Split(strings.TrimSuffix(<-read, "\n"), "\n")
+			if len(lines) != 3 || !strings.Contains(log.String(), "records are incomplete") {
+				t.Fatalf("%d lines, want 3; log: %s", len(lines), log.String())
+			}
+			for n, id := range map[int]string{1: "whole", 2: "next"} {
+				var got recordLine
+				if err := json.Unmarshal([]byte(lines[n]), &got); err != nil || got.ID != id {
+					t.Errorf("line %d: %v, ID %q, want %q", n, err, got.ID, id)
+				}
+			}
+		})
+	}
+}
+
+// A call waits at most recordTimeout for a FIFO that is full, also when others begin meanwhile.
+func TestFullFIFODelaysCallsOnlyOnce(t *testing.T) {
+	t.Parallel()
+	r, _ := full(t, false, io.Discard)
+	first := make(chan struct{})
+	go func() { defer close(first); r.arrive(torn(), "") }()
+	var others sync.WaitGroup
+	ticker := time.NewTicker(recordTimeout / 10)
+	defer ticker.Stop()
+	returned := false
+	for range 50 {
+		select {
+		case <-first:
+			returned = true
+		case <-ticker.C:
+			others.Go(func() { r.arrive(torn(), "") })
+			continue
+		}
+		break
+	}
+	others.Wait()
+	if !returned {
+		t.Error("a call waited as long as others began")
+	}
+}
+
+// What clients send may not break a line, and both lines of a call have it.
+func TestRecordsQuoteWhatClientsSend(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "records")
+	r, err := openRecorder(Config{Records: path, Instance: `a"b`, StartID: "a"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const method, attempts = "GET /\"}\n{\x00 <é> \u2028", `1","id":"forged`
+	c := &call{id: "one", protocol: protocolHTTP, method: method, began: time.Now()}
+	r.arrive(c, attempts)
+	r.complete(c, "200")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []recordLine
+	for line := range bytes.Lines(text) {
+		var one recordLine
+		if err := json.Unmarshal(line, &one); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		got = append(got, one)
+	}
+	want := record{Instance: `a"b`, PID: os.Getpid(), Start: "a", Call: 1, ID: "one", Protocol: protocolHTTP, Method: method, Attempts: attempts}
+	if len(got) != 2 || got[0].record != want || got[1].record != want {
+		t.Fatalf("%+v, want twice %+v", got, want)
+	}
+	if a, b := got[0], got[1]; a.Event != "arrival" || a.Code != "" || a.Duration != nil || !a.Time.Equal(c.began) ||
+		b.Event != "completion" || b.Code != "200" || b.Duration == nil || *b.Duration != b.Time.Sub(a.Time).Microseconds() {
+		t.Errorf("%+v", got)
+	}
+}
