@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -11,22 +12,29 @@ import (
 	"trivet/lab/scenario"
 )
 
-// actionTimeout bounds the wait for an instance to be ready, or paused. A drain and a reload have bounds of their own.
+// actionTimeout bounds the wait for a process to be ready, or paused, and for nginx to drain. A reload has a bound of its own.
 const actionTimeout = 30 * time.Second
 
 // Can reports whether Do carries out actions of a kind on a process.
 func (f *Fleet) Can(kind, process string) bool {
+	info := f.balancer.Info()
+	if _, ok := scenario.WorkerNumber(process); ok {
+		return info.Workers && slices.Contains(scenario.WorkerKinds, kind)
+	}
 	switch {
 	case f.Process(process) == nil:
 		return false
 	case process == scenario.Nginx:
-		return kind == scenario.Reload && f.balancer.Info().Reloads
+		return slices.Contains(scenario.NginxKinds, kind) && (kind != scenario.Reload || info.Reloads)
 	}
 	return slices.Contains(scenario.InstanceKinds, kind)
 }
 
 // Do carries out one action on one process, and returns when it is done.
 func (f *Fleet) Do(ctx context.Context, kind, process string) error {
+	if n, ok := scenario.WorkerNumber(process); ok && f.balancer.Info().Workers {
+		return f.doToWorker(ctx, kind, n)
+	}
 	p := f.Process(process)
 	if p == nil {
 		return fmt.Errorf("there is no process %s", process)
@@ -35,11 +43,18 @@ func (f *Fleet) Do(ctx context.Context, kind, process string) error {
 	case scenario.Reload:
 		return f.Reload(ctx)
 	case scenario.Kill:
-		return kill(ctx, p)
+		pid := p.PID()
+		if err := kill(ctx, p); err != nil {
+			return err
+		}
+		if groupRuns(pid) {
+			return fmt.Errorf("a child of %s (pid %d) runs %v after SIGKILL: it hangs in the kernel", p.name, pid, groupTimeout)
+		}
+		return nil
 	case scenario.Pause:
 		return pause(ctx, p)
 	case scenario.Resume:
-		return p.Signal(syscall.SIGCONT)
+		return p.SignalAll(syscall.SIGCONT)
 	case scenario.Drain:
 		return drain(ctx, p)
 	case scenario.Start:
@@ -53,6 +68,63 @@ func (f *Fleet) Do(ctx context.Context, kind, process string) error {
 	return fmt.Errorf("no such action: %s", kind)
 }
 
+// workerTimeout bounds the wait for a worker of a number: nginx starts another in the place of one that ended, within milliseconds.
+const workerTimeout = 5 * time.Second
+
+// doToWorker carries out one action on one worker of nginx.
+func (f *Fleet) doToWorker(ctx context.Context, kind string, number int) error {
+	name := scenario.WorkerName(number)
+	waiting, cancel := context.WithTimeoutCause(ctx, workerTimeout, fmt.Errorf("nginx has no %s that takes connections", name))
+	defer cancel()
+	var pid int
+	err := await(waiting, func() (bool, error) {
+		if nginx := f.Process(scenario.Nginx); nginx.PID() == 0 {
+			return false, nginx.down()
+		}
+		pid = f.serving(number)
+		return pid != 0, nil
+	})
+	if err != nil {
+		return err
+	}
+	process, err := os.FindProcess(pid) // It holds on to the process: another that gets its PID gets no signal.
+	if err != nil {
+		return err
+	}
+	defer func() { _ = process.Release() }() // The only error is that it was released.
+	if f.serving(number) != pid {
+		return fmt.Errorf("%s (pid %d) ended before it was to %s", name, pid, kind)
+	}
+	switch kind {
+	case scenario.Kill:
+		return f.killWorker(ctx, name, process)
+	case scenario.Pause:
+		if err := process.Signal(syscall.SIGSTOP); err != nil {
+			return fmt.Errorf("signal to %s (pid %d): %w", name, pid, err)
+		}
+		return awaitPaused(ctx, name, func() (bool, bool) { return paused(pid), runs(pid) })
+	case scenario.Resume:
+		if err := process.Signal(syscall.SIGCONT); err != nil {
+			return fmt.Errorf("signal to %s (pid %d): %w", name, pid, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("no such action on a worker of nginx: %s", kind)
+}
+
+// killWorker returns when SIGKILL has ended the worker.
+func (f *Fleet) killWorker(ctx context.Context, name string, process *os.Process) error {
+	f.requests.Lock()
+	f.requested.Killed = append(f.requested.Killed, process.Pid)
+	f.requests.Unlock()
+	if err := process.Signal(syscall.SIGKILL); err != nil {
+		return fmt.Errorf("signal to %s (pid %d): %w", name, process.Pid, err)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, killTimeout, fmt.Errorf("%s (pid %d) runs %v after SIGKILL: it hangs in the kernel", name, process.Pid, killTimeout))
+	defer cancel()
+	return await(ctx, func() (bool, error) { return !runs(process.Pid), nil })
+}
+
 // Reload makes the load balancer read its configuration (conf/ in Dir, which may have been edited) again. It returns when the new one
 // serves. A configuration that is refused changes nothing: the error wraps ErrConf.
 func (f *Fleet) Reload(ctx context.Context) error {
@@ -64,18 +136,24 @@ func (f *Fleet) Reload(ctx context.Context) error {
 	if err := f.balancer.Test(ctx, f.options.Dir); err != nil {
 		return err
 	}
-	f.reloads = append(f.reloads, Reloading{Begin: time.Now()})
+	f.requests.Lock()
+	n := len(f.requested.Reloads)
+	f.requested.Reloads = append(f.requested.Reloads, Reloading{Begin: time.Now()})
+	f.requests.Unlock()
 	if err := f.balancer.Reload(ctx, f.options.Dir, f.Process(scenario.Nginx)); err != nil {
 		return err
 	}
-	f.reloads[len(f.reloads)-1].End = time.Now()
+	f.numbers.forget()
+	f.requests.Lock()
+	defer f.requests.Unlock()
+	f.requested.Reloads[n].End = time.Now()
 	return nil
 }
 
-// drain returns when the process is gone. One that had to be killed, or ended otherwise than whoami's exit codes 0 and 1 say, did not drain,
+// drain returns when the process is gone. One that had to be killed, or ended otherwise than the exit codes 0 and 1 of whoami and nginx say, did not drain,
 // so what its clients saw says nothing about draining.
 func drain(ctx context.Context, p *Process) error {
-	switch exit, err := p.Stop(ctx); {
+	switch exit, err := p.do(ctx, opDrain); {
 	case err != nil:
 		return err
 	case exit.Killed():
@@ -93,26 +171,29 @@ func start(ctx context.Context, p *Process) error {
 	return p.Start(ctx)
 }
 
-// pause returns when no thread of the process runs: on a busy machine the signal takes time.
+// pause returns when no thread of the process and its children runs: on a busy machine the signal takes time.
 func pause(ctx context.Context, p *Process) error {
 	pid := p.PID()
-	if err := p.Signal(syscall.SIGSTOP); err != nil {
+	if err := p.SignalAll(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, actionTimeout, fmt.Errorf("%s still runs %v after SIGSTOP", p.name, actionTimeout))
+	return awaitPaused(ctx, p.name, func() (bool, bool) { return pausedGroup(pid), p.PID() == pid })
+}
+
+// awaitPaused returns when is says that a process is paused. It also says whether the process still runs.
+func awaitPaused(ctx context.Context, name string, is func() (paused, runs bool)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, actionTimeout, fmt.Errorf("%s still runs %v after SIGSTOP", name, actionTimeout))
 	defer cancel()
 	return await(ctx, func() (bool, error) {
-		if paused(pid) {
-			return true, nil
+		paused, runs := is()
+		if !paused && !runs {
+			return false, fmt.Errorf("%s ended when it was to be paused", name)
 		}
-		if p.PID() != pid {
-			return false, fmt.Errorf("%s ended when it was to be paused", p.name)
-		}
-		return false, nil
+		return paused, nil
 	})
 }
 
-// kill returns when SIGKILL has ended the process, so that a start that follows starts another.
+// kill returns when SIGKILL has ended the process and its children, so that a start that follows starts another.
 func kill(ctx context.Context, p *Process) error {
 	exit, err := p.do(ctx, opKill)
 	if err == nil && !exit.Killed() {

@@ -20,9 +20,9 @@ type Balancer interface {
 	// Reload makes the process read the configuration in dir again, and returns when only workers that did take connections. If the
 	// program refuses it, the old configuration stays and the error wraps ErrConf.
 	Reload(ctx context.Context, dir string, p *Process) error
-	// Findings are what its logs in dir tell, after it has ended, that no action requested; reloads are those requested. The error wraps
-	// record.ErrRunDir if it could not write all of its records.
-	Findings(dir string, reloads []Reloading) ([]record.Event, error)
+	// Findings are what its logs in dir tell, after it has ended, that no action requested. The error wraps record.ErrRunDir if it could not
+	// write all of its records.
+	Findings(dir string, requested Requested) ([]record.Event, error)
 }
 
 // BalancerInfo is what a Balancer declares about itself.
@@ -46,6 +46,12 @@ type Site struct {
 	HTTP, GRPC, Admin string // where it listens
 	Instances         []record.Instance
 	Diagnostics       bool // health, reflection and the API's description may be public
+}
+
+// Requested is what actions did to a Balancer's processes that its logs have, too.
+type Requested struct {
+	Reloads []Reloading
+	Killed  []int // PIDs of workers
 }
 
 // A Reloading is the time of a reload.

@@ -40,7 +40,7 @@ func (tcpBalancer) Command(dir string) (path string, args []string) {
 
 func (tcpBalancer) Reload(context.Context, string, *Process) error { return nil }
 
-func (tcpBalancer) Findings(string, []Reloading) ([]record.Event, error) { return nil, nil }
+func (tcpBalancer) Findings(string, Requested) ([]record.Event, error) { return nil, nil }
 
 // balance is the program of a tcpBalancer. It returns the exit code after an error.
 func balance(path string) int {

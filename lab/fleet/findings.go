@@ -28,9 +28,9 @@ func (f *Fleet) Findings() ([]record.Event, error) {
 			return nil, err
 		}
 	}
-	f.reloading.Lock()
-	defer f.reloading.Unlock()
-	return f.balancer.Findings(f.options.Dir, f.reloads)
+	f.requests.Lock()
+	defer f.requests.Unlock()
+	return f.balancer.Findings(f.options.Dir, f.requested)
 }
 
 // scanLog calls each with every line of a process's log, and returns an error with the first that contains loss: the process could not
@@ -71,37 +71,42 @@ func eachLine(path string, with func(line []byte)) error {
 	}
 }
 
-func (nginxBalancer) Findings(dir string, reloads []Reloading) ([]record.Event, error) {
+func (nginxBalancer) Findings(dir string, requested Requested) ([]record.Event, error) {
 	var m masterLog
 	err := scanLog(dir, scenario.Nginx, "while logging request", m.add)
-	return m.findings(reloads), err
+	return m.findings(requested), err
 }
 
 // masterLog collects the lines of nginx's master in its error log. The master is the only process that learns how its workers ended.
 type masterLog struct {
+	master
+	reloads []time.Time
+	events  []record.Event
+}
+
+// A master is what is known of one start of nginx.
+type master struct {
 	pid      string // "" until it logs that it starts workers
-	initial  int    // workers of the first start
-	counting bool   // the first start's workers
+	initial  int    // workers that it started first
+	counting bool   // those
 	expected int    // workers still to start after a reload
-	ended    int    // workers in events for which the master has not started another yet
-	reloads  []time.Time
-	events   []record.Event
+	ended    int    // workers that were killed or failed, for which it has not started another yet
 }
 
 var (
-	logLine   = regexp.MustCompile(`^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[\w+\] (\d+)#\d+: (.*)$`)
+	logLine   = regexp.MustCompile(`^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[(\w+)\] (\d+)#\d+: (.*)$`)
 	workerEnd = regexp.MustCompile(`^worker process (\d+) exited (?:on signal (\d+)|with (?:fatal )?code (\d+))`)
 )
 
 func (m *masterLog) add(line []byte) {
 	parts := logLine.FindSubmatch(line)
-	if parts == nil {
-		return
+	if parts == nil || string(parts[2]) == "debug" {
+		return // A debug log has lines between those that belong together.
 	}
 	at, err := time.ParseInLocation("2006/01/02 15:04:05", string(parts[1]), time.Local)
-	pid, message := string(parts[2]), string(parts[3])
-	if message == "start worker processes" && m.pid == "" {
-		m.pid, m.counting = pid, true
+	pid, message := string(parts[3]), string(parts[4])
+	if message == "start worker processes" && m.pid != pid {
+		m.master = master{pid: pid, counting: true}
 		return
 	}
 	// Without notices in the log the master's PID is unknown, but only the master logs ends of workers.
@@ -150,14 +155,23 @@ func (m *masterLog) workerStarted(at time.Time, worker string) {
 	}
 }
 
-// findings are the events, with a reload for each that was not requested. As many reloads as were requested are taken for those, whatever
-// their times: the clock may have been set.
-func (m *masterLog) findings(requested []Reloading) []record.Event {
-	excess := len(m.reloads) - len(requested)
-	requested = slices.Clone(requested)
+// findings are the events, without ends of workers that were requested, and with a reload for each that was not. As many reloads as were
+// requested are taken for those, whatever their times: the clock may have been set.
+func (m *masterLog) findings(requested Requested) []record.Event {
+	killed := slices.Clone(requested.Killed)
+	m.events = slices.DeleteFunc(m.events, func(e record.Event) bool {
+		i := slices.Index(killed, e.PID)
+		if i < 0 || e.Kind != record.WorkerEnded || !e.Exit.Killed() {
+			return false
+		}
+		killed = slices.Delete(killed, i, i+1)
+		return true
+	})
+	excess := len(m.reloads) - len(requested.Reloads)
+	reloads := slices.Clone(requested.Reloads)
 	for _, at := range m.reloads {
-		if i := slices.IndexFunc(requested, func(r Reloading) bool { return r.covers(at) }); i >= 0 {
-			requested = slices.Delete(requested, i, i+1)
+		if i := slices.IndexFunc(reloads, func(r Reloading) bool { return r.covers(at) }); i >= 0 {
+			reloads = slices.Delete(reloads, i, i+1)
 		} else if excess > 0 {
 			excess--
 			m.event(at, record.Reconfigured, "", nil)

@@ -62,30 +62,53 @@ func TestFindingsInMasterLog(t *testing.T) {
 	const killed, another = "[alert] 14#14: worker process 69 exited on signal 9\n", "[notice] 14#14: start worker process 71\n"
 	begin := time.Date(2026, 11, 25, 9, 0, 0, 500_000_000, time.Local)
 	requested := Reloading{begin, begin.Add(100 * time.Millisecond)}
+	const restarted = `
+[notice] 14#14: exit
+[notice] 24#24: start worker processes
+[notice] 24#24: start worker process 25
+[notice] 24#24: start worker process 26
+[debug] 24#24: channel 3:5
+[notice] 24#24: start worker process 27
+[notice] 24#24: signal 29 (SIGIO) received
+`
 	for _, test := range []struct {
 		log     string
 		reloads []Reloading
 		want    []string
+		killed  []int
 	}{
-		{"", []Reloading{requested}, nil},
-		{"", nil, []string{"reconfigured 0"}},
-		{"[notice] 14#14: reconfiguring\n[notice] 14#14: start worker processes\n", []Reloading{requested}, []string{"reconfigured 0"}},
+		{log: "", reloads: []Reloading{requested}},
+		// An action killed the worker; another one ended by itself, or the same one again.
+		{killed + another, []Reloading{requested}, nil, []int{69}},
+		{killed + another, []Reloading{requested}, []string{"worker_ended 69 signal SIGKILL"}, []int{70}},
+		{killed + another + killed + another, []Reloading{requested}, []string{"worker_ended 69 signal SIGKILL"}, []int{69}},
+		{killed + another + another, []Reloading{requested}, []string{"worker_replaced 71"}, []int{69}},
+		{"[alert] 14#14: worker process 69 exited on signal 11\n", []Reloading{requested}, []string{"worker_ended 69 signal SIGSEGV"}, []int{69}},
+		// nginx was started again, with other workers, of which one is killed.
+		{restarted, []Reloading{requested}, nil, nil},
+		{restarted + "[alert] 24#24: worker process 26 exited on signal 9\n[notice] 24#24: start worker process 28\n", []Reloading{requested}, nil, []int{26}},
+		{restarted + "[alert] 24#24: worker process 26 exited on signal 9\n[notice] 24#24: start worker process 28\n[notice] 24#24: start worker process 29\n", []Reloading{requested},
+			[]string{"worker_ended 26 signal SIGKILL", "worker_replaced 29"}, nil},
+		// A killed master left a worker to start.
+		{killed + restarted + "[notice] 24#24: start worker process 28\n", []Reloading{requested}, []string{"worker_replaced 28"}, []int{69}},
+		{"", nil, []string{"reconfigured 0"}, nil},
+		{"[notice] 14#14: reconfiguring\n[notice] 14#14: start worker processes\n", []Reloading{requested}, []string{"reconfigured 0"}, nil},
 		// The clock was set: as many reloads as were requested are those.
-		{"", []Reloading{{begin.Add(time.Hour), begin.Add(time.Hour)}}, nil},
-		{"", []Reloading{{Begin: begin}}, nil}, // It was interrupted.
-		{killed + another, []Reloading{requested}, []string{"worker_ended 69 signal SIGKILL"}},
-		{"[alert] 14#14: worker process 69 exited on signal 11 (core dumped)\n", []Reloading{requested}, []string{"worker_ended 69 signal SIGSEGV"}},
+		{"", []Reloading{{begin.Add(time.Hour), begin.Add(time.Hour)}}, nil, nil},
+		{"", []Reloading{{Begin: begin}}, nil, nil}, // It was interrupted.
+		{killed + another, []Reloading{requested}, []string{"worker_ended 69 signal SIGKILL"}, nil},
+		{"[alert] 14#14: worker process 69 exited on signal 11 (core dumped)\n", []Reloading{requested}, []string{"worker_ended 69 signal SIGSEGV"}, nil},
 		{"[notice] 14#14: worker process 69 exited with code 1\n[alert] 14#14: worker process 70 exited with fatal code 2 and cannot be respawned\n",
-			[]Reloading{requested}, []string{"worker_ended 69 exit code 1", "worker_ended 70 exit code 2"}},
-		{"[notice] 14#14: worker process 70 exited with code 0\n[notice] 14#14: start worker process 71\n", []Reloading{requested}, []string{"worker_replaced 71"}},
-		{killed + "[notice] 14#14: reconfiguring\n[notice] 14#14: start worker processes\n" + another + another + another, []Reloading{requested, requested}, []string{"worker_ended 69 signal SIGKILL"}},
-		{"[error] 70#70: *9 connect() failed, request: \"GET /reconfiguring\"\n[error] 70#70: worker process 69 exited on a word\n", []Reloading{requested}, nil},
+			[]Reloading{requested}, []string{"worker_ended 69 exit code 1", "worker_ended 70 exit code 2"}, nil},
+		{"[notice] 14#14: worker process 70 exited with code 0\n[notice] 14#14: start worker process 71\n", []Reloading{requested}, []string{"worker_replaced 71"}, nil},
+		{killed + "[notice] 14#14: reconfiguring\n[notice] 14#14: start worker processes\n" + another + another + another, []Reloading{requested, requested}, []string{"worker_ended 69 signal SIGKILL"}, nil},
+		{"[error] 70#70: *9 connect() failed, request: \"GET /reconfiguring\"\n[error] 70#70: worker process 69 exited on a word\n", []Reloading{requested}, nil, nil},
 	} {
 		var m masterLog
 		for line := range strings.Lines(fmt.Sprintf(masterText, test.log)) {
 			m.add([]byte(strings.TrimSpace("2026/11/25 09:00:00 " + line)))
 		}
-		all := m.findings(test.reloads)
+		all := m.findings(Requested{Reloads: test.reloads, Killed: test.killed})
 		for _, e := range all {
 			if e.Event != record.NginxEvent || !e.Time.Equal(begin.Truncate(time.Second)) {
 				t.Errorf("%+v", e)
@@ -114,7 +137,7 @@ func TestWorkerEndIsFoundWithoutNotices(t *testing.T) {
 	t.Parallel()
 	var m masterLog
 	m.add([]byte("2026/11/25 09:00:00 [alert] 14#14: worker process 69 exited on signal 9"))
-	if all := m.findings(nil); len(all) != 1 || all[0].Kind != record.WorkerEnded || all[0].PID != 69 {
+	if all := m.findings(Requested{}); len(all) != 1 || all[0].Kind != record.WorkerEnded || all[0].PID != 69 {
 		t.Errorf("%+v", all)
 	}
 }

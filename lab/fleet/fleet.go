@@ -1,6 +1,6 @@
 // Package fleet runs instances of whoami and a load balancer, nginx, in front of them, as ordinary processes of this machine.
 //
-// [Start] returns when a WhoAmI response has come through nginx over both protocols. From then on every process is supervised: one that
+// [Start] returns when the instances are ready and nginx has responded over both protocols. From then on every process is supervised: one that
 // dies is reported and started again. [Fleet.Do] carries out the actions of experiments. No process outlives the program that started a
 // fleet, whatever ends it: the kernel ends nginx and the instances when the thread that started them ends. The one exception is nginx's
 // workers when nginx's master and this program are killed within the same few milliseconds.
@@ -42,8 +42,9 @@ type Fleet struct {
 	ports     []reservation
 	spawner   *spawner
 	observing sync.Mutex
-	reloading sync.Mutex
-	reloads   []Reloading
+	reloading sync.Mutex // one reload after the other
+	requests  sync.Mutex // of the next
+	requested Requested
 	numbers   workerNumbers
 	stopping  sync.Once
 	stopErr   error
@@ -207,6 +208,9 @@ func (f *Fleet) hint(p *Process, ctx context.Context) string {
 		} else {
 			c.Close()
 		}
+	}
+	if len(silent) == 0 {
+		return ""
 	}
 	slices.Sort(silent)
 	return fmt.Sprintf("; it runs and does not listen on %s: %s", strings.Join(silent, " and "), f.balancer.Info().ListenHint)

@@ -79,8 +79,8 @@ func begin(t *testing.T, o Options) *Fleet {
 // instanceAt is the instance that responds at an HTTP address; "" if none does.
 func instanceAt(t *testing.T, address string) string {
 	t.Helper()
-	instance, err := get(t.Context(), "http://"+address+"/", "test")
-	if err != nil {
+	status, instance, err := get(t.Context(), "http://"+address+"/", "test")
+	if err != nil || status != http.StatusOK {
 		return ""
 	}
 	return instance

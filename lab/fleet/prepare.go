@@ -164,10 +164,13 @@ func (f *Fleet) instanceArgs(name string) []string {
 // workers serving.
 func (f *Fleet) balancerPlan() plan {
 	path, args := f.balancer.Command(f.options.Dir)
+	info := f.balancer.Info()
 	c := command{path: path, args: args, env: environ(), log: f.LogFile(scenario.Nginx), parentDeath: syscall.SIGTERM, children: true}
 	return plan{
 		start: func() (*child, error) { return f.spawner.start(c) },
-		ready: func(ctx context.Context) error { return awaitListening(ctx, f.HTTP(), f.GRPC()) },
-		stop:  f.balancer.Info().Stop,
+		ready: f.awaitBalancer,
+		stop:  info.Stop,
+		// An action waits for open requests longer than the end of a fleet does, and nothing but SIGKILL ends them early.
+		drain: []StopStep{{Signal: info.Stop[0].Signal, Wait: actionTimeout, ReadyFirst: info.Stop[0].ReadyFirst}},
 	}
 }

@@ -60,6 +60,16 @@ func paused(pid int) bool {
 	return len(threads) > 0 && !slices.ContainsFunc(threads, func(t stat) bool { return t.state != "T" })
 }
 
+// pausedGroup reports whether every thread of a process with one thread's children, and of those, is stopped.
+func pausedGroup(pid int) bool {
+	return paused(pid) && !slices.ContainsFunc(children(pid), func(p stat) bool { return p.parent == pid && !p.zombie() && !paused(p.pid) })
+}
+
+// runs reports whether a process runs.
+func runs(pid int) bool {
+	return slices.ContainsFunc(stats(fmt.Sprintf("/proc/%d/stat", pid)), func(p stat) bool { return !p.zombie() })
+}
+
 // groupRuns reports whether a process of the group runs.
 func groupRuns(group int) bool {
 	return slices.ContainsFunc(processes(), func(p stat) bool { return p.group == group && !p.zombie() })

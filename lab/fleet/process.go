@@ -29,6 +29,7 @@ type plan struct {
 	start   func() (*child, error)
 	ready   func(context.Context) error // returns when the process is ready; polls until the context ends
 	stop    []StopStep
+	drain   []StopStep // of an action; nil: stop
 	restart bool
 	jitter  func(time.Duration) time.Duration // the wait before a restart, for a pause
 	observe func(Event)
@@ -70,6 +71,16 @@ func (p *Process) Signal(s syscall.Signal) error {
 	return nil
 }
 
+// SignalAll sends a signal to the process and its children, at the same time. While the process is down the error is os.ErrProcessDone.
+func (p *Process) SignalAll(s syscall.Signal) error {
+	c := p.running.Load()
+	if c == nil {
+		return p.down()
+	}
+	c.group(s)
+	return nil
+}
+
 func (p *Process) down() error { return fmt.Errorf("%s is down: %w", p.name, os.ErrProcessDone) }
 
 // Stop ends the process gracefully (an instance drains) and returns how it ended. It stays down until Start. If it takes too long, or ctx
@@ -101,6 +112,7 @@ const (
 	opStart op = iota
 	opKill     // which is a death
 	opStop     // and stay supervised
+	opDrain    // stop by the plan's drain
 	opEnd      // stop, and end supervision
 )
 
@@ -140,7 +152,7 @@ func (p *Process) do(ctx context.Context, op op) (record.Exit, error) {
 func (p *Process) supervise() {
 	defer close(p.over)
 	s := &supervisor{Process: p}
-	defer s.probes.Wait()
+	defer s.endProbe()
 	for {
 		select {
 		case exit := <-s.exited():
@@ -170,6 +182,14 @@ type supervisor struct {
 	unprobe    context.CancelFunc
 	probes     sync.WaitGroup
 	waiters    []chan result // of requests for a start
+}
+
+// endProbe returns when no probe runs any more. One does if the process could not be ended.
+func (s *supervisor) endProbe() {
+	if s.unprobe != nil {
+		s.unprobe()
+	}
+	s.probes.Wait()
 }
 
 // exited is the channel of the child that runs; nil, which blocks, while none does.
@@ -276,7 +296,11 @@ func (s *supervisor) handle(r request) (last bool) {
 		r.reply <- result{exit, err}
 		return false
 	}
-	exit, err := s.stop(r.ctx)
+	steps := s.plan.stop
+	if r.op == opDrain && s.plan.drain != nil {
+		steps = s.plan.drain
+	}
+	exit, err := s.stop(r.ctx, steps)
 	s.restart, s.pause = nil, 0
 	s.reply(fmt.Errorf("%s was stopped before it was ready", s.name))
 	r.reply <- result{exit, err}
@@ -284,11 +308,11 @@ func (s *supervisor) handle(r request) (last bool) {
 }
 
 // stop ends the child. Each step is harder than the one before; the end of ctx leads to SIGKILL at once.
-func (s *supervisor) stop(ctx context.Context) (record.Exit, error) {
+func (s *supervisor) stop(ctx context.Context, steps []StopStep) (record.Exit, error) {
 	if s.child == nil {
 		return record.Exit{}, s.down()
 	}
-	exit, gone := s.takeSteps(ctx)
+	exit, gone := s.takeSteps(ctx, steps)
 	if !gone {
 		var err error
 		if exit, err = s.kill(); err != nil {
@@ -305,7 +329,7 @@ func (s *supervisor) kill() (record.Exit, error) {
 	if s.child == nil {
 		return record.Exit{}, s.down()
 	}
-	s.child.kill()
+	s.child.group(syscall.SIGKILL)
 	select {
 	case exit := <-s.child.exited:
 		return exit, nil
@@ -314,8 +338,8 @@ func (s *supervisor) kill() (record.Exit, error) {
 	}
 }
 
-func (s *supervisor) takeSteps(ctx context.Context) (exit record.Exit, gone bool) {
-	for _, step := range s.plan.stop {
+func (s *supervisor) takeSteps(ctx context.Context, steps []StopStep) (exit record.Exit, gone bool) {
+	for _, step := range steps {
 		if ctx.Err() != nil {
 			return exit, false
 		}
@@ -323,7 +347,7 @@ func (s *supervisor) takeSteps(ctx context.Context) (exit record.Exit, gone bool
 			continue
 		}
 		// An error means that it is gone, and then exited says how it ended.
-		_ = s.child.signal(syscall.SIGCONT) // A paused process handles no other signal.
+		s.child.group(syscall.SIGCONT) // A paused process handles no other signal.
 		_ = s.child.signal(step.Signal)
 		select {
 		case exit = <-s.child.exited:

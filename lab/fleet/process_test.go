@@ -23,6 +23,7 @@ type actor struct {
 	endsOn     []syscall.Signal // at once
 	exit       record.Exit      // how it ends then
 	startErr   error            // cannot even be started
+	hangs      bool             // SIGKILL does not end it
 	got        []syscall.Signal // without SIGCONT and SIGKILL
 	events     []string         // "1s ready"
 	begin      time.Time
@@ -39,9 +40,11 @@ func (a *actor) start() (*child, error) {
 	if a.lives > 0 {
 		time.AfterFunc(a.lives, func() { die(record.Exit{Code: 1}) })
 	}
-	c.kill = func() {
-		_ = c.signal(syscall.SIGKILL)
-		die(record.Exit{Signal: "SIGKILL"})
+	c.group = func(s syscall.Signal) {
+		_ = c.signal(s)
+		if s == syscall.SIGKILL && !a.hangs {
+			die(record.Exit{Signal: "SIGKILL"})
+		}
 	}
 	c.signal = func(s os.Signal) error {
 		a.mu.Lock()
@@ -88,7 +91,7 @@ func (a *actor) play(t *testing.T, restart bool, test func(*testing.T, *Process)
 		test(t, p)
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
-		if err := p.end(ended); err != nil {
+		if err := p.end(ended); err != nil && !a.hangs {
 			t.Error(err)
 		}
 		if err := p.Start(context.Background()); !errors.Is(err, errOver) {
@@ -265,6 +268,28 @@ func TestStopBeforeReadySkipsStepsForReadyProcesses(t *testing.T) {
 	}
 }
 
+// It hangs in the kernel, before it is ready or afterwards: each way to end it says so within its bounds.
+func TestProcessThatSIGKILLDoesNotEndIsAnError(t *testing.T) {
+	t.Parallel()
+	for name, readyAfter := range map[string]time.Duration{"ready": 0, "not ready": time.Hour} {
+		a := &actor{hangs: true, readyAfter: readyAfter}
+		a.play(t, false, func(t *testing.T, p *Process) {
+			starting, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if err := p.Start(starting); (err == nil) != (readyAfter == 0) {
+				t.Errorf("%s: %v", name, err)
+			}
+			for _, end := range []func(context.Context, *Process) error{kill, drain, func(ctx context.Context, p *Process) error { return p.end(ctx) }} {
+				begun := time.Now()
+				err := end(t.Context(), p)
+				if took := time.Since(begun); err == nil || !strings.Contains(err.Error(), "whoami-1 (pid 1) runs 10s after SIGKILL") || took > 20*time.Second {
+					t.Errorf("%s: %v after %v", name, err, took)
+				}
+			}
+		})
+	}
+}
+
 // The process is dead, and supervision has not handled that yet when the request comes.
 func TestRequestComesAfterDeathBeforeIt(t *testing.T) {
 	t.Parallel()
@@ -279,7 +304,7 @@ func TestRequestComesAfterDeathBeforeIt(t *testing.T) {
 			s := &supervisor{Process: newProcess("whoami-1", "", "", plan{start: a.start, ready: a.ready, observe: a.observe})}
 			s.launch()
 			s.served = true
-			s.child.kill()
+			s.child.group(syscall.SIGKILL)
 			r := request{ctx: t.Context(), op: op, reply: make(chan result, 1)}
 			s.handle(r)
 			if op != opStart {

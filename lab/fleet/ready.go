@@ -3,7 +3,6 @@ package fleet
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,8 +10,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	whoamiv1 "trivet/gen/whoami/v1"
 	"trivet/lab/record"
@@ -53,27 +54,27 @@ func (f *Fleet) probeID() string {
 	return id
 }
 
-// prober uses a new connection for each probe: another process may listen now than before.
-var prober = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+// prober uses a new connection for each probe: another process may listen now than before. A redirection is a response like others.
+var prober = &http.Client{
+	Transport:     &http.Transport{DisableKeepAlives: true},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
 
-// get is the instance that sends a 200 for url; "" if the response names none.
-func get(ctx context.Context, url, id string) (instance string, err error) {
+// get is the status of the response for url, and the instance that it names, if it does.
+func get(ctx context.Context, url, id string) (status int, instance string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return "", err
+		return 0, "", err
 	}
 	request.Header.Set("User-Agent", "trivet")
 	request.Header.Set("X-Request-Id", id)
 	response, err := prober.Do(request)
 	if err != nil {
-		return "", err
+		return 0, "", err
 	}
 	defer response.Body.Close()
 	_, err = io.Copy(io.Discard, response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s responds %s", url, response.Status)
-	}
-	return response.Header.Get("X-Instance"), err
+	return response.StatusCode, response.Header.Get("X-Instance"), err
 }
 
 // awaitReadyz returns when the instance of that name is ready. Another server that took its port is not.
@@ -82,12 +83,25 @@ func (f *Fleet) awaitReadyz(ctx context.Context, name, address string) error {
 		return err
 	}
 	return poll(ctx, func(ctx context.Context) error {
-		instance, err := get(ctx, "http://"+address+"/readyz", f.probeID())
-		if err == nil && instance != name {
-			err = fmt.Errorf("%s responds as %q and not as %s", address, instance, name)
+		status, instance, err := get(ctx, "http://"+address+"/readyz", f.probeID())
+		switch {
+		case err != nil:
+			return err
+		case instance != name:
+			return fmt.Errorf("%s responds as %q and not as %s", address, instance, name)
+		case status != http.StatusOK:
+			return fmt.Errorf("%s is not ready: HTTP status %d", name, status)
 		}
-		return err
+		return nil
 	})
+}
+
+// awaitBalancer returns when the load balancer serves. It sends nothing: a request would be one more in the round robin of a trial.
+func (f *Fleet) awaitBalancer(ctx context.Context) error {
+	if err := awaitListening(ctx, f.HTTP(), f.GRPC()); err != nil || !f.balancer.Info().Workers {
+		return err
+	}
+	return awaitWorkers(ctx, f.Process(scenario.Nginx).PID)
 }
 
 // awaitListening returns when all addresses accept connections. It sends nothing, so no log has a request of it.
@@ -108,7 +122,8 @@ func awaitListening(ctx context.Context, addresses ...string) error {
 	return nil
 }
 
-// callThrough returns when a WhoAmI response has come through nginx over both protocols.
+// callThrough returns when nginx responds on both listeners. The instances are ready then, so that any response is what the configuration
+// says (a redirection, a cached one, an error page), but for those that say that nginx reached no instance.
 func (f *Fleet) callThrough(ctx context.Context) error {
 	conn, err := grpc.NewClient("passthrough:///"+f.GRPC(), grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(nginx.ServiceConfig), grpc.WithUserAgent("trivet"))
@@ -119,23 +134,26 @@ func (f *Fleet) callThrough(ctx context.Context) error {
 	client := whoamiv1.NewWhoAmIServiceClient(conn)
 	for _, listener := range []struct {
 		protocol, address string
-		call              func(ctx context.Context, id string) (instance string, err error)
+		call              func(ctx context.Context, id string) error
 	}{
-		{httpListener, f.HTTP(), func(ctx context.Context, id string) (string, error) { return get(ctx, "http://"+f.HTTP()+"/", id) }},
-		{grpcListener, f.GRPC(), func(ctx context.Context, id string) (string, error) {
-			response, err := client.WhoAmI(metadata.AppendToOutgoingContext(ctx, "x-request-id", id), &whoamiv1.WhoAmIRequest{})
-			return response.GetInstance(), err
-		}},
-	} {
-		err := poll(ctx, func(ctx context.Context) error {
-			instance, err := listener.call(ctx, f.probeID())
-			if err == nil && instance == "" {
-				err = errors.New("the response names no instance")
+		{httpListener, f.HTTP(), func(ctx context.Context, id string) error {
+			code, _, err := get(ctx, "http://"+f.HTTP()+"/", id)
+			if err == nil && (code == http.StatusBadGateway || code == http.StatusServiceUnavailable || code == http.StatusGatewayTimeout) {
+				err = fmt.Errorf("HTTP status %d", code)
 			}
 			return err
-		})
+		}},
+		{grpcListener, f.GRPC(), func(ctx context.Context, id string) error {
+			_, err := client.WhoAmI(metadata.AppendToOutgoingContext(ctx, "x-request-id", id), &whoamiv1.WhoAmIRequest{})
+			if ctx.Err() == nil && status.Code(err) != codes.Unavailable {
+				return nil
+			}
+			return err
+		}},
+	} {
+		err := poll(ctx, func(ctx context.Context) error { return listener.call(ctx, f.probeID()) })
 		if err != nil {
-			return fmt.Errorf("no WhoAmI response came through nginx over %s (%s): %w; nginx's error log is %s",
+			return fmt.Errorf("no response came through nginx over %s (%s): %w; nginx's error log is %s",
 				listener.protocol, listener.address, err, f.LogFile(scenario.Nginx))
 		}
 	}

@@ -65,7 +65,7 @@ func (s *spawner) start(c command) (*child, error) {
 	l := &leader{cmd: cmd, children: c.children}
 	started := &child{
 		pid: cmd.Process.Pid, began: time.Now(), exited: make(chan record.Exit, 1),
-		signal: cmd.Process.Signal, kill: l.kill,
+		signal: cmd.Process.Signal, group: l.signal,
 	}
 	go func() { started.exited <- l.wait() }() // Ends with the process.
 	return started, nil
@@ -83,7 +83,7 @@ type child struct {
 	began  time.Time
 	exited chan record.Exit // gets one value, when the process and its children are gone; room for one
 	signal func(os.Signal) error
-	kill   func() // SIGKILL to it and its children; nothing if it is gone
+	group  func(syscall.Signal) // sends a signal to it and its children, at once; nothing if it is gone
 }
 
 // A leader is a process that leads its group.
@@ -94,12 +94,12 @@ type leader struct {
 	reaped   bool // its PID may be another process's now
 }
 
-func (l *leader) kill() {
+func (l *leader) signal(s syscall.Signal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.reaped {
 		// The only error is that no process is left.
-		_ = syscall.Kill(-l.cmd.Process.Pid, syscall.SIGKILL)
+		_ = syscall.Kill(-l.cmd.Process.Pid, s)
 	}
 }
 
@@ -110,7 +110,7 @@ func (l *leader) wait() record.Exit {
 	for errors.Is(unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) {
 	}
 	if l.children {
-		l.kill()
+		l.signal(syscall.SIGKILL)
 		awaitGroup(pid)
 	}
 	l.mu.Lock()

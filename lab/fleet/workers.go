@@ -3,6 +3,8 @@ package fleet
 import (
 	"bytes"
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -41,6 +43,22 @@ func workers(master int) []worker {
 	}
 	slices.SortFunc(all, func(a, b worker) int { return cmp.Or(cmp.Compare(a.started, b.started), cmp.Compare(a.pid, b.pid)) })
 	return all
+}
+
+// awaitWorkers returns when a master's workers serve. A process that is no master, by its title, has none.
+func awaitWorkers(ctx context.Context, master func() int) error {
+	return poll(ctx, func(context.Context) error {
+		pid := master()
+		title, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err == nil && !bytes.Contains(title, []byte("master process")) {
+			return nil
+		}
+		all := workers(pid)
+		if !slices.ContainsFunc(all, worker.serves) || slices.ContainsFunc(all, func(w worker) bool { return w.booting }) {
+			return errors.New("nginx has no worker yet that serves")
+		}
+		return nil
+	})
 }
 
 // children are the children of a process with one thread. Not every kernel lists them; there, they are all processes of the machine.
@@ -96,6 +114,12 @@ func (n *workerNumbers) of(master int, all []worker) map[int]worker {
 	}
 	n.byPID = numbers
 	return byNumber
+}
+
+// serving is the PID of the worker of that number, if it takes connections; else 0.
+func (f *Fleet) serving(number int) int {
+	master := f.Process(scenario.Nginx).PID()
+	return f.numbers.of(master, workers(master))[number].pid
 }
 
 // Processes are the PIDs of all processes that run, by name. Workers of nginx that are leaving have numbers after those of the others.
