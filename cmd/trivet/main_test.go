@@ -16,12 +16,22 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"trivet/internal/proctest"
+	"trivet/lab/fleet"
 	"trivet/lab/labtest"
+	"trivet/lab/trial"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(withWhoami{m}, map[string]func(){"trivet": main})
+	testscript.Main(withWhoami{m}, map[string]func(){"trivet": func() {
+		system = func(f *fleet.Fleet) trial.System { return unsampled{f} }
+		main()
+	}})
 }
+
+// An unsampled fleet has processes of which the sampler does not know.
+type unsampled struct{ *fleet.Fleet }
+
+func (unsampled) Processes() map[string]int { return nil }
 
 // withWhoami puts the instances' program on PATH, beside trivet, which testscript.Main put there, and runs the tests.
 type withWhoami struct{ m *testing.M }

@@ -190,12 +190,20 @@ func prepare(ctx context.Context, files []*experiment.File, call *fileCall) (s s
 	return s, checkEdits(ctx, files, s.Nginx)
 }
 
+// system is what a trial runs on. Tests, which run at the same time as others, replace it by one that is not sampled: a verdict would depend on the
+// others.
+var system = func(f *fleet.Fleet) trial.System { return f }
+
 // series is the run in a run directory.
 func (s setup) series(dir string) trial.Series {
 	all := trial.Series{
 		Dir: dir, Nginx: s.Nginx.Version.String(), Trivet: s.trivet,
 		Start: func(ctx context.Context, of scenario.Scenario, dir string, observe func(record.Event)) (trial.System, error) {
-			return s.Start(ctx, of, dir, observe)
+			f, err := s.Start(ctx, of, dir, observe)
+			if err != nil {
+				return nil, err
+			}
+			return system(f), nil
 		},
 	}
 	for _, file := range s.files {

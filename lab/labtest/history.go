@@ -12,7 +12,7 @@ import (
 	"trivet/lab/scenario"
 )
 
-// A History is the records of a trial, in any order: each a record.Client, AccessLogEntry, Call or Event.
+// A History is the records of a trial, in any order: each a record.Client, AccessLogEntry, Call, Event or Sample.
 type History struct {
 	record.Manifest
 	Records []any
@@ -51,6 +51,8 @@ func (h History) Files(t testing.TB) map[string][]byte {
 			name = record.InstancesFile
 		case record.Event:
 			name = record.EventsFile
+		case record.Sample:
+			name = record.SamplesFile
 		}
 		line, err := json.Marshal(r)
 		if err != nil {

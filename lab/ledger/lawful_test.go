@@ -37,6 +37,9 @@ type timed struct {
 // phase. During it whoami-2 is killed. Every process has the pid 1.
 func Lawful(seed uint64, n int) (labtest.History, map[[2]int]*Want) {
 	h := &author{Rand: rand.New(rand.NewPCG(seed, 1)), History: labtest.History{Manifest: labtest.Manifest(n)}, want: make(map[[2]int]*Want)}
+	h.Scenario.Phases[1].Do = []scenario.Action{
+		{Process: &scenario.ProcessAction{Kind: scenario.Kill, Names: []string{"whoami-2"}}}, {Process: &scenario.ProcessAction{Kind: scenario.Reload, Names: []string{scenario.Nginx}}},
+	}
 	for load := range h.Planned {
 		for i := range n {
 			h.request(load, i, h.Scenario.Length()*time.Duration(i)/time.Duration(n))
@@ -56,8 +59,8 @@ func Lawful(seed uint64, n int) (labtest.History, map[[2]int]*Want) {
 	at(3501*time.Millisecond, record.Event{Event: record.ActionStarted, Phase: "during", Action: scenario.Kill, Process: "whoami-2"})
 	at(3502*time.Millisecond, record.Event{Event: record.ProcessEvent, Kind: record.Died, Process: "whoami-2", PID: 1, Start: "s1", Exit: &record.Exit{Signal: "SIGKILL"}})
 	at(3503*time.Millisecond, record.Event{Event: record.ActionDone, Phase: "during", Action: scenario.Kill, Process: "whoami-2"})
-	at(3504*time.Millisecond, record.Event{Event: record.ActionStarted, Phase: "during", Action: scenario.Reload, Process: scenario.Nginx})
-	at(3600*time.Millisecond, record.Event{Event: record.ActionDone, Phase: "during", Action: scenario.Reload, Process: scenario.Nginx})
+	at(3504*time.Millisecond, record.Event{Event: record.ActionStarted, Phase: "during", Operation: 1, Action: scenario.Reload, Process: scenario.Nginx})
+	at(3600*time.Millisecond, record.Event{Event: record.ActionDone, Phase: "during", Operation: 1, Action: scenario.Reload, Process: scenario.Nginx})
 	at(7500*time.Millisecond, record.Event{Event: record.PhaseStarted, Phase: "after"})
 	at(time.Minute, record.Event{Event: record.Ended})
 	slices.SortStableFunc(h.records, func(a, b timed) int { return a.at.Compare(b.at) })

@@ -18,7 +18,7 @@ const noticeable = 10 * time.Millisecond
 type doubt struct {
 	generator time.Duration // the generator stalled
 	starved   time.Duration // other programs kept the system from running
-	late      time.Duration // it was sent late: this is no part of its service time
+	late      time.Duration // it was sent late: that is no part of its service time
 }
 
 // within is the part of a service time that is doubtful.
@@ -45,9 +45,13 @@ func (d doubt) explains(c *record.Client, deadline time.Duration) bool {
 	return doubtful > 0 && doubtful*harmless >= service
 }
 
-// doubt is a request's.
+// doubt is a request's. One that was not sent, because too many were in flight, depends on what was sent before: at most a deadline ago.
 func (t *Trial) doubt(c *record.Client) doubt {
-	return doubt{generator: time.Duration(c.Stalled) * time.Microsecond, late: time.Duration(c.Late) * time.Microsecond}
+	of := t.times(c)
+	if !c.Sent() {
+		of.from -= t.manifest.Scenario.Loads[c.Load].Deadline
+	}
+	return doubt{generator: time.Duration(c.Stalled) * time.Microsecond, starved: t.machine.overlap(of), late: time.Duration(c.Late) * time.Microsecond}
 }
 
 // An adjustment is what remains of a request without its doubtful time.

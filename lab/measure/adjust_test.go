@@ -105,7 +105,7 @@ func TestStallOfTheGeneratorIsInDoubt(t *testing.T) {
 		}
 		p.add(c)
 	}
-	p.add(record.Event{Event: record.PhaseStarted, Phase: "a"}, record.Event{Event: record.Ended})
+	p.ended()
 	result := p.finish()
 	measured, _ := result.Metrics("a", scenario.HTTP)
 	adjusted, _ := result.Adjusted("a", scenario.HTTP)

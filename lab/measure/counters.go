@@ -22,8 +22,9 @@ type counters struct {
 	Metrics                                        // without what counters.metrics makes of the rest: Amplification, latencies, Recovery, RoundRobin
 	latency, service, failedLatency, failedService histogram
 	lateness                                       histogram
-	over                                           [len(latenessLimits)]int // requests for which the generator was later than each limit
-	expired                                        int                      // OK responses long after the request's deadline
+	over                                           [len(startLimits)]int // requests that were sent later than each limit
+	stalled                                        int                   // requests during which the generator stalled for more than a tenth of their time
+	expired                                        int                   // OK responses long after the request's deadline
 	boundary                                       int
 	timeline                                       *timeline
 }
@@ -45,7 +46,7 @@ func (r reading) request(q *ledger.Request, adjusted adjustment, at, deadline ti
 		c.countLate(q.Client, deadline)
 		c.client(client)
 		c.path(q, c == r.adjusted && adjusted.inDoubt)
-		c.timeline.request(at, client.Outcome, client.Instance)
+		c.timeline.request(at, time.Duration(client.Latency)*time.Microsecond, client.Outcome, client.Instance)
 	}
 }
 
@@ -101,14 +102,19 @@ func (c *counters) countLate(r *record.Client, deadline time.Duration) {
 	late := r.Late
 	if r.Stalled > r.Latency/harmless {
 		late = max(late, r.Stalled)
+		if time.Duration(r.Stalled)*time.Microsecond >= noticeable {
+			c.stalled++
+		}
 	}
 	c.lateness.record(late)
-	for i, l := range latenessLimits {
-		if time.Duration(late)*time.Microsecond > l.bound {
+	if time.Duration(late)*time.Microsecond > MaxLateness {
+		c.Late++
+	}
+	for i, l := range startLimits {
+		if time.Duration(r.Late)*time.Microsecond > l.bound {
 			c.over[i]++
 		}
 	}
-	c.Late = c.over[0]
 	if r.Outcome == record.OK && time.Duration(r.Service)*time.Microsecond > deadline+MaxLateness {
 		c.expired++
 	}
@@ -181,6 +187,7 @@ func (c *counters) add(other *counters) {
 	for i, n := range other.over {
 		c.over[i] += n
 	}
+	c.stalled += other.stalled
 	c.expired += other.expired
 	c.boundary += other.boundary
 	c.latency.add(other.latency)
@@ -220,7 +227,8 @@ func (t *Trial) metrics(sum *counters, loads []int, phase int) Metrics {
 	m.Latency, m.ServiceTime = sum.latency.latency(), sum.service.latency()
 	m.FailedLatency, m.FailedServiceTime = sum.failedLatency.latency(), sum.failedService.latency()
 	m.Lateness = sum.lateness.latency()
-	m.Recovery = sum.timeline.recovery()
+	m.Recovery, m.Saturation = sum.timeline.recovery(), sum.timeline.saturation()
+	t.machine.usage[phase].metrics(&m)
 	m.RoundRobin = RoundRobin{
 		// Metrics of all loads of one protocol are of all requests of its upstream.
 		WholeUpstream: slices.Equal(loads, s.Group(s.Loads[loads[0]].Protocol)), Spread: t.spread(m.FirstAttempts), BoundaryRequests: sum.boundary,

@@ -11,14 +11,17 @@ import (
 
 // An effect is what an action must do to its process, as an event of the process shows.
 type effect struct {
-	operation
+	*operation
 	event string    // kind of the process's event
 	until time.Time // zero while the action runs
 }
 
-// effects are the events that an action wants.
-func effects(action string) []string {
-	switch action {
+// effects are the events that an operation wants. Of nginx's workers there are none: the master starts and ends them.
+func effects(o *operation) []string {
+	if _, worker := scenario.WorkerNumber(o.Process); worker {
+		return nil
+	}
+	switch o.Kind {
 	case scenario.Kill:
 		return []string{record.Died}
 	case scenario.Drain:
@@ -43,30 +46,29 @@ func (x effect) had(exit *record.Exit) bool {
 	return true
 }
 
-// expectEffects is for an action that starts.
-func (l *eventLog) expectEffects(e record.Event) {
-	for _, event := range effects(e.Action) {
-		l.effects = append(l.effects, effect{operation: operationOf(e), event: event})
+// expectEffects is for an operation that starts.
+func (l *eventLog) expectEffects(o *operation) {
+	for _, event := range effects(o) {
+		l.effects = append(l.effects, effect{operation: o, event: event})
 	}
 }
 
-// endEffects is for an action that is done. What a failed one did is of no interest; the event of another may still be on its way.
-func (l *eventLog) endEffects(e record.Event) {
-	of := operationOf(e)
+// endEffects is for an operation that is done. What a failed one did is of no interest; the event of another may still be on its way.
+func (l *eventLog) endEffects(o *operation, e record.Event) {
 	for i, x := range l.effects {
-		if x.operation == of && x.until.IsZero() {
+		if x.operation == o {
 			l.effects[i].until = e.Time.Add(MaxLateness)
 		}
 	}
 	if e.Error != "" {
-		l.effects = slices.DeleteFunc(l.effects, func(x effect) bool { return x.operation == of })
+		l.effects = slices.DeleteFunc(l.effects, func(x effect) bool { return x.operation == o })
 	}
 }
 
 // takeEffect reports whether an action requested an event of its process.
 func (l *eventLog) takeEffect(e record.Event) bool {
 	i := slices.IndexFunc(l.effects, func(x effect) bool {
-		return x.process == e.Process && x.event == e.Kind && x.had(e.Exit) && (x.until.IsZero() || !e.Time.After(x.until))
+		return x.Process == e.Process && x.event == e.Kind && x.had(e.Exit) && (x.until.IsZero() || !e.Time.After(x.until))
 	})
 	if i >= 0 {
 		l.effects = slices.Delete(l.effects, i, i+1)
@@ -79,7 +81,8 @@ func (l *eventLog) withoutEffect() (all []string) {
 	for _, x := range l.effects {
 		if !x.until.IsZero() {
 			how := map[string]string{record.Died: " of SIGKILL", record.Stopped: " with exit code 0 or 1"}[x.event]
-			all = append(all, fmt.Sprintf("phase %s: %s %s was done, and %s has no event that %s %s%s", x.phase, x.kind, x.process, record.EventsFile, x.process, x.event, how))
+			all = append(all, fmt.Sprintf("phase %s: %s was done, and %s has no event that %s %s%s",
+				l.manifest.Scenario.Phases[x.phase].Name, x.Name(), record.EventsFile, x.Process, x.event, how))
 		}
 	}
 	return all

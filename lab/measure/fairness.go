@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"math"
 	"sort"
+	"time"
 
 	"trivet/internal/words"
+	"trivet/lab/scenario"
 )
 
 const (
@@ -70,6 +72,34 @@ func (m Metrics) fair(where string, allowed int) FairnessResult {
 	}
 	return FairnessResult{Passed: r.Spread <= allowed, Explanation: fmt.Sprintf("%s: the spread of %d first attempts is %d, and round robin %s allows %d (%s, %s, %s open at an end of the phase)", word, n, r.Spread, where, allowed,
 		words.Count(r.Configurations, "configuration"), words.Count(r.Workers, "worker"), words.Count(r.BoundaryRequests, "request"))}
+}
+
+// Planned are the metrics of n requests of a whole upstream that are all OK at their first attempts, in turn, with none open at an end of
+// the phase. A fairness check that is inconclusive for them always is: before a run, that can be said of what it plans. A configuration
+// is nginx's, one more per reload and start of nginx (see [RoundRobin]).
+func Planned(n, instances, workers, configurations int) Metrics {
+	m := Metrics{
+		Requests: n, OK: n, ClientAttempts: n, NginxAttempts: n, Executions: n,
+		Codes: CodeCounts{"200": n}, Reasons: ReasonCounts{}, FirstAttempts: InstanceCounts{}, OKByInstance: InstanceCounts{},
+		RoundRobin: RoundRobin{WholeUpstream: true, Configurations: configurations, Workers: workers, Instances: instances},
+		Recovery:   Recovery{FairAtEnd: true, FairSince: new(time.Duration)},
+	}
+	if n > 0 {
+		m.Amplification = new(1.0)
+	}
+	for i, name := range scenario.InstanceNames(instances) {
+		share := (n + instances - 1 - i) / instances
+		m.FirstAttempts[name], m.OKByInstance[name] = share, share
+	}
+	if n%instances != 0 {
+		m.RoundRobin.Spread = 1
+	}
+	var times histogram
+	if n > 0 {
+		_ = times.allocate().AddWithCount(1, float64(n)) // It refuses only what is out of the range of the steps.
+	}
+	m.Latency, m.ServiceTime, m.Lateness = times.latency(), times.latency(), times.latency()
+	return m
 }
 
 func (m Metrics) firstAttempts() (n int) {
@@ -151,13 +181,13 @@ func below(n int, p float64, k int) float64 {
 	if mean := float64(n) * p; float64(k) > mean {
 		return 1 - below(n, 1-p, n-k-1)
 	}
-	// Downwards from k the terms only shrink: k is below the mean.
-	total := 0.0
-	for i := k; i >= 0; i-- {
-		term := math.Exp(choose(n, i) + float64(i)*math.Log(p) + float64(n-i)*math.Log1p(-p))
-		if total += term; term < total*1e-12 {
-			break
-		}
+	// Downwards from k the terms only shrink: k is below the mean. Each follows from the one above it, so that only the first needs
+	// logarithms; far below the mean all are 0.
+	term := math.Exp(choose(n, k) + float64(k)*math.Log(p) + float64(n-k)*math.Log1p(-p))
+	total, odds := 0.0, (1-p)/p
+	for i := k; term > total*1e-12; i-- {
+		total += term
+		term *= float64(i) / float64(n-i+1) * odds
 	}
 	return total
 }

@@ -2,6 +2,7 @@ package measure
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -177,6 +178,56 @@ func TestBelowSumsBinomialTerms(t *testing.T) {
 	}{{10, 0.5, 5, 0.623046875}, {10, 0.5, -1, 0}, {10, 0.5, 10, 1}, {3, 1.0 / 3, 0, 8.0 / 27}, {3, 1.0 / 3, 2, 26.0 / 27}} {
 		if got := below(c.n, c.p, c.k); got < c.want*(1-1e-9) || got > c.want*(1+1e-9) {
 			t.Errorf("below(%d, %g, %d) is %g, want %g", c.n, c.p, c.k, got, c.want)
+		}
+	}
+}
+
+// Of millions the sums are those that the logarithm of each term gives, and what is far below the mean has no terms.
+func TestBelowOfMillions(t *testing.T) {
+	t.Parallel()
+	const n = 2_000_000
+	for _, p := range []float64{0.02, 1.0 / 3, 0.5} {
+		deviation := math.Sqrt(n * p * (1 - p))
+		for _, z := range []float64{-5, -4.892, -3.09, -1} {
+			k := int(n*p + z*deviation)
+			want := 0.0
+			for i := k; i > k-int(9*deviation); i-- {
+				want += math.Exp(choose(n, i) + float64(i)*math.Log(p) + float64(n-i)*math.Log1p(-p))
+			}
+			if got := below(n, p, k); got < want*(1-1e-7) || got > want*(1+1e-7) {
+				t.Errorf("below(%d, %g, %d) is %g, want %g", n, p, k, got, want)
+			}
+		}
+		// The band is as wide as the normal distribution's, for numbers as large.
+		least, most := band(n, p)
+		if low, high := n*p-4.892*deviation, n*p+4.892*deviation; math.Abs(float64(least)-low) > 5 || math.Abs(float64(most)-high) > 5 {
+			t.Errorf("the band of %g is %d to %d, want about %.0f to %.0f", p, least, most, low, high)
+		}
+	}
+	if got := below(2_000_000_000, 0.5, 900_000_000); got != 0 { // To add all of them would take minutes.
+		t.Errorf("below the mean by 4472 deviations: %g", got)
+	}
+}
+
+// What is planned is conclusive exactly if a flawless run of it is.
+func TestPlannedMetricsAreThoseOfAFlawlessRun(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ n, instances, workers, configurations int }{
+		{50, 3, 2, 1}, {51, 3, 2, 1}, {99, 3, 2, 1}, {100, 3, 2, 1}, {149, 3, 2, 1}, {150, 3, 2, 1}, {3000, 3, 8, 3}, {3000, 1, 1, 1}, {0, 3, 1, 1}, {100, 7, 1, 1}, {100, 7, 1, 2},
+	} {
+		planned := Planned(c.n, c.instances, c.workers, c.configurations)
+		if err := planned.Validate(); err != nil {
+			t.Errorf("%+v: %v", c, err)
+		}
+		f := rotation(rand.New(rand.NewPCG(1, 1)), c.n, c.instances, c.workers, c.configurations)
+		if got, want := planned.Fair(), f.Fair(); got.Inconclusive != want.Inconclusive || !got.Inconclusive && !got.Passed {
+			t.Errorf("%+v: %+v, want %+v", c, got, want)
+		}
+		if got, want := planned.FairWithoutZone(), f.FairWithoutZone(); got.Inconclusive != want.Inconclusive {
+			t.Errorf("%+v: %+v, want %+v", c, got, want)
+		}
+		if got, want := planned.Binomial("whoami-1", 0.3), f.Binomial("whoami-1", 0.3); got.Inconclusive != want.Inconclusive {
+			t.Errorf("%+v: %+v, want %+v", c, got, want)
 		}
 	}
 }

@@ -47,7 +47,13 @@ type Metrics struct {
 	// whole, its longest stall before the end.
 	Lateness Latency `json:"lateness" expr:"lateness"`
 
+	// RunDelay is the largest part of the phase for which a process of nginx, or an instance, could have run and had no CPU; OtherCPUs is how
+	// many CPUs other programs used on average. Both are the same for all groups of a phase; nil: the trial has no samples.
+	RunDelay  *float64 `json:"run_delay" expr:"run_delay"`
+	OtherCPUs *float64 `json:"other_cpus" expr:"other_cpus"`
+
 	Recovery   Recovery   `json:"recovery" expr:"recovery"`
+	Saturation Saturation `json:"saturation" expr:"saturation"`
 	RoundRobin RoundRobin `json:"round_robin" expr:"round_robin"`
 }
 
@@ -86,6 +92,15 @@ type Recovery struct {
 	FairSince *time.Duration `json:"fair_since" expr:"fair_since"`
 	// FairResponses is the smallest number of OK responses in one of the seconds since FairSince: with few, or none, shares are even by chance.
 	FairResponses int `json:"fair_responses" expr:"fair_responses"`
+}
+
+// Saturation says whether the system kept up with the load, second by second since the start of the phase. A second kept up if at least
+// 95 % of the requests planned in it were OK within a second of their planned start.
+type Saturation struct {
+	Saturated bool `json:"saturated" expr:"saturated"` // two seconds in a row did not keep up
+	// Knee is the arrival rate, in requests per second, of the last second before the first two such; nil: not saturated, or from the start.
+	Knee *float64 `json:"knee" expr:"knee"`
+	Peak float64  `json:"peak" expr:"peak"` // the most OK responses that ended in one second
 }
 
 // RoundRobin is what the fairness checks of round robin need; see Metrics.Fair.

@@ -29,6 +29,13 @@ func plan(t *testing.T, phases ...time.Duration) *planner {
 	return &planner{Trial: newTrial(m), t: t}
 }
 
+// change is the plan with another manifest.
+func (p *planner) change(to func(*record.Manifest)) *planner {
+	to(&p.manifest)
+	p.Trial = newTrial(p.manifest)
+	return p
+}
+
 // add adds records.
 func (p *planner) add(all ...any) {
 	p.t.Helper()
@@ -116,16 +123,18 @@ func TestFailuresThatEndLaterAreCounted(t *testing.T) {
 
 func TestConfigurationsAreReloadsAndStarts(t *testing.T) {
 	t.Parallel()
-	p := plan(t, time.Second, time.Second, time.Second)
+	p := plan(t, time.Second, time.Second, time.Second).change(func(m *record.Manifest) {
+		m.Scenario.Phases[0].Do = []scenario.Action{do(scenario.Reload, scenario.Nginx, scenario.Nginx)}
+	})
 	event := func(at time.Duration, e record.Event) {
 		e.Time = p.manifest.Begin.Add(at)
 		p.add(e)
 	}
 	started := record.Event{Event: record.ProcessEvent, Kind: record.Started, Process: scenario.Nginx}
 	event(-time.Second, started)
-	for _, at := range []time.Duration{300, 950} { // The second one ends in b.
-		event(at*time.Millisecond, record.Event{Event: record.ActionStarted, Phase: "a", Action: scenario.Reload, Process: scenario.Nginx})
-		event((at+100)*time.Millisecond, record.Event{Event: record.ActionDone, Phase: "a", Action: scenario.Reload, Process: scenario.Nginx})
+	for n, at := range []time.Duration{300, 950} { // The second one ends in b.
+		event(at*time.Millisecond, record.Event{Event: record.ActionStarted, Phase: "a", Operation: n, Action: scenario.Reload, Process: scenario.Nginx})
+		event((at+100)*time.Millisecond, record.Event{Event: record.ActionDone, Phase: "a", Operation: n, Action: scenario.Reload, Process: scenario.Nginx})
 	}
 	event(2500*time.Millisecond, started)
 	p.finish()

@@ -16,11 +16,13 @@ type timeline struct {
 	first, last time.Duration // of the failures
 	ok          []uint64      // a bit for each millisecond in which a request was planned that was OK
 	seconds     []second
+	ended       []int // OK responses that ended in each second; those after the last one too
 }
 
 // second is what was planned in one.
 type second struct {
 	requests, ok int
+	prompt       int   // OK within a second of their planned starts
 	byInstance   []int // OK, in the order of the instances
 }
 
@@ -32,13 +34,17 @@ func newTimeline(length time.Duration, instances []string) *timeline {
 	return t
 }
 
-// request adds one that was planned before the end.
-func (t *timeline) request(at time.Duration, outcome, instance string) {
+// request adds one that was planned before the end, and took so long from there.
+func (t *timeline) request(at, latency time.Duration, outcome, instance string) {
 	s := &t.seconds[at/time.Second]
 	s.requests++
 	switch outcome {
 	case record.OK:
 		s.ok++
+		if latency <= time.Second {
+			s.prompt++
+		}
+		t.end(int((at+latency)/time.Second), 1)
 		if i := slices.Index(t.instances, instance); i >= 0 {
 			s.byInstance[i]++
 		}
@@ -47,6 +53,14 @@ func (t *timeline) request(at time.Duration, outcome, instance string) {
 	default:
 		t.failure(at, at)
 	}
+}
+
+// end adds OK responses that ended in a second.
+func (t *timeline) end(second, n int) {
+	for len(t.ended) <= second {
+		t.ended = append(t.ended, 0)
+	}
+	t.ended[second] += n
 }
 
 func (t *timeline) failure(first, last time.Duration) {
@@ -67,11 +81,15 @@ func (t *timeline) add(other *timeline) {
 	for i, s := range other.seconds {
 		t.seconds[i].add(s)
 	}
+	for i, n := range other.ended {
+		t.end(i, n)
+	}
 }
 
 func (s *second) add(other second) {
 	s.requests += other.requests
 	s.ok += other.ok
+	s.prompt += other.prompt
 	for i, n := range other.byInstance {
 		s.byInstance[i] += n
 	}
@@ -131,4 +149,27 @@ func (t *timeline) fair(from, end int) (fair bool, responses int) {
 	}
 	least, most := slices.Min(sum.byInstance), slices.Max(sum.byInstance)
 	return 10*len(t.instances)*least >= 9*sum.ok || most-least <= 1, sum.ok
+}
+
+// keptUp is the part of the requests planned in a second that must have been OK within a second of their planned starts.
+const keptUp = 0.95
+
+func (t *timeline) saturation() Saturation {
+	var s Saturation
+	for _, n := range t.ended {
+		s.Peak = max(s.Peak, float64(n))
+	}
+	behind := func(i int) bool { return float64(t.seconds[i].prompt) < keptUp*float64(t.seconds[i].requests) }
+	for i := range len(t.seconds) - 1 {
+		if !behind(i) || !behind(i+1) {
+			continue
+		}
+		s.Saturated = true
+		if i > 0 {
+			rate := float64(t.seconds[i-1].requests)
+			s.Knee = &rate
+		}
+		return s
+	}
+	return s
 }

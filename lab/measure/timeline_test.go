@@ -18,8 +18,8 @@ func TestExactRoundRobinIsFair(t *testing.T) {
 			all, without := newTimeline(4*time.Second, names), newTimeline(4*time.Second, names)
 			for i := range 4 * rate {
 				at := (2*time.Duration(i) + 1) * time.Second / time.Duration(2*rate)
-				all.request(at, record.OK, names[i%n])
-				without.request(at, record.OK, names[i%(n-1)])
+				all.request(at, time.Millisecond, record.OK, names[i%n])
+				without.request(at, time.Millisecond, record.OK, names[i%(n-1)])
 			}
 			if r := all.recovery(); !r.FairAtEnd || value(r.FairSince) != 0 {
 				t.Errorf("%d responses/s of %d instances: %+v", rate, n, r)
@@ -51,7 +51,7 @@ func TestLastPartOfASecondCounts(t *testing.T) {
 			if name == "whoami-2" && at >= c.gone {
 				name = "whoami-1"
 			}
-			line.request(at, record.OK, name)
+			line.request(at, time.Millisecond, record.OK, name)
 		}
 		if r := line.recovery(); r.FairAtEnd != c.fair || c.fair && value(r.FairSince) != 0 || !c.fair && r.FairSince != nil {
 			t.Errorf("%v, whoami-2 gone after %v: %+v", c.length, c.gone, r)
@@ -71,12 +71,53 @@ func TestTimelinesAddUp(t *testing.T) {
 			if i > 100*load && i < 100*load+30 {
 				outcome = record.Incomplete
 			}
-			one.request(at, outcome, names[i%2])
-			whole.request(at, outcome, names[i%2])
+			one.request(at, time.Millisecond, outcome, names[i%2])
+			whole.request(at, time.Millisecond, outcome, names[i%2])
 		}
 		sum.add(one)
 	}
 	if !reflect.DeepEqual(sum, whole) {
 		t.Errorf("%+v\nwant\n%+v", sum.recovery(), whole.recovery())
+	}
+}
+
+// The knee is the arrival rate of the last second that kept up, and the peak the most responses that ended in one.
+func TestSaturation(t *testing.T) {
+	t.Parallel()
+	const slow, prompt = 1001 * time.Millisecond, time.Second
+	type planned struct {
+		n, late int // requests, and how many of them were slow
+	}
+	for name, c := range map[string]struct {
+		seconds []planned
+		want    Saturation
+	}{
+		"none planned":             {[]planned{{}, {}, {}}, Saturation{}},
+		"kept up":                  {[]planned{{100, 5}, {100, 5}, {100, 5}}, Saturation{Peak: 100}},
+		"a single slow second":     {[]planned{{100, 0}, {100, 6}, {100, 0}, {100, 6}}, Saturation{Peak: 100}},
+		"a ramp":                   {[]planned{{100, 0}, {200, 0}, {300, 100}, {400, 200}, {500, 0}}, Saturation{Saturated: true, Knee: new(200.0), Peak: 500}},
+		"saturated from the start": {[]planned{{100, 100}, {100, 100}}, Saturation{Saturated: true, Peak: 100}},
+		"again later":              {[]planned{{10, 0}, {20, 20}, {20, 20}, {30, 0}, {40, 40}, {40, 40}}, Saturation{Saturated: true, Knee: new(10.0), Peak: 40}},
+	} {
+		line := newTimeline(time.Duration(len(c.seconds))*time.Second, scenario.InstanceNames(1))
+		for second, p := range c.seconds {
+			for i := range p.n {
+				took := prompt
+				if i < p.late {
+					took = slow
+				}
+				line.request(time.Duration(second)*time.Second, took, record.OK, "whoami-1")
+			}
+		}
+		if got := line.saturation(); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %t %v %v, want %t %v %v", name, got.Saturated, got.Knee, got.Peak, c.want.Saturated, c.want.Knee, c.want.Peak)
+		}
+	}
+	line := newTimeline(3*time.Second, nil)
+	for second := range 3 {
+		line.request(time.Duration(second)*time.Second, time.Millisecond, record.NginxError, "")
+	}
+	if got := line.saturation(); !got.Saturated || got.Knee != nil || got.Peak != 0 {
+		t.Errorf("failures kept up: %+v", got)
 	}
 }

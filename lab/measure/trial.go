@@ -15,7 +15,7 @@ import (
 // not safe for concurrent use. Each reader of a trial opens one of its own: records are files, so a reader that is slow, or stops
 // reading, delays neither the trial nor another reader. What Progress and Close return may be kept: it does not change.
 //
-// In memory are the requests that wait for a record (see [ledger.Reconciler]), and for each load, in each phase and in the whole trial, in
+// In memory are the requests that wait for a record (see [ledger.Reconciler]) or for a sample (at most 20,000), and for each load, in each phase and in the whole trial, in
 // both readings, a timeline of 125 bytes per second, and up to five histograms (latency and service time of OK and of failed requests,
 // lateness). A histogram takes about 45 KB for a million requests of about 1 ms, and at most 180 KB. A Result keeps none of it.
 type Trial struct {
@@ -24,8 +24,10 @@ type Trial struct {
 	reader     *record.Reader
 	reconciler *ledger.Reconciler
 	events     eventLog
-	readings   [][]reading // by load and phase; the last of a load are of the whole trial
-	unrecorded int         // planned requests without a client record
+	machine    *machine
+	waiting    []*ledger.Request // complete, the oldest first, until the samples have passed their ends
+	readings   [][]reading       // by load and phase; the last of a load are of the whole trial
+	unrecorded int               // planned requests without a client record
 	progress   Progress
 }
 
@@ -56,6 +58,8 @@ type Phase struct {
 	Name   string        `json:"name"`
 	For    time.Duration `json:"for"`
 	Groups []Group       `json:"groups"` // in the order of scenario.Scenario.Groups
+	// Processes are what the processes used of the machine, by name; none if the trial has no samples.
+	Processes []Process `json:"processes"`
 }
 
 // A Group is what was measured of a load, or of all loads of a protocol.
@@ -79,8 +83,8 @@ func Open(dir string) (*Trial, error) {
 }
 
 func newTrial(m record.Manifest) *Trial {
-	t := &Trial{manifest: m, events: newEventLog(m), progress: Progress{Protocols: make(map[string]Counts), Executions: make(map[string]map[string]int)}}
-	t.reconciler = ledger.NewReconciler(m, t.count)
+	t := &Trial{manifest: m, events: newEventLog(m), machine: newMachine(m), progress: Progress{Protocols: make(map[string]Counts), Executions: make(map[string]map[string]int)}}
+	t.reconciler = ledger.NewReconciler(m, t.wait)
 	for _, i := range m.Instances {
 		t.instances = append(t.instances, i.Name)
 	}
@@ -118,6 +122,9 @@ func (t *Trial) add(next any) error {
 	case record.Event:
 		t.events.add(r)
 		t.reconciler.AddEvent(r)
+	case record.Sample:
+		t.machine.add(r)
+		t.countWaiting(false)
 	case record.Call:
 		if r.Event == record.Arrival && t.reconciler.Planned(r.ID) && t.progress.Executions[r.Protocol] != nil {
 			t.progress.Executions[r.Protocol][r.Instance]++
@@ -143,7 +150,40 @@ func (t *Trial) add(next any) error {
 	return nil
 }
 
-// count counts a request whose records are complete, or come no more.
+// maxWaiting bounds the requests that wait for samples. Of 20,000 per second, more than what a load generator on one machine makes, they
+// come in a second: if the samples are as late, they are missing, and the trial is invalid.
+const maxWaiting = 20_000
+
+// wait takes a request whose records are complete, or come no more. It is counted when the samples have passed its end.
+func (t *Trial) wait(q *ledger.Request) {
+	if !t.manifest.Sampled || q.Client == nil {
+		t.count(q)
+		return
+	}
+	t.waiting = append(t.waiting, q)
+	t.countWaiting(false)
+}
+
+// countWaiting counts the requests that wait for samples and need not, or all.
+func (t *Trial) countWaiting(all bool) {
+	n := 0
+	for ; n < len(t.waiting); n++ {
+		if q := t.waiting[n]; !all && len(t.waiting)-n <= maxWaiting && t.times(q.Client).to > t.machine.until {
+			break
+		}
+		t.count(t.waiting[n])
+		t.waiting[n] = nil
+	}
+	t.waiting = t.waiting[n:]
+}
+
+// times are when a request was sent and when it ended.
+func (t *Trial) times(c *record.Client) span {
+	planned := c.Planned.Sub(t.manifest.Begin)
+	return span{planned + time.Duration(c.Late)*time.Microsecond, planned + time.Duration(max(c.Latency, c.Late))*time.Microsecond}
+}
+
+// count counts a request.
 func (t *Trial) count(q *ledger.Request) {
 	c := q.Client
 	if c == nil {
@@ -187,6 +227,7 @@ func (t *Trial) Close() (Result, error) {
 }
 
 func (t *Trial) result(rec ledger.Reconciliation) Result {
+	t.countWaiting(true)
 	s := t.manifest.Scenario
 	result := Result{Manifest: t.manifest, Ending: t.events.ending, Reasons: t.reasons(rec), Discrepancies: rec.Discrepancies, DiscrepancyCount: rec.Count, Kinds: rec.Kinds}
 	phases, first := s.Phases, 1 // One phase is the whole trial.
@@ -194,7 +235,7 @@ func (t *Trial) result(rec ledger.Reconciliation) Result {
 		phases, first = append(slices.Clone(phases), scenario.Phase{Name: scenario.Total, For: s.Length()}), 0
 	}
 	for i, phase := range phases {
-		p := Phase{Name: phase.Name, For: phase.For}
+		p := Phase{Name: phase.Name, For: phase.For, Processes: t.machine.usage[first+i].list()}
 		for _, group := range s.Groups() {
 			p.Groups = append(p.Groups, t.group(group, s.Group(group), first+i))
 		}

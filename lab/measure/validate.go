@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"time"
 
@@ -43,6 +42,7 @@ func sum(counts map[string]int) (n int) {
 func (m Metrics) checkCounts(rule rulebook) {
 	rule(m.Requests == m.OK+m.Failed+m.Dropped, "requests is %d: ok %d, failed %d, dropped %d", m.Requests, m.OK, m.Failed, m.Dropped)
 	rule(m.Failed == m.InstanceErrors+m.NginxErrors+m.Incomplete, "failed is %d: instance_errors %d, nginx_errors %d, incomplete %d", m.Failed, m.InstanceErrors, m.NginxErrors, m.Incomplete)
+	rule(m.FailedLater >= 0 && m.FailedLater <= m.Failed, "failed_later is %d, failed %d", m.FailedLater, m.Failed)
 	rule(m.Late <= m.Requests-m.Dropped, "late is %d of %d requests, %d of them dropped", m.Late, m.Requests, m.Dropped)
 	codes, reasons := sum(m.Codes), sum(m.Reasons)
 	rule(codes >= m.OK && codes <= m.OK+m.Failed, "codes are of %d requests: ok %d, failed %d", codes, m.OK, m.Failed)
@@ -141,7 +141,10 @@ func (m Metrics) checkRecovery(rule rulebook) {
 		rule(*r.FirstSuccess > *r.LastFailure, "recovery.first_success is %v, last_failure %v", *r.FirstSuccess, *r.LastFailure)
 	}
 	rule(r.FairAtEnd == (r.FairSince != nil), "recovery.fair_at_end is %t, fair_since %v", r.FairAtEnd, r.FairSince)
-	if m.Amplification != nil {
-		rule(!math.IsNaN(*m.Amplification), "amplification is %v", *m.Amplification)
+	s := m.Saturation
+	rule(s.Peak >= 0 && s.Peak <= float64(m.OK) && (s.Knee == nil || s.Saturated && *s.Knee >= 0 && *s.Knee <= float64(m.Requests)), "saturation is %t, knee %v, peak %g; ok %d", s.Saturated, s.Knee, s.Peak, m.OK)
+	rule((m.RunDelay == nil) == (m.OtherCPUs == nil), "run_delay is %v, other_cpus %v", m.RunDelay, m.OtherCPUs)
+	if m.RunDelay != nil && m.OtherCPUs != nil {
+		rule(*m.RunDelay >= 0 && *m.RunDelay <= 1 && *m.OtherCPUs >= 0, "run_delay is %g, other_cpus %g", *m.RunDelay, *m.OtherCPUs)
 	}
 }

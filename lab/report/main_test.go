@@ -145,8 +145,9 @@ func flawless(t *testing.T, s scenario.Scenario) records {
 		}
 	}
 	r.add(t, record.ManifestFile, m)
-	for _, phase := range s.Phases {
-		r.event(t, record.Event{Event: record.PhaseStarted, Phase: phase.Name})
+	for i, phase := range s.Phases {
+		from, _ := s.Bounds(i)
+		r.event(t, record.Event{Event: record.PhaseStarted, Phase: phase.Name, Time: begin.Add(from)})
 	}
 	r.event(t, record.Event{Event: record.Ended})
 	first := r[record.EventsFile]
@@ -163,7 +164,9 @@ func only(t *testing.T) records {
 // event adds an event before the end.
 func (r records) event(t *testing.T, e record.Event) {
 	t.Helper()
-	e.V, e.Time = record.EventVersion, begin
+	if e.V = record.EventVersion; e.Time.IsZero() {
+		e.Time = begin
+	}
 	r.add(t, record.EventsFile, e)
 	if all := r[record.EventsFile]; len(all) > 1 && strings.Contains(all[len(all)-2], `"event":"`+record.Ended+`"`) {
 		all[len(all)-1], all[len(all)-2] = all[len(all)-2], all[len(all)-1]

@@ -5,7 +5,6 @@ import (
 	"context"
 	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -112,10 +111,5 @@ func busy(e Experiment) bool {
 			return slices.ContainsFunc(p.Groups, func(g measure.Group) bool { return g.Metrics.Late > 0 })
 		})
 	}
-	for _, r := range e.Variants[0].Trials[0].Reasons {
-		if !strings.Contains(r, "the generator ") && !strings.Contains(r, "requests was sent") && !strings.Contains(r, "was still running when the phase ended") {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(e.Variants[0].Trials[0].Reasons, func(r string) bool { return !labtest.Busy(r) })
 }

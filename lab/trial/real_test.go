@@ -61,12 +61,8 @@ func checked(t *testing.T, dir string) measure.Result {
 
 // blameless are the reasons why a trial is invalid, without those of a busy machine.
 func blameless(r measure.Result) []string {
-	return slices.DeleteFunc(slices.Clone(r.Reasons), func(reason string) bool {
-		return slices.ContainsFunc(busyReasons, func(part string) bool { return strings.Contains(reason, part) })
-	})
+	return slices.DeleteFunc(slices.Clone(r.Reasons), labtest.Busy)
 }
-
-var busyReasons = []string{"the generator was late", "the generator did not send", "the generator dropped", "the lab was late", "was still running when the phase ended", "requests was sent"}
 
 // Each action does what docs/records.md says, one after the other, and the event log has all of it in that order.
 func TestActionsDoWhatTheySay(t *testing.T) {

@@ -1,0 +1,237 @@
+package measure
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+// When the machine was too busy for a measurement. Beside two busy loops on two CPUs, other programs had 1.0 CPUs and nginx's workers and
+// the instances waited for 20 to 30 % of the time; on an idle machine 0.0 CPUs and 10 %, for which the load itself is the reason. So
+// neither says enough alone.
+const (
+	// starvedCPUs is how many CPUs other programs use at least in a starved window. A shell, a log daemon or the sampler itself use less.
+	starvedCPUs = 0.3
+	// starvedWait is the part of a starved window for which nginx, an instance or the generator waited for a CPU, at least. Of a window that
+	// is longer than usual it is the part of the usual one: so in a window that is not starved a request waited for at most 10 ms.
+	starvedWait = 0.1
+	// usualWindow is how long a window is on a machine that is not busy.
+	usualWindow = 100 * time.Millisecond
+	// starvedPart is the part of a phase that may be starved. More of it, and both readings say little.
+	starvedPart = 0.2
+	// missingSample is the longest time without a sample: what the processes did then is not known.
+	missingSample = time.Second
+)
+
+// A machine is what the samples say: which CPUs the processes had, and when other programs kept the system from running.
+type machine struct {
+	manifest record.Manifest
+	until    time.Duration // the end of the last sample, since the start of the trial
+	sampled  bool          // there was one
+	starved  []span        // in order, none touching the next
+	usage    []usage       // by phase; the last is of the whole trial
+	stops    []stop        // in order of their starts
+	gap      span          // the first that is too long
+}
+
+// usage is what was used of the machine in a phase.
+type usage struct {
+	sampled, starved        time.Duration
+	outside, outsideStarved float64 // CPUs × seconds of other programs
+	processes               map[string]*processUsage
+}
+
+type processUsage struct{ run, delay, delayStarved, stopped time.Duration }
+
+// A stop is a time for which a process was stopped.
+type stop struct {
+	process string
+	span
+}
+
+// A Process is what a process used of the machine in a phase.
+type Process struct {
+	Name    string        `json:"name"`
+	Run     time.Duration `json:"run"`     // on a CPU, all threads together
+	Delay   time.Duration `json:"delay"`   // it could have run, and had no CPU
+	Stopped time.Duration `json:"stopped"` // by SIGSTOP
+}
+
+func newMachine(m record.Manifest) *machine {
+	return &machine{manifest: m, usage: make([]usage, len(m.Scenario.Phases)+1)}
+}
+
+// delays reports whether a process is one whose waiting delays requests.
+func delays(process string) bool { return process != scenario.Lab }
+
+// ofSystem reports whether a process is nginx's or an instance.
+func ofSystem(process string) bool { return delays(process) && process != scenario.Generator }
+
+// add adds the next sample.
+func (m *machine) add(s record.Sample) {
+	to := s.Time.Sub(m.manifest.Begin)
+	window := span{to - time.Duration(s.Window)*time.Microsecond, to}
+	m.checkGap(window)
+	m.until, m.sampled = max(m.until, to), true
+	length := window.to - window.from
+	enough := time.Duration(starvedWait * float64(min(length, usualWindow)))
+	starved := s.Outside >= starvedCPUs && slices.ContainsFunc(s.Processes, func(p record.ProcessSample) bool {
+		return delays(p.Process) && time.Duration(p.Delay)*time.Microsecond >= enough
+	})
+	if starved {
+		if n := len(m.starved); n > 0 && m.starved[n-1].to >= window.from {
+			m.starved[n-1].to = max(m.starved[n-1].to, window.to)
+		} else {
+			m.starved = append(m.starved, window)
+		}
+	}
+	for i := range m.usage {
+		from, to := m.bounds(i)
+		part := min(to, window.to) - max(from, window.from)
+		if part > 0 {
+			m.usage[i].add(s, part, part.Seconds()/length.Seconds(), starved)
+		}
+	}
+	for _, p := range s.Processes {
+		if p.Stopped {
+			m.stopped(p.Process, window)
+		}
+	}
+}
+
+func (m *machine) checkGap(window span) {
+	from := m.until
+	if !m.sampled {
+		from = 0
+	}
+	if m.gap.to == m.gap.from && window.to-from > missingSample {
+		m.gap = span{from, window.to}
+	}
+}
+
+// bounds are those of a phase, or of the whole trial.
+func (m *machine) bounds(phase int) (from, to time.Duration) {
+	if phase == len(m.manifest.Scenario.Phases) {
+		return 0, m.manifest.Scenario.Length()
+	}
+	return m.manifest.Scenario.Bounds(phase)
+}
+
+func (u *usage) add(s record.Sample, length time.Duration, part float64, starved bool) {
+	u.sampled += length
+	u.outside += s.Outside * length.Seconds()
+	if starved {
+		u.starved += length
+		u.outsideStarved += s.Outside * length.Seconds()
+	}
+	if u.processes == nil {
+		u.processes = make(map[string]*processUsage)
+	}
+	for _, p := range s.Processes {
+		of := u.processes[p.Process]
+		if of == nil {
+			of = &processUsage{}
+			u.processes[p.Process] = of
+		}
+		delay := time.Duration(part * float64(p.Delay) * float64(time.Microsecond))
+		of.run += time.Duration(part * float64(p.Run) * float64(time.Microsecond))
+		of.delay += delay
+		if starved {
+			of.delayStarved += delay
+		}
+		if p.Stopped {
+			of.stopped += length
+		}
+	}
+}
+
+// stopped adds that a process was stopped when a window ended.
+func (m *machine) stopped(process string, window span) {
+	for i := len(m.stops) - 1; i >= 0; i-- {
+		if m.stops[i].process == process {
+			if m.stops[i].to >= window.from {
+				m.stops[i].to = window.to
+				return
+			}
+			break
+		}
+	}
+	m.stops = append(m.stops, stop{process, window})
+}
+
+// overlap is for how long other programs kept the system from running within a time.
+func (m *machine) overlap(of span) (sum time.Duration) {
+	for i := len(m.starved) - 1; i >= 0 && m.starved[i].to > of.from; i-- {
+		sum += max(0, min(of.to, m.starved[i].to)-max(of.from, m.starved[i].from))
+	}
+	return sum
+}
+
+// waited is the process that waited the most, of some, and for how long.
+func (u *usage) waited(of func(process string) bool, delay func(*processUsage) time.Duration) (name string, longest time.Duration) {
+	for _, process := range slices.SortedFunc(maps.Keys(u.processes), scenario.CompareNames) {
+		if d := delay(u.processes[process]); of(process) && (name == "" || d > longest) {
+			name, longest = process, d
+		}
+	}
+	return name, longest
+}
+
+// metrics puts what is the same for all groups of a phase into their metrics.
+func (u *usage) metrics(m *Metrics) {
+	if u.sampled == 0 {
+		return
+	}
+	outside := u.outside / u.sampled.Seconds()
+	_, longest := u.waited(ofSystem, func(p *processUsage) time.Duration { return p.delay })
+	delay := min(1, longest.Seconds()/u.sampled.Seconds())
+	m.OtherCPUs, m.RunDelay = &outside, &delay
+}
+
+// list are the processes of a phase, by name.
+func (u *usage) list() []Process {
+	all := []Process{}
+	for _, name := range slices.SortedFunc(maps.Keys(u.processes), scenario.CompareNames) {
+		p := u.processes[name]
+		all = append(all, Process{name, p.run, p.delay, p.stopped})
+	}
+	return all
+}
+
+// reasons are why the machine makes the trial invalid. paused are the times for which actions paused a process.
+func (m *machine) reasons(paused func(process string) []span) (all []string) {
+	if !m.manifest.Sampled {
+		return nil
+	}
+	length := m.manifest.Scenario.Length()
+	switch {
+	case !m.sampled:
+		return []string{fmt.Sprintf("%s has no sample: whether other programs kept the system from running is not known; run again", record.SamplesFile)}
+	case m.gap.to > m.gap.from:
+		all = append(all, fmt.Sprintf("%s has no sample %s, for %v: the machine was too busy to watch; stop other programs and run again", record.SamplesFile, when(m.gap.from), round(m.gap.to-m.gap.from)))
+	case length-m.until > missingSample:
+		all = append(all, fmt.Sprintf("%s ends %s, and the load %v later; run again", record.SamplesFile, when(m.until), round(length-m.until)))
+	}
+	for i, phase := range m.manifest.Scenario.Phases {
+		u := &m.usage[i]
+		if u.starved.Seconds() <= starvedPart*phase.For.Seconds() {
+			continue
+		}
+		name, waited := u.waited(delays, func(p *processUsage) time.Duration { return p.delayStarved })
+		seconds := u.starved.Seconds()
+		all = append(all, fmt.Sprintf("phase %s: for %.0f %% of the time other programs used %.1f of %d CPUs, and %s waited for a CPU %.0f %% of that; stop them and run again",
+			phase.Name, min(100, 100*seconds/phase.For.Seconds()), u.outsideStarved/seconds, m.manifest.CPUs, name, min(100, 100*waited.Seconds()/seconds)))
+	}
+	for _, s := range m.stops {
+		if !slices.ContainsFunc(paused(s.process), func(p span) bool { return p.from < s.to && s.from < p.to }) {
+			all = append(all, fmt.Sprintf("%s was stopped (SIGSTOP) %s, for about %v, and no action had paused it; let nothing else control the processes of a run", s.process, when(s.from), round(s.to-s.from)))
+		}
+	}
+	return all
+}
+
+func round(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
