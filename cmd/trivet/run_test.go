@@ -300,7 +300,7 @@ expect: [during.http.failed == 0]
 	if status.ExitStatus() != 3 {
 		t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
 	}
-	mustMatch(t, said, `^    INVALID: load http: the generator dropped \d+ of 100 requests, each more than a second overdue`,
+	mustMatch(t, said, `^    INVALID: load http`, `^ +(INVALID: )?load http: the generator dropped \d+ of 100 requests, each more than a second overdue`,
 		`^long: INVALID: load http`, `^Run directory: /`)
 	if regexp.MustCompile(`(?m)^  (passed|FAILED|INCONCLUSIVE)`).MatchString(said) {
 		t.Errorf("an expectation is judged in:\n%s", said)

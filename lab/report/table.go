@@ -114,14 +114,18 @@ func (g groups) failed() string {
 	return fmt.Sprintf("%v (%v)", measured, all)
 }
 
-// time is the median of a time, and how short it may have been if that differs.
+// time is the median of a time, and the other end of what it may have been if that differs: less without a stall, more with the requests
+// whose failures are in doubt.
 func (g groups) time(of func(measure.Metrics) *time.Duration) string {
 	measured := median(g.of, func(g measure.Group) *time.Duration { return of(g.Metrics) })
-	least := median(g.of, func(g measure.Group) *time.Duration { return of(adjusted(g)) })
-	if !differs(measured, least) {
+	other := median(g.of, func(g measure.Group) *time.Duration { return of(adjusted(g)) })
+	switch {
+	case !differs(measured, other):
 		return say(measured)
+	case *other < *measured:
+		return fmt.Sprintf("%s (≥%s)", say(measured), say(other))
 	}
-	return fmt.Sprintf("%s (≥%s)", say(measured), say(least))
+	return fmt.Sprintf("%s (≤%s)", say(measured), say(other))
 }
 
 // median is that of the values of the trials that have one.

@@ -33,6 +33,7 @@ func TestTableShowsUncertainty(t *testing.T) {
 		{228 * ms, 3 * ms, 3, 0, "3 (0–3)|228ms (≥3ms)"},
 		{228 * ms, 220 * ms, 3, 3, "3|228ms"}, // less than a tenth
 		{3 * ms, 2100 * time.Microsecond, 3, 2, "3 (2–3)|3ms"},
+		{1140 * ms, 1360 * ms, 9, 0, "9 (0–9)|1.14s (≤1.36s)"}, // with what took longest and then failed
 		{3 * ms, 1900 * time.Microsecond, 0, 0, "0|3ms (≥1.9ms)"},
 	} {
 		other := reading(test.adjusted, test.sure)
