@@ -93,12 +93,19 @@ type master struct {
 	ended    int    // workers that were killed or failed, for which it has not started another yet
 }
 
+// dateLength is the length of what stands before a line's level.
+const dateLength = len("2006/01/02 15:04:05 ")
+
 var (
 	logLine   = regexp.MustCompile(`^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[(\w+)\] (\d+)#\d+: (.*)$`)
 	workerEnd = regexp.MustCompile(`^worker process (\d+) exited (?:on signal (\d+)|with (?:fatal )?code (\d+))`)
 )
 
 func (m *masterLog) add(line []byte) {
+	// With debug messages, which stand between those about workers, most of a log.
+	if len(line) > dateLength && bytes.HasPrefix(line[dateLength:], []byte("[debug] ")) {
+		return
+	}
 	parts := logLine.FindSubmatch(line)
 	if parts == nil || string(parts[2]) == "debug" {
 		return // A debug log has lines between those that belong together.

@@ -120,6 +120,67 @@ func TestFindingsInMasterLog(t *testing.T) {
 	}
 }
 
+// debugText is what nginx 1.22.1 (--with-debug, error_log debug) logs where masterText has the start and the reload: ngx_process_cycle.c
+// and ngx_process.c write channels between the workers' lines.
+const debugText = `
+[notice] 14#14: start worker processes
+[debug] 14#14: channel 5:6
+[notice] 14#14: start worker process 15
+[debug] 14#14: pass channel s:0 pid:15 fd:5 to s:1 pid:16 fd:7
+[debug] 14#14: channel 7:8
+[notice] 14#14: start worker process 16
+[debug] 14#14: pass channel s:1 pid:16 fd:7 to s:0 pid:15 fd:5
+[debug] 14#14: sigsuspend
+[debug] 15#15: epoll timer: -1
+[debug] 14#14: wake up, sigio 0
+[notice] 14#14: signal 1 (SIGHUP) received from 9, reconfiguring
+[debug] 14#14: wake up, sigio 0
+[notice] 14#14: reconfiguring
+[notice] 14#14: start worker processes
+[debug] 14#14: channel 5:9
+[notice] 14#14: start worker process 69
+[debug] 14#14: pass channel s:2 pid:69 fd:5 to s:0 pid:15 fd:5
+[debug] 14#14: channel 10:11
+[notice] 14#14: start worker process 70
+[debug] 14#14: child: 0 15 e:0 t:0 d:0 r:1 j:0
+[debug] 14#14: reap children
+[notice] 14#14: worker process 15 exited with code 0`
+
+// Debug messages between the starts of workers must not end the count of those that are expected.
+func TestFindingsInDebugLog(t *testing.T) {
+	t.Parallel()
+	var m masterLog
+	for line := range strings.Lines(debugText) {
+		m.add([]byte(strings.TrimSpace("2026/11/25 09:00:00 " + line)))
+	}
+	begin := time.Date(2026, 11, 25, 9, 0, 0, 0, time.Local)
+	if all := m.findings(Requested{Reloads: []Reloading{{begin, begin.Add(time.Second)}}}); len(all) > 0 {
+		t.Errorf("got %q", summaries(all))
+	}
+}
+
+// Real debug messages where nginx has them: nginx -V names --with-debug.
+func TestDebugLogHasNoFindings(t *testing.T) {
+	t.Parallel()
+	o := testOptions(t, 1)
+	o.Edits = []confedit.Edit{{Context: "main", Directive: "error_log logs/error.log debug"}}
+	f := begin(t, o)
+	if err := f.Do(t.Context(), scenario.Reload, scenario.Nginx); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.ReadFile(f.LogFile(scenario.Nginx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d debug messages", strings.Count(string(log), " [debug] "))
+	if all, err := f.Findings(); err != nil || len(all) > 0 {
+		t.Errorf("got %q, %v", summaries(all), err)
+	}
+}
+
 // summaries are kind, PID and exit of each event.
 func summaries(all []record.Event) []string {
 	var texts []string
