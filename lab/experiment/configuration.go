@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
 
+	"trivet/lab/evidence"
 	"trivet/lab/record"
 	"trivet/lab/scenario"
 	"trivet/nginx"
@@ -22,25 +24,105 @@ import (
 // ErrMachine is in every error that is not one of the file: the configuration could not be installed here, to try files and edits.
 var ErrMachine = errors.New("cannot try the edits of nginx's configuration")
 
+// versions are those of which the shipped files differ most.
+var versions = []nginx.Version{newest, nginx.Oldest}
+
 // newest stands for every nginx that is newer than all versions that the shipped files distinguish.
 var newest = nginx.Version{Major: 1, Minor: 1_000_000}
 
 // checkConfigurations installs each variant's configuration in a directory of its own, and adds what cannot be added or edited.
 func (f *File) checkConfigurations() error {
 	for i := range f.Scenarios {
-		if s := &f.Scenarios[i]; len(s.Edits) == 0 && len(s.Files) == 0 {
+		s := &f.Scenarios[i]
+		if len(s.Edits) == 0 && len(s.Files) == 0 {
 			continue
 		}
-		refused, err := tryConfiguration(&f.Scenarios[i])
-		if err != nil {
-			return err
+		var refused []error
+		fits := false // The shipped files differ with nginx's version: what can be edited in some of them is for Test to judge.
+		for _, version := range versions {
+			found, err := losses(s, version, s.Edits)
+			switch {
+			case ofFile(err):
+				refused = err.(interface{ Unwrap() []error }).Unwrap() // confedit joins them.
+				continue
+			case err == nil:
+				err = f.addLosses(i, version, found)
+			}
+			if err != nil {
+				return err
+			}
+			fits = true
 		}
-		f.uneditable[i] = len(refused) > 0
+		if f.uneditable[i] = !fits; fits {
+			continue
+		}
 		for _, err := range refused {
 			f.addRefused(i, err)
 		}
 	}
 	return nil
+}
+
+// addLosses adds what a variant's configuration takes from the lab, in its file or at the edit since which the lab lacks it. Edits may
+// complete each other, so only what all of them have made counts.
+func (f *File) addLosses(variant int, version nginx.Version, left []evidence.Loss) error {
+	s := &f.Scenarios[variant]
+	var err error
+	for n := len(s.Edits) - 1; n >= 0 && err == nil && len(left) > 0; n-- {
+		var before, earlier []evidence.Loss
+		before, err = losses(s, version, s.Edits[:n])
+		for _, loss := range left {
+			if slices.ContainsFunc(before, func(b evidence.Loss) bool { return placeless(b) == placeless(loss) }) {
+				earlier = append(earlier, loss)
+				continue
+			}
+			at := f.doc.position(f.editAt(variant, n))
+			if loss.At != nil && s.Files[loss.At.File] != "" {
+				at = f.inFile(variant, loss.At.File, loss.At.Line)
+			}
+			f.doc.add(at, "%s", loss.Message)
+		}
+		left = earlier
+	}
+	for _, loss := range left { // The shipped files by themselves.
+		f.doc.add(position{1, 1}, "%s", loss.Message)
+	}
+	return err
+}
+
+// placeless is what a loss says without the lines, which further edits change.
+func placeless(l evidence.Loss) string { return anyLine.ReplaceAllString(l.Message, "") }
+
+var anyLine = regexp.MustCompile(`:\d+`)
+
+// losses are what a scenario's configuration with some edits takes from the lab; the error is as install's.
+func losses(s *scenario.Scenario, version nginx.Version, edits []confedit.Edit) ([]evidence.Loss, error) {
+	scratch, site, err := install(s, version, edits)
+	defer discard(scratch)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(filepath.Join(scratch.Dir, "conf"))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMachine, err)
+	}
+	defer root.Close()
+	conf, err := confedit.Read(root.FS())
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMachine, err) // Apply has read it.
+	}
+	return evidence.Losses(conf, site), nil
+}
+
+// editAt is the pointer of what an edit does.
+func (f *File) editAt(variant, edit int) string {
+	at := fmt.Sprintf("%s/edits/%d", f.nginxAt[variant], edit)
+	for _, key := range []string{"directive", "add", "parameter", "remove"} {
+		if f.doc.has(child(at, key)) {
+			return child(at, key)
+		}
+	}
+	return at
 }
 
 // addRefused adds a *confedit.Error or *confedit.FileError of a variant.
@@ -80,20 +162,6 @@ func (f *File) inFile(variant int, name string, line int) position {
 	return position{at.line + line, 1 + len(text) - len(strings.TrimLeft(text, " \t"))}
 }
 
-// tryConfiguration adds a scenario's files and makes its edits. The shipped files differ with nginx's version: what can be edited in some
-// of them is for Test to judge. The error is one of this machine.
-func tryConfiguration(s *scenario.Scenario) (refused []error, err error) {
-	for _, version := range []nginx.Version{newest, nginx.Oldest} {
-		scratch, err := install(s, version, s.Edits)
-		discard(scratch)
-		if !ofFile(err) {
-			return nil, err
-		}
-		refused = err.(interface{ Unwrap() []error }).Unwrap() // confedit joins them.
-	}
-	return refused, nil
-}
-
 // ofFile reports whether an error of install is about files and edits, and not the machine.
 func ofFile(err error) bool {
 	_, edit := errors.AsType[*confedit.Error](err)
@@ -103,7 +171,7 @@ func ofFile(err error) bool {
 
 // install makes a directory with a scenario's configuration, which the caller discards; nil if there is none. The error is ErrMachine, or
 // those of all files that cannot be added, or of all edits that cannot be made.
-func install(s *scenario.Scenario, version nginx.Version, edits []confedit.Edit) (scratch *record.Scratch, err error) {
+func install(s *scenario.Scenario, version nginx.Version, edits []confedit.Edit) (scratch *record.Scratch, site nginx.Site, err error) {
 	defer func() {
 		if err != nil && !ofFile(err) {
 			err = fmt.Errorf("%w: %w; set TMPDIR to a writable directory with free space", ErrMachine, err)
@@ -111,16 +179,16 @@ func install(s *scenario.Scenario, version nginx.Version, edits []confedit.Edit)
 	}()
 	scratch, err = record.NewScratch(record.Base())
 	if err != nil {
-		return nil, err
+		return nil, site, err
 	}
-	site := nginx.Site{Workers: s.Workers, Diagnostics: true} // As in a trial, whose ENVIRONMENT is dev.
+	site = nginx.Site{Workers: s.Workers, Diagnostics: true} // As in a trial, whose ENVIRONMENT is dev.
 	if os.Getuid() == 0 {
 		site.User = "root" // nginx -t looks up its user; no worker is ever started here.
 	}
 	for _, address := range []*string{&site.HTTP, &site.GRPC, &site.Admin} { // nginx -t binds them for a moment.
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			return scratch, err
+			return scratch, site, err
 		}
 		defer l.Close() // Held until all are found: otherwise two might be the same.
 		*address = l.Addr().String()
@@ -129,13 +197,13 @@ func install(s *scenario.Scenario, version nginx.Version, edits []confedit.Edit)
 		site.Servers = append(site.Servers, nginx.Server{HTTP: fmt.Sprintf("127.0.0.1:%d", 8001+n), GRPC: fmt.Sprintf("127.0.0.1:%d", 9001+n)})
 	}
 	if err := site.Install(scratch.Dir, nginx.Conf(), version); err != nil {
-		return scratch, err
+		return scratch, site, err
 	}
 	conf := filepath.Join(scratch.Dir, "conf")
 	if err := confedit.AddFiles(conf, s.Files); err != nil {
-		return scratch, err
+		return scratch, site, err
 	}
-	return scratch, confedit.Apply(conf, edits, site.Endpoints(s.InstanceNames()))
+	return scratch, site, confedit.Apply(conf, edits, site.Endpoints(s.InstanceNames()))
 }
 
 // discard discards what install has made, if anything. What cannot be removed now is removed by the next check.
@@ -199,13 +267,7 @@ func (f *File) test(ctx context.Context, binary nginx.Binary, variant int, all *
 		if said == "" {
 			continue
 		}
-		at := fmt.Sprintf("%s/edits/%d", f.nginxAt[variant], i)
-		for _, key := range []string{"directive", "add", "parameter", "remove"} {
-			if f.doc.has(child(at, key)) {
-				at = child(at, key)
-			}
-		}
-		place := f.doc.position(at)
+		place := f.doc.position(f.editAt(variant, i))
 		if name, line := f.nginxPlace(variant, said); name != "" {
 			place = f.inFile(variant, name, line)
 		}
@@ -230,7 +292,7 @@ func (f *File) nginxPlace(variant int, said string) (name string, line int) {
 
 // refusal is why an nginx refuses a scenario's configuration with some edits; "" if it accepts it.
 func refusal(ctx context.Context, binary nginx.Binary, s *scenario.Scenario, edits []confedit.Edit) (string, error) {
-	scratch, err := install(s, binary.Version, edits)
+	scratch, _, err := install(s, binary.Version, edits)
 	defer discard(scratch)
 	if e, ok := errors.AsType[*confedit.Error](err); ok {
 		return fmt.Sprintf("for nginx %s: %s", binary.Version, e.Message), nil

@@ -44,8 +44,12 @@ func (d *diagnostics) join() error {
 		return position{a.Line, a.Column}.compare(position{b.Line, b.Column})
 	})
 	var errs []error
-	for _, one := range slices.CompactFunc(d.all, func(a, b *Diagnostic) bool { return *a == *b }) {
-		errs = append(errs, one)
+	known := map[Diagnostic]bool{}
+	for _, one := range d.all {
+		if !known[*one] {
+			known[*one] = true
+			errs = append(errs, one)
+		}
 	}
 	return errors.Join(errs...)
 }

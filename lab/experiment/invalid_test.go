@@ -262,42 +262,6 @@ load:
 		`10:17: context is "": want text`,
 		"10:29: remove is 3: want text; put it in quotes if it is meant so",
 	}},
-	{name: "edits of what the lab needs", old: "load:\n", new: `nginx:
-  edits:
-    - {context: main, directive: worker_processes 4}
-    - {context: main worker_processes, parameter: "4"}
-    - {context: main, remove: worker_processes}
-    - {context: main, directive: error_log /dev/null}
-    - {context: http, directive: 'map $a $b { default 1; error_log logs/error.log crit; }'}
-    - {context: main, remove: error_log logs/error.log}
-    - {context: main, directive: error_log logs/error.log debug;}
-    - {context: main, directive: worker_priority 1}
-    - {context: main, directive: '"error_log" /dev/null'}
-    - {context: http-listener.conf server, directive: access_log off}
-    - {context: http, directive: 'access_log logs/access.log requests if=$kept'}
-    - {context: http, directive: access_log logs/other.log;}
-    - {context: http access_log, parameter: if=$kept}
-    - {context: http, remove: access_log logs/access.log}
-    - {context: http-listener.conf server, directive: 'location = /x { access_log off; return 204; }'}
-    - {context: http, directive: log_format requests $id}
-    - {context: http, directive: open_log_file_cache off}
-load:
-`, want: []string{
-		"4:34: the number of nginx workers belongs to the fleet, as the fairness checks count with it: write fleet: {workers: 4}",
-		"5:17: the number of nginx workers belongs to the fleet, as the fairness checks count with it: write fleet: {workers: 4}",
-		"6:31: the number of nginx workers belongs to the fleet, as the fairness checks count with it: write fleet: {workers: 4}",
-		`7:34: the lab reads nginx's error log: want at most "error_log logs/error.log debug" (or info, or notice)`,
-		`8:34: the lab reads nginx's error log: want at most "error_log logs/error.log debug" (or info, or notice)`,
-		`9:31: the lab reads nginx's error log: want at most "error_log logs/error.log debug" (or info, or notice)`,
-		`12:34: the lab reads nginx's error log: want at most "error_log logs/error.log debug" (or info, or notice)`,
-		"13:55: the lab reads nginx's access log: leave access_log and log_format as they are",
-		"14:34: the lab reads nginx's access log: leave access_log and log_format as they are",
-		"15:34: the lab reads nginx's access log: leave access_log and log_format as they are",
-		"16:17: the lab reads nginx's access log: leave access_log and log_format as they are",
-		"17:31: the lab reads nginx's access log: leave access_log and log_format as they are",
-		"18:55: the lab reads nginx's access log: leave access_log and log_format as they are",
-		"19:34: the lab reads nginx's access log: leave access_log and log_format as they are",
-	}},
 	{name: "long expectation", old: "during.http.failed == 0", new: strings.Repeat("not ", 200_000) + "true", want: []string{
 		"9:5: expect[0] has 800004 characters: want at most 1000",
 	}},

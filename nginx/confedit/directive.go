@@ -59,7 +59,14 @@ func (d *Directive) Name() string { return d.Words[0] }
 // Place returns where the directive is, as file:line.
 func (d *Directive) Place() string { return fmt.Sprintf("%s:%d", d.File, d.Line) }
 
-// String returns the directive's words, on one line.
+// String returns the directive's words on one line, in quotes where they need them.
 func (d *Directive) String() string {
-	return strings.NewReplacer("\n", " ", "\r", " ").Replace(strings.Join(d.Words, " "))
+	var all []string
+	for _, w := range d.Words {
+		if w == "" || strings.ContainsAny(w, " \t\r\n;{}\"'") {
+			w = `"` + strings.NewReplacer(`"`, `\"`, "\n", " ", "\r", " ").Replace(w) + `"`
+		}
+		all = append(all, w)
+	}
+	return strings.Join(all, " ")
 }

@@ -140,7 +140,7 @@ func TestReadReturnsWhatNginxReads(t *testing.T) {
 	list("", got)
 	want := []string{
 		"nginx.conf:1 a 1", "nginx.conf:2 http", " 1.inc:1 f 1", " 3.conf:1 h", " 2.inc:1 g", " nginx.conf:3 include missing.conf", " nginx.conf:3 include /etc/x.conf",
-		" nginx.conf:3 include ../y*", " nginx.conf:4 b c d", "  nginx.conf:4 e",
+		" nginx.conf:3 include ../y*", " nginx.conf:4 b \"c d\"", "  nginx.conf:4 e",
 	}
 	if !slices.Equal(lines, want) {
 		t.Errorf("got  %q\nwant %q", lines, want)
