@@ -31,20 +31,25 @@ func (l listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	return Wrap(accepted), nil
+}
+
+// Wrap returns a connection that makes raw system calls, if c is a TCP connection (*net.TCPConn) or an [Unwrapper] of one; else c.
+func Wrap(c net.Conn) net.Conn {
 	var tcp *net.TCPConn
-	switch a := accepted.(type) {
+	switch a := c.(type) {
 	case *net.TCPConn:
 		tcp = a
 	case Unwrapper:
 		tcp = a.UnwrapTCP()
 	}
 	if tcp == nil {
-		return accepted, nil
+		return c
 	}
-	c := &Conn{TCPConn: tcp, outer: accepted}
-	c.raw, _ = tcp.SyscallConn() // It fails only for a nil connection.
-	c.in.try, c.out.try = c.in.read, c.out.write
-	return c, nil
+	raw := &Conn{TCPConn: tcp, outer: c}
+	raw.raw, _ = tcp.SyscallConn() // It fails only for a nil connection.
+	raw.in.try, raw.out.try = raw.in.read, raw.out.write
+	return raw
 }
 
 // Conn is a TCP connection whose Read, ReadOnReady and Write make raw system calls. Waiting, deadlines, half-closing and the other

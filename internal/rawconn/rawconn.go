@@ -5,7 +5,7 @@
 // returns, and delays a garbage collection that starts meanwhile. One call moves at most 64 KB, so that a large transfer cannot hold a
 // processor for a millisecond; between two calls the goroutine can be preempted. docs/performance.md, "Raw system calls", has the details.
 //
-// It works on Linux only; elsewhere [Listen] and [Writer] return their argument.
+// It works on Linux only; elsewhere [Listen], [Wrap] and [Writer] return their argument.
 //
 // The race detector does not see raw system calls: it would miss races on their buffers, and report races that a socket within the process
 // rules out. So programs built with -race make announced calls; all other code is the same.

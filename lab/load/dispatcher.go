@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -41,6 +42,7 @@ type dispatcher struct {
 	records  *recorder
 	stalls   *stallMeter
 	inFlight *atomic.Int64
+	alarm    *alarm
 	begin    time.Time // plan.Begin on the monotonic clock
 	idle     chan job  // to workers without a request: their stacks have grown already
 	workers  sync.WaitGroup
@@ -52,8 +54,8 @@ type job struct {
 	offset time.Duration
 }
 
-// newDispatchers makes a dispatcher for each load. With an error it returns those made before.
-func newDispatchers(p Plan, records *recorder, stalls *stallMeter) ([]*dispatcher, error) {
+// newDispatchers makes a dispatcher for each load, which ends early if ctx does. With an error it returns those made before.
+func newDispatchers(ctx context.Context, p Plan, records *recorder, stalls *stallMeter) ([]*dispatcher, error) {
 	var all []*dispatcher
 	inFlight := new(atomic.Int64)
 	for i, l := range p.Loads {
@@ -62,57 +64,60 @@ func newDispatchers(p Plan, records *recorder, stalls *stallMeter) ([]*dispatche
 			idPrefix: record.IDPrefix(p.Seed, l.Protocol, i),
 			method:   method(l),
 		}
+		var err error
 		if l.Protocol == scenario.HTTP {
-			c, err := newHTTPClient(p.HTTP, l)
-			if err != nil {
-				return all, err
-			}
-			d.client = c
+			d.client, err = newHTTPClient(p.HTTP, l)
 		} else {
-			c, err := newGRPCClient(p.GRPC, l)
-			if err != nil {
-				return all, err
-			}
-			d.client = c
+			d.client, err = newGRPCClient(p.GRPC, l)
+		}
+		if err != nil {
+			return all, err
+		}
+		if d.alarm, err = newAlarm(ctx); err != nil {
+			d.client.close()
+			return all, err
 		}
 		all = append(all, d)
 	}
 	return all, nil
 }
 
-// dispatch returns when every request is over, or soon after ctx has ended.
-func dispatch(ctx context.Context, dispatchers []*dispatcher, begin time.Time) {
-	var all sync.WaitGroup
-	for _, d := range dispatchers {
-		d.begin = begin
-		all.Go(func() { d.run(ctx) })
-	}
-	all.Wait()
+func (d *dispatcher) close() {
+	d.alarm.close()
+	d.client.close()
 }
 
-func (d *dispatcher) run(ctx context.Context) {
+// dispatch returns when every request is over, or soon after ctx has ended. With an error requests are missing that were planned.
+func dispatch(ctx context.Context, dispatchers []*dispatcher, begin time.Time) error {
+	var all sync.WaitGroup
+	errs := make([]error, len(dispatchers))
+	for i, d := range dispatchers {
+		d.begin = begin
+		all.Go(func() { errs[i] = d.run(ctx) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+func (d *dispatcher) run(ctx context.Context) error {
 	early, cancel := context.WithDeadline(ctx, d.begin)
 	d.client.connect(early)
 	cancel()
 	defer d.workers.Wait()
 	defer close(d.idle)
-	timer := time.NewTimer(0)
-	defer timer.Stop()
 	n := 0
 	for offset := range d.Rate.Offsets(d.plan.For) {
-		if wait := time.Until(d.begin.Add(offset)); wait > 0 {
-			timer.Reset(wait)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				return
-			}
-		} else if ctx.Err() != nil {
-			return
+		err := d.alarm.wait(d.begin.Add(offset))
+		if ctx.Err() != nil {
+			return nil // It is reported as the reason why the load ended early.
+		}
+		if err != nil {
+			return err
 		}
 		d.start(ctx, job{n, offset})
 		n++
 	}
+	return nil
 }
 
 // start hands a job to a worker, or records why it is never sent. It does not wait.

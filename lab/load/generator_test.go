@@ -24,7 +24,7 @@ import (
 )
 
 // quick is the address of a server that responds at once.
-func quick(t *testing.T) string {
+func quick(t testing.TB) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(s.Close)
@@ -329,14 +329,13 @@ func TestRequestsOverInFlightLimitFailUnsent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dispatchers, err := newDispatchers(p, file, newStallMeter())
+	dispatchers, err := newDispatchers(t.Context(), p, file, newStallMeter())
 	if err != nil {
 		t.Fatal(err)
 	}
 	dispatchers[0].inFlight.Store(maxInFlight - 1) // One more fits.
 	dispatchers[0].client = slowClient{dispatchers[0].client}
-	dispatch(t.Context(), dispatchers, time.Now())
-	if err := file.close(); err != nil {
+	if err := errors.Join(dispatch(t.Context(), dispatchers, time.Now()), file.close()); err != nil {
 		t.Fatal(err)
 	}
 	if got := count(records(t, p)[0], ending); got["incomplete  in_flight_limit 0[]"] != 9 || got["incomplete  deadline 0[]"] != 1 {
@@ -353,7 +352,7 @@ func TestResponseAfterDeadlineIsIncomplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dispatchers, err := newDispatchers(p, file, newStallMeter())
+	dispatchers, err := newDispatchers(t.Context(), p, file, newStallMeter())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -364,8 +363,7 @@ func TestResponseAfterDeadlineIsIncomplete(t *testing.T) {
 	} {
 		dispatchers[i].client = deafClient{dispatchers[i].client, became}
 	}
-	dispatch(t.Context(), dispatchers, time.Now())
-	if err := file.close(); err != nil {
+	if err := errors.Join(dispatch(t.Context(), dispatchers, time.Now()), file.close()); err != nil {
 		t.Fatal(err)
 	}
 	all := records(t, p)

@@ -64,8 +64,7 @@ func newGRPCClient(address string, l scenario.Load) (*grpcClient, error) {
 		return nil, fmt.Errorf("load %s: message: %w", l.Name, err)
 	}
 	c := &grpcClient{Load: l, target: "passthrough:///" + address, message: message, options: []grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent(userAgent), grpc.WithNoProxy(),
-		grpc.WithStatsHandler(callTracer{}),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent(userAgent), grpc.WithStatsHandler(callTracer{}),
 	}}
 	if l.Retry {
 		c.options = append(c.options, grpc.WithDefaultServiceConfig(nginx.ServiceConfig))
@@ -93,14 +92,10 @@ func newGRPCClient(address string, l scenario.Load) (*grpcClient, error) {
 
 // newChannel is a channel from the i-th channel's client address. It is not connected yet.
 func (c *grpcClient) newChannel(i int) (*grpc.ClientConn, error) {
-	options := c.options
-	if address := addressOf(c.Load, i); address != "" {
-		dialer := newDialer(address, 0)
-		options = append(slices.Clip(options), grpc.WithContextDialer(func(ctx context.Context, to string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "tcp", to)
-		}))
-	}
-	return grpc.NewClient(c.target, options...)
+	dial := dialFrom(addressOf(c.Load, i), 0)
+	return grpc.NewClient(c.target, append(slices.Clip(c.options), grpc.WithContextDialer(func(ctx context.Context, to string) (net.Conn, error) {
+		return dial(ctx, "tcp", to)
+	}))...)
 }
 
 // requestMessage is the message that each call of a load sends.

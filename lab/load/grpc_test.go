@@ -53,7 +53,7 @@ func (s *service) WatchWhoAmI(_ *whoamiv1.WatchWhoAmIRequest, to grpc.ServerStre
 	return s.watch(to)
 }
 
-func (s *service) start(t *testing.T) string {
+func (s *service) start(t testing.TB) string {
 	t.Helper()
 	s.attempts = map[string]int{}
 	server := grpc.NewServer()

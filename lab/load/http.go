@@ -67,7 +67,7 @@ func newHTTPUser(l scenario.Load, i int) httpUser {
 	u := httpUser{address: addressOf(l, i)}
 	u.transport = &http.Transport{
 		// A connection that takes longer is of no use to the request that wanted it.
-		DialContext:     newDialer(u.address, l.Deadline).DialContext,
+		DialContext:     dialFrom(u.address, l.Deadline),
 		MaxConnsPerHost: l.Connections,
 		// All are kept: with net/http's default of 2 an open loop opens a connection for nearly every request.
 		MaxIdleConnsPerHost: maxInFlight,

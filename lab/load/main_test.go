@@ -129,7 +129,7 @@ func check(t *testing.T, r record.Client) {
 	}
 }
 
-func written(t *testing.T, path string) []record.Client {
+func written(t testing.TB, path string) []record.Client {
 	t.Helper()
 	file, err := os.Open(path)
 	if err != nil {
@@ -148,7 +148,7 @@ func written(t *testing.T, path string) []record.Client {
 }
 
 // listen is a listener that is closed when the test ends.
-func listen(t *testing.T) net.Listener {
+func listen(t testing.TB) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -7,10 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 )
+
+// gcPercent is GOGC: with 100 the 99th percentile of lateness at 5,000 requests/s was twice that with 400.
+const gcPercent = 400
 
 var errParentGone = errors.New("its standard input has ended: the program that started it is gone")
 
@@ -23,6 +27,8 @@ var errParentGone = errors.New("its standard input has ended: the program that s
 //
 // No goroutine is left behind but, while stdin stays open, the one that reads it.
 func Serve(ctx context.Context, stdin io.Reader, stderr io.Writer) int {
+	// A collection takes a processor for as long as some requests would. The heap has a few megabytes.
+	debug.SetGCPercent(gcPercent)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	plans := make(chan Plan, 1)
@@ -63,16 +69,22 @@ func carryOut(ctx context.Context, cancel context.CancelCauseFunc, p Plan) error
 	}
 	stalls := newStallMeter()
 	metering, end := context.WithCancel(ctx)
+	defer end()
+	beats, err := newAlarm(metering)
+	if err != nil {
+		return cmp.Or(err, records.close())
+	}
+	defer beats.close()
 	var meter sync.WaitGroup
-	meter.Go(func() { stalls.run(metering) })
-	dispatchers, err := newDispatchers(p, records, stalls)
+	meter.Go(func() { stalls.run(beats) })
+	dispatchers, err := newDispatchers(ctx, p, records, stalls)
 	if err == nil {
 		// The wall clock may be set while the load runs: from here on time is counted from now.
 		now := time.Now()
-		dispatch(ctx, dispatchers, now.Add(p.Begin.Sub(now)))
+		err = dispatch(ctx, dispatchers, now.Add(p.Begin.Sub(now)))
 	}
 	for _, d := range dispatchers {
-		d.client.close()
+		d.close()
 	}
 	end()
 	meter.Wait()

@@ -1,13 +1,16 @@
 package load
 
 import (
-	"context"
 	"sync"
 	"time"
 )
 
-// beat is the interval at which a stallMeter checks that this process runs.
-const beat = 10 * time.Millisecond
+const (
+	// beat is the interval at which a stallMeter checks that this process runs. A shorter stall may pass unseen.
+	beat = 2 * time.Millisecond
+	// leastStall is how late a beat must be to be a stall. On an idle machine it is late by a tenth of that.
+	leastStall = time.Millisecond
+)
 
 // A stallMeter measures when this process stalled: paused, or starved. A stall does not only delay sends: responses are read late, and
 // deadlines pass that only the client was too slow to keep. Its methods may be called at the same time.
@@ -27,19 +30,11 @@ type stall struct {
 
 func newStallMeter() *stallMeter { return &stallMeter{last: time.Now()} }
 
-// run beats until ctx ends.
-func (m *stallMeter) run(ctx context.Context) {
-	// Not a ticker, whose next tick comes sooner after a late one.
-	timer := time.NewTimer(beat)
-	defer timer.Stop()
-	for {
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return
-		}
+// run beats until the alarm's context ends.
+func (m *stallMeter) run(a *alarm) {
+	// The next beat is due an interval after this one, however late this was.
+	for a.wait(time.Now().Add(beat)) == nil {
 		m.beat(time.Now())
-		timer.Reset(beat)
 	}
 }
 
@@ -58,8 +53,13 @@ func (m *stallMeter) beat(now time.Time) {
 	m.stalls = append(m.stalls[:n], current)
 }
 
-// current is the stall that lasts until now, if its length is more than 0.
-func (m *stallMeter) current(now time.Time) stall { return stall{now, now.Sub(m.last) - beat} }
+// current is the stall that lasts until now; its length is 0 if there is none.
+func (m *stallMeter) current(now time.Time) stall {
+	if late := now.Sub(m.last) - beat; late >= leastStall {
+		return stall{now, late}
+	}
+	return stall{end: now}
+}
 
 // longest is the longest stall, or part of one, between two times of which the second is now, or has just been.
 func (m *stallMeter) longest(from, to time.Time) time.Duration {

@@ -42,6 +42,12 @@ func TestStallMeterKnowsLongestStall(t *testing.T) {
 			t.Fatalf("from %v to %v: %v, want %v", from.Sub(begin), to.Sub(begin), got, want)
 		}
 	}
+	// A beat that is late by less than a millisecond is late as those of an idle machine are.
+	m.beat(now.Add(beat + leastStall - 1))
+	now = now.Add(beat + leastStall - 1)
+	if got := m.longest(now.Add(-leastStall), now); got != 0 {
+		t.Errorf("%v", got)
+	}
 	// A beat that comes a moment later does not make a stall longer than the request.
 	m.beat(now.Add(time.Second))
 	if got := m.longest(now, now.Add(990*time.Millisecond)); got != 990*time.Millisecond {
