@@ -42,10 +42,11 @@ func (t *Trial) reasons(r ledger.Reconciliation) []string {
 		}
 		all = append(all, fmt.Sprintf("the generator did not finish and was killed: %d of %s have no record; %s", t.unrecorded, words.Count(planned, "planned request"), advice))
 	}
-	all = append(all, r.Reasons...)
+	// Causes before what they may have caused: a worker that ended leaves attempts without an entry.
 	all = append(all, t.machine.reasons(t.events.paused)...)
-	all = append(all, t.generatorReasons()...)
 	all = append(all, t.events.reasons...)
+	all = append(all, r.Reasons...)
+	all = append(all, t.generatorReasons()...)
 	return append(all, t.events.open()...)
 }
 

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"trivet/internal/words"
+	"trivet/lab/experiment"
 	"trivet/lab/measure"
 	"trivet/lab/record"
+	"trivet/lab/scenario"
 )
 
 // enoughResponses is how many OK responses per second and instance are needed to judge shares: of fewer, one is more than a tenth.
@@ -24,11 +26,39 @@ func noteworthy(m measure.Metrics, instances int) []string {
 	if m.LocalReplies > m.NginxErrors {
 		notes = append(notes, fmt.Sprintf("nginx generated %s; clients retried %d of them", words.Count(m.LocalReplies, "error response"), m.LocalReplies-m.NginxErrors))
 	}
+	if s := m.Saturation; s.Saturated {
+		kept := "did not keep up with its first second"
+		if s.Knee != nil {
+			kept = fmt.Sprintf("kept up to %s/s", say(s.Knee))
+		}
+		notes = append(notes, fmt.Sprintf("saturated: %s; at most %s OK per second", kept, experiment.Say(s.Peak)))
+	}
 	if differs(m.Latency.P50, m.ServiceTime.P50) || differs(m.Latency.P99, m.ServiceTime.P99) {
 		notes = append(notes, fmt.Sprintf("latency from the planned start: p50 %s, p99 %s: the generator was late (p50 %s, p99 %s)",
 			say(m.Latency.P50), say(m.Latency.P99), say(m.Lateness.P50), say(m.Lateness.P99)))
 	}
 	return notes
+}
+
+// When other programs took the CPUs, or the system wanted more of them than there are, a line says so.
+const (
+	busyCPUs  = 0.3 // of other programs, of which each window is starved in which the system waits; see package measure
+	waitShare = 0.2 // of the phase: twice of what nginx and instances wait for each other on an idle machine
+)
+
+// machine says how the machine delayed the system in a phase; "" if it hardly did.
+func machine(p measure.Phase) string {
+	m := p.Groups[0].Metrics
+	if m.OtherCPUs == nil || m.RunDelay == nil || *m.OtherCPUs < busyCPUs && *m.RunDelay < waitShare {
+		return ""
+	}
+	longest := measure.Process{}
+	for _, one := range p.Processes {
+		if one.Delay > longest.Delay && one.Name != scenario.Generator && one.Name != scenario.Lab {
+			longest = one
+		}
+	}
+	return fmt.Sprintf("%s waited for a CPU %.0f %% of the time, and other programs used %.1f CPUs", longest.Name, 100**m.RunDelay, *m.OtherCPUs)
 }
 
 // differs reports whether two times differ so much that a reader should know: by more than a tenth, and by more than a millisecond.

@@ -16,6 +16,7 @@ const (
 
 // reasons writes a verdict with the reasons for it, the first in the verdict's line.
 func (t Text) reasons(indent string, verdict Verdict, all []string) {
+	all = once(all)
 	for i, reason := range all[:min(len(all), maxReasons)] {
 		reason = line(reason)
 		if i == 0 {
@@ -28,6 +29,23 @@ func (t Text) reasons(indent string, verdict Verdict, all []string) {
 	if more := len(all) - maxReasons; more > 0 {
 		fmt.Fprintf(t, "%s  and %d more; `trivet report --format json` has all reasons\n", indent, more)
 	}
+}
+
+// once are the reasons without repetitions, which are counted.
+func once(all []string) []string {
+	var different []string
+	count := map[string]int{}
+	for _, reason := range all {
+		if count[reason]++; count[reason] == 1 {
+			different = append(different, reason)
+		}
+	}
+	for i, reason := range different {
+		if n := count[reason]; n > 1 {
+			different[i] = fmt.Sprintf("%s (%s)", reason, words.Count(n, "time"))
+		}
+	}
+	return different
 }
 
 // remedied is a reason with what to do, unless it says that by itself, after a semicolon.

@@ -32,6 +32,9 @@ func (t Text) table(v Variant) {
 				notes = append(notes, all.notes(p.Name)...)
 			}
 		}
+		if p.Name != scenario.Total {
+			notes = append(notes, v.machineNotes(i)...)
+		}
 	}
 	table.Flush()
 	for _, note := range notes {
@@ -170,6 +173,23 @@ func (g groups) shares() string {
 		return all[least] + " to " + all[most]
 	}
 	return strings.Join(all, "  ")
+}
+
+// machineNotes are the lines below the table on the machine in a phase, for each trial in which it was busy.
+func (v Variant) machineNotes(phase int) (notes []string) {
+	for n, t := range v.Trials {
+		if phase >= len(t.Phases) {
+			continue
+		}
+		where := t.Phases[phase].Name
+		if len(v.Trials) > 1 {
+			where += fmt.Sprintf(", trial %d", n+1)
+		}
+		if note := machine(t.Phases[phase]); note != "" {
+			notes = append(notes, where+": "+note)
+		}
+	}
+	return notes
 }
 
 // notes are the lines below the table on a row, of the trial with most to say.

@@ -71,6 +71,54 @@ func TestTableOfTrialsHasMediansAndRanges(t *testing.T) {
 	}
 }
 
+// A reader sees that a system did not keep up, and that the machine was too busy to say more.
+func TestNotesOnSaturationAndTheMachine(t *testing.T) {
+	t.Parallel()
+	knee, little, much := 210.0, 0.05, 1.1
+	saturated := func(s measure.Saturation) measure.Metrics { return measure.Metrics{Saturation: s} }
+	for want, m := range map[string]measure.Metrics{
+		"": {Saturation: measure.Saturation{Peak: 203}},
+		"saturated: kept up to 210/s; at most 203 OK per second":                      saturated(measure.Saturation{Saturated: true, Knee: &knee, Peak: 203}),
+		"saturated: did not keep up with its first second; at most 203 OK per second": saturated(measure.Saturation{Saturated: true, Peak: 203}),
+	} {
+		if got := strings.Join(noteworthy(m, 3), "|"); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	for _, test := range []struct {
+		delay, other *float64
+		want         string
+	}{
+		{nil, nil, ""},
+		{&little, &little, ""},
+		{&little, &much, "during: nginx-worker-1 waited for a CPU 5 % of the time, and other programs used 1.1 CPUs"},
+		{&much, &little, "during: nginx-worker-1 waited for a CPU 110 % of the time, and other programs used 0.1 CPUs"},
+	} {
+		p := measure.Phase{Name: "during", Groups: []measure.Group{{Name: "http", Metrics: measure.Metrics{RunDelay: test.delay, OtherCPUs: test.other}}}, Processes: []measure.Process{
+			{Name: "generator", Delay: time.Hour}, {Name: "nginx-worker-1", Delay: time.Minute}, {Name: "whoami-1", Delay: time.Second},
+		}}
+		v := Variant{Instances: 3, Trials: []Trial{{Phases: []measure.Phase{p}}}}
+		if got := strings.Join(v.machineNotes(0), "|"); got != test.want {
+			t.Errorf("got %q, want %q", got, test.want)
+		}
+	}
+}
+
+func TestReasonsAreCountedAndCut(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	Text{&b, false}.reasons("  ", Invalid, []string{"one", "two; stop it", "one", "three", "four", "five", "six"})
+	const want = `  INVALID: one (2 times); run again, and if it comes again, look at the records and logs
+    two; stop it
+    three
+    four
+    and 2 more; ` + "`trivet report --format json`" + ` has all reasons
+`
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
 // Each trial is read from its own directory, and the worst one counts.
 func TestReportOnTrials(t *testing.T) {
 	t.Parallel()
