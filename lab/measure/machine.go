@@ -21,6 +21,9 @@ const (
 	starvedWait = 0.1
 	// usualWindow is how long a window is on a machine that is not busy.
 	usualWindow = 100 * time.Millisecond
+	// lag is how much earlier than in its window a process may have waited: the kernel counts a wait when it is over. It is the sampler's longest
+	// window.
+	lag = 500 * time.Millisecond
 	// starvedPart is the part of a phase that may be starved. More of it, and both readings say little.
 	starvedPart = 0.2
 	// missingSample is the longest time without a sample: what the processes did then is not known.
@@ -77,17 +80,15 @@ func (m *machine) add(s record.Sample) {
 	window := span{to - time.Duration(s.Window)*time.Microsecond, to}
 	m.checkGap(window)
 	m.until, m.sampled = max(m.until, to), true
-	length := window.to - window.from
-	enough := time.Duration(starvedWait * float64(min(length, usualWindow)))
-	starved := s.Outside >= starvedCPUs && slices.ContainsFunc(s.Processes, func(p record.ProcessSample) bool {
-		return delays(p.Process) && time.Duration(p.Delay)*time.Microsecond >= enough
-	})
-	if starved {
-		if n := len(m.starved); n > 0 && m.starved[n-1].to >= window.from {
-			m.starved[n-1].to = max(m.starved[n-1].to, window.to)
-		} else {
-			m.starved = append(m.starved, window)
+	length, waited := window.to-window.from, time.Duration(0)
+	for _, p := range s.Processes {
+		if delays(p.Process) {
+			waited = max(waited, time.Duration(p.Delay)*time.Microsecond)
 		}
+	}
+	starved := s.Outside >= starvedCPUs && waited >= time.Duration(starvedWait*float64(min(length, usualWindow)))
+	if starved { // What waited then may have begun to before, and is worked off a little later.
+		m.starve(span{min(window.from, to-min(waited, lag)), to + usualWindow})
 	}
 	for i := range m.usage {
 		from, to := m.bounds(i)
@@ -101,6 +102,15 @@ func (m *machine) add(s record.Sample) {
 			m.stopped(p.Process, window)
 		}
 	}
+}
+
+// starve adds a time that begins after all others, or overlaps them.
+func (m *machine) starve(s span) {
+	for n := len(m.starved) - 1; n >= 0 && m.starved[n].to >= s.from; n-- {
+		s = span{min(s.from, m.starved[n].from), max(s.to, m.starved[n].to)}
+		m.starved = m.starved[:n]
+	}
+	m.starved = append(m.starved, s)
 }
 
 func (m *machine) checkGap(window span) {

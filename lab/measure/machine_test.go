@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"trivet/lab/labtest"
+	"trivet/lab/ledger"
 	"trivet/lab/record"
 	"trivet/lab/scenario"
 )
@@ -78,9 +79,9 @@ func TestStarvedWindows(t *testing.T) {
 		p.add(s)
 		want := time.Duration(0)
 		if c.want {
-			want = c.window
+			want = c.window + usualWindow
 		}
-		if got := p.machine.overlap(span{0, time.Second}); got != want {
+		if got := p.machine.overlap(span{0, 2 * time.Second}); got != want {
 			t.Errorf("%+v: %v starved", c, got)
 		}
 	}
@@ -97,12 +98,36 @@ func TestOverlapWithStarvedWindows(t *testing.T) {
 	if len(p.machine.starved) != 2 {
 		t.Errorf("%v", p.machine.starved)
 	}
-	const s = time.Second
+	const s, after = time.Second, usualWindow
 	for _, c := range []struct{ from, to, want time.Duration }{
-		{0, 2 * s, 0}, {0, 2*s + 1, 1}, {2 * s, 3 * s, s}, {s, 4 * s, s}, {0, 10 * s, 2 * s}, {2*s + s/2, 5*s + s/2, s}, {3 * s, 5 * s, 0}, {6 * s, 7 * s, 0}, {5*s + 7, 5*s + 7, 0},
+		{0, 2 * s, 0}, {0, 2*s + 1, 1}, {2 * s, 3 * s, s}, {s, 4 * s, s + after}, {0, 10 * s, 2*s + 2*after}, {2*s + s/2, 5*s + s/2, s + after}, {3*s + after, 5 * s, 0},
+		{6*s + after, 7 * s, 0}, {5*s + 7, 5*s + 7, 0},
 	} {
 		if got := p.machine.overlap(span{c.from, c.to}); got != c.want {
 			t.Errorf("%v to %v: %v, want %v", c.from, c.to, got, c.want)
+		}
+	}
+}
+
+// A wait is counted when it is over: it may have begun before its window, but not longer ago than the sampler's longest one.
+func TestWaitsBeforeTheirWindow(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	for delay, want := range map[time.Duration]span{
+		90 * ms: {900 * ms, 1100 * ms}, 250 * ms: {750 * ms, 1100 * ms}, 2 * time.Second: {500 * ms, 1100 * ms},
+	} {
+		p := sampled(t, 2*time.Second)
+		for _, at := range []time.Duration{600, 700} { // Shorter ones before it are in it.
+			p.add(p.window(at*ms, 1, "whoami-1", 20*ms))
+		}
+		p.add(p.window(1000*ms, 1, "whoami-1", delay))
+		if delay < 200*ms {
+			p.machine.starved = p.machine.starved[1:]
+		} else {
+			want.from = 500 * ms
+		}
+		if !slices.Equal(p.machine.starved, []span{want}) {
+			t.Errorf("a wait of %v: %v, want %v", delay, p.machine.starved, want)
 		}
 	}
 }
@@ -246,18 +271,21 @@ func TestTrialWithoutSamples(t *testing.T) {
 // Requests wait for samples in bounded memory, and all are counted at the end.
 func TestRequestsThatWaitForSamplesAreBounded(t *testing.T) {
 	t.Parallel()
-	p := sampled(t, time.Minute).change(func(m *record.Manifest) { m.Planned[0] = maxWaiting + 500 })
-	for n := range maxWaiting + 500 {
-		for _, r := range labtest.Ordinary(p.manifest, n) {
-			p.add(r)
+	const step = time.Millisecond
+	p := sampled(t, 2*maxWaiting*step)
+	add := func(from, to int) {
+		for n := from; n < to; n++ {
+			c := labtest.OK(fmt.Sprint("11.http.0.", n), p.manifest.Begin.Add(time.Duration(n)*step))
+			p.wait(&ledger.Request{ID: c.ID, N: int64(n), Client: &c})
 		}
 	}
+	add(0, maxWaiting+500)
 	if len(p.waiting) != maxWaiting {
 		t.Errorf("%d wait", len(p.waiting))
 	}
-	p.add(p.window(10*time.Second, 0, "whoami-1", 0))
-	if n := len(p.waiting); n < maxWaiting/2 || n > maxWaiting/2+502 {
-		t.Errorf("%d wait after a sample of the middle", n)
+	p.add(p.window(maxWaiting/2*step, 0, "whoami-1", 0))
+	if n, want := len(p.waiting), maxWaiting/2+500+int(lag/step); n < want || n > want+2 {
+		t.Errorf("%d wait after a sample of the middle, want %d", n, want)
 	}
 	p.finish()
 	if m := p.metrics("a"); m.OK != maxWaiting+500 {

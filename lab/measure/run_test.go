@@ -3,6 +3,7 @@ package measure_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -114,8 +115,13 @@ func TestRecordsOfRealTrialAreClean(t *testing.T) {
 	}
 	for _, protocol := range []string{scenario.HTTP, scenario.GRPC} {
 		for _, phase := range []string{"", "before", "during", "after"} {
-			if m, _ := result.Metrics(phase, protocol); m.Requests == 0 || m.Executions == 0 || m.NginxAttempts == 0 {
+			m, _ := result.Metrics(phase, protocol)
+			if m.Requests == 0 || m.Executions == 0 || m.NginxAttempts == 0 {
 				t.Errorf("%s %s: %+v", protocol, phase, m)
+			}
+			adjusted, _ := result.Adjusted(phase, protocol)
+			if err := errors.Join(m.Validate(), adjusted.Validate()); err != nil {
+				t.Errorf("%s %s: %v", protocol, phase, err)
 			}
 		}
 		if m, _ := result.Metrics("", protocol); m.OK == 0 || m.FailedAttempts == 0 || m.RoundRobin.Configurations != 2 {

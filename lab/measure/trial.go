@@ -15,7 +15,7 @@ import (
 // not safe for concurrent use. Each reader of a trial opens one of its own: records are files, so a reader that is slow, or stops
 // reading, delays neither the trial nor another reader. What Progress and Close return may be kept: it does not change.
 //
-// In memory are the requests that wait for a record (see [ledger.Reconciler]) or for a sample (at most 20,000), and for each load, in each phase and in the whole trial, in
+// In memory are the requests that wait for a record (see [ledger.Reconciler]) or for a sample (at most 40,000), and for each load, in each phase and in the whole trial, in
 // both readings, a timeline of 125 bytes per second, and up to five histograms (latency and service time of OK and of failed requests,
 // lateness). A histogram takes about 45 KB for a million requests of about 1 ms, and at most 180 KB. A Result keeps none of it.
 type Trial struct {
@@ -25,7 +25,7 @@ type Trial struct {
 	reconciler *ledger.Reconciler
 	events     eventLog
 	machine    *machine
-	waiting    []*ledger.Request // complete, the oldest first, until the samples have passed their ends
+	waiting    []*ledger.Request // complete, the oldest first, until the samples say all about their times
 	readings   [][]reading       // by load and phase; the last of a load are of the whole trial
 	unrecorded int               // planned requests without a client record
 	progress   Progress
@@ -151,10 +151,11 @@ func (t *Trial) add(next any) error {
 }
 
 // maxWaiting bounds the requests that wait for samples. Of 20,000 per second, more than what a load generator on one machine makes, they
-// come in a second: if the samples are as late, they are missing, and the trial is invalid.
-const maxWaiting = 20_000
+// come in two seconds: if the samples are as late, they are missing, and the trial is invalid.
+const maxWaiting = 40_000
 
-// wait takes a request whose records are complete, or come no more. It is counted when the samples have passed its end.
+// wait takes a request whose records are complete, or come no more. It is counted when the samples have passed
+// its end for long enough.
 func (t *Trial) wait(q *ledger.Request) {
 	if !t.manifest.Sampled || q.Client == nil {
 		t.count(q)
@@ -168,7 +169,7 @@ func (t *Trial) wait(q *ledger.Request) {
 func (t *Trial) countWaiting(all bool) {
 	n := 0
 	for ; n < len(t.waiting); n++ {
-		if q := t.waiting[n]; !all && len(t.waiting)-n <= maxWaiting && t.times(q.Client).to > t.machine.until {
+		if q := t.waiting[n]; !all && len(t.waiting)-n <= maxWaiting && t.times(q.Client).to+lag > t.machine.until {
 			break
 		}
 		t.count(t.waiting[n])
