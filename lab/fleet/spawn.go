@@ -3,10 +3,12 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -92,15 +94,57 @@ type leader struct {
 	children bool
 	mu       sync.Mutex
 	reaped   bool // its PID may be another process's now
+	guard    *guard
 }
 
 func (l *leader) signal(s syscall.Signal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.reaped {
-		// The only error is that no process is left.
-		_ = syscall.Kill(-l.cmd.Process.Pid, s)
+	if l.reaped {
+		return
 	}
+	group := l.cmd.Process.Pid
+	if s == syscall.SIGSTOP && l.children && l.guard == nil {
+		l.guard = newGuard(group)
+	}
+	// The only error is that no process is left.
+	_ = syscall.Kill(-group, s)
+	if s == syscall.SIGCONT {
+		l.unguard()
+	}
+}
+
+func (l *leader) unguard() {
+	if l.guard != nil {
+		l.guard.end()
+		l.guard = nil
+	}
+}
+
+// A guard is a process that kills a group when this process has ended. A stopped group needs one: it does not handle the signal that its
+// leader gets then.
+type guard struct {
+	cmd  *exec.Cmd
+	open io.Closer // of which the guard sees the end
+}
+
+// newGuard returns nil if there is no guard to be had. Then the group goes on, and handles the signal, if the kernel finds it orphaned: if
+// the process that adopts it is in another session.
+func newGuard(group int) *guard {
+	cmd := exec.Command("/bin/sh", "-c", "read -r never; kill -KILL -"+strconv.Itoa(group))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // The terminal's Ctrl-C does not reach it.
+	open, err := cmd.StdinPipe()
+	if err != nil || cmd.Start() != nil {
+		return nil
+	}
+	return &guard{cmd, open}
+}
+
+// end ends the guard, and leaves the group alone.
+func (g *guard) end() {
+	_ = g.cmd.Process.Kill() // An error: it is gone.
+	_ = g.cmd.Wait()         // It was killed.
+	_ = g.open.Close()
 }
 
 // wait returns how the process ended, when no process of its group runs any more. Its children are killed while it is a zombie: until it is
@@ -117,6 +161,7 @@ func (l *leader) wait() record.Exit {
 	defer l.mu.Unlock()
 	err := l.cmd.Wait() // At once, so that kill never waits for it.
 	l.reaped = true
+	l.unguard()
 	return exitOf(l.cmd.ProcessState, err)
 }
 
