@@ -28,13 +28,20 @@ func stats(pattern string) []stat {
 	}
 	all := make([]stat, 0, len(names))
 	for _, name := range names {
-		if text, err := os.ReadFile(name); err == nil {
-			if s, ok := parseStat(string(text)); ok {
-				all = append(all, s)
-			}
+		if s, ok := readStat(name); ok {
+			all = append(all, s)
 		}
 	}
 	return all
+}
+
+// readStat reads a file; false if the process is gone.
+func readStat(path string) (stat, bool) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return stat{}, false
+	}
+	return parseStat(string(text))
 }
 
 // parseStat reads "pid (command) state parent group …". The command may contain spaces and parentheses.
@@ -67,7 +74,8 @@ func pausedGroup(pid int) bool {
 
 // runs reports whether a process runs.
 func runs(pid int) bool {
-	return slices.ContainsFunc(stats(fmt.Sprintf("/proc/%d/stat", pid)), func(p stat) bool { return !p.zombie() })
+	p, ok := readStat(fmt.Sprintf("/proc/%d/stat", pid))
+	return ok && !p.zombie()
 }
 
 // groupRuns reports whether a process of the group runs.

@@ -69,7 +69,9 @@ func children(parent int) []stat {
 	}
 	var all []stat
 	for _, pid := range strings.Fields(string(list)) {
-		all = append(all, stats("/proc/"+pid+"/stat")...)
+		if s, ok := readStat("/proc/" + pid + "/stat"); ok {
+			all = append(all, s)
+		}
 	}
 	return all
 }

@@ -85,33 +85,43 @@ func affinity() (cpus []int, err error) {
 
 // write writes a sample for each window until ctx ends, and the last one then.
 func (w *window) write(ctx context.Context, file *os.File, begin time.Time) error {
-	runtime.LockOSThread() // Never unlocked: the thread's CPU time is the sampler's.
 	defer w.close()
 	if err := w.first(time.Now()); err != nil {
 		return err
 	}
 	for ended := false; !ended; {
-		before := threadTime()
 		select {
 		case <-time.After(w.length):
 		case <-ctx.Done():
 			ended = true
 		}
-		sample, err := w.next(time.Now())
+		cost, err := w.writeOne(file, begin)
 		if err != nil {
 			return err
 		}
-		sample.Time = begin.Add(w.end.Sub(begin))
-		line, err := json.Marshal(sample)
-		if err == nil {
-			_, err = file.Write(append(line, '\n'))
-		}
-		if err != nil {
-			return fmt.Errorf("%w: %w", record.ErrRunDir, err)
-		}
-		w.length = lengthFor(w.length, threadTime()-before)
+		w.length = lengthFor(w.length, cost)
 	}
 	return nil
+}
+
+// writeOne ends a window and writes its sample, and returns the CPU time that this took.
+func (w *window) writeOne(file *os.File, begin time.Time) (cost time.Duration, err error) {
+	runtime.LockOSThread() // Only a thread's CPU time can be measured.
+	defer runtime.UnlockOSThread()
+	before := threadTime()
+	sample, err := w.next(time.Now())
+	if err != nil {
+		return 0, err
+	}
+	sample.Time = begin.Add(w.end.Sub(begin))
+	line, err := json.Marshal(sample)
+	if err == nil {
+		_, err = file.Write(append(line, '\n'))
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", record.ErrRunDir, err)
+	}
+	return threadTime() - before, nil
 }
 
 // lengthFor is the length of the next window, from that of the last one and the CPU time of its sample. It changes slowly: a single sample

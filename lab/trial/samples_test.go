@@ -2,7 +2,10 @@ package trial
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,8 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"trivet/lab/fleet"
+	"trivet/lab/labtest"
 	"trivet/lab/measure"
 	"trivet/lab/record"
+	"trivet/lab/sampler"
 	"trivet/lab/scenario"
 )
 
@@ -137,5 +145,48 @@ func TestSystemWithoutProcessesIsNotSampled(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(s.Dir, record.SamplesFile)); !os.IsNotExist(err) {
 		t.Errorf("there are samples: %v", err)
+	}
+}
+
+// BenchmarkSampling measures the CPU time of this process for each sample of an idle fleet.
+func BenchmarkSampling(b *testing.B) {
+	for _, instances := range []int{3, 60} {
+		b.Run(fmt.Sprint(instances), func(b *testing.B) {
+			dir := b.TempDir()
+			if err := errors.Join(os.Mkdir(filepath.Join(dir, "records"), 0o700), os.Chmod(dir, 0o711), os.Chmod(filepath.Dir(dir), 0o711)); err != nil {
+				b.Fatal(err)
+			}
+			l := fleet.Local{Nginx: labtest.Nginx(b), Whoami: whoami}
+			f, err := l.Start(b.Context(), scenario.Scenario{Instances: instances, Workers: 2}, dir, func(record.Event) {})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = f.Stop(context.Background()) }()
+			for b.Loop() {
+				var before, after unix.Rusage
+				_ = unix.Getrusage(unix.RUSAGE_SELF, &before)
+				path := filepath.Join(b.TempDir(), "samples")
+				s, err := sampler.Start(path, time.Now(), func() map[string]int {
+					all := f.Processes()
+					all[scenario.Lab] = os.Getpid()
+					return all
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+				<-time.After(10 * time.Second)
+				if err := s.Stop(); err != nil {
+					b.Error(err)
+				}
+				_ = unix.Getrusage(unix.RUSAGE_SELF, &after)
+				text, err := os.ReadFile(path)
+				if err != nil {
+					b.Error(err)
+				}
+				n := float64(bytes.Count(text, []byte("\n")))
+				b.ReportMetric(float64(after.Utime.Nano()+after.Stime.Nano()-before.Utime.Nano()-before.Stime.Nano())/1000/n, "cpu-µs/sample")
+				b.ReportMetric(10_000/n, "ms/window")
+			}
+		})
 	}
 }
