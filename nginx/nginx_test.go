@@ -140,6 +140,7 @@ type line struct {
 	UpstreamResponseTime  string `json:"upstream_response_time"`
 	UpstreamBytesSent     string `json:"upstream_bytes_sent"`
 	UpstreamBytesReceived string `json:"upstream_bytes_received"`
+	Cache                 string `json:"cache"`
 	RemoteAddr            string `json:"remote_addr"`
 	Connection            int
 	ConnectionRequests    int `json:"connection_requests"`

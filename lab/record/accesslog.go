@@ -102,3 +102,20 @@ func list(s string) []string {
 
 // When is when nginx logged the request: at its end, to the millisecond.
 func (l AccessLogEntry) When() time.Time { return time.UnixMilli(int64(l.End*1000 + 0.5)) }
+
+// Took is the entry's duration.
+func (l AccessLogEntry) Took() time.Duration {
+	return time.Duration(l.Duration*1000+0.5) * time.Millisecond
+}
+
+// Begin is when nginx read the first byte of the request, to the millisecond.
+func (l AccessLogEntry) Begin() time.Time { return l.When().Add(-l.Took()) }
+
+// FromCache reports whether nginx sent a response that it had stored before. MISS, EXPIRED and BYPASS are responses of this request.
+func (l AccessLogEntry) FromCache() bool {
+	switch l.Cache {
+	case "HIT", "STALE", "UPDATING", "REVALIDATED":
+		return true
+	}
+	return false
+}
