@@ -89,18 +89,31 @@ func OK(id string, planned time.Time) record.Client {
 	}
 }
 
-// Ordinary are all records of the n-th request of the manifest's first load, one per millisecond, by the instances in turn.
+// Planned is the planned start of the n-th request of a load.
+func Planned(m record.Manifest, load, n int) time.Time {
+	i := 0
+	for offset := range m.Scenario.Loads[load].Rate.Offsets(m.Scenario.Length()) {
+		if i == n {
+			return m.Begin.Add(offset)
+		}
+		i++
+	}
+	panic(fmt.Sprintf("load %d has %d requests", load, i))
+}
+
+// Ordinary are all records of the n-th request of the manifest's first load, by the instances in turn.
 func Ordinary(m record.Manifest, n int) []any {
-	at, instance := m.Begin.Add(time.Duration(n)*time.Millisecond), m.Instances[n%3]
+	at, instance := Planned(m, 0, n), m.Instances[n%3]
 	client := OK(fmt.Sprintf("11.http.0.%d", n), at)
 	client.Instance = instance.Name
 	arrival := record.Call{
-		V: record.CallVersion, Event: record.Arrival, Time: at, Instance: instance.Name, PID: 1, Start: instance.Name, Call: uint64(n + 1), ID: client.ID, Protocol: scenario.HTTP,
+		V: record.CallVersion, Event: record.Arrival, Time: at.Add(400 * time.Microsecond), Instance: instance.Name, PID: 1, Start: instance.Name, Call: uint64(n + 1), ID: client.ID, Protocol: scenario.HTTP,
 	}
 	completion := arrival
-	completion.Event, completion.Code = record.Completion, "200"
+	completion.Event, completion.Code, completion.Duration, completion.Time = record.Completion, "200", 200, at.Add(600*time.Microsecond)
+	end := at.Add(900 * time.Microsecond)
 	entry := record.AccessLogEntry{
-		V: record.AccessLogVersion, ID: client.ID, End: float64(at.UnixMilli()) / 1000, Status: "200", Addr: instance.HTTP, AddrStatus: "200", HeaderTime: "0.001", BytesSent: "254",
+		V: record.AccessLogVersion, ID: client.ID, End: float64(end.UnixMilli()) / 1000, Status: "200", Addr: instance.HTTP, AddrStatus: "200", HeaderTime: "0.001", BytesSent: "254",
 	}
 	return []any{arrival, completion, entry, client}
 }

@@ -9,7 +9,7 @@ import (
 // MaxDiscrepancies is how many discrepancies a Reconciliation keeps: those of the first requests.
 const MaxDiscrepancies = 100
 
-// A Discrepancy is a rule that the records of a request break: one of the six in docs/records.md.
+// A Discrepancy is a rule that the records of a request break: one of the seven in docs/records.md.
 type Discrepancy struct {
 	Rule      int    `json:"rule"`
 	ID        string `json:"id"`

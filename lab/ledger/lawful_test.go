@@ -41,8 +41,10 @@ func Lawful(seed uint64, n int) (labtest.History, map[[2]int]*Want) {
 		{Process: &scenario.ProcessAction{Kind: scenario.Kill, Names: []string{"whoami-2"}}}, {Process: &scenario.ProcessAction{Kind: scenario.Reload, Names: []string{scenario.Nginx}}},
 	}
 	for load := range h.Planned {
-		for i := range n {
-			h.request(load, i, h.Scenario.Length()*time.Duration(i)/time.Duration(n))
+		i := 0
+		for offset := range h.Scenario.Loads[load].Rate.Offsets(h.Scenario.Length()) {
+			h.request(load, i, offset)
+			i++
 		}
 	}
 	h.probes()
@@ -75,9 +77,10 @@ func (h *author) add(at time.Time, r any) { h.records = append(h.records, timed{
 // probes are the lab's own requests, which are not counted.
 func (h *author) probes() {
 	for i := range 5 {
-		at := h.Begin.Add(-time.Duration(i) * time.Millisecond)
-		h.add(at, h.call(record.ProbeIDPrefix+"fleet", scenario.HTTP, at, 0))
-		h.add(at, h.entry(record.ProbeIDPrefix+"fleet", at, "200", attempt{0, record.GotHeader}))
+		at, id := h.Begin.Add(-time.Duration(i)*time.Millisecond), fmt.Sprint(record.ProbeIDPrefix, i)
+		h.add(at, record.Event{V: record.EventVersion, Time: at, Event: record.Probe, ID: id})
+		h.add(at, h.call(id, scenario.HTTP, at, 0))
+		h.add(at, h.entry(id, at, "200", attempt{0, record.GotHeader}))
 	}
 }
 
@@ -155,21 +158,26 @@ func (h *author) request(load, n int, planned time.Duration) {
 		V: record.ClientVersion, ID: fmt.Sprintf("%d.%s.%d.%d", h.Scenario.Seed, l.Protocol, load, n), Load: load, Protocol: l.Protocol,
 		Planned: h.Begin.Add(planned), Late: h.Int64N(900), Outcome: record.OK, Code: code(l.Protocol, "200"), Attempts: 1,
 	}
-	c.Service = 1000 + h.Int64N(9000)
+	c.Service = 5000 + h.Int64N(9000)
 	key := [2]int{load, h.Scenario.PhaseAt(planned)}
 	w := h.want[key]
 	if w == nil {
 		w = &Want{Counts: make(map[string]int), FirstAttempts: make(map[string]int)}
 		h.want[key] = w
 	}
-	at, before := c.Planned, w.Counts["executions"]
+	start, before := c.Planned.Add(time.Duration(c.Late)*time.Microsecond), w.Counts["executions"]
+	at, end := start, start.Add(time.Duration(c.Service)*time.Microsecond)
 	entries := h.plot(&c)
 	for i, attempts := range entries {
 		for _, a := range attempts {
 			at = at.Add(time.Duration(h.IntN(1000)) * time.Microsecond)
-			h.execute(&c, at, a, w)
+			h.execute(&c, at, end, a, w)
 		}
-		h.add(at, h.log(&c, at, attempts, i == len(entries)-1, w))
+		began, logged := at, at
+		if i == len(entries)-1 {
+			logged = end.Add(-time.Duration(h.IntN(1000)) * time.Microsecond)
+		}
+		h.add(logged, h.log(&c, began, logged, attempts, i == len(entries)-1, w))
 	}
 	w.Counts["requests"]++
 	if !c.Sent() {
@@ -190,6 +198,9 @@ func (h *author) request(load, n int, planned time.Duration) {
 		w.Counts["not_executed"]++
 	}
 	c.Latency = c.Late + c.Service
+	if ended := planned + time.Duration(c.Latency)*time.Microsecond; h.Scenario.PhaseAt(ended) > key[1] && c.Outcome != record.OK && c.Outcome != record.Dropped {
+		w.Counts["failed_later"]++
+	}
 	h.add(c.Planned.Add(time.Duration(c.Latency)*time.Microsecond), c)
 	w.Counts["client_attempts"] += c.Attempts
 }
@@ -203,7 +214,7 @@ func code(protocol, status string) string {
 }
 
 // log is the access-log entry of a client attempt: with what the client got, if it is the last.
-func (h *author) log(c *record.Client, at time.Time, attempts []attempt, last bool, w *Want) record.AccessLogEntry {
+func (h *author) log(c *record.Client, began, at time.Time, attempts []attempt, last bool, w *Want) record.AccessLogEntry {
 	failed := len(attempts) == 0 || attempts[len(attempts)-1].fate != record.GotHeader && attempts[len(attempts)-1].fate != record.Expired
 	response := c.Code
 	switch {
@@ -215,6 +226,7 @@ func (h *author) log(c *record.Client, at time.Time, attempts []attempt, last bo
 		response = map[string]string{scenario.HTTP: "499"}[c.Protocol]
 	}
 	l := h.entry(c.ID, at, response, attempts...)
+	l.Duration = float64(at.Sub(began).Milliseconds()) / 1000
 	if failed && h.IntN(4) > 0 || failed && (!last || c.Outcome == record.NginxError) {
 		l.Error = "502"
 		w.Counts["local_replies"]++
@@ -317,7 +329,7 @@ func (h *author) expire(c *record.Client, a attempt) [][]attempt {
 }
 
 // execute makes up the instance's records of an attempt.
-func (h *author) execute(c *record.Client, at time.Time, a attempt, w *Want) {
+func (h *author) execute(c *record.Client, at, end time.Time, a attempt, w *Want) {
 	arrives, code := a.fate == record.GotHeader, c.Code
 	switch a.fate {
 	case record.InDoubt:
@@ -349,8 +361,11 @@ func (h *author) execute(c *record.Client, at time.Time, a attempt, w *Want) {
 	call := h.call(c.ID, c.Protocol, at, a.instance)
 	h.add(at, call)
 	if ends {
-		// A paused instance continues whenever it is resumed.
-		call.Event, call.Time, call.Code = record.Completion, at.Add(time.Duration(h.Int64N(int64(5*time.Second)))), code
+		took := time.Duration(h.Int64N(int64(5 * time.Second))) // A paused instance continues whenever it is resumed.
+		if a.fate == record.GotHeader || a.fate == record.Expired {
+			took = time.Duration(h.Int64N(int64(end.Sub(at)))) // The client has the response of this one.
+		}
+		call.Event, call.Time, call.Code, call.Duration = record.Completion, at.Add(took), code, took.Microseconds()
 		h.add(call.Time, call)
 	}
 }

@@ -69,7 +69,7 @@ func TestLawfulHistoryIsCounted(t *testing.T) {
 			}
 			first = got
 			// Dropped requests make a trial invalid.
-			if got.DiscrepancyCount != 0 || len(got.Reasons) != 3 {
+			if other := slices.ContainsFunc(got.Reasons, func(r string) bool { return !strings.Contains(r, "the generator dropped") }); got.DiscrepancyCount != 0 || other || len(got.Reasons) == 0 {
 				t.Errorf("seed %d: %q %v", seed, got.Reasons, got.Discrepancies)
 			}
 			checkCounts(t, h.Scenario, want, got)

@@ -1,5 +1,5 @@
 // Package ledger reconciles the records that the client, nginx and the instances write about each request. It matches them by request
-// ID and checks the six rules of docs/records.md.
+// ID and checks the seven rules of docs/records.md.
 //
 // A [Reconciler] takes records in any order and emits a [Request], which holds all records of one request, as soon as they are complete.
 // It reads no files and measures nothing: package record reads, package measure counts.
@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"trivet/internal/words"
 	"trivet/lab/record"
@@ -35,20 +36,24 @@ const (
 // A record that comes after its request was emitted is a discrepancy, and changes neither the emitted Request nor what was counted of
 // it. The discrepancy shows what all sources recorded if the request is one of the last 1024 that were emitted, else "reconciled".
 //
-// Memory is bounded by what is open, requests that wait for a record, about 1.2 KB each and at most 100,000, by two bytes per planned
-// request, and by the starts of instances.
+// Memory is bounded by what is open, requests that wait for a record, about 1.2 KB each and at most 100,000, by ten bytes per planned
+// request, two of them for what was found and eight for its planned start, and by the starts of instances.
 type Reconciler struct {
 	manifest  record.Manifest
 	emit      func(*Request)
 	prefixes  []string // of IDs, by load
 	endpoints map[string]Endpoint
 	open      map[key]*Request
-	closed    map[key]*Request // those of queue
-	queue     []key            // the oldest first
-	emitted   [][]bool         // by load and number
+	closed    map[key]*Request  // those of queue
+	queue     []key             // the oldest first
+	offsets   [][]time.Duration // planned starts since the manifest's Begin, by load and number
+	emitted   [][]bool          // by load and number
 	found     Reconciliation
 	wrong     [][]bool // which requests have a discrepancy, by load and number
 	starts    starts   // of instances
+	nginx     interruptions
+	times     times
+	probes    map[string]int // how often the lab announced each
 
 	maxOpen, maxClosed int
 	excess             int // records for which there was no room
@@ -60,10 +65,11 @@ type Reconciler struct {
 func NewReconciler(m record.Manifest, emit func(*Request)) *Reconciler {
 	r := &Reconciler{
 		manifest: m, emit: emit, endpoints: make(map[string]Endpoint), open: make(map[key]*Request),
-		closed: make(map[key]*Request), found: Reconciliation{Discrepancies: []Discrepancy{}, Kinds: []Kind{}, Reasons: []string{}}, starts: make(starts), maxOpen: maxOpen, maxClosed: recentlyClosed,
+		closed: make(map[key]*Request), found: Reconciliation{Discrepancies: []Discrepancy{}, Kinds: []Kind{}, Reasons: []string{}}, starts: make(starts), times: newTimes(m), probes: make(map[string]int), maxOpen: maxOpen, maxClosed: recentlyClosed,
 	}
 	for load, n := range m.Planned {
 		r.prefixes = append(r.prefixes, record.IDPrefix(m.Scenario.Seed, m.Scenario.Loads[load].Protocol, load))
+		r.offsets = append(r.offsets, offsets(m.Scenario, load, n))
 		r.emitted = append(r.emitted, make([]bool, max(0, n)))
 		r.wrong = append(r.wrong, make([]bool, max(0, n)))
 	}
@@ -72,6 +78,32 @@ func NewReconciler(m record.Manifest, emit func(*Request)) *Reconciler {
 		r.endpoints[i.GRPC] = Endpoint{i.Name, scenario.GRPC}
 	}
 	return r
+}
+
+// offsets are the planned starts of a load's first n requests: all of them, unless the manifest counts more than the rate plans.
+func offsets(s scenario.Scenario, load, n int) []time.Duration {
+	all := make([]time.Duration, 0, max(0, n))
+	for at := range s.Loads[load].Rate.Offsets(s.Length()) {
+		if len(all) >= n {
+			break
+		}
+		all = append(all, at)
+	}
+	return all
+}
+
+// newRequest is the request of a key, without records.
+func (r *Reconciler) newRequest(k key, id string) *Request {
+	q := &Request{ID: id, Load: k.load, N: k.n}
+	if k.load == Foreign {
+		return q
+	}
+	load := r.manifest.Scenario.Loads[k.load]
+	q.grpc, q.body = load.Protocol == scenario.GRPC, load.Request.Body != "" || load.Request.BodySize > 0
+	if k.n < int64(len(r.offsets[k.load])) {
+		q.planned = r.manifest.Begin.Add(r.offsets[k.load][k.n])
+	}
+	return q
 }
 
 // A key is what an ID names: the n-th request of a load, or something foreign.
@@ -101,12 +133,9 @@ func (r *Reconciler) key(id string) key {
 	return key{load: Foreign, id: id}
 }
 
-// add passes the request of an ID to change, unless it is a probe's. A request that was emitted is judged by Finish; if it is no longer
+// add passes the request of an ID to change. A request that was emitted is judged by Finish; if it is no longer
 // kept, the record is a discrepancy by itself.
 func (r *Reconciler) add(id string, rule int, late string, change func(*Request)) {
-	if strings.HasPrefix(id, record.ProbeIDPrefix) {
-		return
-	}
 	k := r.key(id)
 	q := r.open[k]
 	switch closed := r.closed[k]; {
@@ -123,7 +152,7 @@ func (r *Reconciler) add(id string, rule int, late string, change func(*Request)
 		r.excess++
 		return
 	default:
-		q = &Request{ID: id, Load: k.load, N: k.n, grpc: k.load != Foreign && r.manifest.Scenario.Loads[k.load].Protocol == scenario.GRPC}
+		q = r.newRequest(k, id)
 		r.open[k] = q
 	}
 	change(q)
@@ -141,7 +170,16 @@ func (r *Reconciler) close(k key, q *Request) {
 		delete(r.closed, r.queue[0])
 		r.queue = r.queue[1:]
 	}
+	r.compareTimes(k, q)
 	r.emit(q)
+}
+
+// compareTimes is for a request that keeps the other rules.
+func (r *Reconciler) compareTimes(k key, q *Request) {
+	r.times.add(k, q)
+	if what := q.wrongDuration(); what != "" {
+		r.find(k, q.discrepancy(7, what))
+	}
 }
 
 // find adds a discrepancy, and counts its request once. One of an ID that was not planned is the only one of its ID.
@@ -198,21 +236,40 @@ func (r *Reconciler) AddCall(c record.Call) {
 	})
 }
 
-// AddEvent adds an event of the lab: it takes how starts of instances began and ended.
-func (r *Reconciler) AddEvent(e record.Event) { r.starts.event(e) }
+// AddEvent adds an event of the lab: it takes how starts of instances began and ended, when actions paused or
+// killed nginx, and which probes the lab sent.
+func (r *Reconciler) AddEvent(e record.Event) {
+	r.starts.event(e)
+	r.nginx.event(e)
+	if e.Event == record.Probe {
+		r.probes[e.ID]++
+	}
+}
 
 // Finish emits what is still open, judges it, and returns what is wrong with the records: no record can come any more.
 func (r *Reconciler) Finish() Reconciliation {
 	for _, k := range slices.SortedFunc(maps.Keys(r.open), key.compare) {
 		q := r.open[k]
+		if k.load == Foreign && r.probed(q) {
+			continue
+		}
+		found := q.discrepancies(r.starts.killed)
+		if len(found) > 0 && k.load != Foreign && r.nginx.killed(q) {
+			q.Unlogged = true
+			found = q.discrepancies(r.starts.killed)
+		}
 		if k.load != Foreign && !q.late {
 			r.emitted[k.load][k.n] = true
+			if len(found) == 0 {
+				r.compareTimes(k, q)
+			}
 			r.emit(q)
 		}
-		for _, d := range q.discrepancies(r.starts.killed) {
+		for _, d := range found {
 			r.find(k, d)
 		}
 	}
+	r.times.contradictions(r.nginx.paused, func(k key, q *Request, what string) { r.find(k, q.discrepancy(7, what)) })
 	r.open, r.closed, r.queue = make(map[key]*Request), make(map[key]*Request), nil
 	if r.excess == 0 { // Else a request without any record looks like one for which there was no room.
 		r.lost()
@@ -223,9 +280,17 @@ func (r *Reconciler) Finish() Reconciliation {
 	if r.excess > 0 {
 		r.found.Reasons = append(r.found.Reasons, fmt.Sprintf("more than %d requests waited for records at once: %s could not be matched, and the metrics lack their requests", r.maxOpen, words.Count(r.excess, "record")))
 	}
+	r.found.Reasons = append(r.found.Reasons, r.times.reasons()...)
 	r.found.Reasons = append(r.found.Reasons, r.starts.reasons()...)
 	r.found.sortKinds()
 	return r.found
+}
+
+// probed reports whether a foreign request is one that the lab announced, and went no further than it sent it: its ID alone, which
+// anything can send, makes it no probe.
+func (r *Reconciler) probed(q *Request) bool {
+	n := r.probes[q.ID]
+	return n > 0 && q.Client == nil && len(q.Entries) <= n && len(q.Executions) <= max(n, len(q.NginxAttempts))
 }
 
 // lost emits the requests of which no source has a record.
@@ -236,7 +301,7 @@ func (r *Reconciler) lost() {
 				continue
 			}
 			k := key{load: load, n: int64(n)}
-			q := &Request{ID: r.prefixes[load] + strconv.Itoa(n), Load: load, N: k.n}
+			q := r.newRequest(k, r.prefixes[load]+strconv.Itoa(n))
 			r.emit(q)
 			r.find(k, q.discrepancy(1, "it was planned, and no source has a record of it"))
 		}

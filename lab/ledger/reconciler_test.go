@@ -100,11 +100,11 @@ func TestRequestKeepsItsRecords(t *testing.T) {
 	t.Parallel()
 	m := labtest.Manifest(1)
 	one, two := m.Instances[0], m.Instances[1]
-	c := labtest.OK("11.http.0.0", m.Begin)
+	c := labtest.OK("11.http.0.0", labtest.Planned(m, 0, 0))
 	c.Attempts, c.Instance = 2, "whoami-2"
-	first := record.AccessLogEntry{V: 1, ID: c.ID, Status: "502", Error: "502", Addr: one.HTTP, AddrStatus: "502", HeaderTime: "-", BytesSent: "0"}
-	second := record.AccessLogEntry{V: 1, ID: c.ID, Status: "200", Addr: one.HTTP + ", " + two.HTTP, AddrStatus: "502, 200", HeaderTime: "-, 0.001", BytesSent: "0, 9"}
-	arrival := record.Call{Event: record.Arrival, Time: m.Begin, Instance: "whoami-2", PID: 1, Start: "a", Call: 7, ID: c.ID, Protocol: scenario.HTTP}
+	first := record.AccessLogEntry{V: 1, ID: c.ID, End: seconds(c.Planned), Status: "502", Error: "502", Addr: one.HTTP, AddrStatus: "502", HeaderTime: "-", BytesSent: "0"}
+	second := record.AccessLogEntry{V: 1, ID: c.ID, End: seconds(c.Planned), Status: "200", Addr: one.HTTP + ", " + two.HTTP, AddrStatus: "502, 200", HeaderTime: "-, 0.001", BytesSent: "0, 9"}
+	arrival := record.Call{Event: record.Arrival, Time: c.Planned, Instance: "whoami-2", PID: 1, Start: "a", Call: 7, ID: c.ID, Protocol: scenario.HTTP}
 	completion := arrival
 	completion.Event, completion.Code = record.Completion, "200"
 	_, emitted := reconcile(t, labtest.History{Manifest: m, Records: []any{first, completion, c, arrival, second}})
@@ -117,6 +117,7 @@ func TestRequestKeepsItsRecords(t *testing.T) {
 			{record.Attempt{Addr: two.HTTP, Fate: record.GotHeader, Status: "200"}, at(two), 1},
 		},
 		Executions: []Execution{{Endpoint: at(two), Start: "a", Call: 7, Arrival: &arrival, Completion: &completion}},
+		planned:    c.Planned,
 	}
 	if got := emitted[c.ID]; !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -168,7 +169,7 @@ func TestExecutionsOfTwoStartsAreTwo(t *testing.T) {
 	first := h.Records[0].(record.Call)
 	first.Start = "killed"
 	h.Records = append(h.Records, first, record.AccessLogEntry{
-		ID: first.ID, Status: "502", Error: "502", Addr: h.Instances[0].GRPC, AddrStatus: "502", HeaderTime: "-", BytesSent: "1",
+		ID: first.ID, End: seconds(first.Time), Status: "502", Error: "502", Addr: h.Instances[0].GRPC, AddrStatus: "502", HeaderTime: "-", BytesSent: "1",
 	})
 	got, emitted := reconcile(t, h)
 	if q := emitted[first.ID]; got.Count > 0 || len(q.Executions) != 2 || q.Executions[0].Start != "a" || q.Executions[1].Start != "killed" {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"trivet/internal/words"
 	"trivet/lab/record"
@@ -23,9 +24,13 @@ type Request struct {
 	Entries        []record.AccessLogEntry
 	NginxAttempts  []Attempt // of all entries
 	Executions     []Execution
+	// Unlogged is set if an action killed nginx, or a worker, while the request was open, and its records lack what nginx then did not log.
+	Unlogged bool
 
-	grpc bool
-	late bool // it was emitted, and another record came
+	grpc    bool
+	late    bool      // it was emitted, and another record came
+	body    bool      // it has one
+	planned time.Time // by the scenario; zero if that plans fewer requests
 }
 
 // An Attempt is one of nginx's.
@@ -52,6 +57,15 @@ func (e Endpoint) String() string {
 		return e.Instance + " (gRPC)"
 	}
 	return e.Instance + " (HTTP)"
+}
+
+// FromCache reports whether the client's response came from nginx's cache: the instance that it names responded to an earlier request.
+func (q *Request) FromCache() bool {
+	if !slices.ContainsFunc(q.Entries, record.AccessLogEntry.FromCache) {
+		return false
+	}
+	i := q.responseEntry()
+	return i >= 0 && q.Entries[i].FromCache()
 }
 
 // clone is a copy to which records can be added.
@@ -112,7 +126,7 @@ func (q *Request) seen(room []seen) []seen {
 
 // complete reports whether every record that may lawfully come has come, and none contradicts another.
 func (q *Request) complete() bool {
-	if q.Client == nil || len(q.FurtherClients) > 0 || len(q.Entries) != q.Client.Attempts {
+	if q.Client == nil || len(q.FurtherClients) > 0 || len(q.Entries) != q.Client.Attempts || !q.Client.Planned.Equal(q.planned) {
 		return false
 	}
 	for _, e := range q.Executions {
@@ -133,7 +147,7 @@ func (q *Request) complete() bool {
 }
 
 // discrepancies are the rules that a request breaks when no further record can come. killed reports whether a start of an instance
-// ended without draining.
+// ended without draining. An Unlogged request may lack access-log entries, and what they would say.
 func (q *Request) discrepancies(killed func(instance, start string) bool) []Discrepancy {
 	var all []Discrepancy
 	found := func(rule int, what string, args ...any) {
@@ -151,6 +165,7 @@ func (q *Request) discrepancies(killed func(instance, start string) bool) []Disc
 			found(3, "nginx tried an address that is no instance's")
 		case s.executions < s.sure:
 			found(3, "nginx got %s from %s, which recorded %s", words.Count(s.sure, "response header"), s, words.Count(s.executions, "arrival"))
+		case q.Unlogged:
 		case s.executions > 0 && s.sure+s.possible+s.unsent == 0:
 			found(4, "%s recorded %s, and no access-log entry has an attempt at it", s, words.Count(s.executions, "arrival"))
 		case s.executions > s.sure+s.possible:
@@ -193,6 +208,8 @@ func (q *Request) checkClient(found func(int, string, ...any)) {
 	switch {
 	case len(q.FurtherClients) > 0:
 		found(1, "the client has %d records of it", 1+len(q.FurtherClients))
+	case !c.Planned.Equal(q.planned):
+		found(1, "%s", q.movedWords())
 	case !c.Sent() && c.Attempts > 0:
 		found(1, "the client never sent it, and counts %s", words.Count(c.Attempts, "attempt"))
 	case c.Attempts == 0 && c.Outcome != record.Dropped && c.Outcome != record.Incomplete:
@@ -202,9 +219,17 @@ func (q *Request) checkClient(found func(int, string, ...any)) {
 	switch {
 	case entries > c.Attempts:
 		found(2, "the client made %s, and the access log has %d", words.Count(c.Attempts, "attempt"), entries)
-	case entries < least:
+	case entries < least && !q.Unlogged:
 		found(2, "the client made %s that nginx must have logged, and the access log has %d", words.Count(least, "attempt"), entries)
 	}
+}
+
+// movedWords say how a planned start differs from the scenario's.
+func (q *Request) movedWords() string {
+	if q.planned.IsZero() {
+		return "the scenario plans fewer requests"
+	}
+	return fmt.Sprintf("the client has a planned start %v after the scenario's", q.Client.Planned.Sub(q.planned))
 }
 
 // discrepancy puts into words what each source recorded.

@@ -16,6 +16,7 @@ type response struct {
 	upstream string // that came back from the last attempt
 	grpc     string // gRPC code by name; "" if none was sent
 	local    bool   // nginx generated it
+	cached   bool   // nginx had it in its cache
 	last     *Attempt
 }
 
@@ -25,7 +26,7 @@ const clientLeft = "499"
 // response is that of the i-th entry.
 func (q *Request) response(i int) response {
 	l := q.Entries[i]
-	r := response{status: l.Status, local: l.Error != ""}
+	r := response{status: l.Status, local: l.Error != "", cached: l.FromCache()}
 	for n := range q.NginxAttempts {
 		if a := &q.NginxAttempts[n]; a.Entry == i {
 			r.last, r.upstream = a, a.Status
@@ -59,17 +60,22 @@ func (q *Request) named() (at Endpoint, named bool) {
 // instance, or has an HTTP status, has read a header, and nginx has passed that on.
 func (q *Request) sameResponse() bool {
 	c := q.Client
+	_, named := q.named()
+	return c.Outcome == record.Dropped || c.Outcome == record.Incomplete && !named && (q.grpc || c.Code == "") || q.responseEntry() >= 0
+}
+
+// responseEntry is the index of the last access-log entry that says what the client says of its response; -1 if none does. If the client
+// names an instance, that has an execution, unless the response came from nginx's cache.
+func (q *Request) responseEntry() int {
 	at, named := q.named()
-	if c.Outcome == record.Dropped || c.Outcome == record.Incomplete && !named && (q.grpc || c.Code == "") {
-		return true
-	}
-	for i := range q.Entries {
+	for i := len(q.Entries) - 1; i >= 0; i-- {
 		r := q.response(i)
-		if q.sameAuthor(r) && (q.sameCode(r) || q.grpc && c.Outcome == record.Incomplete) {
-			return !named || slices.ContainsFunc(q.Executions, func(e Execution) bool { return e.Endpoint == at })
+		if q.sameAuthor(r) && (q.sameCode(r) || q.grpc && q.Client.Outcome == record.Incomplete) &&
+			(!named || r.cached || slices.ContainsFunc(q.Executions, func(e Execution) bool { return e.Endpoint == at })) {
+			return i
 		}
 	}
-	return false
+	return -1
 }
 
 // sameAuthor reports whether client and nginx agree on which of nginx and the instances generated the response.
@@ -77,6 +83,8 @@ func (q *Request) sameAuthor(r response) bool {
 	from, came := r.from()
 	at, named := q.named()
 	switch {
+	case named && r.cached:
+		return !r.local // The name is in the cache, too: of the instance that responded when the response was stored.
 	case named && q.Client.Outcome == record.Incomplete:
 		return came && from == at // Of the rest of the response nothing is known.
 	case named:
@@ -144,7 +152,7 @@ func (q *Request) missingCompletion(killed func(instance, start string) bool) st
 func (q *Request) whole(i int) (at Endpoint, code string) {
 	r := q.response(i)
 	at, came := r.from()
-	if !came || r.local || r.status != r.upstream || r.expired() {
+	if !came || r.local || r.cached || r.status != r.upstream || r.expired() {
 		return at, ""
 	}
 	if q.grpc {
@@ -165,12 +173,19 @@ func sameCompletion(code string, c *record.Call) bool {
 
 // checkResponses applies rules 5 and 6.
 func (q *Request) checkResponses(found func(int, string, ...any), killed func(instance, start string) bool) {
-	if !q.sameResponse() {
+	if !q.sameResponse() && !(q.Unlogged && q.unloggedResponse()) {
 		found(5, "the client recorded %s%s, and no access-log entry says so", q.Client.Outcome, q.gotWords())
 	}
 	if code := q.missingCompletion(killed); code != "" {
 		found(6, "nginx got the whole response %s, and the instance, which was not killed, has no completion with that code", code)
 	}
+}
+
+// unloggedResponse reports whether the response can be that of an attempt that nginx did not log: if it names an instance, that has an
+// execution.
+func (q *Request) unloggedResponse() bool {
+	at, named := q.named()
+	return !named || slices.ContainsFunc(q.Executions, func(e Execution) bool { return e.Endpoint == at })
 }
 
 // gotWords are the client's about its response: " 200 from whoami-1 (HTTP)".
@@ -196,6 +211,9 @@ func (q *Request) responseWords() []string {
 		}
 		if r.local {
 			text += " (local reply)"
+		}
+		if r.cached {
+			text += fmt.Sprintf(" (cache: %s)", q.Entries[i].Cache)
 		}
 		if r.upstream != "" && r.upstream != r.status {
 			text += ", got " + r.upstream

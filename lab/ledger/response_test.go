@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"trivet/lab/labtest"
 	"trivet/lab/record"
@@ -120,13 +121,16 @@ func survivor(h labtest.History, protocol string) string {
 func call(c record.Client, trailer, code string) labtest.History {
 	m := labtest.Manifest(1)
 	m.Planned = []int{0, 1, 0}
-	c.ID, c.Protocol, c.Load, c.Attempts = "11.grpc.1.0", scenario.GRPC, 1, 1
-	arrival := record.Call{Event: record.Arrival, Instance: "whoami-1", Start: "a", PID: 1, Call: 1, ID: c.ID, Protocol: scenario.GRPC}
+	c.ID, c.Protocol, c.Load, c.Attempts, c.Planned = "11.grpc.1.0", scenario.GRPC, 1, 1, labtest.Planned(m, 1, 0)
+	arrival := record.Call{Event: record.Arrival, Time: c.Planned, Instance: "whoami-1", Start: "a", PID: 1, Call: 1, ID: c.ID, Protocol: scenario.GRPC}
 	completion := arrival
 	completion.Event, completion.Code = record.Completion, code
-	l := record.AccessLogEntry{ID: c.ID, Status: "200", Trailer: trailer, Addr: m.Instances[0].GRPC, AddrStatus: "200", HeaderTime: "0.001", BytesSent: "1"}
+	l := record.AccessLogEntry{ID: c.ID, End: seconds(c.Planned), Status: "200", Trailer: trailer, Addr: m.Instances[0].GRPC, AddrStatus: "200", HeaderTime: "0.001", BytesSent: "1"}
 	return labtest.History{Manifest: m, Records: []any{arrival, completion, l, c}}
 }
+
+// seconds is a time as access-log entries have it.
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
 func TestLawfulDifferencesAreNone(t *testing.T) {
 	t.Parallel()
@@ -177,7 +181,7 @@ func TestHeaderOfAnotherInstanceIsADiscrepancy(t *testing.T) {
 		client(func(c *record.Client) { c.Attempts = 2 })(&h, "11.grpc.1.0")
 		second := h.Records[0].(record.Call)
 		second.Instance = "whoami-2"
-		inDoubt := record.AccessLogEntry{ID: second.ID, Status: "502", Error: "502", Addr: h.Instances[1].GRPC, AddrStatus: "502", HeaderTime: "-", BytesSent: "1"}
+		inDoubt := record.AccessLogEntry{ID: second.ID, End: seconds(second.Time), Status: "502", Error: "502", Addr: h.Instances[1].GRPC, AddrStatus: "502", HeaderTime: "-", BytesSent: "1"}
 		h.Records = append(h.Records, second, inDoubt)
 		if got, _ := reconcile(t, h); (got.Count == 0) != lawful {
 			t.Errorf("%s: %v", instance, got.Discrepancies)
@@ -209,9 +213,62 @@ func TestLocalReplyOverHTTPGetsCodeOfGRPC(t *testing.T) {
 	t.Parallel()
 	for status, lawful := range map[string]bool{"502": true, "200": false, clientLeft: false} {
 		h := call(record.Client{Outcome: record.NginxError, Code: "Unavailable"}, "", "")
-		h.Records = []any{record.AccessLogEntry{ID: "11.grpc.1.0", Status: status, Error: "502"}, h.Records[3]}
+		h.Records = []any{record.AccessLogEntry{ID: "11.grpc.1.0", End: seconds(h.Records[3].(record.Client).Planned), Status: status, Error: "502"}, h.Records[3]}
 		if got, _ := reconcile(t, h); (got.Count == 0) != lawful {
 			t.Errorf("%s: %v", status, got.Discrepancies)
+		}
+	}
+}
+
+// What nginx answers without an instance, or after one, is lawful where its access-log entry shows it, and only there.
+func TestRepliesWithoutAnInstance(t *testing.T) {
+	t.Parallel()
+	m := labtest.Manifest(1)
+	m.Planned = []int{1, 0, 0}
+	const id = "11.http.0.0"
+	noAttempt := entry(func(l *record.AccessLogEntry) { l.Addr, l.AddrStatus, l.HeaderTime, l.BytesSent = "", "", "", "" })
+	noCall := Drop(record.Arrival, record.Completion)
+	cache := func(status string) func(*labtest.History, string) {
+		return entry(func(l *record.AccessLogEntry) { l.Cache = status })
+	}
+	failed := entry(func(l *record.AccessLogEntry) { l.AddrStatus, l.HeaderTime, l.BytesSent = "502", "-", "0" })
+	notModified := all(entry(func(l *record.AccessLogEntry) { l.AddrStatus = "304" }), completion(func(c *record.Call) { c.Code = "304" }))
+	serverError := all(entry(func(l *record.AccessLogEntry) { l.AddrStatus = "500" }), completion(func(c *record.Call) { c.Code = "500" }))
+	responds := func(outcome, code string) func(*labtest.History, string) {
+		return all(became(outcome, code, ""), entry(func(l *record.AccessLogEntry) { l.Status = code }))
+	}
+	for name, c := range map[string]struct {
+		spoil  func(*labtest.History, string)
+		lawful bool
+	}{
+		"from the cache":                                {all(noAttempt, noCall, cache("HIT")), true},
+		"from the cache, not found":                     {all(noAttempt, noCall, cache("HIT"), became(record.InstanceError, "404", "whoami-1"), entry(func(l *record.AccessLogEntry) { l.Status = "404" })), true},
+		"not from the cache":                            {all(noAttempt, noCall), false},
+		"not in the cache":                              {all(noAttempt, noCall, cache("MISS")), false},
+		"first time":                                    {cache("MISS"), true},
+		"first time, without a call":                    {all(cache("MISS"), noCall), false},
+		"from the cache, with another status":           {all(noAttempt, noCall, cache("HIT"), entry(func(l *record.AccessLogEntry) { l.Status = "404" })), false},
+		"from the cache, with a call":                   {all(noAttempt, cache("HIT")), false},
+		"stale, as no instance can be reached":          {all(failed, noCall, cache("STALE")), true},
+		"stale, as an instance failed":                  {all(serverError, cache("STALE")), true},
+		"stale, and that instance has no call":          {all(serverError, noCall, cache("STALE")), false},
+		"stale of another instance":                     {all(serverError, cache("STALE"), client(elsewhere)), true},
+		"not modified":                                  {all(notModified, cache("REVALIDATED")), true},
+		"not modified, without a cache":                 {notModified, false},
+		"return 204":                                    {all(noAttempt, noCall, responds(record.OK, "204")), true},
+		"return 204, and an instance has a call":        {all(noAttempt, responds(record.OK, "204")), false},
+		"return 204, and an instance is named":          {all(noAttempt, noCall, responds(record.OK, "204"), became(record.OK, "204", "whoami-1")), false},
+		"redirect":                                      {all(noAttempt, noCall, responds(record.NginxError, "301")), true},
+		"page instead of an error of nginx's":           {all(failed, noCall, responds(record.OK, "200")), true},
+		"page instead of an error of an instance's":     {all(serverError, responds(record.OK, "200")), true},
+		"page instead of an error, and no call":         {all(serverError, noCall, responds(record.OK, "200")), false},
+		"local reply, and the client has another":       {all(noAttempt, noCall, responds(record.OK, "204"), became(record.OK, "200", "")), false},
+		"sent by an instance, and the name is withheld": {became(record.OK, "200", ""), true},
+	} {
+		h := labtest.History{Manifest: m, Records: labtest.Ordinary(m, 0)}
+		c.spoil(&h, id)
+		if got, _ := reconcile(t, h); (got.Count == 0) != c.lawful {
+			t.Errorf("%s: %v", name, got.Discrepancies)
 		}
 	}
 }

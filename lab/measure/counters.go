@@ -43,6 +43,10 @@ func (r reading) request(q *ledger.Request, adjusted adjustment, at, deadline ti
 		if c == r.adjusted {
 			client = &adjusted.client
 		}
+		if q.FromCache() { // No instance responded to it.
+			unnamed := *client
+			unnamed.Instance, client = "", &unnamed
+		}
 		c.countLate(q.Client, deadline)
 		c.client(client)
 		c.path(q, c == r.adjusted && adjusted.inDoubt)

@@ -130,8 +130,8 @@ func (l AccessLogEntry) validate() error {
 	if _, err := l.Attempts(); err != nil {
 		return err
 	}
-	if l.End <= 0 {
-		return fmt.Errorf("%w: end is %v", ErrInvalid, l.End)
+	if l.End <= 0 || l.Duration < 0 {
+		return fmt.Errorf("%w: end is %v, duration %v", ErrInvalid, l.End, l.Duration)
 	}
 	return nil
 }
