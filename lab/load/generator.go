@@ -85,6 +85,9 @@ func (g *Generator) Wait() error {
 // stopTimeout is how long a process may take to write its remaining records.
 const stopTimeout = 2 * time.Second
 
+// killTimeout bounds the wait for a process that was killed.
+const killTimeout = 10 * time.Second
+
 // Stop ends the process early: it cancels requests in flight. Stop returns when it is gone; one that does not end by itself, because it is
 // paused or its disk hangs, is killed.
 func (g *Generator) Stop() error {
@@ -99,8 +102,12 @@ func (g *Generator) Stop() error {
 	if err := g.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
-	<-g.done
-	return nil
+	select {
+	case <-g.done:
+		return nil
+	case <-time.After(killTimeout):
+		return fmt.Errorf("the load generator (pid %d) runs %v after SIGKILL: it hangs in the kernel", g.PID(), killTimeout)
+	}
 }
 
 // lastOutput keeps the last maxLastOutput bytes of what is written to it.

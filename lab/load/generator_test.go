@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -396,4 +397,20 @@ type slowClient struct{ client }
 func (slowClient) send(ctx context.Context, _ int, r *record.Client) {
 	<-time.After(time.Second)
 	r.SetIncomplete(record.Deadline, context.DeadlineExceeded)
+}
+
+// Such a process hangs in the kernel: the end of a trial must not wait for it.
+func TestStopOfAGeneratorThatSIGKILLDoesNotEndIsAnError(t *testing.T) {
+	t.Parallel()
+	gone := exec.Command("/bin/true") // A signal to it has no effect.
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		g := &Generator{cmd: gone, stdin: io.NopCloser(nil), done: make(chan struct{})}
+		begun := time.Now()
+		if err := g.Stop(); err == nil || !strings.Contains(err.Error(), "runs 10s after SIGKILL") || time.Since(begun) != stopTimeout+killTimeout {
+			t.Errorf("got %v after %v", err, time.Since(begun))
+		}
+	})
 }

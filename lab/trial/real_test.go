@@ -246,6 +246,47 @@ func TestScenarioSetsInstancesWorkersAndEdits(t *testing.T) {
 	}
 }
 
+// Nothing of it is a finding, and nginx serves in the end.
+func TestActionsOnNginxAndItsWorkers(t *testing.T) {
+	t.Parallel()
+	s := during(6*time.Second,
+		repeat(2, 500*time.Millisecond, on(scenario.Kill, scenario.WorkerName(1))),
+		together(on(scenario.Pause, scenario.WorkerName(2)), on(scenario.Kill, "whoami-1")), on(scenario.Resume, scenario.WorkerName(2)),
+		on(scenario.Pause, scenario.Nginx), on(scenario.Resume, scenario.Nginx),
+		on(scenario.Restart, scenario.Nginx), on(scenario.Kill, scenario.Nginx), on(scenario.Start, scenario.Nginx),
+	)
+	set := setup(t, s, local(t, whoami))
+	if err := run(t, t.Context(), set); err != nil {
+		t.Fatal(err)
+	}
+	checkGone(t, set.Dir)
+	all := events(t, set.Dir)
+	done := map[int]bool{}
+	for _, e := range all {
+		if e.Event == record.ActionDone {
+			done[e.Operation] = true
+		}
+		if e.Error != "" || e.Event == record.NginxEvent {
+			t.Errorf("%+v", e)
+		}
+	}
+	if want := len(s.Phases[0].Operations()); len(done) != want {
+		t.Errorf("%d of %d operations are done: %q", len(done), want, words(all))
+	}
+	var nginx []string
+	for _, line := range words(all) {
+		if strings.HasPrefix(line, "nginx ") {
+			nginx = append(nginx, line)
+		}
+	}
+	if want := []string{
+		"nginx started", "nginx ready", "nginx stopped (exit code 0)", "nginx started", "nginx ready", "nginx died (signal SIGKILL)", "nginx started", "nginx ready",
+		"nginx stopped (exit code 0)",
+	}; !slices.Equal(nginx, want) {
+		t.Errorf("got %q, want %q", nginx, want)
+	}
+}
+
 // Each has an ID of its own, which the event log has before nginx or an instance has it.
 func TestProbesAreInTheEventLog(t *testing.T) {
 	t.Parallel()
