@@ -129,6 +129,7 @@ func TestRecordsOfRealTrialAreClean(t *testing.T) {
 		}
 	}
 	spoil(t, dir)
+	forge(t, dir)
 }
 
 // spoil removes the records that one source at a time has of the last requests that were OK: of others there may lawfully be none.
