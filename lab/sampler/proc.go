@@ -15,6 +15,7 @@ import (
 // system calls itself, because package os costs more. A file of a process that is gone has an error, also if its PID is another's now.
 type proc struct {
 	root   string
+	most   int // files that stay open
 	round  int
 	open   map[string]*openFile // by path
 	buffer [32 << 10]byte
@@ -22,8 +23,14 @@ type proc struct {
 
 type openFile struct{ fd, round int } // the round in which it was read last
 
-// maxOpen is how many files stay open at most.
-const maxOpen = 500
+// mostOpen is how many files may stay open: few of those that this process may have, since a fleet's processes need some each.
+func mostOpen() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	return int(min(limit.Cur/8, 500))
+}
 
 // with calls use with the descriptor of a file, which is kept if use succeeds.
 func (p *proc) with(path string, use func(fd int) error) error {
@@ -39,7 +46,7 @@ func (p *proc) with(path string, use func(fd int) error) error {
 	if err != nil {
 		return err
 	}
-	if err := use(fd); err != nil || len(p.open) >= maxOpen {
+	if err := use(fd); err != nil || len(p.open) >= p.most {
 		unix.Close(fd)
 		return err
 	}

@@ -50,7 +50,7 @@ func Start(path string, begin time.Time, list func() map[string]int) (*Sampler, 
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", record.ErrRunDir, err)
 	}
-	w := window{proc: proc{root: "/proc"}, list: list}
+	w := window{proc: proc{root: "/proc", most: mostOpen()}, list: list}
 	if w.cpus, err = affinity(); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}

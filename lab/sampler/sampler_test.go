@@ -77,10 +77,10 @@ func (f fakeProc) remove(path string) {
 	}
 }
 
-// window begins a window of the processes, on these CPUs.
-func (f fakeProc) window(processes map[string]int, cpus ...int) *window {
+// window begins a window of the processes, on these CPUs; so many files stay open.
+func (f fakeProc) window(most int, processes map[string]int, cpus ...int) *window {
 	f.t.Helper()
-	w := &window{proc: proc{root: f.dir}, list: func() map[string]int { return maps.Clone(processes) }, cpus: cpus}
+	w := &window{proc: proc{root: f.dir, most: most}, list: func() map[string]int { return maps.Clone(processes) }, cpus: cpus}
 	if err := w.first(time.Unix(1000, 0)); err != nil {
 		f.t.Fatal(err)
 	}
@@ -99,6 +99,13 @@ func (f fakeProc) next(w *window) record.Sample {
 
 func TestSampleHasWhatEachProcessDidInItsWindow(t *testing.T) {
 	t.Parallel()
+	for _, most := range []int{0, 3, 100} {
+		checkSamples(t, most)
+	}
+}
+
+func checkSamples(t *testing.T, most int) {
+	t.Helper()
 	f := fakeProc{t, t.TempDir()}
 	f.idle(100, 100, 100, 100)
 	f.process(10, "S", 5)
@@ -106,7 +113,7 @@ func TestSampleHasWhatEachProcessDidInItsWindow(t *testing.T) {
 	f.thread(10, 11, 2000, 600)
 	f.process(20, "R", 5)
 	f.thread(20, 20, 50, 0)
-	w := f.window(map[string]int{"whoami-10": 20, "whoami-2": 10, "whoami-3": 0, "whoami-4": 40}, 0, 1, 2, 3)
+	w := f.window(most, map[string]int{"whoami-10": 20, "whoami-2": 10, "whoami-3": 0, "whoami-4": 40}, 0, 1, 2, 3)
 
 	// Threads of 10 ran for 20 and 30 ms, and a new one for 5. 20 is stopped. CPUs were idle for 150 of 400 ms.
 	f.idle(105, 110, 100, 100)
@@ -136,6 +143,10 @@ func TestSampleHasWhatEachProcessDidInItsWindow(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 
+	if len(w.open) > most {
+		t.Errorf("%d files are open, want at most %d", len(w.open), most)
+	}
+
 	// 10 is gone, and 40 is another process. What both did before they ended is taken to be what they did in the window before.
 	f.idle(120, 120, 110, 110)
 	f.remove("10")
@@ -154,7 +165,7 @@ func TestOnlyTheCPUsThatMayBeUsedCount(t *testing.T) {
 	t.Parallel()
 	f := fakeProc{t, t.TempDir()}
 	f.idle(100, 100, 100, 100)
-	w := f.window(nil, 1, 2)
+	w := f.window(100, nil, 1, 2)
 	f.idle(100, 105, 107, 110)
 	if got := f.next(w); got.Outside != 0.8 {
 		t.Errorf("%+v", got)
@@ -281,7 +292,7 @@ func TestUnwritableSamplesAreAnError(t *testing.T) {
 
 // BenchmarkSample is a sample of this process and of some that sleep, with as many threads as an instance has.
 func BenchmarkSample(b *testing.B) {
-	w := &window{proc: proc{root: "/proc"}, list: func() map[string]int { return map[string]int{scenario.Lab: os.Getpid()} }}
+	w := &window{proc: proc{root: "/proc", most: mostOpen()}, list: func() map[string]int { return map[string]int{scenario.Lab: os.Getpid()} }}
 	if err := w.first(time.Now()); err != nil {
 		b.Fatal(err)
 	}
