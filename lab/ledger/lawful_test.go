@@ -41,6 +41,7 @@ func Lawful(seed uint64, n int) (labtest.History, map[[2]int]*Want) {
 		{Process: &scenario.ProcessAction{Kind: scenario.Kill, Names: []string{"whoami-2"}}}, {Process: &scenario.ProcessAction{Kind: scenario.Reload, Names: []string{scenario.Nginx}}},
 	}
 	for load := range h.Planned {
+		h.Scenario.Loads[load].Deadline = 15 * time.Millisecond // A response takes at most 14.
 		i := 0
 		for offset := range h.Scenario.Loads[load].Rate.Offsets(h.Scenario.Length()) {
 			h.request(load, i, offset)
@@ -246,6 +247,9 @@ func (h *author) plot(c *record.Client) [][]attempt {
 	x, y, z := h.IntN(3), h.IntN(3), h.IntN(3)
 	incomplete := func(reason string, attempts int, unlogged ...string) {
 		c.Outcome, c.Reason, c.Attempts, c.MaybeUnlogged, c.Code, c.Instance = record.Incomplete, reason, attempts, unlogged, "", ""
+		if reason == record.Deadline {
+			c.Service += 10_000
+		}
 		if c.Protocol == scenario.GRPC {
 			c.Code = map[string]string{record.Deadline: "DeadlineExceeded", record.Reset: "Internal"}[reason]
 		}

@@ -10,8 +10,8 @@ import (
 	"trivet/lab/scenario"
 )
 
-// noticeable is the shortest stall or start delay that puts a failure in doubt. Shorter ones are the timers' own on an idle machine,
-// where they came to 3 ms, and no timeout is near them.
+// noticeable is the shortest stall or start delay that puts a failure in doubt. On an idle machine they came to 3 ms, and no timeout is
+// as short.
 const noticeable = 10 * time.Millisecond
 
 // A doubt is for how long something else than nginx and its instances may have delayed a request.

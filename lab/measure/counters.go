@@ -24,7 +24,7 @@ type counters struct {
 	lateness                                       histogram
 	over                                           [len(startLimits)]int // requests that were sent later than each limit
 	stalled                                        int                   // requests during which the generator stalled for more than a tenth of their time
-	expired                                        int                   // OK responses long after the request's deadline
+	expired                                        int                   // OK responses after the request's deadline
 	boundary                                       int
 	timeline                                       *timeline
 }
@@ -49,6 +49,10 @@ func (r reading) request(q *ledger.Request, adjusted adjustment, at, deadline ti
 		}
 		c.countLate(q.Client, deadline)
 		c.client(client)
+		if q.Unlogged { // What nginx chose for it first is unknown.
+			c.Unlogged++
+			c.boundary++
+		}
 		c.path(q, c == r.adjusted && adjusted.inDoubt)
 		c.timeline.request(at, time.Duration(client.Latency)*time.Microsecond, client.Outcome, client.Instance)
 	}
@@ -119,7 +123,7 @@ func (c *counters) countLate(r *record.Client, deadline time.Duration) {
 			c.over[i]++
 		}
 	}
-	if r.Outcome == record.OK && time.Duration(r.Service)*time.Microsecond > deadline+MaxLateness {
+	if r.Outcome == record.OK && time.Duration(r.Service)*time.Microsecond > deadline {
 		c.expired++
 	}
 }
@@ -151,6 +155,9 @@ func (c *counters) path(q *ledger.Request, inDoubt bool) {
 		if e.Error != "" {
 			c.LocalReplies++
 		}
+	}
+	if q.FromCache() {
+		c.Cached++
 	}
 	c.Executions += len(q.Executions)
 	switch {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"trivet/lab/labtest"
+	"trivet/lab/ledger"
 	"trivet/lab/record"
 	"trivet/lab/scenario"
 )
@@ -275,6 +276,24 @@ func TestLatenciesHaveThreeDigits(t *testing.T) {
 	near("failed, p50", m.FailedLatency.P50, 950*time.Millisecond)
 	if m.Latency.Count != 900 || m.FailedLatency.Count != 100 || *m.Latency.Max != 900*time.Millisecond || *m.FailedLatency.Max != time.Hour || *m.Latency.Mean != 450500*time.Microsecond ||
 		*m.ServiceTime.Max != 5*time.Microsecond || *m.ServiceTime.P50 != 5*time.Microsecond {
+		t.Errorf("%+v", m)
+	}
+}
+
+// What nginx's cache responded, and what a killed nginx did not log, is counted; the latter may have been the turn of any instance.
+func TestCachedAndUnloggedRequests(t *testing.T) {
+	t.Parallel()
+	p := plan(t, time.Second)
+	for n := range 3 {
+		c := labtest.OK(fmt.Sprint("11.http.0.", n), p.manifest.Begin)
+		q := &ledger.Request{ID: c.ID, N: int64(n), Client: &c, Unlogged: n == 2}
+		if n == 1 {
+			q.Entries = []record.AccessLogEntry{{ID: c.ID, Status: "200", Cache: "HIT"}}
+		}
+		p.count(q)
+	}
+	p.finish()
+	if m := p.metrics("a"); m.Cached != 1 || m.Unlogged != 1 || m.RoundRobin.BoundaryRequests != 1 || m.NotExecuted != 3 {
 		t.Errorf("%+v", m)
 	}
 }

@@ -67,6 +67,7 @@ func (m Metrics) checkAttempts(rule rulebook) {
 	}
 	rule(m.NotExecuted+m.Duplicated <= sent, "not_executed is %d, duplicated %d, of %d sent requests", m.NotExecuted, m.Duplicated, sent)
 	rule(m.Executions >= sent-m.NotExecuted+m.Duplicated, "executions is %d: %d sent requests, not_executed %d, duplicated %d", m.Executions, sent, m.NotExecuted, m.Duplicated)
+	rule(m.Cached >= 0 && m.Cached <= sent && m.Unlogged >= 0 && m.Unlogged <= sent, "cached is %d, unlogged %d, of %d sent requests", m.Cached, m.Unlogged, sent)
 	rule(m.InDoubt <= m.FailedAttempts && m.FailedAttempts <= m.NginxAttempts, "in_doubt is %d, failed_attempts %d, nginx_attempts %d", m.InDoubt, m.FailedAttempts, m.NginxAttempts)
 	rule(sum(m.FirstAttempts) <= m.NginxAttempts, "first_attempts is %v, nginx_attempts %d", m.FirstAttempts, m.NginxAttempts)
 	r := m.RoundRobin

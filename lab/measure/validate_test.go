@@ -53,6 +53,8 @@ func TestValidateRefusesWhatCannotBe(t *testing.T) {
 		"p99 of the service time is 1h0m0s":                      func(m *Metrics) { m.ServiceTime.P99 = &hour },
 		"recovery is":                                            func(m *Metrics) { m.Recovery.Failed = true },
 		"recovery is {Failed:false FirstFailure:<nil>":           func(m *Metrics) { m.Recovery.Recovered = true },
+		"cached is 301":                                          func(m *Metrics) { m.Cached = 301 },
+		"unlogged 301":                                           func(m *Metrics) { m.Unlogged = 301 },
 		"failed_later is 1":                                      func(m *Metrics) { m.FailedLater = 1 },
 		"saturation is false, knee 0x":                           func(m *Metrics) { m.Saturation.Knee = new(1.0) },
 		"peak 301":                                               func(m *Metrics) { m.Saturation.Peak = 301 },

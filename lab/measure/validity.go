@@ -92,7 +92,7 @@ func (c *counters) late(deadline time.Duration) []string {
 		all = append(all, fmt.Sprintf("the generator stalled during %d of %s, for a tenth of their time or more; the limit is %v %%; %s", c.stalled, words.Count(handled, "request"), 100*stalledPart, advice))
 	}
 	if c.expired > 0 {
-		all = append(all, fmt.Sprintf("%d of %s were OK long after the deadline of %v", c.expired, words.Count(handled, "request"), deadline))
+		all = append(all, fmt.Sprintf("%d of %s were OK after the deadline of %v", c.expired, words.Count(handled, "request"), deadline))
 	}
 	return all
 }
