@@ -1,0 +1,71 @@
+// Package examples tests the example experiments, each of which shows one thing that an experiment can ask.
+package examples
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"trivet/lab/labtest"
+)
+
+// Each example passes. A run that is invalid says only that the machine was busy, or a defect that comes again.
+func TestExamplesPass(t *testing.T) {
+	files, err := filepath.Glob("*.yaml")
+	if err != nil || len(files) < 15 {
+		t.Fatalf("%d examples, error %v", len(files), err)
+	}
+	bin := programs(t)
+	nginx := labtest.Nginx(t).Path
+	for _, file := range files {
+		t.Run(file, func(t *testing.T) {
+			const invalid, tries = 3, 5
+			for try := 1; ; try++ {
+				var output bytes.Buffer
+				run := exec.CommandContext(t.Context(), filepath.Join(bin, "trivet"), "run", "--nginx", nginx, file)
+				run.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
+				run.Stdout, run.Stderr = &output, &output
+				err := run.Run()
+				if err == nil {
+					return
+				}
+				if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != invalid || try == tries {
+					t.Fatalf("try %d: %v\n%s", try, err, &output)
+				}
+			}
+		})
+	}
+}
+
+// programs builds trivet and whoami, once, and returns their directory.
+func programs(t *testing.T) string {
+	t.Helper()
+	build.Do(func() {
+		if bin, buildErr = os.MkdirTemp("", "trivet-test-"); buildErr != nil {
+			return
+		}
+		command := exec.Command("go", "build", "-o", bin, "trivet/cmd/...")
+		command.Stderr = os.Stderr
+		buildErr = command.Run()
+	})
+	if buildErr != nil {
+		t.Fatal(buildErr)
+	}
+	return bin
+}
+
+var (
+	build    sync.Once
+	bin      string
+	buildErr error
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	_ = os.RemoveAll(bin)
+	os.Exit(code)
+}
