@@ -33,6 +33,7 @@ var rules = []rule{
 	{"trivet/e2e", nil, "tests only: nothing may import them"},
 	{"trivet/e2e/attack", []string{"trivet/gen/", "trivet/lab/", "trivet/nginx"}, "a client of the fleet, with the same view as any other"},
 	{"trivet/e2e/docker", nil, "tests only: nothing may import them"},
+	{"trivet/experiments/examples", nil, "tests only: nothing may import them"},
 	{"trivet/gateway", []string{"trivet/gen/"}, "it serves any implementation over REST, not only ours"},
 	{"trivet/services/whoami", []string{"trivet/gen/", "trivet/gateway", "trivet/internal/"}, "an instance knows nothing of the lab"},
 	{"trivet/cmd/whoami", []string{"trivet/services/whoami", "trivet/internal/"}, "a main is only an entry point"},
