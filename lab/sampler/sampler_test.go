@@ -276,6 +276,35 @@ func TestSamplesOfRealProcesses(t *testing.T) {
 	}
 }
 
+// The busy process is not in the list.
+func TestSamplesShowWhatOtherProgramsUse(t *testing.T) {
+	t.Parallel()
+	busy := exec.Command("/bin/sh", "-c", "while :; do :; done")
+	if err := busy.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = busy.Process.Kill(); _ = busy.Wait() })
+	path := filepath.Join(t.TempDir(), "samples")
+	s, err := Start(path, time.Now(), func() map[string]int { return map[string]int{scenario.Lab: os.Getpid()} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(time.Minute); ; <-tick.C {
+		if slices.ContainsFunc(samples(t, path), func(s record.Sample) bool { return s.Outside > 0.3 }) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Errorf("no sample shows it: %+v", samples(t, path))
+			break
+		}
+	}
+	if err := s.Stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestUnwritableSamplesAreAnError(t *testing.T) {
 	t.Parallel()
 	if _, err := Start(filepath.Join(t.TempDir(), "no", "file"), time.Now(), nil); !errors.Is(err, record.ErrRunDir) {
