@@ -8,6 +8,7 @@ import (
 
 	"trivet/lab/ledger"
 	"trivet/lab/record"
+	"trivet/lab/scenario"
 )
 
 // A reading is the requests of one load in one phase, in both readings.
@@ -37,7 +38,7 @@ func newCounters(length time.Duration, instances []string) *counters {
 
 // request counts a request whose client has a record, planned at a time since the start of the timeline. adjusted says what remains of
 // it without its doubtful time.
-func (r reading) request(q *ledger.Request, adjusted adjustment, at, deadline time.Duration) {
+func (r reading) request(q *ledger.Request, adjusted adjustment, at time.Duration, l scenario.Load) {
 	for _, c := range []*counters{r.measured, r.adjusted} {
 		client := q.Client
 		if c == r.adjusted {
@@ -47,15 +48,23 @@ func (r reading) request(q *ledger.Request, adjusted adjustment, at, deadline ti
 			unnamed := *client
 			unnamed.Instance, client = "", &unnamed
 		}
-		c.countLate(q.Client, deadline)
+		c.countLate(q.Client, l.Deadline)
 		c.client(client)
 		if q.Unlogged { // What nginx chose for it first is unknown.
 			c.Unlogged++
 			c.boundary++
 		}
 		c.path(q, c == r.adjusted && adjusted.inDoubt)
-		c.timeline.request(at, time.Duration(client.Latency)*time.Microsecond, client.Outcome, client.Instance)
+		c.timeline.request(at, time.Duration(client.Latency)*time.Microsecond, held(l), client.Outcome, client.Instance)
 	}
+}
+
+// held is for how long a request of a load is open, however fast the system is.
+func held(l scenario.Load) time.Duration {
+	if l.Call == scenario.Idle {
+		return l.Deadline
+	}
+	return l.Hold // 0 but of a watch
 }
 
 // client counts what the client recorded.

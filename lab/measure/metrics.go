@@ -98,7 +98,7 @@ type Recovery struct {
 }
 
 // Saturation says whether the system kept up with the load, second by second since the start of the phase. A second kept up if at least
-// 95 % of the requests planned in it were OK within a second of their planned start.
+// 95 % of the requests planned in it were OK within a second of their planned start, beside the time for which a stream is held open.
 type Saturation struct {
 	Saturated bool `json:"saturated" expr:"saturated"` // two seconds in a row did not keep up
 	// Knee is the arrival rate, in requests per second, of the last second before the first two such; nil: not saturated, or from the start.

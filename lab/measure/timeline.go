@@ -22,7 +22,7 @@ type timeline struct {
 // second is what was planned in one.
 type second struct {
 	requests, ok int
-	prompt       int   // OK within a second of their planned starts
+	prompt       int   // OK within a second of their planned starts, or of the time for which they were held open
 	byInstance   []int // OK, in the order of the instances
 }
 
@@ -34,14 +34,14 @@ func newTimeline(length time.Duration, instances []string) *timeline {
 	return t
 }
 
-// request adds one that was planned before the end, and took so long from there.
-func (t *timeline) request(at, latency time.Duration, outcome, instance string) {
+// request adds one that was planned before the end, and took so long from there, for a part of which it was held open.
+func (t *timeline) request(at, latency, held time.Duration, outcome, instance string) {
 	s := &t.seconds[at/time.Second]
 	s.requests++
 	switch outcome {
 	case record.OK:
 		s.ok++
-		if latency <= time.Second {
+		if latency-held <= time.Second {
 			s.prompt++
 		}
 		t.end(int((at+latency)/time.Second), 1)

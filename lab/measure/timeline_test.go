@@ -18,8 +18,8 @@ func TestExactRoundRobinIsFair(t *testing.T) {
 			all, without := newTimeline(4*time.Second, names), newTimeline(4*time.Second, names)
 			for i := range 4 * rate {
 				at := (2*time.Duration(i) + 1) * time.Second / time.Duration(2*rate)
-				all.request(at, time.Millisecond, record.OK, names[i%n])
-				without.request(at, time.Millisecond, record.OK, names[i%(n-1)])
+				all.request(at, time.Millisecond, 0, record.OK, names[i%n])
+				without.request(at, time.Millisecond, 0, record.OK, names[i%(n-1)])
 			}
 			if r := all.recovery(); !r.FairAtEnd || value(r.FairSince) != 0 {
 				t.Errorf("%d responses/s of %d instances: %+v", rate, n, r)
@@ -51,7 +51,7 @@ func TestLastPartOfASecondCounts(t *testing.T) {
 			if name == "whoami-2" && at >= c.gone {
 				name = "whoami-1"
 			}
-			line.request(at, time.Millisecond, record.OK, name)
+			line.request(at, time.Millisecond, 0, record.OK, name)
 		}
 		if r := line.recovery(); r.FairAtEnd != c.fair || c.fair && value(r.FairSince) != 0 || !c.fair && r.FairSince != nil {
 			t.Errorf("%v, whoami-2 gone after %v: %+v", c.length, c.gone, r)
@@ -71,8 +71,8 @@ func TestTimelinesAddUp(t *testing.T) {
 			if i > 100*load && i < 100*load+30 {
 				outcome = record.Incomplete
 			}
-			one.request(at, time.Millisecond, outcome, names[i%2])
-			whole.request(at, time.Millisecond, outcome, names[i%2])
+			one.request(at, time.Millisecond, 0, outcome, names[i%2])
+			whole.request(at, time.Millisecond, 0, outcome, names[i%2])
 		}
 		sum.add(one)
 	}
@@ -106,16 +106,23 @@ func TestSaturation(t *testing.T) {
 				if i < p.late {
 					took = slow
 				}
-				line.request(time.Duration(second)*time.Second, took, record.OK, "whoami-1")
+				line.request(time.Duration(second)*time.Second, took, 0, record.OK, "whoami-1")
 			}
 		}
 		if got := line.saturation(); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: %t %v %v, want %t %v %v", name, got.Saturated, got.Knee, got.Peak, c.want.Saturated, c.want.Knee, c.want.Peak)
 		}
 	}
+	streams := newTimeline(3*time.Second, nil)
+	for second := range 3 { // Held for a second, they end after it.
+		streams.request(time.Duration(second)*time.Second, slow, time.Second, record.OK, "")
+	}
+	if got := streams.saturation(); got.Saturated {
+		t.Errorf("streams: %+v", got)
+	}
 	line := newTimeline(3*time.Second, nil)
 	for second := range 3 {
-		line.request(time.Duration(second)*time.Second, time.Millisecond, record.NginxError, "")
+		line.request(time.Duration(second)*time.Second, time.Millisecond, 0, record.NginxError, "")
 	}
 	if got := line.saturation(); !got.Saturated || got.Knee != nil || got.Peak != 0 {
 		t.Errorf("failures kept up: %+v", got)

@@ -196,8 +196,8 @@ func (t *Trial) count(q *ledger.Request) {
 	phase := s.PhaseAt(start)
 	from, _ := s.Bounds(phase)
 	adjusted := adjust(q, s.Loads[q.Load].Deadline, t.doubt(c))
-	t.readings[q.Load][phase].request(q, adjusted, start-from, s.Loads[q.Load].Deadline)
-	t.readings[q.Load][len(s.Phases)].request(q, adjusted, start, s.Loads[q.Load].Deadline)
+	t.readings[q.Load][phase].request(q, adjusted, start-from, s.Loads[q.Load])
+	t.readings[q.Load][len(s.Phases)].request(q, adjusted, start, s.Loads[q.Load])
 	// Over a boundary of phases, each attempt that it made may have been the turn of either side. The whole trial has none: nothing was
 	// before, and all that came has been waited for.
 	if last := s.PhaseAt(start + time.Duration(c.Latency)*time.Microsecond); last > phase {
