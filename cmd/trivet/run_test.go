@@ -480,7 +480,7 @@ question: Does a rebuild change a run?
 fleet: {instances: 2, workers: 1}
 load: [{protocol: http, rate: 50/s, deadline: 30s}]
 phases: [{name: during, for: 2s, do: [{wait: 1s}, {restart: whoami-2}]}]
-expect: [during.http.requests == 100]
+expect: [during.http.ok == 100]
 variants: {earlier: {}, later: {}}
 `
 	if err := os.WriteFile(filepath.Join(dir, "rebuild.yaml"), []byte(experiment), 0o600); err != nil {

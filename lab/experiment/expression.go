@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/expr-lang/expr"
@@ -42,56 +41,6 @@ func reserved(name string) bool {
 	return slices.Contains(keywords, name) || slices.Contains(builtin.Names, name) || fairnessChecks[name] != nil
 }
 
-// metrics are Metrics as expressions see them: without methods, whose results would say nothing of missing values.
-type metrics measure.Metrics
-
-// environment is what expressions read: variants if they compare them, then phases, groups and metrics. It is made of structs, because
-// the language checks the names of their fields.
-func (e *expression) environment(of func(variant, phase, group string) metrics) any {
-	variants := map[string]any{}
-	for _, s := range e.scenarios {
-		phases := map[string]any{}
-		for _, phase := range append(slices.Clone(s.Phases), scenario.Phase{Name: scenario.Total}) {
-			groups := map[string]any{}
-			for _, group := range s.Groups() {
-				m := of(s.Variant, phase.Name, group)
-				m.FirstAttempts, m.OKByInstance = complete(m.FirstAttempts, s), complete(m.OKByInstance, s)
-				groups[group] = m
-			}
-			phases[phase.Name] = object(groups)
-		}
-		variants[s.Variant] = object(phases)
-	}
-	if e.compares {
-		return object(variants)
-	}
-	return variants[e.scenarios[0].Variant]
-}
-
-// complete adds the instances that were not counted.
-func complete(counts measure.InstanceCounts, s scenario.Scenario) measure.InstanceCounts {
-	all := measure.InstanceCounts{}
-	for _, name := range s.InstanceNames() {
-		all[name] = counts[name]
-	}
-	return all
-}
-
-// object is a struct with a field for each value, as expressions see them. (The language also takes maps; but at version 1.17.8 it cannot
-// compile a struct inside a map inside a map.)
-func object(values map[string]any) any {
-	var fields []reflect.StructField
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		tag := reflect.StructTag(fmt.Sprintf("expr:%q", name))
-		fields = append(fields, reflect.StructField{Name: fmt.Sprintf("F%d", len(fields)), Type: reflect.TypeOf(values[name]), Tag: tag})
-	}
-	v := reflect.New(reflect.StructOf(fields)).Elem()
-	for i, field := range fields {
-		v.Field(i).Set(reflect.ValueOf(values[field.Tag.Get("expr")]))
-	}
-	return v.Interface()
-}
-
 // An exprError is what is wrong with an expression; at is in characters.
 type exprError struct {
 	at      int
@@ -106,10 +55,15 @@ const maxExpression = 1000
 
 // An expression is compiled for some scenarios: one, or all that it compares. It can be evaluated once at a time.
 type expression struct {
-	scenarios []scenario.Scenario
-	compares  bool // its names begin with variants
-	program   *vm.Program
-	reads     *reads
+	scenarios   []scenario.Scenario
+	compares    bool // its names begin with variants
+	program     *vm.Program
+	vm          vm.VM
+	reads       *reads
+	environment *environment
+	sets        []set       // that it reads, as far as it is evaluated
+	starts      map[set]int // where their names begin, in characters
+	sides       *sides      // of a comparison of two numbers; nil: it is none
 }
 
 // compile checks an expression, and compiles it for each variant, or once if it compares variants. A condition must be true or false.
@@ -138,16 +92,22 @@ func compile(e scenario.Experiment, text string, condition bool) ([]*expression,
 		if err != nil {
 			return nil, err
 		}
+		if compares && condition {
+			one.sides = sidesOf(scenarios, tree.Node)
+		}
 		all = append(all, one)
 	}
 	return all, nil
 }
 
 func compileFor(scenarios []scenario.Scenario, compares bool, text string, condition bool) (*expression, error) {
-	e := &expression{scenarios: scenarios, compares: compares, reads: &reads{}}
-	check := &checker{scenarios: scenarios, condition: condition, texts: map[ast.Node]string{}, whole: map[ast.Node]bool{}}
+	e := &expression{scenarios: scenarios, compares: compares, reads: &reads{}, environment: newEnvironment(scenarios, compares)}
+	check := &checker{
+		scenarios: scenarios, compares: compares, condition: condition,
+		texts: map[ast.Node]string{}, whole: map[ast.Node]bool{}, declared: map[string]ast.Node{}, sets: map[set]int{},
+	}
 	options := append(e.reads.options(),
-		expr.Env(e.environment(func(string, string, string) metrics { return metrics{} })),
+		expr.Env(reflect.ValueOf(e.environment.root).Elem().Interface()),
 		expr.DisableBuiltin("now"), expr.Optimize(false), expr.Patch(check), expr.Patch(&patcher{check.texts, map[ast.Node]ast.Node{}}))
 	if condition {
 		options = append(options, expr.AsBool())
@@ -166,34 +126,35 @@ func compileFor(scenarios []scenario.Scenario, compares bool, text string, condi
 	case t.Kind() == reflect.Func:
 		return nil, &exprError{0, "is a function: call it"}
 	}
-	zero := zeroMetrics()
-	if _, err := expr.Run(e.program, e.environment(func(string, string, string) metrics { return zero })); err != nil {
-		_, missing := errors.AsType[noValue](err)
-		if failed := exprErrorOf(err); !missing && !strings.Contains(failed.message, "divide by zero") {
-			return nil, failed // What cannot be evaluated then, never can.
+	e.starts = check.sets
+	for at := range e.environment.at {
+		if _, read := check.sets[at]; read || check.anySet {
+			e.sets = append(e.sets, at)
 		}
 	}
+	slices.SortFunc(e.sets, func(a, b set) int { return strings.Compare(a.String(), b.String()) })
 	return e, nil
 }
 
 // evaluate returns the value of an expression, and what it read. The error says why it has no value.
-func (e *expression) evaluate(m Measures) (value any, read []string, err error) {
-	var missing error
-	env := e.environment(func(variant, phase, group string) metrics {
-		got, ok := m(variant, phase, group)
-		if !ok && missing == nil {
-			missing = fmt.Errorf("no metrics of %s in phase %s, variant %s", group, phase, variant)
-		}
-		return metrics(got)
-	})
-	if missing != nil {
-		return nil, nil, missing
-	}
-	e.reads.all = nil
-	value, err = expr.Run(e.program, env)
-	if err != nil {
+func (e *expression) evaluate(of func(set) (measure.Metrics, bool)) (value any, read []read, err error) {
+	if value, read, err = e.run(of); err != nil {
 		err = exprErrorOf(err)
 	}
+	return value, read, err
+}
+
+// run is evaluate with the language's own errors.
+func (e *expression) run(of func(set) (measure.Metrics, bool)) (value any, read []read, err error) {
+	for _, at := range e.sets {
+		m, ok := of(at)
+		if !ok {
+			return nil, nil, fmt.Errorf("no metrics of %v", at)
+		}
+		e.environment.put(at, m)
+	}
+	e.reads.all = nil
+	value, err = e.vm.Run(e.program, e.environment.root)
 	return value, e.reads.all, err
 }
 
@@ -221,18 +182,6 @@ func exprErrorOf(err error) *exprError {
 	}
 	e.message = m
 	return e
-}
-
-// zeroMetrics are metrics as there may be, to try expressions with: all are 0.
-func zeroMetrics() metrics {
-	var m metrics
-	zero := time.Duration(0)
-	for _, l := range []*measure.Latency{&m.Latency, &m.ServiceTime, &m.FailedLatency, &m.FailedServiceTime, &m.Lateness} {
-		*l = measure.Latency{Mean: &zero, P50: &zero, P90: &zero, P99: &zero, P999: &zero, Max: &zero}
-	}
-	m.Recovery = measure.Recovery{FirstFailure: &zero, LastFailure: &zero, FirstSuccess: &zero, FairSince: &zero}
-	m.Codes, m.Reasons = map[string]int{"200": 0, "OK": 0}, map[string]int{"deadline": 0}
-	return m
 }
 
 // resolve checks the names that an expression begins with, and refuses what could make it pass for a wrong reason. It reports whether the

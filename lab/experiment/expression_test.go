@@ -7,19 +7,22 @@ import (
 	"testing"
 )
 
-// Of each, the column after "- '" and the message.
+// many is small, with as many requests as expectations need; of few there are few, and none before.
+var many = strings.NewReplacer("http, rate: 10/s}", "http, rate: 60000/s}", "grpc, rate: 10/s}", "grpc, rate: 100/s}, {protocol: http, name: few, rate: {phases: {during: 10/s}}}").Replace(
+	strings.ReplaceAll(small, "load:\n  - {protocol: http, rate: 10/s}\n  - {protocol: grpc, rate: 10/s}\n", "load: [{protocol: http, rate: 10/s},\n\n{protocol: grpc, rate: 10/s}]\n"))
+
 func TestExpectationsThatSayNothingAreRefused(t *testing.T) {
 	t.Parallel()
-	many := "during.http is many metrics: name one, like during.http.failed"
+	whole := "during.http is many metrics: name one, like during.http.failed"
 	const missing = "an expectation that reads a metric without a value is inconclusive"
 	for expect, want := range map[string]string{
 		// What reads metrics in a roundabout way could read a missing one unseen.
-		`all([during.http], .latency.p99 < duration("1s"))`:            "10: " + many,
-		`[during.http][0].latency.p99 < duration("1s")`:                "6: " + many,
-		`[during.http] == [before.http]`:                               "6: " + many,
+		`all([during.http], .latency.p99 < duration("1s"))`:            "10: " + whole,
+		`[during.http][0].latency.p99 < duration("1s")`:                "6: " + whole,
+		`[during.http] == [before.http]`:                               "6: " + whole,
 		`(true ? during : before).http.latency.p99 < duration("1s")`:   "13: during is many metrics: name one, like during.http.failed",
-		`!fair([during.http][0])`:                                      "12: " + many,
-		`get(during.http, "latency").p99 < duration("1s")`:             "9: " + many,
+		`!fair([during.http][0])`:                                      "12: " + whole,
+		`get(during.http, "latency").p99 < duration("1s")`:             "9: " + whole,
 		`!during.http.Fair().Passed`:                                   "18: unknown metric Fair: want requests, dropped, ",
 		`during.http.latency == during.grpc.latency`:                   "5: during.http.latency is many metrics: name one, like during.http.latency.p99",
 		`let l = during.http.latency; l == l`:                          "34: l is many metrics: name one, like l.p99",
@@ -66,20 +69,57 @@ func TestExpectationsThatSayNothingAreRefused(t *testing.T) {
 		`true`:                   "5: reads no metric: it says the same whatever is measured",
 		`[1, 2, 3] == [1, 2, 3]`: "5: reads no metric",
 	} {
-		_, folded := parse("x.yaml", []byte(strings.Replace(small, "during.http.failed == 0", "|-\n    "+expect, 1)))
-		// The same on one line says where.
-		quoted := "'" + strings.ReplaceAll(expect, "'", "''") + "'"
-		_, placed := parse("x.yaml", []byte(strings.Replace(small, "during.http.failed == 0", quoted, 1)))
-		column, message, _ := strings.Cut(want, ": ")
-		all := unjoin(placed.join())
-		if len(all) == 0 || folded.join() == nil {
-			t.Errorf("%s is accepted: %v, %v", expect, placed.join(), folded.join())
-			continue
-		}
-		d, ok := errors.AsType[*Diagnostic](all[0])
-		if !ok || !strings.HasPrefix(d.Message, clip(expect)+": "+message) || fmt.Sprint(d.Column-1) != column && column != "5" || d.Line != 9 {
-			t.Errorf("%s\ngot  %v\nwant %s", expect, all, want)
-		}
+		refused(t, expect, want)
+	}
+}
+
+func TestExpectationsThatNeverChangeAreRefused(t *testing.T) {
+	t.Parallel()
+	for expect, want := range map[string]string{
+		`during.http.failed >= 0`:                                                               "5: is true whatever is measured: it says nothing",
+		`during.http.failed == during.http.failed`:                                              "5: is true whatever is measured",
+		`during.http.failed < during.http.failed`:                                               "5: is false whatever is measured",
+		`during.http.latency.p99 >= during.http.latency.p50`:                                    "5: is true whatever is measured",
+		`during.http.latency.p99 >= during.http.service_time.p99`:                               "5: is true whatever is measured",
+		`during.http.ok + during.http.failed + during.http.dropped == during.http.requests`:     "5: is true whatever is measured",
+		`all([], during.http.failed == 0)`:                                                      "5: is true whatever is measured",
+		`any([], during.http.failed == 0)`:                                                      "5: is false whatever is measured",
+		`during.http.failed == 0 || true`:                                                       "5: is true whatever is measured",
+		`during.http.failed <= 60010`:                                                           "5: is true whatever is measured",
+		`during.http.failed > 60010`:                                                            "5: is false whatever is measured",
+		`during.http.requests == 60010`:                                                         "5: is true whatever is measured",
+		`during.http.failed > (1 + 1) / 6 || during.http.failed == 0`:                           "5: is true whatever is measured",
+		`during.http.recovery.failed == (during.http.failed > 0)`:                               "5: is true whatever is measured",
+		`not during.http.recovery.failed || during.http.recovery.last_failure < duration("1s")`: "5: is true whatever is measured",
+		`let c = during.http.codes; c.Unavailable == 0`:                                         "5: is true whatever is measured",
+		`during.http.codes.Unavailable == 0`:                                                    `23: codes never has "Unavailable" over HTTP, where codes are numbers: want codes["200"], codes["502"]`,
+		`during.grpc.codes["503"] == 0`:                                                         `23: codes never has "503": want OK, `,
+		`during.http.latency.p999 < duration("1s") && fair(during.few)`:                         "5: is false whatever is measured, or has no value: ",
+		`fair(during.few)`:                                                                      "5: never has a value: fair(during.few): inconclusive: ",
+		`binomial(during.grpc, "whoami-1", 0.5)`:                                                "5: never has a value: binomial(",
+		`during.few.latency.p99 < duration("1s")`:                                               "5: never has a value: during.few.latency.p99 has no value, as p50 needs 2 requests, p90 10, p99 100 and p999 1000; planned: 10 requests of few in phase during",
+		`before.few.failed == 0`:                                                                "5: no request of few is planned in phase before: nothing can be read there",
+	} {
+		refused(t, expect, want)
+	}
+}
+
+// refused checks that an expectation is refused: want is the column after "- '" and the message.
+func refused(t *testing.T, expect, want string) {
+	t.Helper()
+	_, folded := parse("x.yaml", []byte(strings.Replace(many, "during.http.failed == 0", "|-\n    "+expect, 1)))
+	// The same on one line says where.
+	quoted := "'" + strings.ReplaceAll(expect, "'", "''") + "'"
+	_, placed := parse("x.yaml", []byte(strings.Replace(many, "during.http.failed == 0", quoted, 1)))
+	column, message, _ := strings.Cut(want, ": ")
+	all := unjoin(placed.join())
+	if len(all) == 0 || folded.join() == nil {
+		t.Errorf("%s is accepted: %v, %v", expect, placed.join(), folded.join())
+		return
+	}
+	d, ok := errors.AsType[*Diagnostic](all[0])
+	if !ok || !strings.HasPrefix(d.Message, clip(expect)+": "+message) || fmt.Sprint(d.Column-1) != column && column != "5" || d.Line != 9 {
+		t.Errorf("%s\ngot  %v\nwant %s", expect, all, want)
 	}
 }
 
@@ -95,16 +135,16 @@ func TestExpectationsThatSaySomethingAreAccepted(t *testing.T) {
 		`let l = during.http.latency; l.p99 < duration("1s")`,
 		`let f = during.http; !fair(f)`,
 		`during.http.latency.p99 < 2 * before.http.latency.p99`,
-		`sum(map(1..3, during.http.codes["200"] * #)) >= 0`,
-		`during.http.codes[string(100 + 100)] >= 0`,
+		`sum(map(1..3, during.http.codes["200"] * #)) > 0`,
+		`during.http.codes[string(100 + 100)] > 0`,
 		`let c = during.http.codes; c["503"] + c.Unavailable == 0`,
-		`sum(map(1..3, during.http.first_attempts["whoami-" + string(#)])) >= 0`,
+		`sum(map(1..3, during.http.first_attempts["whoami-" + string(#)])) > 100`,
 		`[during.http.codes][0]["503"] + {"a": during.http.codes}.a["503"] == 0`,
 		`[before.http.failed, during.http.failed][0] == 0`,
 		`!binomial(during.http, "whoami-" + "1", 0.3)`,
-		`!binomial(during.http, "whoami-1", during.http.amplification)`,
+		`!binomial(during.http, "whoami-1", during.http.amplification / 2)`,
 	} {
-		text := strings.Replace(small, "during.http.failed == 0", "'"+expect+"'", 1)
+		text := strings.Replace(many, "during.http.failed == 0", "'"+expect+"'", 1)
 		if _, d := parse("x.yaml", []byte(text)); d.join() != nil {
 			t.Error(d.join())
 		}

@@ -281,7 +281,7 @@ load:
 		"10:12: during.htp.failed == 0: unknown load htp: did you mean http?",
 		"11:17: during.http.failled == 0: unknown metric failled: did you mean failed?",
 		"12:6: fare(during.http): unknown function fare: did you mean fair?",
-		`13:23: during.http.codes.Unavalable == 0: codes never has "Unavalable": did you mean Unavailable?`,
+		`13:23: during.http.codes.Unavalable == 0: codes never has "Unavalable" over HTTP, where codes are numbers: want codes["200"], codes["502"]`,
 		`14:25: during.http.reasons["rest"] == 0: reasons never has "rest": did you mean reset?`,
 		`15:32: during.http.first_attempts["whoami-4"] == 0: first_attempts never has "whoami-4": did you mean whoami-1?`,
 		`16:25: during.http.latency.p98 < duration("1s"): unknown metric p98: did you mean p90?`,

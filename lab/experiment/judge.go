@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -20,15 +21,27 @@ type ExpectationResult struct {
 	Line         int    `json:"line"` // in the file
 	Variant      string `json:"variant,omitempty"`
 	Passed       bool   `json:"passed"`
-	Inconclusive bool   `json:"inconclusive"`    // neither passed nor failed; Error says why
-	Measured     string `json:"measured"`        // what was read: "during.http.failed = 3", and of a fairness check its explanation; joined by "; "
-	Error        string `json:"error,omitempty"` // a metric without a value, a fairness check that cannot tell, an expression that cannot be evaluated
+	Inconclusive bool   `json:"inconclusive"` // neither passed nor failed; Error says why
+	// Measured is what was read: "during.http.failed = 3", and of a fairness check its explanation; joined by "; ". Of several trials it
+	// has the median and the range.
+	Measured string `json:"measured"`
+	// Error is why it is inconclusive: a metric without a value, a fairness check that cannot tell, an expression that cannot be
+	// evaluated, a metric that is in doubt, or trials that disagree.
+	Error  string `json:"error,omitempty"`
+	Trials int    `json:"trials,omitempty"` // how often it was evaluated, if more than once
+	Held   int    `json:"held,omitempty"`   // in how many of Trials it passed
+	Size   string `json:"size,omitempty"`   // of a comparison of two numbers over several trials: their medians, and that of their ratio, with an interval
 }
 
-// Measures returns the metrics of a group (a protocol or a load) in a phase of a variant, or in scenario.Total; false if there are none.
-type Measures = func(variant, phase, group string) (measure.Metrics, bool)
+// Measures returns the two readings of the metrics of a group (a protocol or a load) in a phase, or in scenario.Total, of one trial of a
+// variant, counted from 1: as measured, and without what is in doubt. It returns false if there are none.
+type Measures = func(variant string, trial int, phase, group string) (measured, adjusted measure.Metrics, ok bool)
 
 // Judge evaluates all expectations in the file's order, each for every variant, or once if it compares variants. It needs no file.
+//
+// An expectation that does not compare variants passes if it holds in every trial, and fails if it fails in any. One that compares them
+// compares the first trial of each, the second of each, and so on; it passes if it holds in all, and fails if in none. In between, and
+// where a result is in doubt, it is inconclusive.
 func Judge(e scenario.Experiment, m Measures) []ExpectationResult {
 	var all []ExpectationResult
 	for _, expectation := range e.Expect {
@@ -43,25 +56,76 @@ func Judge(e scenario.Experiment, m Measures) []ExpectationResult {
 			if !one.compares {
 				result.Variant = one.scenarios[0].Variant
 			}
-			all = append(all, one.judge(result, m))
+			all = append(all, one.judge(result, max(1, e.Trials), m))
 		}
 	}
 	return all
 }
 
-func (e *expression) judge(result ExpectationResult, m Measures) ExpectationResult {
-	value, read, err := e.evaluate(m)
+// judge completes the result of an expectation.
+func (e *expression) judge(result ExpectationResult, trials int, m Measures) ExpectationResult {
+	var held, failed int
+	var reads [][]read
+	for trial := 1; trial <= trials; trial++ {
+		passed, read, err := e.trial(trial, m)
+		reads = append(reads, read)
+		switch {
+		case err != nil && result.Error == "":
+			result.Error = err.Error()
+			if trials > 1 {
+				result.Error = fmt.Sprintf("trial %d: %v", trial, err)
+			}
+		case err != nil:
+		case passed:
+			held++
+		default:
+			failed++
+		}
+	}
+	result.Measured = strings.Join(summarize(reads), "; ")
+	result.Passed = held == trials
+	result.Inconclusive = held < trials && failed == 0
+	if e.compares {
+		result.Inconclusive = held < trials && failed < trials
+	}
+	if !result.Inconclusive {
+		result.Error = ""
+	}
+	if trials > 1 {
+		result.Trials, result.Held = trials, held
+		share := fmt.Sprintf("held in %d of %d trials", held, trials)
+		switch {
+		case result.Inconclusive && result.Error == "":
+			result.Error = share
+		case result.Inconclusive:
+			result.Error = share + "; " + result.Error
+		}
+		result.Size = e.sides.size(trials, m)
+	}
+	return result
+}
+
+// trial evaluates a condition for one trial. The error says why it is inconclusive; what was read is what was measured.
+func (e *expression) trial(trial int, m Measures) (passed bool, reads []read, err error) {
+	doubtful := e.doubtful(trial, m)
+	passed, reads, err = e.condition(reading(trial, m, nil))
+	for _, adjusted := range combinations(doubtful) {
+		other, _, otherErr := e.condition(reading(trial, m, adjusted))
+		if err == nil && (otherErr != nil || other != passed) {
+			return false, reads, e.doubt(reads, trial, m, doubtful)
+		}
+	}
+	return passed, reads, err
+}
+
+// condition is the value of a condition.
+func (e *expression) condition(of func(set) (measure.Metrics, bool)) (passed bool, reads []read, err error) {
+	value, reads, err := e.evaluate(of)
 	passed, isBool := value.(bool)
 	if err == nil && !isBool {
 		err = fmt.Errorf("it is %v, neither true nor false", value)
 	}
-	result.Measured = strings.Join(read, "; ")
-	if err != nil {
-		result.Inconclusive, result.Error = true, err.Error()
-		return result
-	}
-	result.Passed = passed
-	return result
+	return passed, reads, err
 }
 
 // Say writes a value for people: what is not whole with three digits.
@@ -90,7 +154,8 @@ func Say(value any) string {
 	return fmt.Sprint(value)
 }
 
-// Answer is the experiment's answer with what was measured; "" if it has none. Where an expression has no value, its place says why.
+// Answer is the experiment's answer with what was measured; "" if it has none. Of several trials that differ it has the median and the
+// range. Where an expression has no value, its place says why.
 func Answer(e scenario.Experiment, m Measures) string {
 	parts, _ := braces(e.Answer)
 	var b strings.Builder
@@ -99,18 +164,30 @@ func Answer(e scenario.Experiment, m Measures) string {
 			b.WriteString(text)
 			continue
 		}
-		var value any
-		compiled, err := compile(e, text, false)
-		if err == nil {
-			value, _, err = compiled[0].evaluate(m)
-		}
+		values, err := answer(e, text, m)
 		if err != nil {
 			fmt.Fprintf(&b, "(%s: %v)", text, err)
 			continue
 		}
-		b.WriteString(Say(value))
+		b.WriteString(summary(values))
 	}
 	return b.String()
+}
+
+// answer is the value of an expression in each trial.
+func answer(e scenario.Experiment, text string, m Measures) (values []any, err error) {
+	compiled, err := compile(e, text, false)
+	if err != nil {
+		return nil, err
+	}
+	for trial := 1; trial <= max(1, e.Trials); trial++ {
+		value, _, err := compiled[0].evaluate(reading(trial, m, nil))
+		if err != nil {
+			return nil, err
+		}
+		values = append(values, value)
+	}
+	return values, nil
 }
 
 // checkExpressions compiles the expectations and the answer.
@@ -123,9 +200,23 @@ func (f *File) checkExpressions() {
 			f.doc.add(f.doc.inText(at, offset+e.at), "%s%s: %s", prefix, clip(text), e.message)
 		}
 	}
+	var v varier
+	if !f.unplanned {
+		v = newVarier(f.Scenarios)
+	}
+	check := func(text string, condition bool) ([]*expression, error) {
+		compiled, err := compile(f.Experiment, text, condition)
+		for _, one := range compiled {
+			if f.unplanned {
+				break
+			}
+			err = cmp.Or(err, v.check(one, text, condition))
+		}
+		return compiled, err
+	}
 	for i, e := range f.Expect {
 		if at := fmt.Sprintf("/expect/%d", i); f.doc.valid(at) {
-			_, err := compile(f.Experiment, e.Text, true)
+			_, err := check(e.Text, true)
 			report(at, "", e.Text, 0, err)
 		}
 	}
@@ -141,7 +232,7 @@ func (f *File) checkExpressions() {
 	for i, text := range parts {
 		if i%2 == 1 {
 			offset++
-			compiled, err := compile(f.Experiment, text, false)
+			compiled, err := check(text, false)
 			report(at, prefix, text, offset, err)
 			if len(compiled) > 1 {
 				f.doc.add(f.doc.inText(at, offset), "answer: %s has %d values, one per variant: name one, like %s.%s", text, len(compiled), f.Scenarios[0].Variant, text)

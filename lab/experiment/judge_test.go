@@ -2,7 +2,6 @@ package experiment
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,15 +13,12 @@ import (
 	"trivet/lab/scenario"
 )
 
-// experimentOf reads a file with these expectations and this answer.
+// experimentOf reads a file, and gives it these expectations and this answer, which no check before the run has seen.
 func experimentOf(t *testing.T, answer string, variants string, expect ...string) *File {
 	t.Helper()
-	text := strings.Replace(small, "question: Q?", fmt.Sprintf("question: Q?\nanswer: %q\n%s", answer, variants), 1)
+	text := strings.Replace(small, "question: Q?", "question: Q?\nanswer: '-'\n"+variants, 1)
 	text, _, _ = strings.Cut(text, "expect:")
-	text += "expect:\n"
-	for _, e := range expect {
-		text += fmt.Sprintf("  - '%s'\n", e)
-	}
+	text += "expect:\n" + strings.Repeat("  - total.http.failed == 0\n", len(expect))
 	path := filepath.Join(t.TempDir(), "x.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -30,6 +26,10 @@ func experimentOf(t *testing.T, answer string, variants string, expect ...string
 	f, err := Read(path)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
+	}
+	f.Answer = answer
+	for i, e := range expect {
+		f.Expect[i].Text = e
 	}
 	return f
 }
@@ -52,10 +52,18 @@ func measured(variant, phase, name string) (measure.Metrics, bool) {
 	return m, phase == "before" || phase == "during" || phase == scenario.Total
 }
 
+// once is one trial in which nothing is in doubt.
+func once(m func(variant, phase, group string) (measure.Metrics, bool)) Measures {
+	return func(variant string, _ int, phase, group string) (measured, adjusted measure.Metrics, ok bool) {
+		measured, ok = m(variant, phase, group)
+		return measured, measured, ok
+	}
+}
+
 // judge evaluates one expectation.
-func judge(t *testing.T, expect string, m Measures) ExpectationResult {
+func judge(t *testing.T, expect string, m func(variant, phase, group string) (measure.Metrics, bool)) ExpectationResult {
 	t.Helper()
-	all := Judge(experimentOf(t, "-", "", expect).Experiment, m)
+	all := Judge(experimentOf(t, "-", "", expect).Experiment, once(m))
 	if len(all) != 1 {
 		t.Fatalf("%+v", all)
 	}
@@ -119,10 +127,10 @@ func TestExpectationIsEvaluatedPerVariantUnlessItComparesThem(t *testing.T) {
 		{Text: "during.http.failed == 3", Line: 11, Variant: "few", Passed: false, Measured: "during.http.failed = 1"},
 		{Text: "plain.during.http.failed > few.during.http.failed", Line: 12, Passed: true, Measured: "plain.during.http.failed = 3; few.during.http.failed = 1"},
 	}
-	if got := Judge(f.Experiment, measured); !slices.Equal(got, want) {
+	if got := Judge(f.Experiment, once(measured)); !slices.Equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	if got, want := Answer(f.Experiment, measured), "3 or 1, 123ms, many."; got != want {
+	if got, want := Answer(f.Experiment, once(measured)), "3 or 1, 123ms, many."; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
@@ -138,13 +146,13 @@ func TestJudgeNeedsNoFile(t *testing.T) {
 	if err := json.Unmarshal(text, &e); err != nil {
 		t.Fatal(err)
 	}
-	if got := Judge(e, measured); !slices.Equal(got, Judge(f.Experiment, measured)) || len(got) != 3 || !got[0].Passed {
+	if got := Judge(e, once(measured)); !slices.Equal(got, Judge(f.Experiment, once(measured))) || len(got) != 3 || !got[0].Passed {
 		t.Errorf("%+v", got)
 	}
-	if got := Answer(e, measured); got != "3" {
+	if got := Answer(e, once(measured)); got != "3" {
 		t.Error(got)
 	}
-	if got := Judge(scenario.Experiment{Expect: e.Expect}, measured); len(got) != 2 || !got[0].Inconclusive || got[0].Passed {
+	if got := Judge(scenario.Experiment{Expect: e.Expect}, once(measured)); len(got) != 2 || !got[0].Inconclusive || got[0].Passed {
 		t.Errorf("without a scenario: %+v", got)
 	}
 }
@@ -152,10 +160,10 @@ func TestJudgeNeedsNoFile(t *testing.T) {
 func TestOnlyVariantCanBeNamed(t *testing.T) {
 	t.Parallel()
 	f := experimentOf(t, "{sole.during.http.failed}", "variants: {sole: {}}", "sole.during.http.failed == 3")
-	if got := Judge(f.Experiment, measured); len(got) != 1 || !got[0].Passed || got[0].Variant != "" {
+	if got := Judge(f.Experiment, once(measured)); len(got) != 1 || !got[0].Passed || got[0].Variant != "" {
 		t.Errorf("%+v", got)
 	}
-	if got := Answer(f.Experiment, measured); got != "3" {
+	if got := Answer(f.Experiment, once(measured)); got != "3" {
 		t.Error(got)
 	}
 }
@@ -164,14 +172,14 @@ func TestExpectationWithoutMetricsIsInconclusive(t *testing.T) {
 	t.Parallel()
 	f := experimentOf(t, "{during.http.failed}", "", "during.http.failed == 0", "[1, 2][during.http.failed] == 1")
 	none := func(string, string, string) (measure.Metrics, bool) { return measure.Metrics{}, false }
-	got := Judge(f.Experiment, none)
-	if len(got) != 2 || got[0].Passed || !got[0].Inconclusive || got[0].Error != "no metrics of http in phase before, variant only" {
+	got := Judge(f.Experiment, once(none))
+	if len(got) != 2 || got[0].Passed || !got[0].Inconclusive || got[0].Error != "no metrics of http in phase during, variant only" {
 		t.Errorf("%+v", got)
 	}
-	if got := Answer(f.Experiment, none); got != "(during.http.failed: no metrics of http in phase before, variant only)" {
+	if got := Answer(f.Experiment, once(none)); got != "(during.http.failed: no metrics of http in phase during, variant only)" {
 		t.Error(got)
 	}
-	got = Judge(f.Experiment, measured)
+	got = Judge(f.Experiment, once(measured))
 	if got[0].Error != "" || got[1].Passed || !got[1].Inconclusive || got[1].Error == "" || strings.Contains(got[1].Error, "\n") {
 		t.Errorf("%+v", got)
 	}
@@ -182,11 +190,11 @@ func TestExpectationThatCannotBeCompiledIsInconclusive(t *testing.T) {
 	t.Parallel()
 	e := experimentOf(t, "{during.http.failed}", "", "during.http.failed == 0").Experiment
 	e.Answer, e.Expect = "{gone}", []scenario.Expectation{{Text: "during.http.gone == 0", Line: 3}}
-	got := Judge(e, measured)
+	got := Judge(e, once(measured))
 	if len(got) != 1 || got[0].Passed || !got[0].Inconclusive || got[0].Line != 3 || !strings.HasPrefix(got[0].Error, "unknown metric gone: want requests, dropped, ") {
 		t.Errorf("%+v", got)
 	}
-	if got := Answer(e, measured); got != "(gone: unknown name gone: want before, during, total)" {
+	if got := Answer(e, once(measured)); got != "(gone: unknown name gone: want before, during, total)" {
 		t.Error(got)
 	}
 }
@@ -283,7 +291,7 @@ func TestExpectationThatLooksUpAnUnknownKeyIsInconclusive(t *testing.T) {
 		`let k = "nope"; during.http.failed == 0 || during.http.codes[k] == 0`:                    `during.http.codes never has "nope"`,
 		`few.during.http.failed == 0 || {"a": few.during.http.first_attempts}.a["whoami-3"] == 0`: `never has "whoami-3": did you mean whoami-1?`,
 	} {
-		got := Judge(experimentOf(t, "-", two, expect).Experiment, measured)
+		got := Judge(experimentOf(t, "-", two, expect).Experiment, once(measured))
 		if !got[0].Inconclusive || got[0].Passed || !strings.Contains(got[0].Error, want) {
 			t.Errorf("%s: %+v, want %s", expect, got, want)
 		}
@@ -296,7 +304,7 @@ func TestAnswerIsEmptyWithoutOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := Answer(f.Experiment, measured); got != "" {
+	if got := Answer(f.Experiment, once(measured)); got != "" {
 		t.Error(got)
 	}
 }

@@ -175,13 +175,16 @@ func unsupported(value any, at string) string {
 	return ""
 }
 
-// checkPlan refuses loads that plan nothing, or too much.
-func (f *File) checkPlan(s *scenario.Scenario, loadAt string) {
+// checkPlan refuses loads that plan nothing, or too much. It reports whether it is known what they plan.
+func (f *File) checkPlan(s *scenario.Scenario, loadAt string) (known bool) {
+	errors := len(f.doc.all)
 	total, planned := s.Length(), 0
 	timed := !slices.ContainsFunc(s.Phases, func(p scenario.Phase) bool { return p.For == 0 })
+	known = timed
 	for i, l := range s.Loads {
 		at := fmt.Sprintf("%s/%d/rate", loadAt, i)
 		if !timed || !f.doc.valid(at) || len(l.Rate.PerSecond) == 0 {
+			known = false
 			continue
 		}
 		planned += l.Rate.Estimate(total)
@@ -192,6 +195,7 @@ func (f *File) checkPlan(s *scenario.Scenario, loadAt string) {
 	if planned > maxRequests {
 		f.doc.add(f.doc.position(loadAt), "load plans %d requests in %v: want at most %d", planned, total, maxRequests)
 	}
+	return known && len(f.doc.all) == errors
 }
 
 // checkLoads checks what the keys of each load say together, and their names.

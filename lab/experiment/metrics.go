@@ -29,12 +29,17 @@ var (
 // each node, as the patcher after it changes them.
 type checker struct {
 	scenarios []scenario.Scenario
+	compares  bool
 	condition bool
 	texts     map[ast.Node]string
-	whole     map[ast.Node]bool // structs that nothing names a metric of
-	order     []ast.Node        // of whole
-	reads     bool              // whether any metric is read
-	err       *exprError        // the first
+	whole     map[ast.Node]bool   // structs that nothing names a metric of
+	order     []ast.Node          // of whole
+	declared  map[string]ast.Node // values by let
+	named     []ast.Node          // all metrics of a group
+	sets      map[set]int         // that are named, and where
+	anySet    bool                // it is not known which
+	reads     bool                // whether any metric is read
+	err       *exprError          // the first
 }
 
 func (c *checker) add(node ast.Node, format string, args ...any) {
@@ -58,6 +63,10 @@ func isObject(t reflect.Type) bool {
 
 // finish returns the first error.
 func (c *checker) finish() *exprError {
+	for _, node := range c.named {
+		at, ok := c.setOf(node)
+		c.sets[at], c.anySet = start(node), c.anySet || !ok
+	}
 	for _, node := range c.order {
 		if c.whole[node] {
 			c.add(node, "%s is many metrics: name one, like %s.%s", c.texts[node], c.texts[node], example(node.Type()))
@@ -93,6 +102,7 @@ func (c *checker) Visit(node *ast.Node) {
 		c.member(n)
 	case *ast.VariableDeclaratorNode:
 		c.whole[n.Value] = false
+		c.declared[n.Name] = n.Value
 	case *ast.BinaryNode:
 		if n.Operator == "in" && isCounts(n.Right.Type()) {
 			c.add(n.Right, "in does not say how often: compare the count, like %s[%s] > 0", c.texts[n.Right], c.texts[n.Left])
@@ -110,6 +120,9 @@ func (c *checker) Visit(node *ast.Node) {
 			c.add(of, "%s wants all metrics of a load: write it like %s(%s)", name.Value, name.Value, strings.TrimSuffix(c.texts[of]+"."+example(of.Type()), ".failed"))
 		}
 		c.binomial(n)
+	}
+	if (*node).Type() == metricsType {
+		c.named = append(c.named, *node)
 	}
 	if _, let := (*node).(*ast.VariableDeclaratorNode); !let && isObject((*node).Type()) { // A let's value is that of a node in it.
 		c.whole[*node], c.order = true, append(c.order, *node)
@@ -159,10 +172,18 @@ func (c *checker) key(metric *ast.MemberNode, key *ast.StringNode) {
 		return
 	}
 	s, phrase := c.scenario(metric), ""
-	if known, never := unknownKey(metric.Type(), key.Value, s.InstanceNames()); never {
-		if metric.Type() == instanceCounts {
-			phrase = in(s)
-		}
+	protocol := ""
+	if at, ok := c.setOf(metric.Node); ok && len(s.Group(at.group)) > 0 {
+		protocol = s.Loads[s.Group(at.group)[0]].Protocol
+	}
+	known, never := unknownKey(metric.Type(), key.Value, protocol, s.InstanceNames())
+	switch {
+	case never && metric.Type() == instanceCounts:
+		phrase = in(s)
+	case never && metric.Type() == codeCounts && protocol == scenario.HTTP:
+		phrase = ` over HTTP, where codes are numbers`
+	}
+	if never {
 		c.add(key, "%s never has %q%s%s", of.Value, key.Value, phrase, hint(key.Value, known))
 	}
 }
@@ -178,12 +199,16 @@ func isCounts(t reflect.Type) bool {
 	return t == codeCounts || t == reasonCounts || t == instanceCounts
 }
 
-// unknownKey reports whether counts of a type can never have a key, which would count as 0, and returns the keys that they can have.
-func unknownKey(of reflect.Type, key string, instances []string) (known []string, never bool) {
+// unknownKey reports whether counts of a type can never have a key, which would count as 0, and returns the keys that they can have. The
+// protocol is "" if it is not known.
+func unknownKey(of reflect.Type, key, protocol string, instances []string) (known []string, never bool) {
 	switch of {
 	case codeCounts:
-		if httpStatus.MatchString(key) {
+		if protocol != scenario.GRPC && httpStatus.MatchString(key) {
 			return nil, false
+		}
+		if protocol == scenario.HTTP {
+			return []string{`codes["200"]`, `codes["502"]`}, true
 		}
 		for code := codes.OK; code <= codes.Unauthenticated; code++ {
 			known = append(known, code.String())
@@ -324,12 +349,34 @@ type noValue string
 
 func (n noValue) Error() string { return string(n) }
 
-// reads are what an evaluation has read.
-type reads struct{ all []string }
+// keyError says that a key never occurs.
+type keyError string
 
-func (r *reads) add(text string) {
-	if !slices.Contains(r.all, text) {
-		r.all = append(r.all, text)
+func (k keyError) Error() string { return string(k) }
+
+// reads are what an evaluation has read, each once.
+type reads struct{ all []read }
+
+// A read is a metric, or a fairness check, whose value is its explanation.
+type read struct {
+	text  string // as the expression writes it
+	value any
+}
+
+func (r read) String() string {
+	if said, ok := r.value.(explanation); ok {
+		return r.text + ": " + string(said)
+	}
+	return r.text + " = " + Say(r.value)
+}
+
+// explanation is what a fairness check says.
+type explanation string
+
+func (r *reads) add(text string, value any) {
+	said := read{text, value}.String()
+	if !slices.ContainsFunc(r.all, func(other read) bool { return other.text == text && other.String() == said }) {
+		r.all = append(r.all, read{text, value})
 	}
 }
 
@@ -345,7 +392,7 @@ func (r *reads) check(arguments ...any) (any, error) {
 		return nil, noValue(fmt.Sprintf("%s has no value: it is %v", text, f))
 	}
 	if arguments[2].(bool) {
-		r.add(text + " = " + Say(value))
+		r.add(text, value)
 	}
 	return value, nil
 }
@@ -361,10 +408,10 @@ func lookUp(arguments ...any) (any, error) {
 		slices.SortFunc(instances, scenario.CompareNames)
 		name, isText := key.(string)
 		if !isText {
-			return nil, fmt.Errorf("the keys of %v are text: want %q", arguments[2], fmt.Sprint(key))
+			return nil, keyError(fmt.Sprintf("the keys of %v are text: want %q", arguments[2], fmt.Sprint(key)))
 		}
-		if known, never := unknownKey(counts.Type(), name, instances); never {
-			return nil, fmt.Errorf("%v never has %q%s", arguments[2], name, hint(name, known))
+		if known, never := unknownKey(counts.Type(), name, "", instances); never {
+			return nil, keyError(fmt.Sprintf("%v never has %q%s", arguments[2], name, hint(name, known)))
 		}
 	}
 	return runtime.Fetch(in, key), nil
@@ -398,10 +445,10 @@ func (r *reads) fairness(check func(measure.Metrics, []any) measure.FairnessResu
 	return func(arguments ...any) (any, error) {
 		last := len(arguments) - 1
 		result := check(measure.Metrics(arguments[0].(metrics)), arguments[1:last])
-		said := fmt.Sprintf("%v: %s", arguments[last], result.Explanation)
-		r.add(said)
+		text := arguments[last].(string)
+		r.add(text, explanation(result.Explanation))
 		if result.Inconclusive {
-			return nil, noValue(said)
+			return nil, noValue(text + ": " + result.Explanation)
 		}
 		return result.Passed, nil
 	}

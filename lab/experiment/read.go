@@ -32,6 +32,7 @@ type File struct {
 	doc        *document
 	nginxAt    []string // for each scenario: where doc has its files and edits
 	uneditable []bool   // for each scenario: some of its files cannot be added, or some of its edits cannot be made
+	unplanned  bool     // in some scenario it is not known how many requests there are
 }
 
 // Read reads the experiment in the file at path, and checks all that can be checked without starting anything: also that each edit of the
@@ -188,7 +189,7 @@ func (f *File) scenario(name string, k *keys, v configuration, in places) {
 	for i, l := range v.Load {
 		s.Loads = append(s.Loads, f.load(&s, l, fmt.Sprintf("%s/%d", in.load, i)))
 	}
-	f.checkPlan(&s, in.load)
+	f.unplanned = !f.checkPlan(&s, in.load) || f.unplanned
 	f.Scenarios = append(f.Scenarios, s)
 	f.nginxAt, f.uneditable = append(f.nginxAt, in.nginx), append(f.uneditable, false)
 }

@@ -67,7 +67,7 @@ func TestExperimentWithEveryKeyIsRead(t *testing.T) {
 		t.Errorf("groups %q, want %q", got, want)
 	}
 	for i, want := range []scenario.Rate{
-		{Shape: scenario.Ramp, PerSecond: []float64{0, 50}}, {Shape: scenario.Step, PerSecond: []float64{10, 20, 10}}, constant(0.5),
+		{Shape: scenario.Ramp, PerSecond: []float64{200, 210}}, {Shape: scenario.Step, PerSecond: []float64{10, 20, 10}}, constant(0.5),
 		{Shape: scenario.Step, PerSecond: []float64{0, 50, 1}, For: []time.Duration{time.Second, 2 * time.Second, 10 * time.Minute}},
 	} {
 		if got := plain.Loads[i].Rate; !reflect.DeepEqual(got, want) {

@@ -123,8 +123,8 @@ func class(name, variant string) string {
 	return name + "." + variant
 }
 
-// measured is what an expectation read, or why it has no value.
-func measured(x experiment.ExpectationResult) string { return cmp.Or(x.Error, x.Measured) }
+// measured is what an expectation read, how large a difference is, or why there is no result.
+func measured(x experiment.ExpectationResult) string { return cmp.Or(x.Error, x.Size, x.Measured) }
 
 // problems are all reasons and discrepancies of a trial.
 func (t Trial) problems() string {

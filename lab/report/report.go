@@ -167,17 +167,7 @@ func (r *Run) experiment(entry record.Entry) (Experiment, error) {
 
 // judge evaluates the expectations and the answer.
 func (e *Experiment) judge(of scenario.Experiment) {
-	for trial := range e.Trials {
-		results := experiment.Judge(of, e.measures(trial))
-		if trial == 0 {
-			e.Expectations = results
-		}
-		for i, x := range results { // The worst trial counts.
-			if verdict(e.Expectations[i]).worse(verdict(x)) != verdict(e.Expectations[i]) {
-				e.Expectations[i] = x
-			}
-		}
-	}
+	e.Expectations = append(e.Expectations, experiment.Judge(of, e.measures)...)
 	for _, x := range e.Expectations {
 		e.Verdict = e.Verdict.worse(verdict(x))
 		if verdict(x) == Invalid {
@@ -185,7 +175,7 @@ func (e *Experiment) judge(of scenario.Experiment) {
 		}
 	}
 	if e.Verdict != Invalid {
-		e.Answer = experiment.Answer(of, e.measures(0))
+		e.Answer = experiment.Answer(of, e.measures)
 	}
 }
 
@@ -200,16 +190,15 @@ func verdict(x experiment.ExpectationResult) Verdict {
 	return Failed
 }
 
-// measures are the metrics of one trial of each variant.
-func (e *Experiment) measures(trial int) experiment.Measures {
-	return func(variant, phase, group string) (measure.Metrics, bool) {
-		for _, v := range e.Variants {
-			if v.Name == variant {
-				return v.Trials[trial].result.Metrics(phase, group)
-			}
+// measures are experiment.Measures.
+func (e *Experiment) measures(variant string, trial int, phase, group string) (measured, adjusted measure.Metrics, ok bool) {
+	for _, v := range e.Variants {
+		if v.Name == variant {
+			measured, ok = v.Trials[trial-1].result.Metrics(phase, group)
+			adjusted, _ = v.Trials[trial-1].result.Adjusted(phase, group)
 		}
-		return measure.Metrics{}, false
 	}
+	return measured, adjusted, ok
 }
 
 // trial reports on a trial directory; before is the worst verdict of all trials before it.

@@ -130,7 +130,7 @@ func TestReportOnTrials(t *testing.T) {
 	}{
 		{"passed", func(records) {}, Passed, []string{"\n  3 instances, 2 nginx workers, 2s; medians of 2 trials\n", "\none: passed: 1 of 1 expectation passed\n"}},
 		{"failed", func(r records) { r.refuse(t, 0, 20, "502") }, Failed, []string{
-			"before  http   50        0–1     3ms", "\n    before.http, trial 2: 1 failed: 1 nginx error;", "\n  FAILED  before.http.failed == 0  before.http.failed = 1\n",
+			"before  http   50        0–1     3ms", "\n    before.http, trial 2: 1 failed: 1 nginx error;", "\n  FAILED  before.http.failed == 0  before.http.failed = 0.5 (0 to 1)\n",
 		}},
 		{"invalid", func(r records) { r[record.AccessLogFile][3] = "" }, Invalid, []string{
 			"\n    INVALID: trial 2: the records of client, nginx and instances contradict each other in ", "trial directory: ", "/only-2\n",

@@ -1,0 +1,124 @@
+package experiment
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"trivet/lab/measure"
+)
+
+// maxCombined is how many doubtful sets are combined in every way; of more, only all of them and each single one are adjusted.
+const maxCombined = 8
+
+// reading returns metrics of one trial, those of some sets adjusted.
+func reading(trial int, m Measures, adjusted []set) func(set) (measure.Metrics, bool) {
+	return func(s set) (measure.Metrics, bool) {
+		measured, other, ok := m(s.variant, trial, s.phase, s.group)
+		if slices.Contains(adjusted, s) {
+			return other, ok
+		}
+		return measured, ok
+	}
+}
+
+// doubtful are the sets that an expression reads whose two readings differ.
+func (e *expression) doubtful(trial int, m Measures) (all []set) {
+	for _, s := range e.sets {
+		if measured, adjusted, ok := m(s.variant, trial, s.phase, s.group); ok && !reflect.DeepEqual(measured, adjusted) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// combinations are the selections of sets to adjust, but for none.
+func combinations(sets []set) (all [][]set) {
+	if len(sets) > maxCombined {
+		all = append(all, sets)
+		for i := range sets {
+			all = append(all, sets[i:i+1])
+		}
+		return all
+	}
+	for selected := 1; selected < 1<<len(sets); selected++ {
+		var some []set
+		for i, s := range sets {
+			if selected&(1<<i) != 0 {
+				some = append(some, s)
+			}
+		}
+		all = append(all, some)
+	}
+	return all
+}
+
+// doubt says what is in doubt of what an expression has read.
+func (e *expression) doubt(measured []read, trial int, m Measures, doubtful []set) error {
+	_, adjusted, _ := e.evaluate(reading(trial, m, doubtful))
+	var all []string
+	for _, a := range measured {
+		i := slices.IndexFunc(adjusted, func(b read) bool { return a.text == b.text })
+		if i < 0 || a.String() == adjusted[i].String() {
+			continue
+		}
+		first, second := a.value, adjusted[i].value
+		x, isNumber := number(first)
+		y, _ := number(second)
+		switch _, isExplanation := first.(explanation); {
+		case isExplanation:
+			all = append(all, a.text+" could be otherwise")
+		case isNumber && x > y:
+			all = append(all, fmt.Sprintf("%s is between %s and %s", a.text, Say(second), Say(first)))
+		case isNumber:
+			all = append(all, fmt.Sprintf("%s is between %s and %s", a.text, Say(first), Say(second)))
+		default:
+			all = append(all, fmt.Sprintf("%s is %s or %s", a.text, Say(first), Say(second)))
+		}
+	}
+	if len(all) == 0 {
+		all = []string{"the result could be otherwise"}
+	}
+	return errors.New(strings.Join(all, ", ") + ": " + cause(trial, m, doubtful))
+}
+
+// cause says what has put metrics in doubt.
+func cause(trial int, m Measures, doubtful []set) string {
+	stall, others := time.Duration(0), 0.0
+	for _, s := range doubtful {
+		m, _, _ := m(s.variant, trial, s.phase, s.group)
+		if m.Lateness.Max != nil {
+			stall = max(stall, *m.Lateness.Max)
+		}
+		if m.OtherCPUs != nil {
+			others = max(others, *m.OtherCPUs)
+		}
+	}
+	var all []string
+	if stall >= 10*time.Millisecond {
+		all = append(all, "the generator stalled or was late, for up to "+Say(stall))
+	}
+	if others >= 0.1 {
+		all = append(all, "other programs used "+Say(others)+" CPUs")
+	}
+	if len(all) == 0 {
+		return "the processes waited for a CPU"
+	}
+	return strings.Join(all, ", and ")
+}
+
+// number is a value as a number; false if it is none.
+func number(value any) (float64, bool) {
+	switch v := reflect.ValueOf(value); {
+	case value == nil:
+		return 0, false
+	case v.CanInt():
+		return float64(v.Int()), true
+	case v.CanFloat():
+		return v.Float(), true
+	}
+	return 0, false
+}

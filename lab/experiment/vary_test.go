@@ -1,0 +1,152 @@
+package experiment
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/parser"
+
+	"trivet/lab/measure"
+	"trivet/lab/scenario"
+)
+
+// varied is an experiment with HTTP and gRPC loads, for expressions about them.
+func varied(t *testing.T) (scenario.Experiment, varier) {
+	t.Helper()
+	f, d := parse("x.yaml", []byte(many))
+	if err := d.join(); err != nil {
+		t.Fatal(err)
+	}
+	return f.Experiment, newVarier(f.Scenarios)
+}
+
+func TestGeneratedMetricsKeepTheRules(t *testing.T) {
+	t.Parallel()
+	_, v := varied(t)
+	tree, err := parser.Parse(`before.http.failed < 17 && before.http.latency.p99 < duration("250ms") && before.http.codes["404"] + before.http.codes.Aborted > 0.3`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &generator{Rand: rand.New(rand.NewPCG(3, 4))}
+	ast.Walk(&tree.Node, &g.literals)
+	seen := map[int]bool{}
+	for s, p := range v.plans {
+		for n := range 2000 {
+			g.ideal = n < ideals
+			m := g.metrics(p)
+			if err := m.Validate(); err != nil {
+				t.Fatalf("%v: %v\n%+v", s, err, m)
+			}
+			seen[m.Failed] = true
+		}
+	}
+	for _, n := range []int{0, 1, 16, 17, 18, 60010} {
+		if !seen[n] {
+			t.Errorf("%d are never failed", n)
+		}
+	}
+}
+
+// leaves are all metrics below a type, as expressions write them, with their types.
+func leaves(of reflect.Type, path string) map[string]reflect.Type {
+	all := map[string]reflect.Type{}
+	for field := range of.Fields() {
+		name := path + "." + field.Tag.Get("expr")
+		switch {
+		case field.Type.Kind() == reflect.Struct:
+			for name, t := range leaves(field.Type, name) {
+				all[name] = t
+			}
+		case field.Type == codeCounts:
+			all[name+`["503"]`] = reflect.TypeFor[int]()
+		case field.Type == reasonCounts:
+			all[name+`.deadline`] = reflect.TypeFor[int]()
+		case field.Type == instanceCounts:
+			all[name+`["whoami-2"]`] = reflect.TypeFor[int]()
+		default:
+			all[name] = field.Type
+		}
+	}
+	return all
+}
+
+// fixed are metrics that a run cannot change.
+var fixed = map[string]bool{"requests": true, "round_robin.workers": true, "round_robin.instances": true, "round_robin.whole_upstream": true}
+
+// Whatever metric is compared with whatever value that it can have is accepted.
+func TestEveryComparisonThatCanChangeIsAccepted(t *testing.T) {
+	t.Parallel()
+	e, v := varied(t)
+	random := rand.New(rand.NewPCG(5, 6))
+	for name, of := range leaves(reflect.TypeFor[measure.Metrics](), "during.http") {
+		if fixed[strings.TrimPrefix(name, "during.http.")] {
+			continue
+		}
+		var all []string
+		for range 3 {
+			var value string
+			switch {
+			case of == reflect.TypeFor[*time.Duration]():
+				d := time.Duration(1+random.IntN(900)) * time.Millisecond
+				value = fmt.Sprintf("duration(%q)", d)
+				if strings.HasSuffix(name, "fair_since") {
+					continue // It is in whole seconds, and the phase has one.
+				}
+			case of.Kind() == reflect.Int:
+				value = fmt.Sprint(1 + random.IntN(900))
+			case of.Kind() == reflect.Bool:
+				all = append(all, name, "not "+name)
+				continue
+			default:
+				value = fmt.Sprintf("%.2f", 0.01+random.Float64())
+			}
+			for _, operator := range []string{"<", "<=", ">", ">=", "==", "!="} {
+				if operator == "==" || operator == "!=" {
+					if of.Kind() != reflect.Int {
+						continue // A number of so many digits may never come.
+					}
+				}
+				all = append(all, name+" "+operator+" "+value)
+			}
+		}
+		for _, text := range all {
+			if err := checked(e, v, text); err != nil {
+				t.Errorf("%s: %v", text, err)
+			}
+		}
+	}
+}
+
+// The first and the last number of failures that there can be are seen on both sides.
+func TestComparisonAtEachBoundary(t *testing.T) {
+	t.Parallel()
+	e, v := varied(t)
+	const n = 60010
+	for k, accepted := range map[int]bool{-1: false, 0: true, 1: true, 17: true, 4711: true, n - 1: true, n: true, n + 1: false} {
+		if err := checked(e, v, fmt.Sprintf("during.http.failed == %d", k)); (err == nil) != accepted {
+			t.Errorf("== %d: %v", k, err)
+		}
+		if err := checked(e, v, fmt.Sprintf("during.http.failed < %d", k)); (err == nil) != (accepted && k > 0) {
+			t.Errorf("< %d: %v", k, err)
+		}
+		if err := checked(e, v, fmt.Sprintf("during.http.failed > %d", k)); (err == nil) != (accepted && k < n) {
+			t.Errorf("> %d: %v", k, err)
+		}
+	}
+}
+
+// checked is what the check before the run says.
+func checked(e scenario.Experiment, v varier, text string) error {
+	compiled, err := compile(e, text, true)
+	for _, one := range compiled {
+		if err == nil {
+			err = v.check(one, text, true)
+		}
+	}
+	return err
+}
