@@ -152,7 +152,7 @@ func (q *Request) missingCompletion(killed func(instance, start string) bool) st
 func (q *Request) whole(i int) (at Endpoint, code string) {
 	r := q.response(i)
 	at, came := r.from()
-	if !came || r.local || r.cached || r.status != r.upstream || r.expired() {
+	if !came || r.local || r.status != r.upstream || r.expired() {
 		return at, ""
 	}
 	if q.grpc {
