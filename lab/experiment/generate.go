@@ -265,8 +265,14 @@ func (g *generator) reasons(m *measure.Metrics) {
 	if m.Dropped > 0 {
 		m.Reasons[record.Overdue] = m.Dropped
 	}
+	all := slices.Clone(record.Reasons)
+	for _, key := range g.keys {
+		if slices.Contains(record.Reasons, key) {
+			all = append(all, key, key, key, key)
+		}
+	}
 	for _, part := range g.split(m.Incomplete, 2) {
-		reason := oneOf(g, record.Reasons...)
+		reason := oneOf(g, all...)
 		if reason == record.Overdue {
 			reason = record.Deadline
 		}
@@ -282,6 +288,7 @@ func (g *generator) attempts(m *measure.Metrics, p plan) {
 	responses := m.OK + m.InstanceErrors + m.NginxErrors
 	m.ClientAttempts, m.NginxAttempts, m.Executions, m.FailedAttempts, m.InDoubt, m.NotExecuted, m.Duplicated = sent, sent, sent, 0, 0, 0, 0
 	m.NoLiveUpstreams, m.LocalReplies = 0, m.NginxErrors
+	m.Cached, m.Unlogged = g.count(sent), g.count(sent)
 	m.Amplification = nil
 	if !g.calm || !g.ideal && g.IntN(3) == 0 {
 		m.ClientAttempts = responses + g.count(2*sent)

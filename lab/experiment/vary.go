@@ -18,7 +18,7 @@ import (
 
 // tries is for how many generated metrics an expression is evaluated before it counts as one that never changes; with a fairness check
 // fewer, as those of many requests take a while.
-const tries, triesOfFairness = 2000, 300
+const tries, triesOfFairness = 5000, 300
 
 // ideals is how many of these are such that nothing fails and each instance gets its share.
 const ideals = 20
