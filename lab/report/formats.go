@@ -123,8 +123,13 @@ func class(name, variant string) string {
 	return name + "." + variant
 }
 
-// measured is what an expectation read, how large a difference is, or why there is no result.
-func measured(x experiment.ExpectationResult) string { return cmp.Or(x.Error, x.Size, x.Measured) }
+// measured is what an expectation read, or why it is inconclusive; of a comparison over several trials, its size.
+func measured(x experiment.ExpectationResult) string {
+	if x.Error != "" && x.Size != "" {
+		return x.Error + "; " + x.Size
+	}
+	return cmp.Or(x.Error, x.Size, x.Measured)
+}
 
 // problems are all reasons and discrepancies of a trial.
 func (t Trial) problems() string {

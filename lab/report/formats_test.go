@@ -139,7 +139,7 @@ func TestJSONKeysStay(t *testing.T) {
 	keys := map[string]bool{}
 	described := oneVariant()
 	described.Scenarios = variants("plain")
-	for _, r := range []*Run{one(t, oneVariant(), refused(t)), one(t, oneVariant(), contradictory(t)), one(t, expect(oneVariant(), "fair(before.http)"), only(t)), from(t, index(t, described))} {
+	for _, r := range []*Run{one(t, oneVariant(), refused(t)), one(t, oneVariant(), contradictory(t)), one(t, expect(oneVariant(), "fair(before.http)"), only(t)), compared(t, 3), from(t, index(t, described))} {
 		var document any
 		if err := json.Unmarshal(asJSON(t, r), &document); err != nil {
 			t.Fatal(err)

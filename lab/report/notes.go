@@ -26,6 +26,12 @@ func noteworthy(m measure.Metrics, instances int) []string {
 	if m.LocalReplies > m.NginxErrors {
 		notes = append(notes, fmt.Sprintf("nginx generated %s; clients retried %d of them", words.Count(m.LocalReplies, "error response"), m.LocalReplies-m.NginxErrors))
 	}
+	if m.Cached > 0 {
+		notes = append(notes, fmt.Sprintf("%s came from nginx's cache", words.Count(m.Cached, "response")))
+	}
+	if m.Unlogged > 0 {
+		notes = append(notes, fmt.Sprintf("%s unlogged: nginx was killed, and what it did with open requests is not known", words.Count(m.Unlogged, "request")))
+	}
 	if s := m.Saturation; s.Saturated {
 		kept := "did not keep up with its first second"
 		if s.Knee != nil {

@@ -78,8 +78,9 @@ func TestNotesOnSaturationAndTheMachine(t *testing.T) {
 	saturated := func(s measure.Saturation) measure.Metrics { return measure.Metrics{Saturation: s} }
 	for want, m := range map[string]measure.Metrics{
 		"": {Saturation: measure.Saturation{Peak: 203}},
-		"saturated: kept up to 210/s; at most 203 OK per second":                      saturated(measure.Saturation{Saturated: true, Knee: &knee, Peak: 203}),
-		"saturated: did not keep up with its first second; at most 203 OK per second": saturated(measure.Saturation{Saturated: true, Peak: 203}),
+		"1 response came from nginx's cache|2 requests unlogged: nginx was killed, and what it did with open requests is not known": {Cached: 1, Unlogged: 2},
+		"saturated: kept up to 210/s; at most 203 OK per second":                                                                    saturated(measure.Saturation{Saturated: true, Knee: &knee, Peak: 203}),
+		"saturated: did not keep up with its first second; at most 203 OK per second":                                               saturated(measure.Saturation{Saturated: true, Peak: 203}),
 	} {
 		if got := strings.Join(noteworthy(m, 3), "|"); got != want {
 			t.Errorf("got %q, want %q", got, want)
@@ -161,4 +162,46 @@ func TestReportOnTrials(t *testing.T) {
 			}
 		}
 	}
+}
+
+// compared is the report on two variants with so many trials each, in which plain fails 1, 2 and so on times as many requests as other.
+func compared(t *testing.T, trials int) *Run {
+	t.Helper()
+	e := expect(twoVariants(), "plain.total.http.failed > other.total.http.failed", "plain.total.http.failed > 2 * other.total.http.failed")
+	e.Trials = trials
+	dir := index(t, e)
+	for _, s := range e.Scenarios {
+		for trial := 1; trial <= trials; trial++ {
+			all, n := flawless(t, s), 2
+			if s.Variant == "plain" {
+				n = 2 * trial
+			}
+			for i := range n {
+				all.refuse(t, 0, 10*i, "502")
+			}
+			all.write(t, filepath.Join(dir, "1-one", fmt.Sprintf("%s-%d", s.Variant, trial)))
+		}
+	}
+	return from(t, dir)
+}
+
+// A comparison over trials says its size, in all formats; one that holds in some trials decides nothing.
+func TestComparisonOverTrialsHasItsSize(t *testing.T) {
+	t.Parallel()
+	r := compared(t, 4)
+	const size = "plain.total.http.failed 5 (2 to 8), other.total.http.failed 2: ratio 2.5 (1 to 4: 88 %)"
+	e, text := r.Experiments[0], asText(r, false)
+	for i, held := range []int{3, 2} {
+		want := fmt.Sprintf("held in %d of 4 trials; %s", held, size)
+		if x := e.Expectations[i]; !x.Inconclusive || measured(x) != want {
+			t.Errorf("%+v, want %s", x, want)
+		}
+		if !strings.Contains(text, "\n      "+want+"\n") {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if r.Verdict != Invalid || r.Code != 3 {
+		t.Errorf("%s, exit code %d", r.Verdict, r.Code)
+	}
+	checkFormats(t, r)
 }
