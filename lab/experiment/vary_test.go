@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -149,4 +151,54 @@ func checked(e scenario.Experiment, v varier, text string) error {
 		}
 	}
 	return err
+}
+
+// What other metrics than those of the check show to change, it does not refuse: the examples' expectations, with other numbers in them.
+func TestMutatedExamplesThatCanChangeAreAccepted(t *testing.T) {
+	t.Parallel()
+	number := regexp.MustCompile(`\b\d+(ms|s)?\b`)
+	changed := 0
+	for _, name := range examples(t) {
+		f, err := Read(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := newVarier(f.Scenarios)
+		for _, e := range f.Expect {
+			for _, mutate := range []func(int) int{func(n int) int { return n }, func(n int) int { return n + 1 }, func(n int) int { return 3*n + 2 }} {
+				text := number.ReplaceAllStringFunc(e.Text, func(digits string) string {
+					unit := strings.TrimLeft(digits, "0123456789")
+					n, _ := strconv.Atoi(strings.TrimSuffix(digits, unit))
+					return strconv.Itoa(mutate(n)) + unit
+				})
+				compiled, err := compile(f.Experiment, text, true)
+				if err != nil || strings.Contains(text, "binomial") {
+					continue // whoami-3 of two instances, a status that is none, a share of 2
+				}
+				for _, one := range compiled {
+					if canChange(v, one) {
+						changed++
+						if err := v.check(one, text, true); err != nil {
+							t.Errorf("%s: %s: %v", name, text, err)
+						}
+					}
+				}
+			}
+		}
+	}
+	if changed < 100 {
+		t.Errorf("only %d", changed)
+	}
+}
+
+// canChange reports whether a few metrics without any thought for the expression give it both values.
+func canChange(v varier, e *expression) bool {
+	g := &generator{Rand: rand.New(rand.NewPCG(7, 8))}
+	seen := map[any]bool{}
+	for range 300 {
+		if value, err := v.try(e, g); err == nil {
+			seen[value] = true
+		}
+	}
+	return len(seen) == 2
 }
