@@ -3,6 +3,7 @@ package words
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 )
@@ -38,4 +39,15 @@ func Printable(text string) string {
 		}
 		return r
 	}, text)
+}
+
+var (
+	names   = regexp.MustCompile(`\b[a-z]+-(worker-)?[0-9]+( \((HTTP|gRPC)\))?`)
+	numbers = regexp.MustCompile(`\b[0-9][0-9.]*(ns|µs|ms|s|m|h)?\b`)
+	plurals = regexp.MustCompile(`# ([a-z-]+?)s?\b`)
+)
+
+// Kind is the same for sentences that differ in numbers, in numbered names like whoami-1, and in the protocol after these only.
+func Kind(sentence string) string {
+	return plurals.ReplaceAllString(numbers.ReplaceAllString(names.ReplaceAllString(sentence, "@"), "#"), "# $1")
 }

@@ -3,8 +3,9 @@ package ledger
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
+
+	"trivet/internal/words"
 )
 
 // A Kind is the discrepancies of one rule whose sentences differ in numbers, instances and protocols only.
@@ -15,17 +16,8 @@ type Kind struct {
 	name string
 }
 
-var (
-	instanceNames = regexp.MustCompile(`\b[a-z]+-[0-9]+( \((HTTP|gRPC)\))?`)
-	numbers       = regexp.MustCompile(`\b[0-9][0-9.]*(ns|µs|ms|s|m|h)?\b`)
-	plurals       = regexp.MustCompile(`# ([a-z-]+?)s?\b`)
-)
-
 // kind is the same for all discrepancies of a Kind.
-func (d Discrepancy) kind() string {
-	what := numbers.ReplaceAllString(instanceNames.ReplaceAllString(d.What, "@"), "#")
-	return fmt.Sprint(d.Rule, " ", plurals.ReplaceAllString(what, "# $1"))
-}
+func (d Discrepancy) kind() string { return fmt.Sprint(d.Rule, " ", words.Kind(d.What)) }
 
 // count counts a discrepancy among those of its kind. Of more than MaxDiscrepancies kinds it leaves out the later ones.
 func (r *Reconciliation) count(d Discrepancy) {

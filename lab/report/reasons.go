@@ -31,21 +31,22 @@ func (t Text) reasons(indent string, verdict Verdict, all []string) {
 	}
 }
 
-// once are the reasons without repetitions, which are counted.
+// once is the first reason of each kind, with the number of others that differ in numbers only.
 func once(all []string) []string {
-	var different []string
-	count := map[string]int{}
+	var first []string
+	more := map[string]int{}
 	for _, reason := range all {
-		if count[reason]++; count[reason] == 1 {
-			different = append(different, reason)
+		kind := words.Kind(reason)
+		if more[kind]++; more[kind] == 1 {
+			first = append(first, reason)
 		}
 	}
-	for i, reason := range different {
-		if n := count[reason]; n > 1 {
-			different[i] = fmt.Sprintf("%s (%s)", reason, words.Count(n, "time"))
+	for i, reason := range first {
+		if n := more[words.Kind(reason)] - 1; n > 0 {
+			first[i] = fmt.Sprintf("%s (and %d like it)", reason, n)
 		}
 	}
-	return different
+	return first
 }
 
 // remedied is a reason with what to do, unless it says that by itself, after a semicolon.

@@ -175,21 +175,31 @@ func (g groups) shares() string {
 	return strings.Join(all, "  ")
 }
 
-// machineNotes are the lines below the table on the machine in a phase, for each trial in which it was busy.
-func (v Variant) machineNotes(phase int) (notes []string) {
+// machineNotes are the lines below the table on the machine in a phase: of the trial in which the system waited the most, if it was busy.
+func (v Variant) machineNotes(phase int) []string {
+	worst, note := 0, ""
+	delay := func(trial int) float64 {
+		if d := v.Trials[trial].Phases[phase].Groups[0].Metrics.RunDelay; d != nil {
+			return *d
+		}
+		return 0
+	}
 	for n, t := range v.Trials {
 		if phase >= len(t.Phases) {
 			continue
 		}
-		where := t.Phases[phase].Name
-		if len(v.Trials) > 1 {
-			where += fmt.Sprintf(", trial %d", n+1)
-		}
-		if note := machine(t.Phases[phase]); note != "" {
-			notes = append(notes, where+": "+note)
+		if text := machine(t.Phases[phase]); text != "" && (note == "" || delay(n) > delay(worst)) {
+			worst, note = n, text
 		}
 	}
-	return notes
+	if note == "" {
+		return nil
+	}
+	where := v.Trials[worst].Phases[phase].Name
+	if len(v.Trials) > 1 {
+		where += fmt.Sprintf(", trial %d", worst+1)
+	}
+	return []string{where + ": " + note}
 }
 
 // notes are the lines below the table on a row, of the trial with most to say.

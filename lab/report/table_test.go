@@ -105,12 +105,27 @@ func TestNotesOnSaturationAndTheMachine(t *testing.T) {
 	}
 }
 
+// Of several trials the line is about the one in which the system waited the most.
+func TestNoteOnTheMachineIsOfTheBusiestTrial(t *testing.T) {
+	t.Parallel()
+	v := Variant{Instances: 3}
+	for _, delay := range []float64{0.3, 0.5, 0.4} {
+		v.Trials = append(v.Trials, Trial{Phases: []measure.Phase{{
+			Name: "during", Groups: []measure.Group{{Metrics: measure.Metrics{RunDelay: &delay, OtherCPUs: &delay}}}, Processes: []measure.Process{{Name: "nginx", Delay: time.Second}},
+		}}})
+	}
+	v.Trials = append(v.Trials, Trial{}) // Never begun.
+	if got, want := strings.Join(v.machineNotes(0), "|"), "during, trial 2: nginx waited for a CPU 50 % of the time, and other programs used 0.5 CPUs"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestReasonsAreCountedAndCut(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
-	Text{&b, false}.reasons("  ", Invalid, []string{"one", "two; stop it", "one", "three", "four", "five", "six"})
-	const want = `  INVALID: one (2 times); run again, and if it comes again, look at the records and logs
-    two; stop it
+	Text{&b, false}.reasons("  ", Invalid, []string{"one", "phase 2; stop it", "one", "three", "phase 3; stop it", "four", "five", "six"})
+	const want = `  INVALID: one (and 1 like it); run again, and if it comes again, look at the records and logs
+    phase 2; stop it (and 1 like it)
     three
     four
     and 2 more; ` + "`trivet report --format json`" + ` has all reasons

@@ -159,7 +159,7 @@ func TestTextOfManyReasonsIsCut(t *testing.T) {
 	}
 	const want = `
   3 instances, 2 nginx workers, 2s
-    INVALID: phase during: reload nginx failed: nginx refuses its configuration: nginx: [emerg] [31mno (30 times); run again, and if it comes again, look at the records and logs
+    INVALID: phase during: reload nginx failed: nginx refuses its configuration: nginx: [emerg] [31mno (and 29 like it); run again, and if it comes again, look at the records and logs
       the records of client, nginx and instances contradict each other in 400 places of 200 requests
       200 times rule 2, as in request 7.http.0.0: the client made 1 attempt that nginx must have logged, and the access log has 0
         client: 1 attempt, ok 200 from whoami-1 (HTTP)
