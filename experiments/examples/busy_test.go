@@ -30,15 +30,15 @@ phases:
 expect:
   - %s
 variants:
-  first: {description: one}
-  second: {description: the same}
+  left: {description: one}
+  right: {description: the same}
 `
 
-// A machine that is too busy in the second variant makes no difference between them: the run is invalid.
+// A machine that is too busy in the right variant makes no difference between them: the run is invalid.
 func TestBusyLoopsAreNoResult(t *testing.T) {
 	for _, loops := range []int{runtime.NumCPU(), 4 * runtime.NumCPU()} {
 		t.Run(strconv.Itoa(loops), func(t *testing.T) {
-			code, output := disturb(t, "second.steady.http.service_time.p99 > 3 * first.steady.http.service_time.p99", func(*exec.Cmd) {
+			code, output := disturb(t, "right.steady.http.service_time.p99 > 3 * left.steady.http.service_time.p99", func(*exec.Cmd) {
 				for range loops {
 					loop := exec.CommandContext(t.Context(), "sh", "-c", "while :; do :; done")
 					if err := loop.Start(); err != nil {
@@ -60,7 +60,7 @@ func TestBusyLoopsAreNoResult(t *testing.T) {
 
 // What the load generator did not see for 240 ms is no latency of the system: an expectation in its range is inconclusive.
 func TestPauseOfGeneratorIsNoResult(t *testing.T) {
-	code, output := disturb(t, `second.steady.http.service_time.max < duration("100ms")`, func(run *exec.Cmd) {
+	code, output := disturb(t, `right.steady.http.service_time.max < duration("100ms")`, func(run *exec.Cmd) {
 		pause(t, run, func(args string) bool { return strings.HasSuffix(args, "\x00load\x00") })
 	})
 	if code != 3 {
@@ -70,7 +70,7 @@ func TestPauseOfGeneratorIsNoResult(t *testing.T) {
 
 // An instance that is paused by hand is no result either.
 func TestPauseByHandIsNoResult(t *testing.T) {
-	code, output := disturb(t, `second.steady.http.service_time.max < duration("100ms")`, func(run *exec.Cmd) {
+	code, output := disturb(t, `right.steady.http.service_time.max < duration("100ms")`, func(run *exec.Cmd) {
 		pause(t, run, func(args string) bool { return strings.Contains(args, "\x00whoami-2\x00") })
 	})
 	if code != 3 || !strings.Contains(output, "whoami-2") {
@@ -78,10 +78,10 @@ func TestPauseByHandIsNoResult(t *testing.T) {
 	}
 }
 
-// disturb runs the twins, and calls with when the load of the second has begun. It returns the exit code and the output.
+// disturb runs the twins, and calls with when the load of the right one has begun. It returns the exit code and the output.
 func disturb(t *testing.T, expect string, with func(run *exec.Cmd)) (code int, output string) {
 	t.Helper()
-	dir := t.TempDir()
+	dir := passable(t)
 	if err := os.WriteFile(filepath.Join(dir, "twins.yaml"), fmt.Appendf(nil, twins, strconv.Quote(expect)), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -90,8 +90,8 @@ func disturb(t *testing.T, expect string, with func(run *exec.Cmd)) (code int, o
 	run := exec.CommandContext(ctx, filepath.Join(programs(t), "trivet"), "run", "--nginx", labtest.Nginx(t).Path, "twins.yaml")
 	run.Dir, run.Env = dir, append(os.Environ(), "TMPDIR="+dir)
 	run.Cancel = func() error { return run.Process.Signal(syscall.SIGTERM) }
-	var all bytes.Buffer
-	run.Stdout = &all
+	var all, report bytes.Buffer
+	run.Stdout = &report
 	progress, err := run.StderrPipe()
 	if err == nil {
 		err = run.Start()
@@ -102,17 +102,19 @@ func disturb(t *testing.T, expect string, with func(run *exec.Cmd)) (code int, o
 	began := false
 	lines := bufio.NewScanner(progress)
 	for lines.Scan() {
-		if !began && strings.Contains(lines.Text(), "twins, second, steady, ") {
+		fmt.Fprintln(&all, lines.Text())
+		if !began && strings.Contains(lines.Text(), "twins, right, steady, ") {
 			began = true
 			with(run)
 		}
 	}
 	err = run.Wait()
+	all.Write(report.Bytes())
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode(), all.String()
 	}
 	if err != nil || !began {
-		t.Fatalf("the load of the second variant began: %v, error %v\n%s", began, err, &all)
+		t.Fatalf("the load of the right variant began: %v, error %v\n%s", began, err, &all)
 	}
 	return 0, all.String()
 }

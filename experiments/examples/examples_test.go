@@ -27,7 +27,7 @@ func TestExamplesPass(t *testing.T) {
 			for try := 1; ; try++ {
 				var output bytes.Buffer
 				run := exec.CommandContext(t.Context(), filepath.Join(bin, "trivet"), "run", "--nginx", nginx, file)
-				run.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
+				run.Env = append(os.Environ(), "TMPDIR="+passable(t))
 				run.Stdout, run.Stderr = &output, &output
 				err := run.Run()
 				if err == nil {
@@ -39,6 +39,20 @@ func TestExamplesPass(t *testing.T) {
 			}
 		})
 	}
+}
+
+// passable is a temporary directory that nginx's workers, which are not root, may pass through.
+func passable(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "trivet-test-")
+	if err == nil {
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		err = os.Chmod(dir, 0o711)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // programs builds trivet and whoami, once, and returns their directory.
