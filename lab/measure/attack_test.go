@@ -106,13 +106,13 @@ func attacks() map[string]attack {
 			}
 			return r
 		}, "", true},
-		"busy loops for 500 ms": {func(m record.Manifest, r any) any {
-			if s, ok := r.(record.Sample); ok && at(m, s.Time, 1000*ms, 1500*ms) {
+		"busy loops for 1.1 s": {func(m record.Manifest, r any) any {
+			if s, ok := r.(record.Sample); ok && at(m, s.Time, 500*ms, 1600*ms) {
 				s.Outside, s.Processes[0].Delay = 1.4, 30_000
 				return s
 			}
 			return r
-		}, "phase a: for 25 % of the time other programs used 1.4 of 2 CPUs, and nginx waited for a CPU 30 % of that", false},
+		}, "phase a: for 55 % of the time other programs used 1.4 of 2 CPUs, and nginx waited for a CPU 30 % of that", false},
 		"an instance paused by hand": {func(m record.Manifest, r any) any {
 			if s, ok := r.(record.Sample); ok && at(m, s.Time, 1000*ms, 1200*ms) {
 				s.Processes[1].Stopped = true

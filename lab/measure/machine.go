@@ -24,8 +24,9 @@ const (
 	// lag is how much earlier than in its window a process may have waited: the kernel counts a wait when it is over. It is the sampler's longest
 	// window.
 	lag = 500 * time.Millisecond
-	// starvedPart is the part of a phase that may be starved. More of it, and both readings say little.
-	starvedPart = 0.2
+	// starvedPart is the part of a phase that may be starved. Below it the adjusted reading has what the starved windows could have changed;
+	// above it most requests are in doubt, and both readings say little.
+	starvedPart = 0.5
 	// missingSample is the longest time without a sample: what the processes did then is not known.
 	missingSample = time.Second
 )

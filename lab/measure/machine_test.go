@@ -223,8 +223,8 @@ func TestMachineThatMakesATrialInvalid(t *testing.T) {
 		want   string // "": none
 	}{
 		"idle":                           {nil, ""},
-		"a fifth starved":                {busy(6*s, 6800*ms), ""},
-		"more than a fifth":              {busy(6*s, 6900*ms), "phase b: for 22 % of the time other programs used 1.1 of 2 CPUs, and nginx-worker-1 waited for a CPU 27 % of that; stop them and run again"},
+		"half starved":                   {busy(6*s, 8*s), ""},
+		"more than half":                 {busy(6*s, 8100*ms), "phase b: for 52 % of the time other programs used 1.1 of 2 CPUs, and nginx-worker-1 waited for a CPU 27 % of that; stop them and run again"},
 		"none":                           {gone(0, 10*s), "records/processes.jsonl has no sample: whether"},
 		"a gap of a second":              {gone(5*s, 5900*ms), ""},
 		"a longer gap":                   {gone(5*s, 6*s), "records/processes.jsonl has no sample 5s after the load began, for 1.1s: the machine was too busy to watch"},

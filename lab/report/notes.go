@@ -32,7 +32,8 @@ func noteworthy(m measure.Metrics, instances int) []string {
 	if m.Unlogged > 0 {
 		notes = append(notes, fmt.Sprintf("%s unlogged: nginx was killed, and what it did with open requests is not known", words.Count(m.Unlogged, "request")))
 	}
-	if s := m.Saturation; s.Saturated {
+	// Where requests failed at once, that says it already.
+	if s := m.Saturation; s.Saturated && (m.Latency.Max != nil && *m.Latency.Max > time.Second || m.Reasons[record.InFlightLimit]+m.Reasons[record.Deadline] > 0) {
 		kept := "did not keep up with its first second"
 		if s.Knee != nil {
 			kept = fmt.Sprintf("kept up to %s/s", say(s.Knee))
