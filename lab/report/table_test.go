@@ -81,7 +81,7 @@ func TestNotesOnSaturationAndTheMachine(t *testing.T) {
 	}
 	for want, m := range map[string]measure.Metrics{
 		"": {Saturation: measure.Saturation{Peak: 203}},
-		"1 failed: 1 nginx error; planned - to - after the start of the phase": {Saturation: measure.Saturation{Saturated: true}, Latency: measure.Latency{Max: &second}, Failed: 1, NginxErrors: 1},
+		"1 failed: 1 nginx error; planned - to - after the start of the phase":                                                      {Saturation: measure.Saturation{Saturated: true}, Latency: measure.Latency{Max: &second}, Failed: 1, NginxErrors: 1},
 		"1 response came from nginx's cache|2 requests unlogged: nginx was killed, and what it did with open requests is not known": {Cached: 1, Unlogged: 2},
 		"saturated: kept up to 210/s; at most 203 OK per second":                                                                    saturated(measure.Saturation{Saturated: true, Knee: &knee, Peak: 203}),
 		"saturated: did not keep up with its first second; at most 203 OK per second":                                               saturated(measure.Saturation{Saturated: true, Peak: 203}),
