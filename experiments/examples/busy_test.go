@@ -128,7 +128,7 @@ func pause(t *testing.T, run *exec.Cmd, wanted func(args string) bool) {
 	}
 	for _, file := range children {
 		pids, _ := os.ReadFile(file)
-		for _, field := range strings.Fields(string(pids)) {
+		for field := range strings.FieldsSeq(string(pids)) {
 			args, _ := os.ReadFile(filepath.Join("/proc", field, "cmdline"))
 			pid, err := strconv.Atoi(field)
 			if err != nil || !wanted(string(args)) {

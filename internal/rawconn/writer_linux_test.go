@@ -18,15 +18,15 @@ func TestWriterAppendsWholeBuffers(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := Writer(f)
-	want := ""
+	var want strings.Builder
 	for _, part := range []string{"a\n", strings.Repeat("x", 3*most+1) + "\n", "", "b\n"} {
 		if n, err := w.Write([]byte(part)); n != len(part) || err != nil {
 			t.Errorf("%d of %d bytes, %v", n, len(part), err)
 		}
-		want += part
+		want.WriteString(part)
 	}
-	if got, err := os.ReadFile(path); err != nil || string(got) != want {
-		t.Errorf("%d bytes, want %d; %v", len(got), len(want), err)
+	if got, err := os.ReadFile(path); err != nil || string(got) != want.String() {
+		t.Errorf("%d bytes, want %d; %v", len(got), len(want.String()), err)
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)

@@ -95,13 +95,6 @@ func (l *level) inner(names ...string) []*level {
 	return all
 }
 
-func (l *level) label() string {
-	if l.at == nil {
-		return "main"
-	}
-	return label(l.at)
-}
-
 // label shows a directive with its place.
 func label(d *confedit.Directive) string {
 	const most = 80

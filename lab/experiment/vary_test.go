@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"regexp"
@@ -61,9 +62,7 @@ func leaves(of reflect.Type, path string) map[string]reflect.Type {
 		name := path + "." + field.Tag.Get("expr")
 		switch {
 		case field.Type.Kind() == reflect.Struct:
-			for name, t := range leaves(field.Type, name) {
-				all[name] = t
-			}
+			maps.Copy(all, leaves(field.Type, name))
 		case field.Type == codeCounts:
 			all[name+`["503"]`] = reflect.TypeFor[int]()
 		case field.Type == reasonCounts:

@@ -68,7 +68,7 @@ func children(parent int) []stat {
 		return processes()
 	}
 	var all []stat
-	for _, pid := range strings.Fields(string(list)) {
+	for pid := range strings.FieldsSeq(string(list)) {
 		if s, ok := readStat("/proc/" + pid + "/stat"); ok {
 			all = append(all, s)
 		}

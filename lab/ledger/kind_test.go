@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -21,11 +22,11 @@ func TestKindsDifferInMoreThanNumbersAndNames(t *testing.T) {
 	add(1, 2, "it took 800µs")
 	add(3, 1, "it took 800µs")
 	r.sortKinds()
-	var got string
+	var got strings.Builder
 	for _, k := range r.Kinds {
-		got += fmt.Sprintf("%d of rule %d as %s; ", k.Count, k.Example.Rule, k.Example.ID)
+		fmt.Fprintf(&got, "%d of rule %d as %s; ", k.Count, k.Example.Rule, k.Example.ID)
 	}
-	if want := "3 of rule 4 as 3; 2 of rule 1 as 1; 2 of rule 2 as 3; 1 of rule 2 as 5; 1 of rule 3 as 1; "; got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
+	if want := "3 of rule 4 as 3; 2 of rule 1 as 1; 2 of rule 2 as 3; 1 of rule 2 as 5; 1 of rule 3 as 1; "; got.String() != want {
+		t.Errorf("got  %s\nwant %s", got.String(), want)
 	}
 }

@@ -129,15 +129,16 @@ func TestForgedTimesAreFound(t *testing.T) {
 			id := survivor(h, scenario.HTTP)
 			c.spoil(&h, id)
 			got, _ := reconcile(t, h)
-			text := strings.Join(got.Reasons, "\n")
+			var text strings.Builder
+			text.WriteString(strings.Join(got.Reasons, "\n"))
 			for _, d := range got.Discrepancies {
-				text += fmt.Sprintf("\nrule %d", d.Rule)
+				fmt.Fprintf(&text, "\nrule %d", d.Rule)
 			}
 			found := slices.ContainsFunc(got.Discrepancies, func(d Discrepancy) bool { return d.ID == id && d.Rule == c.rule })
 			switch {
 			case c.rule == 0 && c.reason == "" && (got.Count > 0 || len(got.Reasons) > 0):
 				t.Errorf("%q %v", got.Reasons, got.Discrepancies)
-			case c.rule > 0 && !found && got.Count < MaxDiscrepancies || !strings.Contains(text, c.reason):
+			case c.rule > 0 && !found && got.Count < MaxDiscrepancies || !strings.Contains(text.String(), c.reason):
 				t.Errorf("want rule %d at %s, %q; got %q, %v", c.rule, id, c.reason, got.Reasons, got.Discrepancies[:min(3, len(got.Discrepancies))])
 			}
 		})
