@@ -9,17 +9,18 @@ import (
 	"trivet/lab/scenario"
 )
 
-// differences are where a trial's manifest does not match the run's index, of which these are the scenario and the versions: its records
-// are not of that scenario then, or of other programs.
-func differences(m record.Manifest, want scenario.Scenario, nginx, trivet string) []string {
+// differences are where a trial's manifest does not match the run's index, of which these are the scenario, the trial's number and the
+// versions: its records are not of that scenario then, of another trial, or of other programs.
+func differences(m record.Manifest, want scenario.Scenario, trial int, nginx, trivet string) []string {
 	type setup struct {
 		Nginx     string            `json:"nginx"`
 		Trivet    string            `json:"trivet"`
+		Trial     int               `json:"trial"`
 		Scenario  scenario.Scenario `json:"scenario"`
 		Planned   []int             `json:"planned"`
 		Instances []string          `json:"instances"`
 	}
-	has, should := setup{m.Nginx, m.Trivet, m.Scenario, m.Planned, nil}, setup{nginx, trivet, want, nil, want.InstanceNames()}
+	has, should := setup{m.Nginx, m.Trivet, m.Trial, m.Scenario, m.Planned, nil}, setup{nginx, trivet, trial, want, nil, want.InstanceNames()}
 	for _, instance := range m.Instances {
 		has.Instances = append(has.Instances, instance.Name)
 	}

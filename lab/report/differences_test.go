@@ -22,6 +22,7 @@ func TestManifestOfAnotherScenarioIsInvalid(t *testing.T) {
 		"fewer requests are planned":  {fewerRequests, "planned[0] is 50, not 100"},
 		"another nginx":               {inManifest(func(m *record.Manifest) { m.Nginx = "1.28.0" }), "nginx is 1.28.0, not 1.22.1"},
 		"another trivet":              {inManifest(func(m *record.Manifest) { m.Trivet = "v1.0.0" }), "trivet is v1.0.0, not (devel)"},
+		"another trial":               {inManifest(func(m *record.Manifest) { m.Trial = 2 }), "trial is 2, not 1"},
 		"more workers":                {inManifest(func(m *record.Manifest) { m.Scenario.Workers = 16 }), "scenario.workers is 16, not 2"},
 		"another instance":            {inManifest(func(m *record.Manifest) { m.Instances[2].Name = "whoami-4" }), "instances[2] is whoami-4, not whoami-3"},
 		"an instance more":            {inManifest(func(m *record.Manifest) { m.Instances = append(m.Instances, record.Instance{Name: "whoami-4"}) }), "the length of instances is 4, not 3"},

@@ -133,7 +133,7 @@ var begin = time.Date(2026, 11, 24, 12, 0, 1, 0, time.UTC)
 func flawless(t *testing.T, s scenario.Scenario) records {
 	t.Helper()
 	r, starts := records{}, records{}
-	m := record.Manifest{V: record.ManifestVersion, Scenario: s, Nginx: "1.22.1", Trivet: "(devel)", Begin: begin}
+	m := record.Manifest{V: record.ManifestVersion, Scenario: s, Nginx: "1.22.1", Trivet: "(devel)", Begin: begin, Trial: 1}
 	for i, name := range s.InstanceNames() {
 		starts.event(t, record.Event{Event: record.ProcessEvent, Kind: record.Started, Process: name, Start: name + "-a"})
 		m.Instances = append(m.Instances, record.Instance{Name: name, HTTP: fmt.Sprint("127.0.0.1:", 8001+i), GRPC: fmt.Sprint("127.0.0.1:", 9001+i)})
@@ -205,6 +205,12 @@ func (r records) request(t *testing.T, m record.Manifest, l, n int) {
 	r.add(t, record.InstancesFile, call)
 	call.Event, call.Code = record.Completion, code
 	r.add(t, record.InstancesFile, call)
+}
+
+// trial makes the records those of another trial than the first.
+func (r records) trial(n int) records {
+	r[record.ManifestFile][0] = strings.Replace(r[record.ManifestFile][0], `"trial":1`, fmt.Sprintf(`"trial":%d`, n), 1)
+	return r
 }
 
 // refuse makes a request one that nginx answered itself, because no instance accepted it.

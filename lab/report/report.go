@@ -150,7 +150,7 @@ func (r *Run) experiment(entry record.Entry) (Experiment, error) {
 	}
 	for n := range e.Trials { // In the order in which they ran.
 		for i, s := range of.Scenarios {
-			t, err := r.trial(entry.Trial(r.Dir, s.Variant, n+1), s, r.Verdict.worse(e.Verdict))
+			t, err := r.trial(entry.Trial(r.Dir, s.Variant, n+1), s, n+1, r.Verdict.worse(e.Verdict))
 			if err != nil {
 				return e, err
 			}
@@ -202,7 +202,7 @@ func (e *Experiment) measures(variant string, trial int, phase, group string) (m
 }
 
 // trial reports on a trial directory; before is the worst verdict of all trials before it.
-func (r *Run) trial(dir string, s scenario.Scenario, before Verdict) (Trial, error) {
+func (r *Run) trial(dir string, s scenario.Scenario, number int, before Verdict) (Trial, error) {
 	t := Trial{
 		Dir: dir, Verdict: Passed,
 		Reasons: []string{}, Discrepancies: []ledger.Discrepancy{}, Kinds: []ledger.Kind{}, Phases: []measure.Phase{},
@@ -219,7 +219,7 @@ func (r *Run) trial(dir string, s scenario.Scenario, before Verdict) (Trial, err
 		return t, err
 	}
 	t.Phases = append(t.Phases, t.result.Phases...)
-	t.judge(append(differences(t.result.Manifest, s, r.Nginx, r.Trivet), t.result.Reasons...))
+	t.judge(append(differences(t.result.Manifest, s, number, r.Nginx, r.Trivet), t.result.Reasons...))
 	return t, nil
 }
 

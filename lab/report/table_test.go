@@ -160,7 +160,7 @@ func TestReportOnTrials(t *testing.T) {
 		e.Trials = 2
 		dir := index(t, e)
 		only(t).write(t, filepath.Join(dir, "1-one", "only-1"))
-		second := only(t)
+		second := only(t).trial(2)
 		test.spoil(second)
 		second.write(t, filepath.Join(dir, "1-one", "only-2"))
 		r := from(t, dir)
@@ -198,7 +198,7 @@ func compared(t *testing.T, trials int) *Run {
 			for i := range n {
 				all.refuse(t, 0, 10*i, "502")
 			}
-			all.write(t, filepath.Join(dir, "1-one", fmt.Sprintf("%s-%d", s.Variant, trial)))
+			all.trial(trial).write(t, filepath.Join(dir, "1-one", fmt.Sprintf("%s-%d", s.Variant, trial)))
 		}
 	}
 	return from(t, dir)
