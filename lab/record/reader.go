@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -15,8 +16,9 @@ import (
 // is the oldest, so that the records of one request come close to each other, however much there is to read. It is not safe for
 // concurrent use. Any number of Readers may read one directory, and a slow one delays only itself, since it reads files.
 type Reader struct {
-	files []*source
-	ended bool // an Ended event was read
+	files      []*source
+	ended      bool   // an Ended event was read
+	unexpected string // a file that the manifest says there is not; "": none
 }
 
 // A source is one file of records.
@@ -53,6 +55,9 @@ func NewReader(dir string, m Manifest) *Reader {
 	add(EventsFile, EventVersion, decode(func(e Event) parsed { return parsed{e.V, e.Time, e, e.validate()} }))
 	if m.Sampled {
 		add(SamplesFile, SampleVersion, decode(func(s Sample) parsed { return parsed{s.V, s.Time, s, s.validate()} }))
+	}
+	if !m.Sampled {
+		r.unexpected = filepath.Join(dir, SamplesFile)
 	}
 	add(InstancesFile, CallVersion, decode(func(c Call) parsed { return parsed{c.V, c.Time, c, c.validate()} }))
 	add(AccessLogFile, AccessLogVersion, decode(func(l AccessLogEntry) parsed { return parsed{l.V, l.When(), l, l.validate()} }))
@@ -107,6 +112,9 @@ func (r *Reader) Next() (any, error) {
 // Problems says, in a sentence each, what is wrong with the files when everything has been read.
 func (r *Reader) Problems() []string {
 	var all []string
+	if _, err := os.Lstat(r.unexpected); r.unexpected != "" && err == nil {
+		all = append(all, fmt.Sprintf("%s exists, and %s says that the trial has no samples", SamplesFile, ManifestFile))
+	}
 	for _, s := range r.files {
 		if s.file == nil {
 			all = append(all, s.name+" does not exist")

@@ -135,7 +135,8 @@ func TestReaderReportsWhatIsNoRecord(t *testing.T) {
 		record.InstancesFile + ` ends within a line: "{\"v\":2,"`: func(f map[string][]byte) {
 			f[record.InstancesFile] = append(slices.Clone(f[record.InstancesFile]), `{"v":2,`...)
 		},
-		record.AccessLogFile + " does not exist": func(f map[string][]byte) { delete(f, record.AccessLogFile) },
+		record.SamplesFile + " exists, and manifest.json says that the trial has no samples": func(f map[string][]byte) { f[record.SamplesFile] = []byte("{}\n") },
+		record.AccessLogFile + " does not exist":                                             func(f map[string][]byte) { delete(f, record.AccessLogFile) },
 		// A line of 8 MiB is read in pieces.
 		record.AccessLogFile + " has ": insert(record.AccessLogFile, strings.Repeat("x", 8<<20)+"\n"),
 	} {
@@ -221,6 +222,7 @@ func TestImpossibleValuesAreNoRecord(t *testing.T) {
 		{ok, fields{"planned": m.Begin.AddDate(4, 0, 0)}, "planned 2030-11-24T09:00:00Z, but the trial lasted from 2026-11-24T09:00:00Z to 2026-11-24T09:00:10.5Z"},
 		{ok, fields{"planned": m.Begin.Add(-1)}, "planned 2026-11-24T08:59:59.999999999Z"},
 		{ok, fields{"service_us": -5}, "late_us is 100, latency_us 1000, service_us -5"},
+		{ok, fields{"service_us": 9_300_000_000_000_000, "latency_us": 9_300_000_000_000_100}, "late_us is 100, latency_us 9300000000000100, "},
 		{ok, fields{"late_us": -1}, "late_us is -1, latency_us 1000, service_us 900"},
 		{ok, fields{"stalled_us": -1}, "late_us is 100, latency_us 1000, service_us 900, stalled_us -1"},
 		{ok, fields{"late_us": json.RawMessage("null"), "latency_us": 900}, "no late_us"},

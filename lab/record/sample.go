@@ -30,7 +30,7 @@ type ProcessSample struct {
 
 // validate returns an error that wraps ErrInvalid if a value is impossible.
 func (s Sample) validate() error {
-	if s.Window <= 0 || s.Outside < 0 {
+	if s.Window <= 0 || s.Window > longest || s.Outside < 0 {
 		return fmt.Errorf("%w: window_us is %d, outside_cpus %g", ErrInvalid, s.Window, s.Outside)
 	}
 	for _, p := range s.Processes {

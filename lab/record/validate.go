@@ -19,6 +19,8 @@ const (
 	rounding = 2
 	// early is how long before its time a deadline may appear to pass.
 	early = time.Millisecond
+	// longest is more than any time in a record, in microseconds: no deadline is as long, and no lab waits so long.
+	longest = int64(24 * time.Hour / time.Microsecond)
 )
 
 // A clientLine is a line of a Client. Its times hide those of the Client, because one that is missing or null is not 0.
@@ -57,7 +59,7 @@ func (r Client) checkTimes(m Manifest) string {
 	length := m.Scenario.Length()
 	at := r.Planned.Sub(m.Begin)
 	switch {
-	case min(r.Late, r.Latency, r.Service, r.Stalled) < 0:
+	case min(r.Late, r.Latency, r.Service, r.Stalled) < 0, max(r.Late, r.Latency, r.Service, r.Stalled) > longest:
 		return fmt.Sprintf("late_us is %d, latency_us %d, service_us %d, stalled_us %d", r.Late, r.Latency, r.Service, r.Stalled)
 	case at < 0 || at > length:
 		return fmt.Sprintf("planned %s, but the trial lasted from %s to %s", stamp(r.Planned), stamp(m.Begin), stamp(m.Begin.Add(length)))
