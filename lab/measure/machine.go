@@ -29,6 +29,8 @@ const (
 	starvedPart = 0.5
 	// missingSample is the longest time without a sample: what the processes did then is not known.
 	missingSample = time.Second
+	// seam is by how much a window may begin beside the end of the one before it: both are cut to microseconds.
+	seam = 2 * time.Microsecond
 )
 
 // A machine is what the samples say: which CPUs the processes had, and when other programs kept the system from running.
@@ -40,6 +42,9 @@ type machine struct {
 	usage    []usage       // by phase; the last is of the whole trial
 	stops    []stop        // in order of their starts
 	gap      span          // the first that is too long
+	end      time.Duration // of the last sample, which may be before the load began
+	seams    []span        // from the end of a window to the beginning of the next, where they are not the same
+	last     time.Duration // when the last request ended
 }
 
 // usage is what was used of the machine in a phase.
@@ -55,6 +60,15 @@ type processUsage struct{ run, delay, delayStarved, stopped time.Duration }
 type stop struct {
 	process string
 	span
+	seen []time.Duration // when it was: the ends of its windows
+}
+
+// beside reports whether the process was stopped at a time at which no action had paused it. A sample reads the states of processes after
+// the time that it has, so one may show a pause that begins a little later.
+func (s stop) beside(paused []span) bool {
+	return slices.ContainsFunc(s.seen, func(at time.Duration) bool {
+		return !slices.ContainsFunc(paused, func(p span) bool { return p.from-lag <= at && at <= p.to })
+	})
 }
 
 // A Process is what a process used of the machine in a phase.
@@ -119,6 +133,10 @@ func (m *machine) checkGap(window span) {
 	if !m.sampled {
 		from = 0
 	}
+	if m.sampled && (window.from-m.end).Abs() > seam {
+		m.seams = append(m.seams, span{m.end, window.from})
+	}
+	m.end = window.to
 	if m.gap.to == m.gap.from && window.to-from > missingSample {
 		m.gap = span{from, window.to}
 	}
@@ -166,12 +184,13 @@ func (m *machine) stopped(process string, window span) {
 		if m.stops[i].process == process {
 			if m.stops[i].to >= window.from {
 				m.stops[i].to = window.to
+				m.stops[i].seen = append(m.stops[i].seen, window.to)
 				return
 			}
 			break
 		}
 	}
-	m.stops = append(m.stops, stop{process, window})
+	m.stops = append(m.stops, stop{process, window, []time.Duration{window.to}})
 }
 
 // overlap is for how long other programs kept the system from running within a time.
@@ -218,14 +237,15 @@ func (m *machine) reasons(paused func(process string) []span) (all []string) {
 	if !m.manifest.Sampled {
 		return nil
 	}
-	length := m.manifest.Scenario.Length()
 	switch {
 	case !m.sampled:
 		return []string{fmt.Sprintf("%s has no sample: whether other programs kept the system from running is not known; run again", record.SamplesFile)}
 	case m.gap.to > m.gap.from:
 		all = append(all, fmt.Sprintf("%s has no sample %s, for %v: the machine was too busy to watch; stop other programs and run again", record.SamplesFile, when(m.gap.from), round(m.gap.to-m.gap.from)))
-	case length-m.until > missingSample:
-		all = append(all, fmt.Sprintf("%s ends %s, and the load %v later; run again", record.SamplesFile, when(m.until), round(length-m.until)))
+	case len(m.seams) > 0:
+		all = append(all, fmt.Sprintf("%s has a sample too few or too many %s: each begins where the one before it ended; run again", record.SamplesFile, when(m.seams[0].from)))
+	case m.last-m.until > usualWindow: // The last is written when the generator has ended.
+		all = append(all, fmt.Sprintf("%s ends %s, and the last request %v later; run again", record.SamplesFile, when(m.until), round(m.last-m.until)))
 	}
 	for i, phase := range m.manifest.Scenario.Phases {
 		u := &m.usage[i]
@@ -238,7 +258,7 @@ func (m *machine) reasons(paused func(process string) []span) (all []string) {
 			phase.Name, min(100, 100*seconds/phase.For.Seconds()), u.outsideStarved/seconds, m.manifest.CPUs, name, min(100, 100*waited.Seconds()/seconds)))
 	}
 	for _, s := range m.stops {
-		if !slices.ContainsFunc(paused(s.process), func(p span) bool { return p.from < s.to && s.from < p.to }) {
+		if s.beside(paused(s.process)) {
 			all = append(all, fmt.Sprintf("%s was stopped (SIGSTOP) %s, for about %v, and no action had paused it; let nothing else control the processes of a run", s.process, when(s.from), round(s.to-s.from)))
 		}
 	}

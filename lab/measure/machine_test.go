@@ -226,13 +226,17 @@ func TestMachineThatMakesATrialInvalid(t *testing.T) {
 		"half starved":                   {busy(6*s, 8*s), ""},
 		"more than half":                 {busy(6*s, 8100*ms), "phase b: for 52 % of the time other programs used 1.1 of 2 CPUs, and nginx-worker-1 waited for a CPU 27 % of that; stop them and run again"},
 		"none":                           {gone(0, 10*s), "records/processes.jsonl has no sample: whether"},
-		"a gap of a second":              {gone(5*s, 5900*ms), ""},
+		"a sample is missing":            {gone(5*s, 5100*ms), "has a sample too few or too many 5s after the load began"},
+		"a gap of a second":              {gone(5*s, 5900*ms), "has a sample too few or too many 5s after the load began"},
+		"twice the same time":            {func(at time.Duration, s *record.Sample) { s.Window += int64(at/(5*time.Second)) * 50_000 }, "has a sample too few or too many 4.9s after"},
 		"a longer gap":                   {gone(5*s, 6*s), "records/processes.jsonl has no sample 5s after the load began, for 1.1s: the machine was too busy to watch"},
 		"late start":                     {gone(0, s), "has no sample 0s after the load began, for 1.1s"},
-		"early end":                      {gone(8900*ms, 10*s), "records/processes.jsonl ends 8.9s after the load began, and the load 1.1s later"},
+		"early end":                      {gone(9600*ms, 10*s), "records/processes.jsonl ends 9.6s after the load began, and the last request 301ms later"},
+		"an end without load":            {gone(9900*ms, 10*s), ""},
 		"paused by hand":                 {stop("whoami-3", 2*s, 2300*ms), "whoami-3 was stopped (SIGSTOP) 2s after the load began, for about 300ms, and no action had paused it; let nothing else"},
 		"paused by an action":            {stop("whoami-2", s, 3*s), ""},
 		"paused by an action, and again": {stop("whoami-2", 6*s, 6100*ms), "whoami-2 was stopped (SIGSTOP) 6s after"},
+		"paused by an action and longer": {stop("whoami-2", s, 3500*ms), "whoami-2 was stopped (SIGSTOP) 1s after"},
 		"the generator":                  {stop(scenario.Generator, 6*s, 6200*ms), "generator was stopped (SIGSTOP) 6s after"},
 	} {
 		p := sampled(t, 6*s, 4*s).change(func(m *record.Manifest) {
@@ -246,13 +250,27 @@ func TestMachineThatMakesATrialInvalid(t *testing.T) {
 			e.Event, e.Time = record.ActionDone, e.Time.Add(o.Wait)
 			p.add(e)
 		}
-		p.add(labtest.OK("11.http.0.0", p.manifest.Begin))
+		p.add(labtest.OK("11.http.0.0", p.manifest.Begin), labtest.OK("11.http.0.1", p.manifest.Begin.Add(9900*ms)))
 		p.ended()
 		reasons := slices.DeleteFunc(p.finish().Reasons, func(r string) bool { return strings.Contains(r, "contradict each other") })
 		if got := strings.Join(reasons, "\n"); !strings.Contains(got, c.want) || c.want == "" && got != "" {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
+}
+
+// A trial is over when its last request and its last action are: in a last phase without load there is nothing to sample.
+func TestSamplesEndWithTheLoad(t *testing.T) {
+	t.Parallel()
+	p := sampled(t, 6*time.Second, 4*time.Second)
+	p.samples(func(at time.Duration, s *record.Sample) {
+		if at > 6*time.Second {
+			s.Window = 0
+		}
+	})
+	p.add(labtest.OK("11.http.0.0", p.manifest.Begin))
+	p.ended()
+	checkReasons(t, p.finish().Reasons, "")
 }
 
 // Without samples nothing is said about the machine.

@@ -191,6 +191,7 @@ func (t *Trial) count(q *ledger.Request) {
 		t.unrecorded++
 		return
 	}
+	t.machine.last = max(t.machine.last, t.times(c).to)
 	s := t.manifest.Scenario
 	start := min(max(c.Planned.Sub(t.manifest.Begin), 0), s.Length()-1)
 	phase := s.PhaseAt(start)

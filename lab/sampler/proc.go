@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -142,7 +143,8 @@ func (p *proc) process(pid int) (*processTime, bool) {
 	if len(fields) < 20 {
 		return nil, false
 	}
-	found := &processTime{started: number(fields[19]), stopped: string(fields[0]) == "T", threads: make(map[int]counters)}
+	// "T" is stopped by a signal, "t" by a debugger.
+	found := &processTime{started: number(fields[19]), stopped: strings.EqualFold(string(fields[0]), "T"), threads: make(map[int]counters)}
 	tasks := dir + "/task/"
 	for _, id := range p.entries(tasks) {
 		// One that has just ended is left out.

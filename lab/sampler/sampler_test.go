@@ -133,7 +133,7 @@ func checkSamples(t *testing.T, most int) {
 	f.remove("10/task/11")
 	f.thread(10, 10, 1010, 500)
 	f.thread(10, 12, 10, 4)
-	f.process(20, "t", 5) // A debugger's stop.
+	f.process(20, "S", 5)
 	f.process(40, "S", 120)
 	f.thread(40, 40, 30, 2)
 	want.Outside, want.Processes = 0, []record.ProcessSample{
@@ -332,4 +332,19 @@ func BenchmarkSample(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(threads), "threads")
+}
+
+// A signal or a debugger stops a process.
+func TestStatesOfStoppedProcesses(t *testing.T) {
+	t.Parallel()
+	for state, want := range map[string]bool{"T": true, "t": true, "S": false, "R": false} {
+		f := fakeProc{t, t.TempDir()}
+		f.process(20, state, 7)
+		f.thread(20, 20, 1, 1)
+		p := proc{root: f.dir}
+		if got, ok := p.process(20); !ok || got.stopped != want {
+			t.Errorf("%s: %+v, want %t", state, got, want)
+		}
+		p.close()
+	}
 }
