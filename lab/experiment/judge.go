@@ -115,6 +115,14 @@ func (e *expression) trial(trial int, m Measures) (passed bool, reads []read, er
 			return false, reads, e.doubt(reads, trial, m, doubtful)
 		}
 	}
+	if err == nil && len(doubtful) > 0 {
+		for _, e.reads.instead = range e.between(reads, trial, m, doubtful) {
+			other, _, otherErr := e.condition(reading(trial, m, nil))
+			if e.reads.instead = nil; otherErr != nil || other != passed {
+				return false, reads, e.doubt(reads, trial, m, doubtful)
+			}
+		}
+	}
 	return passed, reads, err
 }
 
@@ -164,30 +172,61 @@ func Answer(e scenario.Experiment, m Measures) string {
 			b.WriteString(text)
 			continue
 		}
-		values, err := answer(e, text, m)
+		values, others, err := answer(e, text, m)
 		if err != nil {
 			fmt.Fprintf(&b, "(%s: %v)", text, err)
 			continue
 		}
-		b.WriteString(summary(values))
+		b.WriteString(summary(values) + otherwise(values, others))
 	}
 	return b.String()
 }
 
-// answer is the value of an expression in each trial.
-func answer(e scenario.Experiment, text string, m Measures) (values []any, err error) {
+// answer is the value of an expression in each trial, and in others the one without what is in doubt.
+func answer(e scenario.Experiment, text string, m Measures) (values, others []any, err error) {
 	compiled, err := compile(e, text, false)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for trial := 1; trial <= max(1, e.Trials); trial++ {
 		value, _, err := compiled[0].evaluate(reading(trial, m, nil))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		values = append(values, value)
+		other, _, err := compiled[0].evaluate(reading(trial, m, compiled[0].doubtful(trial, m)))
+		if err != nil {
+			other = "without a value"
+		}
+		values, others = append(values, value), append(others, other)
 	}
-	return values, nil
+	return values, others, nil
+}
+
+// otherwise says what values may have been, if that is not about the same: a number between the two.
+func otherwise(values, others []any) string {
+	sign, differ := " or ", false
+	for i, value := range values {
+		x, isNumber := number(value)
+		y, also := number(others[i])
+		by := math.Abs(x - y)
+		_, isTime := value.(time.Duration)
+		switch {
+		case !isNumber || !also:
+			differ = differ || Say(value) != Say(others[i])
+		case by > max(math.Abs(x), math.Abs(y))/10 && (!isTime || by > float64(time.Millisecond)):
+			differ, sign = true, " ≥"
+			if y > x {
+				sign = " ≤"
+			}
+		}
+	}
+	switch {
+	case !differ:
+		return ""
+	case sign == " or ":
+		return sign + summary(others)
+	}
+	return " (" + strings.TrimSpace(sign) + summary(others) + ")"
 }
 
 // checkExpressions compiles the expectations and the answer.

@@ -355,7 +355,10 @@ type keyError string
 func (k keyError) Error() string { return string(k) }
 
 // reads are what an evaluation has read, each once.
-type reads struct{ all []read }
+type reads struct {
+	all     []read
+	instead map[string]any // values to read in the place of those of the metrics, by text
+}
 
 // A read is a metric, or a fairness check, whose value is its explanation.
 type read struct {
@@ -392,6 +395,9 @@ func (r *reads) check(arguments ...any) (any, error) {
 		return nil, noValue(fmt.Sprintf("%s has no value: it is %v", text, f))
 	}
 	if arguments[2].(bool) {
+		if other, ok := r.instead[text]; ok {
+			value = other
+		}
 		r.add(text, value)
 	}
 	return value, nil

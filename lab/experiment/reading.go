@@ -3,6 +3,7 @@ package experiment
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -13,6 +14,9 @@ import (
 
 // maxCombined is how many doubtful sets are combined in every way; of more, only all of them and each single one are adjusted.
 const maxCombined = 8
+
+// maxMixed bounds the mixtures of times in doubt: of five of them, each with three values.
+const maxMixed = 243
 
 // reading returns metrics of one trial, those of some sets adjusted.
 func reading(trial int, m Measures, adjusted []set) func(set) (measure.Metrics, bool) {
@@ -52,6 +56,53 @@ func combinations(sets []set) (all [][]set) {
 			}
 		}
 		all = append(all, some)
+	}
+	return all
+}
+
+// between are values of what an expression has read that lie between their two readings: one time may be as measured, while another of
+// the same set is not, and both may be in between, where p99 > 100 ms && p99 < 200 ms holds and at neither end. Counts of one set depend on
+// each other, so only one by itself is changed.
+func (e *expression) between(measured []read, trial int, m Measures, doubtful []set) []map[string]any {
+	_, adjusted, _ := e.evaluate(reading(trial, m, doubtful))
+	all := []map[string]any{{}}
+	mix := func(text string, values ...any) {
+		var more []map[string]any
+		for _, value := range values {
+			for _, one := range all {
+				one = maps.Clone(one)
+				one[text] = value
+				more = append(more, one)
+			}
+		}
+		all = more
+	}
+	counts, texts := map[string][2]int{}, map[string]int{}
+	for _, a := range measured {
+		texts[a.text]++
+		i := slices.IndexFunc(adjusted, func(b read) bool { return a.text == b.text })
+		if i < 0 || a.value == nil || texts[a.text] > 1 {
+			continue
+		}
+		switch first := a.value.(type) {
+		case time.Duration:
+			if second, ok := adjusted[i].value.(time.Duration); ok && second != first && len(all) < maxMixed {
+				mix(a.text, first, second, (first+second)/2)
+			}
+		case int:
+			if second, ok := adjusted[i].value.(int); ok && second != first {
+				counts[a.text] = [2]int{min(first, second), max(first, second)}
+			}
+		}
+	}
+	if len(counts) == 1 {
+		for text, of := range counts {
+			var values []any
+			for n := of[0]; n <= of[1]; n += max(1, (of[1]-of[0])/8) {
+				values = append(values, n)
+			}
+			mix(text, values...)
+		}
 	}
 	return all
 }

@@ -13,14 +13,14 @@ import (
 
 // doubted is a variant whose second reading has no failure and is fast, in phase during; others are not in doubt.
 func doubted(variant string, _ int, phase, _ string) (measured, adjusted measure.Metrics, ok bool) {
-	slow, fast, stall := 228*time.Millisecond, 3*time.Millisecond, 240*time.Millisecond
+	slow, fast, stall, most := 228*time.Millisecond, 3*time.Millisecond, 240*time.Millisecond, 4*time.Millisecond
 	m := measure.Metrics{
 		Requests: 300, Failed: 3, OK: 297,
-		Latency: measure.Latency{Count: 297, P99: &slow}, Lateness: measure.Latency{Count: 300, Max: &stall},
+		Latency: measure.Latency{Count: 297, P99: &slow, Max: &stall}, Lateness: measure.Latency{Count: 300, Max: &stall},
 	}
 	adjusted = m
 	if phase == "during" && variant != "few" {
-		adjusted.Failed, adjusted.OK, adjusted.Latency.P99 = 0, 300, &fast
+		adjusted.Failed, adjusted.OK, adjusted.Latency.P99, adjusted.Latency.Max = 0, 300, &fast, &most
 	}
 	return m, adjusted, true
 }
@@ -33,6 +33,11 @@ func TestExpectationThatDoubtDecidesIsInconclusive(t *testing.T) {
 		`during.http.latency.p99 > duration("100ms")`: "during.http.latency.p99 is between 3ms and 228ms" + stall,
 		`during.http.failed == 0`:                     "during.http.failed is between 0 and 3" + stall,
 		`let l = during.http; l.failed > 2`:           "l.failed is between 0 and 3" + stall,
+		// What lies between the readings, or mixes them.
+		`during.http.latency.p99 > duration("100ms") && during.http.latency.p99 < duration("200ms")`: "during.http.latency.p99 is between 3ms and 228ms" + stall,
+		`during.http.failed != 1`:                                     "during.http.failed is between 0 and 3" + stall,
+		`during.http.latency.max < 2 * during.http.latency.p99`:       "during.http.latency.max is between 4ms and 240ms, during.http.latency.p99 is between 3ms and 228ms" + stall,
+		`during.http.ok + during.http.failed == during.http.requests`: "passed",
 		// One of both in doubt is enough, although the two agree when both are adjusted, and when neither is.
 		`during.http.failed == during.grpc.failed`:                           "during.http.failed is between 0 and 3, during.grpc.failed is between 0 and 3" + stall,
 		`during.http.latency.p99 < duration("500ms")`:                        "passed",
@@ -57,6 +62,16 @@ func TestExpectationThatDoubtDecidesIsInconclusive(t *testing.T) {
 				t.Errorf("%s: %+v, want %s", text, got, want)
 			}
 		}
+	}
+}
+
+// An answer has both readings where they are not about the same.
+func TestAnswerInDoubtHasBothReadings(t *testing.T) {
+	t.Parallel()
+	e := scenario.Experiment{Answer: "{before.http.failed}, {during.http.failed} failed; p99 {during.http.latency.p99}, ok {during.http.ok}, {during.http.failed > 1}"}
+	e.Scenarios = experimentOf(t, "-", "", "during.http.failed == 0").Scenarios
+	if got, want := Answer(e, doubted), "3, 3 (≥0) failed; p99 228ms (≥3ms), ok 297, true or false"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 
