@@ -18,7 +18,7 @@ func checkCommand() (*cobra.Command, action) {
 		Use:   "check [flags] FILE|DIR...",
 		Short: "check experiment files, and start nothing",
 		Long: `Report everything that is wrong with experiment files, each error with file, line
-and column, and start nothing. nginx itself checks the edits, where there is one.`,
+and column, and start nothing. If there is an nginx, it checks the edits, too.`,
 		ValidArgsFunction: completeExperiments,
 		Annotations: map[string]string{exitCodes: `0 nothing is wrong; 2 something is; 4 nginx could not be run, or
 stdout not written to; 130 interrupted.`},

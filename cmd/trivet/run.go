@@ -27,16 +27,16 @@ func runCommand() (*cobra.Command, action) {
 		Short: "run experiments and judge their expectations",
 		Long: `Run experiments, one after the other. Each starts instances and an nginx of its
 own, on ports that the kernel chooses, sends HTTP and gRPC at a planned rate,
-does to the instances what its file says, reconciles what client, nginx and
-instances recorded of each request, and judges the expectations.
+does to instances and nginx what its file says, reconciles what client, nginx
+and instances recorded of each request, and judges the expectations.
 
   FILE  an experiment; DIR: all of its files *.yaml
 
 All files are checked before anything starts. The run directory, printed at the
-end, has all records and logs; trivet report prints the newest report again. A
-new run removes those of finished runs, except of the newest five and of those
-with --keep, and says which. docs/experiments.md explains reports and how to
-write an experiment, docs/records.md the records.`,
+end, has all records and logs; trivet report prints the newest report again. The
+directories of the newest five finished runs stay, and those with --keep; a new
+run removes the others and says which. docs/experiments.md explains reports and
+how to write an experiment, docs/records.md the records.`,
 		ValidArgsFunction: completeExperiments,
 		Annotations: map[string]string{exitCodes: `0 all expectations passed; 1 an expectation failed; 2 usage error, or
 errors in a file: nothing was started; 3 a run is invalid, and says nothing
@@ -50,7 +50,7 @@ highest counts.`},
     jq '.experiments[].expectations[] | select(.passed | not)'`,
 	}
 	call := addFileFlags(c, "print the report as one JSON document, as trivet report --format json does; messages go to stderr")
-	keep := c.Flags().Bool("keep", false, "never remove the run directory; to end that, remove the file keep in it")
+	keep := c.Flags().Bool("keep", false, "never remove the run directory; to undo that, remove the file keep in it")
 	return c, func(ctx context.Context, in invocation) int {
 		out := newOutcome(in, call.json)
 		out.starts = true

@@ -122,7 +122,7 @@ func compileFor(scenarios []scenario.Scenario, compares bool, text string, condi
 	}
 	switch t := e.program.Node().Type(); {
 	case condition && t.Kind() != reflect.Bool:
-		return nil, &exprError{0, "is no condition: want one that is true or false whatever was measured"}
+		return nil, &exprError{0, "is no condition: want an expression that is true or false, like during.http.failed == 0"}
 	case t.Kind() == reflect.Func:
 		return nil, &exprError{0, "is a function: call it"}
 	}
@@ -174,7 +174,7 @@ func exprErrorOf(err error) *exprError {
 	case strings.Contains(m, "mismatched types duration"), strings.Contains(m, "and duration)"):
 		m += `: write a duration like duration("250ms")`
 	case strings.HasPrefix(m, "expected bool, but got unknown"):
-		m = "is no condition: want one that is true or false whatever was measured"
+		m = "is no condition: want an expression that is true or false, like during.http.failed == 0"
 	case strings.HasPrefix(m, "expected bool, but got "):
 		m = "is no condition but " + strings.TrimPrefix(m, "expected bool, but got ") + ": compare it with something, like == 0"
 	case strings.Contains(m, `unexpected token Operator("=")`):

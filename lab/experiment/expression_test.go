@@ -34,8 +34,8 @@ func TestExpectationsThatSayNothingAreRefused(t *testing.T) {
 		`during.http.codes?.OK != 1`:                                   "24: nil and ?. are not supported: " + missing,
 		`(during.http.latency.p99 ?? duration("0s")) < duration("1s")`: "30: ?? is not supported: " + missing,
 
-		`!binomial(during.http, "whoami-1", -0.3)`: "6: a share of -0.3: want one between 0 and 1",
-		`!binomial(during.http, "whoami-1", 1)`:    "6: a share of 1: want one between 0 and 1",
+		`!binomial(during.http, "whoami-1", -0.3)`: "6: a share of -0.3: want one above 0 and below 1",
+		`!binomial(during.http, "whoami-1", 1)`:    "6: a share of 1: want one above 0 and below 1",
 		`!binomial(during.http, "whoami-4", 0.3)`:  "28: unknown instance whoami-4: did you mean whoami-1?",
 
 		`during.http.latency.p99 < duration("xyz")`:                     `31: time: invalid duration "xyz"`,

@@ -93,7 +93,7 @@ func (e *expression) judge(result ExpectationResult, trials int, m Measures) Exp
 	}
 	if trials > 1 {
 		result.Trials, result.Held = trials, held
-		share := fmt.Sprintf("held in %d of %d trials", held, trials)
+		share := fmt.Sprintf("passed in %d of %d trials", held, trials)
 		switch {
 		case result.Inconclusive && result.Error == "":
 			result.Error = share

@@ -249,7 +249,7 @@ func (c *checker) binomial(n *ast.CallNode) {
 	}
 	if share, err := expr.Eval(c.texts[n.Arguments[2]], nil); err == nil {
 		if f := reflect.ValueOf(share); f.CanFloat() && !(f.Float() > 0 && f.Float() < 1) || f.CanInt() {
-			c.add(n, "a share of %v: want one between 0 and 1, without them", share)
+			c.add(n, "a share of %v: want one above 0 and below 1", share)
 		}
 	}
 }

@@ -121,7 +121,7 @@ func (e *expression) doubt(measured []read, trial int, m Measures, doubtful []se
 		y, _ := number(second)
 		switch _, isExplanation := first.(explanation); {
 		case isExplanation:
-			all = append(all, a.text+" could be otherwise")
+			all = append(all, a.text+" could come out differently")
 		case isNumber && x > y:
 			all = append(all, fmt.Sprintf("%s is between %s and %s", a.text, Say(second), Say(first)))
 		case isNumber:
@@ -131,7 +131,7 @@ func (e *expression) doubt(measured []read, trial int, m Measures, doubtful []se
 		}
 	}
 	if len(all) == 0 {
-		all = []string{"the result could be otherwise"}
+		all = []string{"the result could come out differently"}
 	}
 	return errors.New(strings.Join(all, ", ") + ": " + cause(trial, m, doubtful))
 }

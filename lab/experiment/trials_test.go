@@ -116,7 +116,7 @@ func TestTrialsAreJudgedTogether(t *testing.T) {
 		{"during.http.failed == 0", results{"only": {0, 3, 0}}, ExpectationResult{Held: 2, Measured: "during.http.failed = 0 (0 to 3)"}},
 		{`during.http.latency.p99 < duration("1s")`, results{"only": {1, -1, 2}}, ExpectationResult{
 			Inconclusive: true, Held: 2, Measured: "during.http.latency.p99 = 15ms (10ms to 20ms)",
-			Error: "held in 2 of 3 trials; trial 2: during.http.latency.p99 has no value"}},
+			Error: "passed in 2 of 3 trials; trial 2: during.http.latency.p99 has no value"}},
 		{`during.http.latency.p99 < duration("1s")`, results{"only": {1, -1, 200}}, ExpectationResult{Held: 1, Measured: "during.http.latency.p99 = 1.01s (10ms to 2s)"}},
 		{"plain.during.http.failed > 2 * few.during.http.failed", results{"plain": {30, 40, 50}, "few": {10, 10, 10}}, ExpectationResult{
 			Passed: true, Held: 3, Measured: "plain.during.http.failed = 40 (30 to 50); few.during.http.failed = 10",
@@ -125,7 +125,7 @@ func TestTrialsAreJudgedTogether(t *testing.T) {
 			Held: 0, Measured: "plain.during.http.failed = 10; few.during.http.failed = 10 (5 to 20)",
 			Size: "plain.during.http.failed 10, few.during.http.failed 10 (5 to 20): ratio 1 (0.5 to 2: 75 %)"}},
 		{"plain.during.http.failed > few.during.http.failed", results{"plain": {10, 10, 10}, "few": {10, 0, 9}}, ExpectationResult{
-			Inconclusive: true, Held: 2, Measured: "plain.during.http.failed = 10; few.during.http.failed = 9 (0 to 10)", Error: "held in 2 of 3 trials",
+			Inconclusive: true, Held: 2, Measured: "plain.during.http.failed = 10; few.during.http.failed = 9 (0 to 10)", Error: "passed in 2 of 3 trials",
 			Size: "plain.during.http.failed 10, few.during.http.failed 9 (0 to 10)"}},
 		{`plain.during.http.latency.p99 < duration("1s")`, results{"plain": {10, 20, 30}}, ExpectationResult{
 			Passed: true, Held: 3, Measured: "plain.during.http.latency.p99 = 200ms (100ms to 300ms)"}},

@@ -72,7 +72,7 @@ func (v varier) check(e *expression, text string, condition bool) error {
 			continue
 		}
 		if _, isBool := value.(bool); condition && !isBool {
-			return &exprError{0, "is no condition: want one that is true or false whatever was measured"}
+			return &exprError{0, "is no condition: want an expression that is true or false, like during.http.failed == 0"}
 		} else if !condition {
 			return nil
 		}

@@ -126,7 +126,7 @@ func (m Metrics) picksAgain() string {
 // 0.02 must be refused 999 times out of 1000.
 func (m Metrics) Binomial(instance string, share float64) FairnessResult {
 	if !(share > 0 && share < 1) {
-		return inconclusive("a share of %g; want one between 0 and 1", share)
+		return inconclusive("a share of %g; want one above 0 and below 1", share)
 	}
 	if why := m.picksAgain(); why != "" {
 		return inconclusive("%s", why)

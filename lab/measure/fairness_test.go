@@ -151,7 +151,7 @@ func TestBinomialIsInconclusive(t *testing.T) {
 		}
 	}
 	for _, share := range []float64{0, 1, -1, 2} {
-		if j := (Metrics{}).Binomial("whoami-1", share); j.Passed || !strings.Contains(j.Explanation, "want one between 0 and 1") {
+		if j := (Metrics{}).Binomial("whoami-1", share); j.Passed || !strings.Contains(j.Explanation, "want one above 0 and below 1") {
 			t.Errorf("%g: %s", share, j.Explanation)
 		}
 	}

@@ -241,11 +241,11 @@ func (m *machine) reasons(paused func(process string) []span) (all []string) {
 	case !m.sampled:
 		return []string{fmt.Sprintf("%s has no sample: whether other programs kept the system from running is not known; run again", record.SamplesFile)}
 	case m.gap.to > m.gap.from:
-		all = append(all, fmt.Sprintf("%s has no sample %s, for %v: the machine was too busy to watch; stop other programs and run again", record.SamplesFile, when(m.gap.from), round(m.gap.to-m.gap.from)))
+		all = append(all, fmt.Sprintf("%s has no sample for %v, from %s: the machine was too busy for the sampler; stop other programs and run again", record.SamplesFile, round(m.gap.to-m.gap.from), when(m.gap.from)))
 	case len(m.seams) > 0:
 		all = append(all, fmt.Sprintf("%s has a sample too few or too many %s: each begins where the one before it ended; run again", record.SamplesFile, when(m.seams[0].from)))
 	case m.last-m.until > usualWindow: // The last is written when the generator has ended.
-		all = append(all, fmt.Sprintf("%s ends %s, and the last request %v later; run again", record.SamplesFile, when(m.until), round(m.last-m.until)))
+		all = append(all, fmt.Sprintf("%s ends %s, and the last request %v later: what the processes did then is not known; run again", record.SamplesFile, when(m.until), round(m.last-m.until)))
 	}
 	for i, phase := range m.manifest.Scenario.Phases {
 		u := &m.usage[i]

@@ -34,11 +34,11 @@ func noteworthy(m measure.Metrics, instances int) []string {
 	}
 	// Where requests failed at once, that says it already.
 	if s := m.Saturation; s.Saturated && (m.Latency.Max != nil && *m.Latency.Max > time.Second || m.Reasons[record.InFlightLimit]+m.Reasons[record.Deadline] > 0) {
-		kept := "did not keep up with its first second"
+		kept := "the system did not keep up even in the first second"
 		if s.Knee != nil {
-			kept = fmt.Sprintf("kept up to %s/s", say(s.Knee))
+			kept = fmt.Sprintf("the system kept up to %s requests/s", say(s.Knee))
 		}
-		notes = append(notes, fmt.Sprintf("saturated: %s; at most %s OK per second", kept, experiment.Say(s.Peak)))
+		notes = append(notes, fmt.Sprintf("saturated: %s; at most %s OK responses ended in a second", kept, experiment.Say(s.Peak)))
 	}
 	if differs(m.Latency.P50, m.ServiceTime.P50) || differs(m.Latency.P99, m.ServiceTime.P99) {
 		notes = append(notes, fmt.Sprintf("latency from the planned start: p50 %s, p99 %s: the generator was late (p50 %s, p99 %s)",

@@ -87,7 +87,7 @@ func (t Text) problems(v Variant) {
 	t.reasons("    ", v.Verdict, reasons)
 	for i, k := range first.Kinds[:min(len(first.Kinds), maxKinds)] {
 		d := k.Example
-		fmt.Fprintf(t, "      %s rule %d, as in request %s: %s\n", words.Count(k.Count, "time"), d.Rule, line(d.ID), line(d.What))
+		fmt.Fprintf(t, "      rule %d is broken %s, as by request %s: %s\n", d.Rule, words.Count(k.Count, "time"), line(d.ID), line(d.What))
 		if i == 0 {
 			fmt.Fprintf(t, "        client: %s\n        nginx: %s\n        instances: %s\n", line(d.Client), line(d.Nginx), line(d.Instances))
 		}

@@ -83,8 +83,8 @@ func TestNotesOnSaturationAndTheMachine(t *testing.T) {
 		"": {Saturation: measure.Saturation{Peak: 203}},
 		"1 failed: 1 nginx error; planned - to - after the start of the phase":                                                      {Saturation: measure.Saturation{Saturated: true}, Latency: measure.Latency{Max: &second}, Failed: 1, NginxErrors: 1},
 		"1 response came from nginx's cache|2 requests unlogged: nginx was killed, and what it did with open requests is not known": {Cached: 1, Unlogged: 2},
-		"saturated: kept up to 210/s; at most 203 OK per second":                                                                    saturated(measure.Saturation{Saturated: true, Knee: &knee, Peak: 203}),
-		"saturated: did not keep up with its first second; at most 203 OK per second":                                               saturated(measure.Saturation{Saturated: true, Peak: 203}),
+		"saturated: the system kept up to 210 requests/s; at most 203 OK responses ended in a second":                               saturated(measure.Saturation{Saturated: true, Knee: &knee, Peak: 203}),
+		"saturated: the system did not keep up even in the first second; at most 203 OK responses ended in a second":                saturated(measure.Saturation{Saturated: true, Peak: 203}),
 	} {
 		if got := strings.Join(noteworthy(m, 3), "|"); got != want {
 			t.Errorf("got %q, want %q", got, want)
@@ -211,7 +211,7 @@ func TestComparisonOverTrialsHasItsSize(t *testing.T) {
 	const size = "plain.total.http.failed 5 (2 to 8), other.total.http.failed 2: ratio 2.5 (1 to 4: 88 %)"
 	e, text := r.Experiments[0], asText(r, false)
 	for i, held := range []int{3, 2} {
-		want := fmt.Sprintf("held in %d of 4 trials; %s", held, size)
+		want := fmt.Sprintf("passed in %d of 4 trials; %s", held, size)
 		if x := e.Expectations[i]; !x.Inconclusive || measured(x) != want {
 			t.Errorf("%+v, want %s", x, want)
 		}

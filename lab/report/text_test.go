@@ -161,11 +161,11 @@ func TestTextOfManyReasonsIsCut(t *testing.T) {
   3 instances, 2 nginx workers, 2s
     INVALID: phase during: reload nginx failed: nginx refuses its configuration: nginx: [emerg] [31mno (and 29 like it); run again, and if it comes again, look at the records and logs
       the records of client, nginx and instances contradict each other in 400 places of 200 requests
-      200 times rule 2, as in request 7.http.0.0: the client made 1 attempt that nginx must have logged, and the access log has 0
+      rule 2 is broken 200 times, as by request 7.http.0.0: the client made 1 attempt that nginx must have logged, and the access log has 0
         client: 1 attempt, ok 200 from whoami-1 (HTTP)
         nginx: 0 access-log entries
         instances: whoami-1 (HTTP) (start whoami-1-a, call 1, completed 200)
-      200 times rule 4, as in request 7.http.0.0: whoami-1 (HTTP) recorded 1 arrival, and no access-log entry has an attempt at it
+      rule 4 is broken 200 times, as by request 7.http.0.0: whoami-1 (HTTP) recorded 1 arrival, and no access-log entry has an attempt at it
       trial directory: `
 	if !strings.Contains(text, want) {
 		t.Errorf("no %s in\n%s", want, text)
