@@ -107,7 +107,7 @@ func Ordinary(m record.Manifest, n int) []any {
 	client := OK(fmt.Sprintf("11.http.0.%d", n), at)
 	client.Instance = instance.Name
 	arrival := record.Call{
-		V: record.CallVersion, Event: record.Arrival, Time: at.Add(400 * time.Microsecond), Instance: instance.Name, PID: 1, Start: instance.Name, Call: uint64(n + 1), ID: client.ID, Protocol: scenario.HTTP,
+		V: record.CallVersion, Event: record.Arrival, Time: at.Add(400 * time.Microsecond), Instance: instance.Name, PID: 1, Start: instance.Name, Call: uint64(n/3 + 1), ID: client.ID, Protocol: scenario.HTTP,
 	}
 	completion := arrival
 	completion.Event, completion.Code, completion.Duration, completion.Time = record.Completion, "200", 200, at.Add(600*time.Microsecond)

@@ -24,7 +24,7 @@ type author struct {
 	labtest.History
 	records []timed
 	want    map[[2]int]*Want // by load and phase
-	calls   uint64
+	calls   [3]uint64        // of each instance
 }
 
 // timed is a record, and when it is written.
@@ -86,9 +86,9 @@ func (h *author) probes() {
 }
 
 func (h *author) call(id, protocol string, at time.Time, instance int) record.Call {
-	h.calls++
+	h.calls[instance]++
 	return record.Call{
-		V: record.CallVersion, Event: record.Arrival, Time: at, Instance: h.Instances[instance].Name, PID: 1, Start: fmt.Sprint("s", instance), Call: h.calls, ID: id,
+		V: record.CallVersion, Event: record.Arrival, Time: at, Instance: h.Instances[instance].Name, PID: 1, Start: fmt.Sprint("s", instance), Call: h.calls[instance], ID: id,
 		Protocol: protocol,
 	}
 }

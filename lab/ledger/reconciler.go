@@ -222,7 +222,7 @@ func (r *Reconciler) AddAccessLogEntry(l record.AccessLogEntry) error {
 
 // AddCall adds a record of an instance.
 func (r *Reconciler) AddCall(c record.Call) {
-	r.starts.of(c.Instance, c.Start).calls++
+	r.starts.call(c)
 	r.add(c.ID, 4, fmt.Sprintf("%s recorded a further %s", c.Instance, c.Event), func(q *Request) {
 		e := q.execution(c)
 		switch {

@@ -512,3 +512,45 @@ func FuzzAccessLogEntry(f *testing.F) {
 		r.Finish()
 	})
 }
+
+// An instance counts its arrivals: one that is removed, or given to another request, is missed, also where nginx cannot know of it.
+func TestArrivalsAreCounted(t *testing.T) {
+	t.Parallel()
+	last := func(start string) func(any) bool {
+		return func(r any) bool {
+			c, ok := r.(record.Call)
+			return ok && c.Start == start && c.Call == 9
+		}
+	}
+	for name, c := range map[string]struct {
+		spoil func(h *labtest.History)
+		want  string // part of a reason; "": none is wanted
+	}{
+		"none":          {func(*labtest.History) {}, ""},
+		"removed":       {func(h *labtest.History) { h.Records = slices.DeleteFunc(h.Records, last("s0")) }, "whoami-1 counted "},
+		"of one killed": {func(h *labtest.History) { h.Records = slices.DeleteFunc(h.Records, last("s1")) }, ""},
+		"of another start": {func(h *labtest.History) {
+			edit(h, last("s0"), func(c *record.Call) { c.Start, c.Instance = "s2", "whoami-3" })
+		}, "whoami-3 counted "},
+		"another number": {func(h *labtest.History) { edit(h, last("s0"), func(c *record.Call) { c.Call = 8 }) }, "whoami-1 counted "},
+	} {
+		h, _ := Lawful(1, 200)
+		c.spoil(&h)
+		got, _ := reconcile(t, h)
+		reasons := strings.Join(got.Reasons, "\n")
+		if !strings.Contains(reasons, c.want) || c.want == "" && strings.Contains(reasons, " counted ") {
+			t.Errorf("%s: %q, want %q", name, got.Reasons, c.want)
+		}
+	}
+}
+
+// edit changes the calls for which is holds.
+func edit(h *labtest.History, is func(any) bool, change func(*record.Call)) {
+	for i, r := range h.Records {
+		if is(r) {
+			c := r.(record.Call)
+			change(&c)
+			h.Records[i] = c
+		}
+	}
+}

@@ -1,7 +1,10 @@
 package ledger
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 
 	"trivet/internal/words"
 	"trivet/lab/record"
@@ -19,6 +22,8 @@ type startRecords struct {
 	events int  // that it began
 	calls  int  // arrivals and completions
 	killed bool // it ended without draining
+
+	arrivals, highest, sum uint64 // the number of arrivals, and of the numbers that they have, the highest and their sum
 }
 
 func (s starts) of(instance, id string) *startRecords {
@@ -27,6 +32,20 @@ func (s starts) of(instance, id string) *startRecords {
 		s[key] = &startRecords{}
 	}
 	return s[key]
+}
+
+// call takes a record of an instance.
+func (s starts) call(c record.Call) {
+	r := s.of(c.Instance, c.Start)
+	r.calls++
+	if c.Event == record.Arrival {
+		r.arrivals, r.highest, r.sum = r.arrivals+1, max(r.highest, c.Call), r.sum+c.Call
+	}
+}
+
+// counted reports whether the arrivals have the numbers from 1 on, each once. One that was killed may not have written the last.
+func (r *startRecords) counted() bool {
+	return r.killed || r.arrivals == r.highest && r.sum == r.highest*(r.highest+1)/2
 }
 
 func (s starts) event(e record.Event) {
@@ -59,6 +78,13 @@ func (s starts) reasons() (all []string) {
 	}
 	if calls > 0 {
 		all = append(all, fmt.Sprintf("%s has %s of instances whose start is not in %s", record.InstancesFile, words.Count(calls, "record"), record.EventsFile))
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(s), func(a, b start) int {
+		return cmp.Or(scenario.CompareNames(a.instance, b.instance), cmp.Compare(a.id, b.id))
+	}) {
+		if r := s[key]; r.events > 0 && !r.counted() {
+			all = append(all, fmt.Sprintf("%s counted %d arrivals in its start %s, and %s has %d, or has a number twice", key.instance, r.highest, key.id, record.InstancesFile, r.arrivals))
+		}
 	}
 	repeated := 0
 	for id, n := range events {

@@ -61,7 +61,7 @@ func moved(m record.Manifest, r any, n int, offset time.Duration) any {
 	}
 	switch r := r.(type) {
 	case record.Call:
-		r.ID, r.Instance, r.Start, r.Call, r.Time = id, by.Name, by.Name, uint64(n+1), r.Time.Add(offset-first)
+		r.ID, r.Instance, r.Start, r.Call, r.Time = id, by.Name, by.Name, uint64(n/3+1), r.Time.Add(offset-first)
 		return r
 	case record.AccessLogEntry:
 		r.ID, r.Addr, r.End = id, by.HTTP, r.End+(offset-first).Seconds()

@@ -122,8 +122,28 @@ func (r records) add(t *testing.T, file string, record any) {
 
 func (r records) write(t *testing.T, dir string) {
 	t.Helper()
+	r.number()
 	for file, lines := range r {
 		write(t, filepath.Join(dir, file), strings.Join(lines, ""))
+	}
+}
+
+// number counts the calls of each start, as instances do.
+func (r records) number() {
+	counted := make(map[string]map[uint64]uint64)
+	for i, text := range r[record.InstancesFile] {
+		var c record.Call
+		if json.Unmarshal([]byte(text), &c) != nil {
+			continue
+		}
+		if counted[c.Start] == nil {
+			counted[c.Start] = make(map[uint64]uint64)
+		}
+		numbers, call := counted[c.Start], c.Call
+		if numbers[call] == 0 {
+			numbers[call] = uint64(len(numbers) + 1)
+		}
+		r[record.InstancesFile][i] = strings.Replace(text, fmt.Sprintf(`"call":%d,`, call), fmt.Sprintf(`"call":%d,`, numbers[call]), 1)
 	}
 }
 
