@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -130,19 +131,19 @@ func TestRepeatedActionsBeginAtTheirInterval(t *testing.T) {
 // Then no action runs any more, and none begins.
 func TestEndOfContextEndsAllActions(t *testing.T) {
 	t.Parallel()
-	running := 0
+	var running atomic.Int32 // The actions run at the same time.
 	got, err := acted(t, []scenario.Phase{
 		{Name: "one", For: 2 * time.Hour, Do: []scenario.Action{
 			together(on(scenario.Pause, "whoami-1"), wait(2*time.Hour), repeat(3, 40*time.Minute, reload)), on(scenario.Kill, "whoami-2"),
 		}},
 		{Name: "two", For: time.Second},
 	}, func(ctx context.Context, kind, process string) error {
-		running++
-		defer func() { running-- }()
+		running.Add(1)
+		defer running.Add(-1)
 		return takes(map[string]time.Duration{"pause whoami-1": 3 * time.Hour})(ctx, kind, process)
 	})
-	if !errors.Is(err, errSignal) || running != 0 {
-		t.Errorf("got %v, %d running", err, running)
+	if !errors.Is(err, errSignal) || running.Load() != 0 {
+		t.Errorf("got %v, %d running", err, running.Load())
 	}
 	// The hour counts from a second before the first phase.
 	checkLines(t, got, "0s 0 pause whoami-1", "0s 1 wait", "0s 2 reload nginx", "0s phase one", "1s 2 done", "40m0s 3 reload nginx", "40m1s 3 done")
