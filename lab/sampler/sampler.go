@@ -154,7 +154,7 @@ type window struct {
 // processTime is what is known of a process at the end of a window.
 type processTime struct {
 	name    string
-	started uint64 // since the machine's start, in ticks; with the PID it tells processes apart
+	started uint64 // since the machine's start, in ticks; the same PID with another is another process
 	stopped bool
 	threads map[int]counters
 	run     time.Duration // in its last window

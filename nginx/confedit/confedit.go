@@ -64,15 +64,15 @@ func Apply(dir string, edits []Edit, names Names) error {
 	if len(edits) == 0 {
 		return nil
 	}
-	failed, err := apply(dir, edits, names)
+	failed, err := locked(dir, func(root *os.Root) ([]error, error) { return apply(root, edits, names) })
 	if err != nil {
 		return fmt.Errorf("edit nginx configuration: %w", err)
 	}
 	return errors.Join(failed...)
 }
 
-// apply returns what is wrong with the edits; err is everything else.
-func apply(dir string, edits []Edit, names Names) (failed []error, err error) {
+// locked calls change with a configuration's directory, while no other call for the same dir does.
+func locked(dir string, change func(*os.Root) (failed []error, err error)) (failed []error, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
@@ -83,6 +83,11 @@ func apply(dir string, edits []Edit, names Names) (failed []error, err error) {
 		return nil, err
 	}
 	defer unlock()
+	return change(root)
+}
+
+// apply returns what is wrong with the edits; err is everything else.
+func apply(root *os.Root, edits []Edit, names Names) (failed []error, err error) {
 	s := newSources(root.FS(), names)
 	t, err := s.outline()
 	if err != nil {

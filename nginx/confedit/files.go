@@ -30,24 +30,14 @@ func AddFiles(dir string, files map[string]string) error {
 	if len(files) == 0 {
 		return nil
 	}
-	failed, err := addFiles(dir, files)
+	failed, err := locked(dir, func(root *os.Root) ([]error, error) { return addFiles(root, files) })
 	if err != nil {
 		return fmt.Errorf("add files to nginx configuration: %w", err)
 	}
 	return errors.Join(failed...)
 }
 
-func addFiles(dir string, files map[string]string) (failed []error, err error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	unlock, err := lock(root)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
+func addFiles(root *os.Root, files map[string]string) (failed []error, err error) {
 	names := slices.Sorted(maps.Keys(files))
 	for _, name := range names {
 		if message := refusal(root, files, name); message != "" {
