@@ -13,13 +13,17 @@ import (
 type Site struct {
 	HTTP, GRPC string   // listeners, as host:port, IPv6 in brackets; never port 0, because nginx does not report which one it got
 	Admin      string   // host:port of nginx's own health and status; loopback, unless other machines may see them
-	Servers    []Server // instances, at least one
+	Servers    []Server // instances of whoami, at least one
+	Front      []Server // instances of front; with none, its paths get the response of an unknown path
 	Workers    int      // worker processes; 0 means one per CPU
 	User       string   // account of the workers when root starts nginx; "" means nginx's own default
 
 	// Diagnostics opens /healthz, /readyz, /openapi.json, gRPC reflection and gRPC health on the public listeners. Closed, they get the
 	// response of an unknown path.
 	Diagnostics bool
+
+	TLS  *EdgeTLS // the TLS edge; nil: none
+	Mesh *MeshTLS // mutual TLS to instances; nil: instances speak plain HTTP and gRPC
 }
 
 // Server holds the endpoints of one instance, as host:port. nginx resolves a name once, at start.
@@ -58,7 +62,7 @@ func (s Site) Validate() error {
 	if s.User != "" && !userName.MatchString(s.User) {
 		invalid = append(invalid, fmt.Errorf("the field User is %q: want a user name", s.User))
 	}
-	return errors.Join(invalid...)
+	return errors.Join(append(invalid, s.validateTLS()...)...)
 }
 
 var (

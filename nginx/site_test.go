@@ -109,6 +109,15 @@ func TestValidate(t *testing.T) {
 		{"one address for HTTP and admin", edit(func(s *Site) { s.Admin = s.HTTP }), `HTTP and Admin are both "127.0.0.1:8080"`},
 		{"named port, which SplitHostPort accepts", edit(func(s *Site) { s.HTTP = "127.0.0.1:http" }), "1 to 65535"},
 		{"signed port", edit(func(s *Site) { s.HTTP = "127.0.0.1:+80" }), "1 to 65535"},
+		{"TLS edge and mutual TLS", edit(func(s *Site) {
+			s.TLS = &EdgeTLS{Listen: "127.0.0.1:8443", Certificate: "tls/edge.pem", Key: "/run/tls/edge.pem", ClientCA: "tls/ca.pem"}
+			s.Mesh = &MeshTLS{Certificate: "tls/nginx.pem", Key: "tls/nginx.pem", CA: "tls/ca.pem"}
+			s.Front = []Server{{"127.0.0.1:8101", "127.0.0.1:9101"}}
+		}), ""},
+		{"one address for HTTP and TLS", edit(func(s *Site) { s.TLS = &EdgeTLS{Listen: s.HTTP, Certificate: "c", Key: "k"} }), `HTTP and TLS.Listen are both "127.0.0.1:8080"`},
+		{"no certificate", edit(func(s *Site) { s.TLS = &EdgeTLS{Listen: "127.0.0.1:8443", Key: "k"} }), `TLS.Certificate is ""`},
+		{"variable in a path", edit(func(s *Site) { s.Mesh = &MeshTLS{Certificate: "c", Key: "$k", CA: "ca"} }), `Mesh.Key is "$k"`},
+		{"front without gRPC", edit(func(s *Site) { s.Front = []Server{{HTTP: "127.0.0.1:8101"}} }), `Front[0].GRPC is ""`},
 		{"line break", edit(func(s *Site) { s.HTTP = "127.0.0.1\n:80" }), "want an address or name"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
