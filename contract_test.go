@@ -49,7 +49,7 @@ func TestIncompatibleContractIsRejected(t *testing.T) {
 		want           string // in the error; "" for none
 	}{
 		{"no change", "", "", ""},
-		{"new field", "uint32 port = 2;", "uint32 port = 2;\n  // Number of cores.\n  uint32 cores = 9;", ""},
+		{"new field", "uint32 port = 2;", "uint32 port = 2;\n  // Number of cores.\n  uint32 cores = 19;", ""},
 		{"field number changed", "uint32 port = 2;", "uint32 port = 12;", `"2"`},
 		{"field type changed", "uint32 port = 2;", "string port = 2;", `changed type from "uint32" to "string"`},
 		{"method removed", "rpc WhoAmI(", "rpc Identify(", `"WhoAmI"`},
