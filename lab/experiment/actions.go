@@ -238,7 +238,7 @@ func (f *fleetState) processAction(kind string, value json.RawMessage, at string
 	for i, name := range named {
 		processes := []string{name}
 		if name == all {
-			processes = f.InstanceNames()
+			processes = f.ServiceNames()
 		}
 		for _, process := range processes {
 			if !f.valid(places(i)) {
@@ -269,7 +269,7 @@ var noneLeft = map[string]string{
 func (f *fleetState) do(kind, name string) string {
 	what := "instance"
 	n, worker := scenario.WorkerNumber(name)
-	switch known := f.InstanceNames(); {
+	switch known := f.ServiceNames(); {
 	case name == scenario.Nginx:
 		what = name
 	case worker && n > f.Workers:

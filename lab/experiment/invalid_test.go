@@ -28,7 +28,7 @@ expect:
 		"2:7: seed is -1: want a whole number, 0 to 18446744073709551615",
 		"3:20: instances is 99: want a whole number, 1 to 60",
 		`3:33: workers is "two": want a whole number, 1 to 16`,
-		"3:38: unknown key cores: want instances, workers",
+		"3:38: unknown key cores: want front, instances, mtls, tls, workers",
 		"4:7: load is a mapping: want a list",
 		"5:9: phases has 0 entries: want 1 to 20",
 		`7:5: expect[0] is read as a key and its value: put an expectation that contains ": " or " #" in quotes`,

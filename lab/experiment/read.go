@@ -85,8 +85,11 @@ type keys struct {
 // configuration is what a file says of a variant, or for all of them.
 type configuration struct {
 	Description string
-	Fleet       *struct{ Instances, Workers int }
-	Nginx       *struct {
+	Fleet       *struct {
+		Instances, Front, Workers int
+		TLS, MTLS                 bool
+	}
+	Nginx *struct {
 		Files map[string]string
 		Edits []confedit.Edit
 	}
@@ -183,7 +186,7 @@ func (f *File) variants(k *keys) []string {
 func (f *File) scenario(name string, k *keys, v configuration, in places) {
 	s := scenario.Scenario{
 		Experiment: f.Name, Variant: name, Description: v.Description, Seed: k.Seed,
-		Instances: v.Fleet.Instances, Workers: v.Fleet.Workers, Files: v.Nginx.Files, Edits: v.Nginx.Edits,
+		Instances: v.Fleet.Instances, Front: v.Fleet.Front, Workers: v.Fleet.Workers, TLS: v.Fleet.TLS, MTLS: v.Fleet.MTLS, Files: v.Nginx.Files, Edits: v.Nginx.Edits,
 	}
 	s.Phases = f.phases(&s, v.Phases, in.phases)
 	for i, l := range v.Load {

@@ -122,6 +122,24 @@ func TestExperimentWithEveryKeyIsRead(t *testing.T) {
 	}
 }
 
+func TestFleetOfServicesAndTLS(t *testing.T) {
+	t.Parallel()
+	text := strings.Replace(strings.Replace(small, "question: Q?", "question: Q?\nfleet: {instances: 1, front: 2, tls: true, mtls: true}\nvariants: {a: {}, b: {fleet: {}}}", 1),
+		"for: 1s}", "for: 1s, do: [{kill: all}, {start: front-2}]}", 1)
+	_, d := parse("b.yaml", []byte(text))
+	if err := d.join(); err == nil || !strings.Contains(err.Error(), "start front-2: there are 3 instances in variant b") {
+		t.Errorf("front-2 in a fleet without front: %v", err)
+	}
+	f, d := parse("a.yaml", []byte(strings.Replace(text, "b: {fleet: {}}", "b: {}", 1)))
+	if err := d.join(); err != nil {
+		t.Fatal(err)
+	}
+	s := f.Scenarios[0]
+	if s.Instances != 1 || s.Front != 2 || !s.TLS || !s.MTLS || !slices.Equal(s.Phases[0].Do[0].Process.Names, []string{"whoami-1", "front-1", "front-2"}) {
+		t.Errorf("%+v", s)
+	}
+}
+
 // small is a valid file, to change a line of.
 const small = `question: Q?
 load:

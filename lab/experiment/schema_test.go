@@ -63,6 +63,8 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 		{"question: Q?", "question: Q?\nseed: -1"},
 		{"question: Q?", "question: Q?\nfleet: {instances: 61}"},
 		{"question: Q?", "question: Q?\nfleet: {cores: 1}"},
+		{"question: Q?", "question: Q?\nfleet: {front: 61}"},
+		{"question: Q?", "question: Q?\nfleet: {tls: 8443}"},
 		{"question: Q?", "question: Q?\nnginx: {edits: [{context: http}]}"},
 		{"question: Q?", "question: Q?\nvariants: {Big: {}}"},
 		{"question: Q?", "question: Q?\nvariants: {}"},

@@ -78,7 +78,10 @@ type Variant struct {
 	Name        string  `json:"name"`
 	Description string  `json:"description,omitempty"`
 	Instances   int     `json:"instances"`
+	Front       int     `json:"front,omitempty"` // instances of front
 	Workers     int     `json:"workers"`
+	TLS         bool    `json:"tls,omitempty"`  // see scenario.Scenario
+	MTLS        bool    `json:"mtls,omitempty"` //
 	Verdict     Verdict `json:"verdict"` // the worst of its trials'
 	Trials      []Trial `json:"trials"`
 }
@@ -146,7 +149,9 @@ func (r *Run) experiment(entry record.Entry) (Experiment, error) {
 	}
 	for _, s := range of.Scenarios {
 		e.Seed, e.Length = s.Seed, s.Length()
-		e.Variants = append(e.Variants, Variant{Name: s.Variant, Description: s.Description, Instances: s.Instances, Workers: s.Workers, Verdict: Passed})
+		e.Variants = append(e.Variants, Variant{
+			Name: s.Variant, Description: s.Description, Instances: s.Instances, Front: s.Front, Workers: s.Workers, TLS: s.TLS, MTLS: s.MTLS, Verdict: Passed,
+		})
 	}
 	for n := range e.Trials { // In the order in which they ran.
 		for i, s := range of.Scenarios {

@@ -107,7 +107,7 @@ func (t Text) Experiment(e Experiment) {
 }
 
 func (t Text) variant(e Experiment, v Variant) {
-	title := fmt.Sprintf("%s, %s, %v", words.Count(v.Instances, "instance"), words.Count(v.Workers, "nginx worker"), e.Length)
+	title := fmt.Sprintf("%s, %v", v.fleet(), e.Length)
 	if e.Trials > 1 {
 		title += fmt.Sprintf("; medians of %d trials", e.Trials)
 	}
@@ -119,6 +119,22 @@ func (t Text) variant(e Experiment, v Variant) {
 		t.problems(v)
 	}
 	t.table(v)
+}
+
+// fleet says in words what the variant ran on.
+func (v Variant) fleet() string {
+	text := words.Count(v.Instances, "instance")
+	if v.Front > 0 {
+		text += fmt.Sprintf(" and %d of front", v.Front)
+	}
+	text += ", " + words.Count(v.Workers, "nginx worker")
+	if v.TLS {
+		text += ", TLS"
+	}
+	if v.MTLS {
+		text += ", mTLS"
+	}
+	return text
 }
 
 // maxWidth is how many characters of a line a terminal of the usual width shows.

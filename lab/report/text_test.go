@@ -86,6 +86,19 @@ func TestTextColumnsLineUp(t *testing.T) {
 	}
 }
 
+func TestTitleSaysWhatRan(t *testing.T) {
+	t.Parallel()
+	for want, v := range map[string]Variant{
+		"3 instances, 1 nginx worker":                            {Instances: 3, Workers: 1},
+		"1 instance and 2 of front, 2 nginx workers, TLS":        {Instances: 1, Front: 2, Workers: 2, TLS: true},
+		"3 instances and 1 of front, 2 nginx workers, TLS, mTLS": {Instances: 3, Front: 1, Workers: 2, TLS: true, MTLS: true},
+	} {
+		if got := v.fleet(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 const golden = `one: Is 1 < 2 & "so" on?
 
   3 instances, 2 nginx workers, 2s

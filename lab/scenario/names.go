@@ -14,6 +14,7 @@ const (
 
 const (
 	instancePrefix = "whoami-"
+	frontPrefix    = "front-"
 	workerPrefix   = Nginx + "-worker-"
 )
 
@@ -27,21 +28,33 @@ func WorkerNumber(name string) (n int, ok bool) {
 	return n, ok && err == nil && n > 0 && WorkerName(n) == name
 }
 
-// InstanceName is the name of the n-th instance, counted from 1.
+// InstanceName is the name of the n-th instance of whoami, counted from 1.
 func InstanceName(n int) string { return instancePrefix + strconv.Itoa(n) }
 
-// InstanceNames are the names of n instances, whoami-1 first.
-func InstanceNames(n int) []string {
-	names := make([]string, n)
-	for i := range names {
-		names[i] = InstanceName(i + 1)
+// FrontName is the name of the n-th instance of front, counted from 1.
+func FrontName(n int) string { return frontPrefix + strconv.Itoa(n) }
+
+// IsFront reports whether an instance is one of front.
+func IsFront(name string) bool { return strings.HasPrefix(name, frontPrefix) }
+
+// InstanceNames are the names of n instances of whoami, whoami-1 first.
+func InstanceNames(n int) []string { return ServiceNames(n, 0) }
+
+// ServiceNames are the names of n instances of whoami, then those of so many of front.
+func ServiceNames(n, front int) []string {
+	names := make([]string, 0, n+front)
+	for i := range n {
+		names = append(names, InstanceName(i+1))
+	}
+	for i := range front {
+		names = append(names, FrontName(i+1))
 	}
 	return names
 }
 
 // CompareNames orders names of processes, for [slices.SortFunc]: whoami-2 before whoami-10.
 func CompareNames(a, b string) int {
-	for _, prefix := range []string{instancePrefix, workerPrefix} {
+	for _, prefix := range []string{instancePrefix, frontPrefix, workerPrefix} {
 		if len(a) != len(b) && strings.HasPrefix(a, prefix) && strings.HasPrefix(b, prefix) {
 			return len(a) - len(b)
 		}

@@ -26,7 +26,10 @@ type Scenario struct {
 	Description string            `json:"description,omitempty"` // of the variant
 	Seed        uint64            `json:"seed"`
 	Instances   int               `json:"instances"`       // at least 1
+	Front       int               `json:"front,omitempty"` // instances of front; 0: none
 	Workers     int               `json:"workers"`         // of nginx, at least 1
+	TLS         bool              `json:"tls,omitempty"`   // the load reaches nginx by TLS
+	MTLS        bool              `json:"mtls,omitempty"`  // nginx and the instances use mutual TLS
 	Files       map[string]string `json:"files,omitempty"` // beside the shipped configuration's: text by name, relative to conf/
 	Edits       []confedit.Edit   `json:"edits,omitempty"` // of the shipped configuration
 	Loads       []Load            `json:"loads"`           // all run at the same time
@@ -138,5 +141,8 @@ func (s Scenario) Group(name string) []int {
 	return byName
 }
 
-// InstanceNames are the names of the scenario's instances, whoami-1 first.
+// InstanceNames are the names of the scenario's instances of whoami, whoami-1 first.
 func (s Scenario) InstanceNames() []string { return InstanceNames(s.Instances) }
+
+// ServiceNames are the names of the instances of all services: those of whoami, then those of front.
+func (s Scenario) ServiceNames() []string { return ServiceNames(s.Instances, s.Front) }
