@@ -19,23 +19,24 @@ func TestFetchWithoutNetwork(t *testing.T) {
 		name  string
 		tools map[string]string
 		nginx string // content of .cache/nginx/nginx, if any
+		args  []string
 		ok    bool
 		says  string
 	}{
-		{"nginx is present", nil, "#!/bin/sh\necho nginx version: nginx/1.22.1 >&2\n", true, "nothing to do"},
-		{"broken nginx is ignored", nil, nothing, false, "install nginx 1.22.0 or newer"},
-		{"Alpine", map[string]string{"apk": nothing}, "", false, "run: sudo apk add nginx"},
-		{"macOS", map[string]string{"brew": nothing}, "", false, "docker compose up --build"},
-		{"unknown system", nil, "", false, "https://nginx.org/en/download.html"},
-		{"Debian without package lists, not root", debian, "", false, "run: sudo apt-get update && "},
+		{"nginx is present", nil, "#!/bin/sh\necho nginx version: nginx/1.22.1 >&2\n", nil, true, "nothing to do"},
+		{"broken nginx is ignored", nil, nothing, nil, false, "install nginx 1.22.0 or newer"},
+		{"Alpine", map[string]string{"apk": nothing}, "", nil, false, "run: sudo apk add nginx"},
+		{"macOS", map[string]string{"brew": nothing}, "", nil, false, "docker compose up --build"},
+		{"unknown system", nil, "", nil, false, "https://nginx.org/en/download.html"},
+		{"Debian without package lists, not root", debian, "", nil, false, "run: sudo apt-get update && "},
+		{"path of the newer nginx", nil, "", []string{"--next", "--which"}, true, "/.cache/nginx-next/nginx\n"},
+		{"newer nginx, unknown system", nil, "", []string{"--next"}, false, "set TRIVET_NGINX to an nginx 1.30 or newer"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tree := t.TempDir()
-			script, err := os.ReadFile("fetch")
-			if err != nil {
-				t.Fatal(err)
+			for _, script := range []string{"fetch", "fetch-next"} {
+				put(t, filepath.Join(tree, "nginx", script), read(t, script))
 			}
-			put(t, filepath.Join(tree, "nginx", "fetch"), string(script))
 			if c.nginx != "" {
 				put(t, filepath.Join(tree, ".cache", "nginx", "nginx"), c.nginx)
 			}
@@ -46,7 +47,7 @@ func TestFetchWithoutNetwork(t *testing.T) {
 			for _, name := range []string{"bash", "sh", "dirname", "sed", "mkdir", "mktemp", "rm", "chmod"} {
 				link(t, bin, name)
 			}
-			cmd := exec.CommandContext(t.Context(), filepath.Join(tree, "nginx", "fetch"))
+			cmd := exec.CommandContext(t.Context(), filepath.Join(tree, "nginx", "fetch"), c.args...)
 			cmd.Env = []string{"PATH=" + bin}
 			out, err := cmd.CombinedOutput()
 			if (err == nil) != c.ok || !strings.Contains(string(out), c.says) {
