@@ -12,7 +12,7 @@ import (
 	"trivet/lab/scenario"
 )
 
-// A History is the records of a trial, in any order: each a record.Client, AccessLogEntry, Call, Event or Sample.
+// A History is the records of a trial, in any order: each a record.Client, AccessLogEntry, Call, Outgoing, Event or Sample.
 type History struct {
 	record.Manifest
 	Records []any
@@ -47,7 +47,7 @@ func (h History) Files(t testing.TB) map[string][]byte {
 		switch r.(type) {
 		case record.AccessLogEntry:
 			name = record.AccessLogFile
-		case record.Call:
+		case record.Call, record.Outgoing:
 			name = record.InstancesFile
 		case record.Event:
 			name = record.EventsFile

@@ -59,7 +59,13 @@ func NewReader(dir string, m Manifest) *Reader {
 	if !m.Sampled {
 		r.unexpected = filepath.Join(dir, SamplesFile)
 	}
-	add(InstancesFile, CallVersion, decode(func(c Call) parsed { return parsed{c.V, c.Time, c, c.validate()} }))
+	add(InstancesFile, CallVersion, decode(func(o Outgoing) parsed {
+		if o.Event != OutgoingCall {
+			return parsed{o.V, o.Time, o.Call, o.Call.validate()}
+		}
+		o.Code = codeName(o.Code)
+		return parsed{o.V, o.Time, o, o.validate()}
+	}))
 	add(AccessLogFile, AccessLogVersion, decode(func(l AccessLogEntry) parsed { return parsed{l.V, l.When(), l, l.validate()} }))
 	add(ClientFile, ClientVersion, decode(func(l clientLine) parsed {
 		c, err := l.client()
@@ -79,7 +85,7 @@ func decode[T any](take func(T) parsed) func([]byte) (parsed, error) {
 	}
 }
 
-// Next returns the next record: an Event, a Call, an AccessLogEntry or a Client. It is nil if there is none yet: a last line without its
+// Next returns the next record: an Event, a Call, an Outgoing, an AccessLogEntry, a Client or a Sample. It is nil if there is none yet: a last line without its
 // end is read when the rest is there. The error is one of reading a file; a line that is no record is skipped, and Problems counts it.
 func (r *Reader) Next() (any, error) {
 	var oldest *source

@@ -265,6 +265,10 @@ func TestImpossibleValuesOfOtherSourcesAreNoRecord(t *testing.T) {
 	arrival := record.Call{V: record.CallVersion, Event: record.Arrival, Time: m.Begin, Instance: "whoami-1", PID: 1, Start: "a", Call: 1, ID: id, Protocol: scenario.HTTP}
 	completion := arrival
 	completion.Event, completion.Code = record.Completion, "200"
+	outgoing := record.Outgoing{Call: arrival, Attempts: 1}
+	outgoing.Event, outgoing.ID, outgoing.Protocol, outgoing.Code = record.OutgoingCall, id+".1", scenario.GRPC, "OK"
+	web := outgoing
+	web.Protocol, web.Code = scenario.HTTP, "502"
 	waiting := record.Event{V: record.EventVersion, Time: m.Begin, Event: record.ActionStarted, Action: scenario.Wait, Wait: 1}
 	entry := record.AccessLogEntry{V: record.AccessLogVersion, ID: id, End: 1}
 	for _, c := range []struct {
@@ -281,6 +285,20 @@ func TestImpossibleValuesOfOtherSourcesAreNoRecord(t *testing.T) {
 		{record.InstancesFile, arrival, fields{"time": nil}, "time 0001-01-01T00:00:00Z"},
 		{record.InstancesFile, completion, fields{"code": nil}, "a completion without a code"},
 		{record.InstancesFile, completion, fields{"duration_us": -1}, "duration_us is -1"},
+		{record.InstancesFile, outgoing, nil, ""},
+		{record.InstancesFile, outgoing, fields{"code": "DEADLINE_EXCEEDED"}, ""},
+		{record.InstancesFile, outgoing, fields{"code": "Unavailable", "reason": record.Refused, "maybe_unlogged": []string{record.Refused}}, ""},
+		{record.InstancesFile, outgoing, fields{"code": "200"}, `an outgoing call with code "200"`},
+		{record.InstancesFile, outgoing, fields{"code": nil}, `an outgoing call with code ""`},
+		{record.InstancesFile, outgoing, fields{"attempts": 0}, `an outgoing call with code "OK", reason "" and 0 attempts`},
+		{record.InstancesFile, outgoing, fields{"reason": record.Reset}, `an outgoing call with code "OK", reason "reset"`},
+		{record.InstancesFile, outgoing, fields{"attempts": -1}, "0 attempts may be unlogged, of -1"},
+		{record.InstancesFile, outgoing, fields{"duration_us": 9_300_000_000_000_000}, "duration_us is 9300000000000000"},
+		{record.InstancesFile, outgoing, fields{"call": 0}, `time 2026-11-24T09:00:00Z, pid 1, start "a", call 0`},
+		{record.InstancesFile, web, nil, ""},
+		{record.InstancesFile, web, fields{"code": "CANCELED"}, ""},
+		{record.InstancesFile, web, fields{"code": "NOT_FOUND"}, `an outgoing call with code "NotFound"`},
+		{record.InstancesFile, web, fields{"code": nil}, `an outgoing call with code ""`},
 		{record.EventsFile, waiting, nil, ""},
 		{record.EventsFile, waiting, fields{"wait_us": -1}, "time 2026-11-24T09:00:00Z, wait_us -1"},
 		{record.EventsFile, waiting, fields{"time": nil}, "time 0001-01-01T00:00:00Z"},

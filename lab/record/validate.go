@@ -3,6 +3,7 @@ package record
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -149,7 +150,7 @@ func (e Event) validate() error {
 // validate returns an error that wraps ErrInvalid if the record holds impossible values.
 func (c Call) validate() error {
 	switch {
-	case c.ID == "" || c.Instance == "" || c.Event != Arrival && c.Event != Completion || c.Protocol != scenario.HTTP && c.Protocol != scenario.GRPC:
+	case c.ID == "" || c.Instance == "" || c.Event != Arrival && c.Event != Completion && c.Event != OutgoingCall || c.Protocol != scenario.HTTP && c.Protocol != scenario.GRPC:
 		return fmt.Errorf("%w: id %q, instance %q, event %q, protocol %q", ErrInvalid, c.ID, c.Instance, c.Event, c.Protocol)
 	case c.Time.IsZero() || c.PID <= 0 || c.Start == "" || c.Call == 0:
 		return fmt.Errorf("%w: time %s, pid %d, start %q, call %d", ErrInvalid, stamp(c.Time), c.PID, c.Start, c.Call)
@@ -157,6 +158,27 @@ func (c Call) validate() error {
 		return fmt.Errorf("%w: duration_us is %d", ErrInvalid, c.Duration)
 	case c.Event == Completion && c.Code == "":
 		return fmt.Errorf("%w: a completion without a code", ErrInvalid)
+	}
+	return nil
+}
+
+// validate returns an error that wraps ErrInvalid if the record holds impossible values.
+func (o Outgoing) validate() error {
+	if err := o.Call.validate(); err != nil {
+		return err
+	}
+	c := o.Client(0)
+	known := slices.Contains(codeNames, o.Code)
+	if o.Protocol == scenario.HTTP {
+		known = c.Code == "" && c.Reason != "" || len(c.Code) == 3 && c.Code >= "100" && c.Code <= "599"
+	}
+	switch {
+	case o.Duration > longest:
+		return fmt.Errorf("%w: duration_us is %d", ErrInvalid, o.Duration)
+	case o.Attempts < 0 || len(c.MaybeUnlogged) > o.Attempts:
+		return fmt.Errorf("%w: %d attempts may be unlogged, of %d", ErrInvalid, len(c.MaybeUnlogged), o.Attempts)
+	case !known, c.Attempts == 0 && c.Outcome == OK, c.Reason != "" && (c.Reason == Overdue || c.Code == codes.OK.String()):
+		return fmt.Errorf("%w: an outgoing call with code %q, reason %q and %d attempts", ErrInvalid, o.Code, o.Reason, o.Attempts)
 	}
 	return nil
 }
