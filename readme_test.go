@@ -222,7 +222,7 @@ func TestREADMESettingsTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	var want []string
-	for _, s := range whoami.Settings() {
+	for _, s := range whoami.Service.Settings() {
 		want = append(want, fmt.Sprintf("| `%s` | `--%s` | %s | %s | %s |", s.Name, s.Flag, s.Default, s.Want, s.Help))
 	}
 	if got := regexp.MustCompile("(?m)^\\| `[A-Z_]+` \\| .*$").FindAllString(string(text), -1); !slices.Equal(got, want) {

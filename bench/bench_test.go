@@ -217,7 +217,7 @@ func TestProcessThatEndedIsAnError(t *testing.T) {
 func TestTunedSettingsExist(t *testing.T) {
 	t.Parallel()
 	var names []string
-	for _, s := range service.Settings() {
+	for _, s := range service.Service.Settings() {
 		names = append(names, s.Name)
 	}
 	for _, c := range (&bench{}).comparisons() {

@@ -57,7 +57,7 @@ func whoAmI(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInte
 
 func openAPI(_ context.Context, mux *runtime.ServeMux, _ grpc.ClientConnInterface) error {
 	return mux.HandlePath("GET", "/openapi.json", func(w http.ResponseWriter, r *http.Request, _ map[string]string) {
-		gateway.OpenAPI(w, r)
+		gateway.OpenAPI("whoami")(w, r)
 	})
 }
 
@@ -292,7 +292,7 @@ func TestServiceErrorsAreJSONWithTheirCode(t *testing.T) {
 func TestUnsetFieldsAreShownAndBytesAreStable(t *testing.T) {
 	t.Parallel()
 	_, body := do(t, serve(t, ok), "GET", "/")
-	want := `{"instance":"whoami-1","port":0,"protocol":"","environment":"","hostname":"","version":"","startTime":null,"caller":null}` + "\n"
+	want := `{"instance":"whoami-1","port":0,"protocol":"","environment":"","hostname":"","version":"","startTime":null,"caller":null,"calls":[]}` + "\n"
 	if body != want {
 		t.Errorf("got  %s\nwant %s", body, want)
 	}

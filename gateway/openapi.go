@@ -1,15 +1,23 @@
 package gateway
 
 import (
-	_ "embed"
+	"embed"
+	"fmt"
 	"net/http"
 )
 
-//go:embed openapi/whoami/v1/whoami.swagger.json
-var swagger []byte
+//go:embed openapi
+var swagger embed.FS
 
-// OpenAPI serves the REST mapping's description, Swagger 2.0, which is generated from the proto.
-func OpenAPI(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Write(swagger)
+// OpenAPI returns a handler that serves the description of a service's REST mapping, Swagger 2.0, which is generated from its proto. It
+// panics if there is no such service in this module.
+func OpenAPI(service string) http.HandlerFunc {
+	text, err := swagger.ReadFile(fmt.Sprintf("openapi/%s/v1/%[1]s.swagger.json", service))
+	if err != nil {
+		panic(err) // The file is embedded.
+	}
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Write(text)
+	}
 }

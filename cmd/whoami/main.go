@@ -7,8 +7,10 @@ import (
 	"github.com/sethvargo/go-envconfig"
 
 	"trivet/internal/cli"
+	"trivet/services/instance/command"
+	"trivet/services/whoami"
 )
 
 func main() {
-	os.Exit(run(cli.UntilSignal(), os.Args[1:], envconfig.OsLookuper(), os.Stdout, os.Stderr))
+	os.Exit(command.Run(cli.UntilSignal(), whoami.Service, os.Args[1:], envconfig.OsLookuper(), os.Stdout, os.Stderr))
 }

@@ -72,8 +72,8 @@ func poll(ctx context.Context, url string) error {
 	}
 }
 
-// command starts whoami as a process.
-func command(t *testing.T, args ...string) (*exec.Cmd, *bufio.Reader) {
+// start starts whoami as a process.
+func start(t *testing.T, args ...string) (*exec.Cmd, *bufio.Reader) {
 	t.Helper()
 	path, err := exec.LookPath("whoami") // testscript.Main put the registered commands on PATH.
 	if err != nil {
@@ -110,7 +110,7 @@ func readTo(t *testing.T, log *bufio.Reader, text string) string {
 func TestSecondSignalEndsProcessAtOnce(t *testing.T) {
 	t.Parallel()
 	rest, rpc := proctest.Reserve(t), proctest.Reserve(t)
-	cmd, log := command(t, "--port", rest, "--grpc-port", rpc, "--drain-delay", "10m")
+	cmd, log := start(t, "--port", rest, "--grpc-port", rpc, "--drain-delay", "10m")
 	readTo(t, log, "msg=serving")
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func TestSignalsDrainAndExit0(t *testing.T) {
 		t.Run(signal.String(), func(t *testing.T) {
 			t.Parallel()
 			rest, rpc := proctest.Reserve(t), proctest.Reserve(t)
-			cmd, log := command(t, "--port", rest, "--grpc-port", rpc)
+			cmd, log := start(t, "--port", rest, "--grpc-port", rpc)
 			readTo(t, log, "msg=serving")
 			if err := cmd.Process.Signal(signal); err != nil {
 				t.Fatal(err)

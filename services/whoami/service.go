@@ -1,3 +1,4 @@
+// Package whoami is the WhoAmI service: each instance responds with its name and with what it saw of the client.
 package whoami
 
 import (
@@ -15,8 +16,10 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"trivet/gateway"
 	whoamiv1 "trivet/gen/whoami/v1"
 	"trivet/internal/buildinfo"
+	"trivet/services/instance"
 )
 
 // Bounds and default of a watch's interval, as the proto promises them.
@@ -26,11 +29,37 @@ const (
 	defaultInterval = time.Second
 )
 
+// Service is the WhoAmI service.
+var Service = instance.Service{
+	Name: "whoami",
+	Port: 8000,
+	Summary: `Run one instance of the WhoAmI service: over REST and gRPC it responds with its name, and with what it saw of the
+client. It serves until Ctrl-C or SIGTERM, and then drains.`,
+	Example: `  In three terminals, as three instances:
+
+  whoami --port 8001       curl localhost:8001/
+  whoami --port 8002       grpcurl -plaintext localhost:9002 whoami.v1.WhoAmIService/WhoAmI
+  whoami --port 8003       whoami health --port 8003`,
+	New: newApp,
+}
+
+func newApp(c instance.Config) (instance.App, error) {
+	s, err := newService(c)
+	if err != nil {
+		return instance.App{}, err
+	}
+	return instance.App{
+		Register: func(r grpc.ServiceRegistrar) { whoamiv1.RegisterWhoAmIServiceServer(r, s) },
+		Mappings: []gateway.Mapping{mapping},
+		OpenAPI:  gateway.OpenAPI("whoami"),
+	}, nil
+}
+
 // service is the one implementation, served by both listeners. It reads peer, metadata and call from the context.
 type service struct {
 	whoamiv1.UnimplementedWhoAmIServiceServer
-	instance, environment, hostname, version string
-	start                                    *timestamppb.Timestamp
+	name, environment, hostname, version string
+	start                                *timestamppb.Timestamp
 }
 
 // mapping is the REST mapping of the service.
@@ -38,24 +67,24 @@ func mapping(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInt
 	return whoamiv1.RegisterWhoAmIServiceHandlerClient(ctx, mux, whoamiv1.NewWhoAmIServiceClient(conn))
 }
 
-func newService(c Config) (*service, error) {
+func newService(c instance.Config) (*service, error) {
 	hostname, err := os.Hostname()
 	if err != nil {
 		return nil, err
 	}
 	return &service{
-		instance: c.Instance, environment: c.Environment, hostname: hostname,
+		name: c.Instance, environment: c.Environment, hostname: hostname,
 		version: buildinfo.String(), start: timestamppb.Now(),
 	}, nil
 }
 
 // WhoAmI implements [whoamiv1.WhoAmIServiceServer].
 func (s *service) WhoAmI(ctx context.Context, _ *whoamiv1.WhoAmIRequest) (*whoamiv1.WhoAmIResponse, error) {
-	call := callFrom(ctx)
+	call := instance.CallFrom(ctx)
 	response := &whoamiv1.WhoAmIResponse{
-		Instance: s.instance, Environment: s.environment, Hostname: s.hostname, Version: s.version, StartTime: s.start,
-		Protocol: string(call.protocol),
-		Caller:   &whoamiv1.Caller{RequestId: call.id, ForwardedFor: forwardedFor(ctx)},
+		Instance: s.name, Environment: s.environment, Hostname: s.hostname, Version: s.version, StartTime: s.start,
+		Protocol: string(call.Protocol),
+		Caller:   &whoamiv1.Caller{RequestId: call.ID, ForwardedFor: forwardedFor(ctx)},
 	}
 	if p, ok := peer.FromContext(ctx); ok {
 		response.Caller.PeerAddress = p.Addr.String()

@@ -1,4 +1,4 @@
-package whoami
+package instance
 
 import (
 	"bufio"
@@ -337,7 +337,7 @@ func TestFailedStartClosesListeners(t *testing.T) {
 	port := func(l net.Listener) uint16 { return uint16(l.Addr().(*net.TCPAddr).Port) }
 	c.HTTPPort, c.GRPCPort, c.AdminPort = port(free), port(taken), 0
 	free.Close()
-	if err := Run(context.Background(), c, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "GRPC_PORT=") {
+	if err := Run(context.Background(), fixture, c, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "GRPC_PORT=") {
 		t.Fatalf("%v", err)
 	}
 	again, err := net.Listen("tcp", c.HTTPAddr())

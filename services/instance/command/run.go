@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	"trivet/internal/cli"
-	"trivet/services/whoami"
+	"trivet/services/instance"
 )
 
 // Exit codes. Being stopped by Ctrl-C or SIGTERM is a success.
@@ -29,13 +29,13 @@ const (
 // failure is an error of a command that was called correctly.
 type failure struct{ error }
 
-// run runs a command line and returns the exit code.
-func run(ctx context.Context, args []string, environ envconfig.Lookuper, stdout, stderr io.Writer) int {
-	err := newRoot(args, environ, streams{stdout, stderr}).ExecuteContext(ctx)
+// Run runs a command line of the service's program and returns the exit code: 0 stopped or done, 1 failed, 2 usage error.
+func Run(ctx context.Context, s instance.Service, args []string, environ envconfig.Lookuper, stdout, stderr io.Writer) int {
+	err := newRoot(s, args, environ, streams{stdout, stderr}).ExecuteContext(ctx)
 	if err == nil {
 		return exitDone
 	}
-	cli.PrintErrors(stderr, "whoami", err)
+	cli.PrintErrors(stderr, s.Name, err)
 	if _, ok := errors.AsType[failure](err); ok {
 		return exitFailed
 	}
@@ -43,18 +43,18 @@ func run(ctx context.Context, args []string, environ envconfig.Lookuper, stdout,
 }
 
 // serve runs the instance.
-func serve(ctx context.Context, c whoami.Config, _ []whoami.Value, s streams) error {
-	// If the log's reader leaves (whoami 2>&1 | head -1), the next line raises SIGPIPE, which would end the process and
+func serve(ctx context.Context, s instance.Service, c instance.Config, _ []instance.Value, out streams) error {
+	// If the log's reader leaves (2>&1 | head -1), the next line raises SIGPIPE, which would end the process and
 	// its calls. Ignored, only the line is lost.
 	signal.Ignore(syscall.SIGPIPE)
-	log := logger(c, s.err)
+	log := logger(c, out.err)
 	limitMemory(c, log)
 	// grpc-go and grpc-gateway log the errors of clients to standard error, in a format of their own.
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer()))
-	return whoami.Run(ctx, c, log)
+	return instance.Run(ctx, s, c, log)
 }
 
-func logger(c whoami.Config, w io.Writer) *slog.Logger {
+func logger(c instance.Config, w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: c.LogLevel}
 	var handler slog.Handler = slog.NewTextHandler(w, options)
 	if c.LogFormat == "json" {
@@ -64,26 +64,26 @@ func logger(c whoami.Config, w io.Writer) *slog.Logger {
 }
 
 // show prints every setting with its value and source, in the format of an env file.
-func show(_ context.Context, _ whoami.Config, values []whoami.Value, s streams) error {
-	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+func show(_ context.Context, _ instance.Service, _ instance.Config, values []instance.Value, out streams) error {
+	table := tabwriter.NewWriter(out.out, 0, 0, 2, ' ', 0)
 	for _, v := range values {
 		fmt.Fprintf(table, "%s=%s\t# %s\n", v.Name, v.Value, v.Source)
 	}
 	return table.Flush()
 }
 
-// healthTimeout bounds `whoami health`: an instance that takes longer to respond is not healthy.
+// healthTimeout bounds the health command: an instance that takes longer to respond is not healthy.
 const healthTimeout = 2 * time.Second
 
 // checkHealth prints the health status of the instance, and fails unless it is SERVING.
-func checkHealth(ctx context.Context, c whoami.Config, _ []whoami.Value, s streams) error {
+func checkHealth(ctx context.Context, _ instance.Service, c instance.Config, _ []instance.Value, out streams) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	state, err := whoami.CheckHealth(ctx, c)
+	state, err := instance.CheckHealth(ctx, c)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(s.out, state)
+	fmt.Fprintln(out.out, state)
 	if state != healthv1.HealthCheckResponse_SERVING {
 		return errors.New("instance is not SERVING")
 	}

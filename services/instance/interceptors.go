@@ -1,4 +1,4 @@
-package whoami
+package instance
 
 import (
 	"context"
@@ -22,12 +22,12 @@ import (
 // unaryInterceptors returns the interceptors of every unary call, over gRPC and REST, outermost first. The app's own, like
 // one that checks credentials, run last.
 func (i *instance) unaryInterceptors() []grpc.UnaryServerInterceptor {
-	return append([]grpc.UnaryServerInterceptor{i.panics.unary, i.unaryTimeout, i.drain.unary}, i.app.unary...)
+	return append([]grpc.UnaryServerInterceptor{i.panics.unary, i.unaryTimeout, i.drain.unary}, i.app.Unary...)
 }
 
 // streamInterceptors returns the interceptors of every stream, likewise.
 func (i *instance) streamInterceptors() []grpc.StreamServerInterceptor {
-	return append([]grpc.StreamServerInterceptor{i.calls.stream, i.panics.stream, i.admitStream, i.drain.stream}, i.app.stream...)
+	return append([]grpc.StreamServerInterceptor{i.calls.stream, i.panics.stream, i.admitStream, i.drain.stream}, i.app.Stream...)
 }
 
 // early is a registrar that starts unary calls before their request is decoded. Interceptors run only afterwards: without
@@ -119,9 +119,9 @@ func (w *calls) arrive(ctx context.Context, method string) (context.Context, fun
 	if w.records != nil { // The search goes through all metadata, mostly in vain.
 		attempts = first(ctx, "grpc-previous-rpc-attempts")
 	}
-	ctx, c := w.begin(ctx, protocolGRPC, method, first(ctx, requestIDKey), attempts)
+	ctx, c := w.begin(ctx, GRPC, method, first(ctx, requestIDKey), attempts)
 	end := func(err error) { w.end(ctx, c, gateway.Status(err).Code().String()) }
-	return ctx, end, grpc.SetHeader(ctx, metadata.MD{instanceKey: {w.instance}, requestIDKey: {c.id}})
+	return ctx, end, grpc.SetHeader(ctx, metadata.MD{instanceKey: {w.instance}, requestIDKey: {c.ID}})
 }
 
 // first returns the first value of the client's metadata under key, or "".
@@ -163,7 +163,7 @@ func (p *panics) stream(service any, stream grpc.ServerStream, _ *grpc.StreamSer
 // report logs a panic with its stack, and returns the call's error. The function that recovered v must call it directly.
 func (p *panics) report(ctx context.Context, v any) error {
 	c := callFrom(ctx)
-	p.log.Error("panic", "panic", v, "panics", p.count.Add(1), "protocol", c.protocol, "method", c.method, "id", c.id, "stack", string(debug.Stack()))
+	p.log.Error("panic", "panic", v, "panics", p.count.Add(1), "protocol", c.Protocol, "method", c.Method, "id", c.ID, "stack", string(debug.Stack()))
 	return status.Error(codes.Internal, failed)
 }
 

@@ -1,4 +1,4 @@
-package whoami
+package instance
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 // load loads a configuration from environment variables only.
 func load(t *testing.T, environ map[string]string) (Config, error) {
 	t.Helper()
-	c, _, err := Load(t.Context(), Sources{Environ: envconfig.MapLookuper(environ)})
+	c, _, err := fixture.Load(t.Context(), Sources{Environ: envconfig.MapLookuper(environ)})
 	return c, err
 }
 
@@ -139,7 +139,7 @@ func TestAllSettingErrorsAreReportedWithSource(t *testing.T) {
 	if err := os.WriteFile(file, []byte("ENVIRONMENT=mars\nHTTP_PROT=1\nlog level\nLOG_FORMAT=xml\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err := Load(t.Context(), Sources{
+	_, _, err := fixture.Load(t.Context(), Sources{
 		Flags: map[string]string{"HTTP_PORT": "banana"}, Environ: envconfig.MapLookuper(map[string]string{"BIND": "here"}), EnvFile: file,
 	})
 	if err == nil {
@@ -171,7 +171,7 @@ func TestFlagWinsOverEnvironmentOverFile(t *testing.T) {
 	if err := os.WriteFile(file, []byte("INSTANCE=file\nHTTP_PORT=1\nBIND=127.0.0.2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, values, err := Load(context.Background(), Sources{
+	_, values, err := fixture.Load(context.Background(), Sources{
 		Flags:   map[string]string{"INSTANCE": "flag"},
 		Environ: envconfig.MapLookuper(map[string]string{"INSTANCE": "environment", "HTTP_PORT": "2"}),
 		EnvFile: file,
@@ -193,7 +193,7 @@ func TestFlagWinsOverEnvironmentOverFile(t *testing.T) {
 func TestShippedEnvFilesAreValid(t *testing.T) {
 	t.Parallel()
 	for _, environment := range []string{"dev", "qa", "prod"} {
-		c, _, err := Load(t.Context(), Sources{Environ: envconfig.MapLookuper(nil), EnvFile: "../../.env." + environment})
+		c, _, err := fixture.Load(t.Context(), Sources{Environ: envconfig.MapLookuper(nil), EnvFile: "../../.env." + environment})
 		if err != nil || c.Environment != environment {
 			t.Errorf(".env.%s: %v, environment %q", environment, err, c.Environment)
 		}
@@ -215,7 +215,7 @@ func TestExampleEnvFileHasEverySetting(t *testing.T) {
 			live.WriteString(line[1:])
 		}
 	}
-	for _, s := range Settings() {
+	for _, s := range fixture.Settings() {
 		if !shown[s.Name] {
 			t.Errorf(".env.example does not show %s", s.Name)
 		}
@@ -224,7 +224,7 @@ func TestExampleEnvFileHasEverySetting(t *testing.T) {
 	if err := os.WriteFile(file, []byte(live.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Load(t.Context(), Sources{Environ: envconfig.MapLookuper(nil), EnvFile: file}); err != nil {
+	if _, _, err := fixture.Load(t.Context(), Sources{Environ: envconfig.MapLookuper(nil), EnvFile: file}); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,4 +1,4 @@
-package whoami
+package instance
 
 import (
 	"cmp"
@@ -17,8 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Config is the configuration of one instance. Use [Load] to create it; the zero value is not usable.
+// Config is the configuration of one instance. Use [Service.Load] to create it; the zero value is not usable.
 type Config struct {
+	Service        string // the name of the service
 	Environment    string // dev, qa or prod
 	Instance       string // [A-Za-z0-9._-]{1,64}
 	Bind           netip.Addr
@@ -81,7 +82,7 @@ type checker struct {
 func (c *checker) want(ok bool, name, value string) {
 	if !ok {
 		i := slices.Index(names(), name)
-		c.wrong(name, value, Settings()[i].Want)
+		c.wrong(name, value, Service{}.Settings()[i].Want)
 	}
 }
 
@@ -90,14 +91,14 @@ func (c *checker) wrong(name, value, want string) {
 }
 
 // validate converts text to values and reports all errors at once. It sets the settings that are derived, also in text.
-func (t *text) validate(source map[string]string) (Config, error) {
+func (t *text) validate(s Service, source map[string]string) (Config, error) {
 	check := &checker{source: source}
-	c := Config{Environment: t.Environment, LogFormat: t.LogFormat, StartID: t.StartID}
+	c := Config{Service: s.Name, Environment: t.Environment, LogFormat: t.LogFormat, StartID: t.StartID}
 	check.want(t.Environment == "dev" || t.Environment == "qa" || t.Environment == "prod", "ENVIRONMENT", t.Environment)
 	check.want(t.LogFormat == "text" || t.LogFormat == "json", "LOG_FORMAT", t.LogFormat)
 	c.LogLevel = check.level(t.LogLevel)
 	c.RequestLog = check.boolean("REQUEST_LOG", t.RequestLog)
-	t.listeners(check, &c)
+	t.listeners(s, check, &c)
 	t.bounds(check, &c)
 	t.tuning(check, &c)
 	t.Reflection = cmp.Or(t.Reflection, strconv.FormatBool(t.Environment != "prod"))
@@ -114,8 +115,9 @@ func (t *text) validate(source map[string]string) (Config, error) {
 }
 
 // listeners validates addresses and ports, and the instance's name, which may be derived from them.
-func (t *text) listeners(check *checker, c *Config) {
+func (t *text) listeners(s Service, check *checker, c *Config) {
 	c.Bind = check.address("BIND", t.Bind)
+	t.HTTPPort = cmp.Or(t.HTTPPort, strconv.Itoa(int(s.Port)))
 	c.HTTPPort = check.port("HTTP_PORT", t.HTTPPort)
 	c.GRPCPort = check.grpcPort(t.GRPCPort, c.HTTPPort)
 	t.GRPCPort = cmp.Or(t.GRPCPort, strconv.Itoa(int(c.GRPCPort)))
@@ -137,7 +139,7 @@ func (t *text) listeners(check *checker, c *Config) {
 	if c.PProf && t.AdminPort == "off" && c.HTTPPort != 0 {
 		check.wrong("PPROF", t.PProf, "false, or ADMIN_PORT set: the admin listener serves the profiles, and it is off")
 	}
-	t.Instance = cmp.Or(t.Instance, defaultInstance(c.HTTPPort))
+	t.Instance = cmp.Or(t.Instance, s.defaultInstance(c.HTTPPort))
 	c.Instance = t.Instance
 	check.want(isID(c.Instance), "INSTANCE", c.Instance)
 }
@@ -246,14 +248,17 @@ func (c *checker) level(value string) slog.Level {
 	return level
 }
 
-// defaultInstance follows the fleet's numbering: port 8001 is whoami-1, up to 8060. Other ports do not identify an
+// mostNumbered is how many instances of a service have names by their ports.
+const mostNumbered = 60
+
+// defaultInstance follows the fleet's numbering: of whoami, port 8001 is whoami-1, up to 8060. Other ports do not identify an
 // instance (in a cluster all instances use the same one), so the hostname does.
-func defaultInstance(port uint16) string {
-	if port > 8000 && port <= 8060 {
-		return "whoami-" + strconv.Itoa(int(port-8000))
+func (s Service) defaultInstance(port uint16) string {
+	if port > s.Port && port <= s.Port+mostNumbered {
+		return fmt.Sprintf("%s-%d", s.Name, port-s.Port)
 	}
 	if hostname, err := os.Hostname(); err == nil && isID(hostname) {
 		return hostname
 	}
-	return "whoami-" + strconv.Itoa(int(port))
+	return fmt.Sprintf("%s-%d", s.Name, port)
 }

@@ -1,4 +1,4 @@
-package whoami
+package instance
 
 import (
 	"bytes"
@@ -59,10 +59,7 @@ func newBubble(t *testing.T, environ map[string]string, d time.Duration, deaf bo
 	if err != nil {
 		t.Fatal(err)
 	}
-	real, err := newService(c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	real := &service{name: c.Instance}
 	b := &bubble{log: &bytes.Buffer{}, over: make(chan error, 1)}
 	if b.instance, err = newInstance(c, appOf(slow{real, d, deaf}), nil, slog.New(slog.NewTextHandler(b.log, nil))); err != nil {
 		t.Fatal(err)
@@ -269,33 +266,6 @@ func drainHealth(stream grpc.ServerStreamingClient[healthv1.HealthCheckResponse]
 	}
 }
 
-func TestWatchKeepsItsInterval(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := newBubble(t, nil, 0, false)
-		for interval, requested := range map[time.Duration]*durationpb.Duration{
-			time.Second: nil, 10 * time.Millisecond: durationpb.New(10 * time.Millisecond), time.Hour: durationpb.New(time.Hour),
-		} {
-			ctx, cancel := context.WithCancel(t.Context())
-			watch, err := b.client().WatchWhoAmI(ctx, &whoamiv1.WatchWhoAmIRequest{Interval: requested})
-			if err != nil {
-				t.Fatal(err)
-			}
-			began := time.Now()
-			for n := range 5 {
-				if _, err := watch.Recv(); err != nil {
-					t.Fatal(err)
-				}
-				if at := time.Since(began); at != time.Duration(n)*interval {
-					t.Errorf("message %d after %v, want %v", n+1, at, time.Duration(n)*interval)
-				}
-			}
-			cancel()
-		}
-		b.stop(t)
-	})
-}
-
 func TestListenersCloseWhenOneFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -303,10 +273,7 @@ func TestListenersCloseWhenOneFails(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		real, err := newService(c)
-		if err != nil {
-			t.Fatal(err)
-		}
+		real := &service{name: c.Instance}
 		i, err := newInstance(c, appOf(real), nil, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)

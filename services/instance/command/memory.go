@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"log/slog"
@@ -7,7 +7,7 @@ import (
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 
-	"trivet/services/whoami"
+	"trivet/services/instance"
 )
 
 // memoryShare is the part of a cgroup's memory limit that becomes GOMEMLIMIT. The rest is for memory that Go does not
@@ -16,7 +16,7 @@ const memoryShare = 0.75
 
 // limitMemory sets GOGC, and GOMEMLIMIT from the memory limit of the process's cgroup, for example a container's.
 // GOMEMLIMIT in the environment wins. Without a cgroup limit it sets none.
-func limitMemory(c whoami.Config, log *slog.Logger) {
+func limitMemory(c instance.Config, log *slog.Logger) {
 	debug.SetGCPercent(c.GOGC)
 	limit, err := memlimit.Set(memlimit.WithRatio(memoryShare), memlimit.WithProvider(memlimit.FromCgroup))
 	if err != nil {

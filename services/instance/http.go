@@ -1,4 +1,4 @@
-package whoami
+package instance
 
 import (
 	"context"
@@ -17,8 +17,8 @@ import (
 // the services through the interceptors of the gRPC server.
 func (i *instance) httpHandler() (http.Handler, error) {
 	conn := gateway.NewConn(i.unaryInterceptors(), i.streamInterceptors())
-	i.app.register(early{conn, i.calls, &i.unaryCalls, i.config.ReadTimeout})
-	rest, err := gateway.New(context.Background(), conn, gateway.Options{MaxMessage: maxMessageBytes}, append([]gateway.Mapping{i.paths}, i.app.mappings...)...)
+	i.app.Register(early{conn, i.calls, &i.unaryCalls, i.config.ReadTimeout})
+	rest, err := gateway.New(context.Background(), conn, gateway.Options{MaxMessage: maxMessageBytes}, append([]gateway.Mapping{i.paths}, i.app.Mappings...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +28,7 @@ func (i *instance) httpHandler() (http.Handler, error) {
 // paths adds the paths that are not RPCs.
 func (i *instance) paths(_ context.Context, mux *runtime.ServeMux, _ grpc.ClientConnInterface) error {
 	for path, handler := range map[string]http.HandlerFunc{
-		"/openapi.json": gateway.OpenAPI,
+		"/openapi.json": i.app.OpenAPI,
 		"/healthz":      healthz(alive),
 		"/readyz":       healthz(i.ready.Load),
 	} {
@@ -59,13 +59,13 @@ func healthz(serving func() bool) http.HandlerFunc {
 // http is the middleware that observes every request to the HTTP listener, including those that reach no service.
 func (w *calls) http(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		ctx, c := w.begin(r.Context(), protocolHTTP, r.Method+" "+r.URL.Path, r.Header.Get(requestIDHeader), "")
+		ctx, c := w.begin(r.Context(), HTTP, r.Method+" "+r.URL.Path, r.Header.Get(requestIDHeader), "")
 		rw.Header().Set(instanceHeader, w.instance)
-		rw.Header().Set(requestIDHeader, c.id)
+		rw.Header().Set(requestIDHeader, c.ID)
 		response := &statusWriter{ResponseWriter: rw}
 		defer func() { w.end(ctx, c, strconv.Itoa(response.status)) }() // Also on http.ErrAbortHandler's panic.
 		r = r.WithContext(ctx)
-		r.Header[requestIDHeader] = []string{c.id} // The service sees the assigned ID, not what the client sent.
+		r.Header[requestIDHeader] = []string{c.ID} // The service sees the assigned ID, not what the client sent.
 		next.ServeHTTP(response, r)
 		if response.status == 0 {
 			response.status = http.StatusOK // net/http sends it for a handler that wrote nothing.

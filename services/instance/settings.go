@@ -1,4 +1,4 @@
-package whoami
+package instance
 
 import (
 	"cmp"
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sethvargo/go-envconfig"
@@ -16,12 +17,12 @@ import (
 
 // text holds every setting as written by the user, filled by go-envconfig. All fields are strings, because go-envconfig
 // stops at the first value that it cannot convert and reports the Go field; validate reports all errors, by the names
-// of the settings. Flags, help, `whoami config` and the README's table are generated from these tags.
+// of the settings. Flags, help, the config command and the README's table are generated from these tags.
 type text struct {
 	Environment    string `env:"ENVIRONMENT, default=dev" flag:"environment" want:"dev, qa or prod" help:"environment that the instance runs in; part of every response"`
-	Instance       string `env:"INSTANCE" flag:"instance" auto:"whoami-N on port 8000+N (N to 60), else the hostname" want:"1 to 64 of A-Z a-z 0-9 . _ -" help:"name of the instance; part of every response, header and log line"`
+	Instance       string `env:"INSTANCE" flag:"instance" auto:"{service}-N on port {port}+N (N to 60), else the hostname" want:"1 to 64 of A-Z a-z 0-9 . _ -" help:"name of the instance; part of every response, header and log line"`
 	Bind           string `env:"BIND, default=127.0.0.1" flag:"bind" want:"an IP address" help:"IP address that the HTTP and gRPC listeners bind; 0.0.0.0 accepts remote connections"`
-	HTTPPort       string `env:"HTTP_PORT, default=8000" flag:"port" want:"a port, 1 to 65535" help:"port of the HTTP listener (REST)"`
+	HTTPPort       string `env:"HTTP_PORT" flag:"port" auto:"{port}" want:"a port, 1 to 65535" help:"port of the HTTP listener (REST)"`
 	GRPCPort       string `env:"GRPC_PORT" flag:"grpc-port" auto:"HTTP_PORT + 1000" want:"a port, 1 to 65535, other than HTTP_PORT" help:"port of the gRPC listener"`
 	AdminPort      string `env:"ADMIN_PORT" flag:"admin-port" auto:"HTTP_PORT - 1000 for 8000 to 8999, else off" want:"a port, 1 to 65535, other than HTTP_PORT and GRPC_PORT, or off" help:"port of the admin listener: /healthz, /readyz, /status"`
 	AdminBind      string `env:"ADMIN_BIND" flag:"admin-bind" auto:"BIND where that is a loopback address, else 127.0.0.1" want:"an IP address" help:"IP address that the admin listener binds; it must never be reachable through a load balancer"`
@@ -53,13 +54,14 @@ type Setting struct {
 	Help    string
 }
 
-// Settings returns all settings, in the order of help.
-func Settings() []Setting {
+// Settings returns all settings of the service's instances, in the order of help.
+func (s Service) Settings() []Setting {
 	var all []Setting
+	own := strings.NewReplacer("{service}", s.Name, "{port}", strconv.Itoa(int(s.Port)))
 	for field := range reflect.TypeFor[text]().Fields() {
 		name, standard, _ := strings.Cut(field.Tag.Get("env"), ", default=")
 		all = append(all, Setting{
-			Name: name, Flag: field.Tag.Get("flag"), Default: standard + field.Tag.Get("auto"),
+			Name: name, Flag: field.Tag.Get("flag"), Default: standard + own.Replace(field.Tag.Get("auto")),
 			Want: field.Tag.Get("want"), Help: field.Tag.Get("help"),
 		})
 	}
@@ -79,13 +81,13 @@ type Value struct {
 	Value, Source string
 }
 
-// Load reads and validates the settings; the highest source with a value wins. It returns all errors at once, a
+// Load reads and validates the settings of an instance of s; the highest source with a value wins. It returns all errors at once, a
 // [SettingError] for each value that is not allowed, and the values even then.
-func Load(ctx context.Context, from Sources) (Config, []Value, error) {
+func (s Service) Load(ctx context.Context, from Sources) (Config, []Value, error) {
 	file, errs := from.envFile()
 	flags := make(map[string]string)
-	for _, s := range Settings() {
-		flags[s.Name] = "--" + s.Flag
+	for _, setting := range s.Settings() {
+		flags[setting.Name] = "--" + setting.Flag
 	}
 	var t text
 	found := make(map[string]string) // source by name
@@ -107,8 +109,8 @@ func Load(ctx context.Context, from Sources) (Config, []Value, error) {
 	if err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: &t, Lookuper: lookup}); err != nil {
 		return Config{}, nil, errors.Join(errs, err)
 	}
-	config, wrong := t.validate(found)
-	return config, t.values(found), errors.Join(errs, wrong)
+	config, wrong := t.validate(s, found)
+	return config, t.values(s, found), errors.Join(errs, wrong)
 }
 
 // envFile reads the env file, and rejects unknown settings: a misspelled one would silently do nothing.
@@ -129,20 +131,21 @@ func (s Sources) envFile() (map[string]envLine, error) {
 	return byName, errors.Join(errs...)
 }
 
+// names are the names of all settings, which do not depend on the service.
 func names() []string {
 	var all []string
-	for _, s := range Settings() {
+	for _, s := range (Service{}).Settings() {
 		all = append(all, s.Name)
 	}
 	return all
 }
 
 // values returns every setting with its value.
-func (t text) values(found map[string]string) []Value {
+func (t text) values(s Service, found map[string]string) []Value {
 	var all []Value
 	v := reflect.ValueOf(t)
-	for i, s := range Settings() {
-		all = append(all, Value{s, v.Field(i).String(), cmp.Or(found[s.Name], "default")})
+	for i, setting := range s.Settings() {
+		all = append(all, Value{setting, v.Field(i).String(), cmp.Or(found[setting.Name], "default")})
 	}
 	return all
 }

@@ -1,4 +1,5 @@
-package main
+// Package command is the command line of a service's program: to serve, to print the settings, and to check the health of an instance.
+package command
 
 import (
 	"context"
@@ -14,27 +15,20 @@ import (
 	"trivet/internal/buildinfo"
 	"trivet/internal/cli"
 	"trivet/internal/nearest"
-	"trivet/services/whoami"
+	"trivet/services/instance"
 )
 
 // An action runs a command with valid settings.
-type action func(context.Context, whoami.Config, []whoami.Value, streams) error
+type action func(context.Context, instance.Service, instance.Config, []instance.Value, streams) error
 
 // streams are the outputs of a command: data goes to out, messages and errors to err.
 type streams struct{ out, err io.Writer }
 
 // newRoot returns the tree of commands for one command line.
-func newRoot(args []string, environ envconfig.Lookuper, s streams) *cobra.Command {
+func newRoot(s instance.Service, args []string, environ envconfig.Lookuper, out streams) *cobra.Command {
 	cobra.EnableCommandSorting = false
 	root := &cobra.Command{
-		Use: "whoami", Version: buildinfo.String(), SilenceErrors: true, SilenceUsage: true,
-		Long: `Run one instance of the WhoAmI service: over REST and gRPC it responds with its name, and with what it saw of the
-client. It serves until Ctrl-C or SIGTERM, and then drains.`,
-		Example: `  In three terminals, as three instances:
-
-  whoami --port 8001       curl localhost:8001/
-  whoami --port 8002       grpcurl -plaintext localhost:9002 whoami.v1.WhoAmIService/WhoAmI
-  whoami --port 8003       whoami health --port 8003`,
+		Use: s.Name, Version: buildinfo.String(), SilenceErrors: true, SilenceUsage: true, Long: s.Summary, Example: s.Example,
 	}
 	config := &cobra.Command{
 		Use: "config", Short: "check the settings, and print each with its source",
@@ -44,25 +38,25 @@ client. It serves until Ctrl-C or SIGTERM, and then drains.`,
 		Use: "health", Short: "print the gRPC health of the instance with these settings",
 		Long: "Print the gRPC health of the instance that runs on this machine with these settings. The exit code is 0 only if\nit is SERVING.",
 	}
-	root.AddCommand(config, health, cli.Completion("whoami"))
+	root.AddCommand(config, health, cli.Completion(s.Name))
 	root.CompletionOptions.DisableDefaultCmd = true // It has PowerShell too.
 	root.SetArgs(args)
-	root.SetOut(s.out)
-	root.SetErr(s.err)
-	root.SetVersionTemplate("whoami {{.Version}}\n")
-	root.SetHelpFunc(help)
+	root.SetOut(out.out)
+	root.SetErr(out.err)
+	root.SetVersionTemplate(s.Name + " {{.Version}}\n")
+	root.SetHelpFunc(func(c *cobra.Command, _ []string) { help(s, c) })
 	for c, do := range map[*cobra.Command]action{root: serve, config: show, health: checkHealth} {
-		takesSettings(c, args, environ, s, do)
+		takesSettings(c, s, args, environ, out, do)
 	}
 	return root
 }
 
 // takesSettings adds a flag for each setting to c, and makes it run do if all flags and settings are valid.
-func takesSettings(c *cobra.Command, args []string, environ envconfig.Lookuper, s streams, do action) {
-	from := whoami.Sources{Flags: make(map[string]string), Environ: environ}
+func takesSettings(c *cobra.Command, s instance.Service, args []string, environ envconfig.Lookuper, out streams, do action) {
+	from := instance.Sources{Flags: make(map[string]string), Environ: environ}
 	c.Flags().SortFlags = false
 	c.Flags().StringVar(&from.EnvFile, "env-file", "", "read settings from `FILE`")
-	for _, setting := range whoami.Settings() {
+	for _, setting := range s.Settings() {
 		c.Flags().Func(setting.Flag, setting.Help, func(value string) error { from.Flags[setting.Name] = value; return nil })
 		if values := oneOf(setting.Want); values != nil {
 			_ = c.RegisterFlagCompletionFunc(setting.Flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
@@ -71,11 +65,11 @@ func takesSettings(c *cobra.Command, args []string, environ envconfig.Lookuper, 
 		}
 	}
 	run := func(c *cobra.Command, words []string, flagErr error) error {
-		config, values, err := whoami.Load(c.Context(), from)
+		config, values, err := s.Load(c.Context(), from)
 		if err := errors.Join(flagErr, unexpected(c, words), err); err != nil {
-			return fmt.Errorf("%w\nnothing was started; `whoami --help` lists the settings", err)
+			return fmt.Errorf("%w\nnothing was started; `%s --help` lists the settings", err, s.Name)
 		}
-		if err := do(c.Context(), config, values, s); err != nil {
+		if err := do(c.Context(), s, config, values, out); err != nil {
 			return failure{err}
 		}
 		return nil
@@ -104,7 +98,7 @@ func oneOf(want string) []string {
 	return strings.Split(strings.Replace(want, " or ", ", ", 1), ", ")
 }
 
-// unexpected returns an error for each word: whoami takes a command, the commands take none.
+// unexpected returns an error for each word: the program takes a command, the commands take none.
 func unexpected(c *cobra.Command, words []string) error {
 	if c.HasParent() || len(words) == 0 {
 		return cli.Unexpected(words, 0)
@@ -119,11 +113,11 @@ func unexpected(c *cobra.Command, words []string) error {
 }
 
 // help prints the manual of a command.
-func help(c *cobra.Command, _ []string) {
+func help(s instance.Service, c *cobra.Command) {
 	w := c.OutOrStdout()
 	cli.PrintUsage(w, c)
 	if c.Flags().Lookup("env-file") != nil {
-		helpOnSettings(c, w)
+		helpOnSettings(s, c, w)
 	}
 	if c.HasExample() {
 		fmt.Fprintf(w, "\nExamples:\n%s\n", c.Example)
@@ -131,7 +125,7 @@ func help(c *cobra.Command, _ []string) {
 }
 
 // helpOnSettings prints the flags and exit codes of a command that takes settings.
-func helpOnSettings(c *cobra.Command, w io.Writer) {
+func helpOnSettings(service instance.Service, c *cobra.Command, w io.Writer) {
 	fmt.Fprint(w, `
 Each setting is a flag, an environment variable or a line of an env file; the first of these that has it wins.
 
@@ -142,7 +136,7 @@ Each setting is a flag, an environment variable or a line of an env file; the fi
 		fmt.Fprint(w, "  -v, --version      print version and revision\n")
 	}
 	fmt.Fprintln(w)
-	for _, s := range whoami.Settings() {
+	for _, s := range service.Settings() {
 		fmt.Fprintf(w, "  --%s, %s: %s (default %s)\n      %s\n", s.Flag, s.Name, s.Want, s.Default, s.Help)
 	}
 	fmt.Fprint(w, "\nExit codes: 0 stopped or done; 1 failed (a busy port, not SERVING); 2 usage error.\n")

@@ -1,4 +1,4 @@
-package whoami
+package instance
 
 import (
 	"encoding/json"
@@ -19,7 +19,7 @@ type record struct {
 	Start    string   `json:"start"`    // START_ID: distinguishes the starts of one instance, also in containers, where every pid is 1
 	Call     uint64   `json:"call"`     // number of the arrival in this start, from 1
 	ID       string   `json:"id"`       // request ID
-	Protocol protocol `json:"protocol"` // http or grpc
+	Protocol Protocol `json:"protocol"` // http or grpc
 	Method   string   `json:"method"`   // "GET /" or "/whoami.v1.WhoAmIService/WhoAmI"
 	Attempts string   `json:"previous_attempts,omitempty"`
 }
@@ -54,24 +54,24 @@ func openRecorder(c Config, log *slog.Logger) (*recorder, error) {
 }
 
 // arrive records the arrival of c.
-func (r *recorder) arrive(c *call, attempts string) {
+func (r *recorder) arrive(c *Call, attempts string) {
 	if r == nil {
 		return
 	}
 	c.record, _ = json.Marshal(record{ // It cannot fail: these are strings and numbers.
 		Instance: r.instance, PID: os.Getpid(), Start: r.start, Call: r.calls.Add(1),
-		ID: c.id, Protocol: c.protocol, Method: c.method, Attempts: attempts,
+		ID: c.ID, Protocol: c.Protocol, Method: c.Method, Attempts: attempts,
 	})
-	r.write("arrival", c.began, c.record, "")
+	r.write("arrival", c.Began, c.record, "")
 }
 
 // complete records the completion of c.
-func (r *recorder) complete(c *call, code string) {
+func (r *recorder) complete(c *Call, code string) {
 	if r == nil {
 		return
 	}
 	now := time.Now()
-	r.write("completion", now, c.record, `,"code":"`+code+`","duration_us":`+strconv.FormatInt(now.Sub(c.began).Microseconds(), 10))
+	r.write("completion", now, c.record, `,"code":"`+code+`","duration_us":`+strconv.FormatInt(now.Sub(c.Began).Microseconds(), 10))
 }
 
 // write writes a line with the fields of a record and those that end it. The record is encoded once for both lines, because

@@ -1,4 +1,4 @@
-package whoami
+package instance
 
 import (
 	"context"
@@ -7,12 +7,13 @@ import (
 	"time"
 )
 
-// protocol names a listener in responses, logs and records.
-type protocol string
+// Protocol names a listener in responses, logs and records.
+type Protocol string
 
+// The protocols of the two listeners; REST is HTTP.
 const (
-	protocolHTTP protocol = "http"
-	protocolGRPC protocol = "grpc"
+	HTTP Protocol = "http"
+	GRPC Protocol = "grpc"
 )
 
 // Headers of every response, in HTTP spelling and as gRPC metadata keys.
@@ -23,20 +24,28 @@ const (
 	requestIDKey    = "x-request-id"
 )
 
-// call is one request to either listener, from arrival to end.
-type call struct {
-	id       string // [A-Za-z0-9._-]{1,64}
-	protocol protocol
-	method   string // "GET /" or "/whoami.v1.WhoAmIService/WhoAmI"
-	began    time.Time
+// Call is one request to either listener, from arrival to end.
+type Call struct {
+	ID       string // request ID, [A-Za-z0-9._-]{1,64}: the client's if it sent a valid one
+	Protocol Protocol
+	Method   string // "GET /" or "/whoami.v1.WhoAmIService/WhoAmI"
+	Began    time.Time
 	record   []byte // JSON of a record; nil without a recorder
 }
 
 type callKey struct{}
 
+// CallFrom returns the call that ctx belongs to; outside a call, the zero Call. A service finds the request ID there.
+func CallFrom(ctx context.Context) Call {
+	if c := callFrom(ctx); c != nil {
+		return *c
+	}
+	return Call{}
+}
+
 // callFrom returns the call that ctx belongs to, or nil outside a call.
-func callFrom(ctx context.Context) *call {
-	c, _ := ctx.Value(callKey{}).(*call)
+func callFrom(ctx context.Context) *Call {
+	c, _ := ctx.Value(callKey{}).(*Call)
 	return c
 }
 
@@ -50,18 +59,18 @@ type calls struct {
 
 // begin returns ctx with a new call. id and attempts are the client's x-request-id and grpc-previous-rpc-attempts, ""
 // where it sent none.
-func (w *calls) begin(ctx context.Context, p protocol, method, id, attempts string) (context.Context, *call) {
-	c := &call{id: requestID(id), protocol: p, method: method, began: time.Now()}
+func (w *calls) begin(ctx context.Context, p Protocol, method, id, attempts string) (context.Context, *Call) {
+	c := &Call{ID: requestID(id), Protocol: p, Method: method, Began: time.Now()}
 	w.records.arrive(c, attempts)
 	return context.WithValue(ctx, callKey{}, c), c
 }
 
 // end ends c. code is the name of the gRPC code, or the number of the HTTP status.
-func (w *calls) end(ctx context.Context, c *call, code string) {
+func (w *calls) end(ctx context.Context, c *Call, code string) {
 	w.records.complete(c, code)
 	if w.log.Enabled(ctx, w.level) { // Saves allocating the arguments.
-		w.log.LogAttrs(ctx, w.level, "request", slog.String("protocol", string(c.protocol)), slog.String("method", c.method),
-			slog.String("code", code), slog.String("id", c.id), slog.Int64("took_us", time.Since(c.began).Microseconds()))
+		w.log.LogAttrs(ctx, w.level, "request", slog.String("protocol", string(c.Protocol)), slog.String("method", c.Method),
+			slog.String("code", code), slog.String("id", c.ID), slog.Int64("took_us", time.Since(c.Began).Microseconds()))
 	}
 }
 

@@ -1,4 +1,4 @@
-package whoami
+package instance
 
 import (
 	"time"
@@ -39,7 +39,7 @@ func (i *instance) grpcServer() *grpc.Server {
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval, PermitWithoutStream: true}),
 	)...)
-	i.app.register(early{server, i.calls, &i.unaryCalls, i.config.ReadTimeout})
+	i.app.Register(early{server, i.calls, &i.unaryCalls, i.config.ReadTimeout})
 	// Health checks have no limit: a busy instance is not a broken one.
 	healthv1.RegisterHealthServer(early{server, i.calls, nil, i.config.ReadTimeout}, i.health)
 	if i.config.Reflection {

@@ -1,4 +1,4 @@
-package whoami
+package instance
 
 import (
 	"bufio"
@@ -147,7 +147,7 @@ func readGRPC(in *bufio.Reader, reply []byte) ([]byte, error) {
 // runBench runs an instance until the benchmark ends, and returns its configuration.
 func runBench(b *testing.B) Config {
 	b.Helper()
-	c, _, err := Load(b.Context(), Sources{
+	c, _, err := fixture.Load(b.Context(), Sources{
 		Flags:   map[string]string{"INSTANCE": "whoami-1", "HTTP_PORT": freePort(b), "GRPC_PORT": freePort(b)},
 		Environ: envconfig.MapLookuper(nil),
 	})
@@ -156,7 +156,7 @@ func runBench(b *testing.B) Config {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	over := make(chan error, 1)
-	go func() { over <- Run(ctx, c, slog.New(slog.DiscardHandler)) }()
+	go func() { over <- Run(ctx, fixture, c, slog.New(slog.DiscardHandler)) }()
 	b.Cleanup(func() {
 		stop()
 		if err := <-over; err != nil {

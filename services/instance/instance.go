@@ -1,10 +1,11 @@
-// Package whoami implements one instance: settings, the WhoAmI RPC, HTTP and gRPC listeners, and graceful shutdown.
+// Package instance runs one instance of a [Service]: settings, HTTP and gRPC listeners, records, health and graceful shutdown.
+// Everything that services have in common is here; a service adds its RPCs.
 //
 // Both listeners serve one implementation: gRPC through grpc-go's server, REST through an in-process connection that
 // runs the same interceptors. Per-call behavior (panics, timeouts, limits, draining) is in interceptors: interceptors.go
 // and drain.go. Behavior that must also cover requests that reach no interceptor (request ID, headers, records, request
 // log) is in a registrar around every unary method and, over HTTP, in a middleware.
-package whoami
+package instance
 
 import (
 	"context"
@@ -21,8 +22,6 @@ import (
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
-	"trivet/gateway"
-	whoamiv1 "trivet/gen/whoami/v1"
 	"trivet/internal/buildinfo"
 	"trivet/internal/connlimit"
 	"trivet/internal/rawconn"
@@ -31,15 +30,15 @@ import (
 // cancelGrace is how long handlers may take to return after their context ended; then their connections are closed.
 const cancelGrace = time.Second
 
-// Run serves until ctx ends, drains, and returns. An error means that it could not serve: ports are taken (all are
+// Run serves s until ctx ends, drains, and returns. An error means that it could not serve: ports are taken (all are
 // reported at once), or the records file cannot be written.
-func Run(ctx context.Context, c Config, log *slog.Logger) (err error) {
+func Run(ctx context.Context, s Service, c Config, log *slog.Logger) (err error) {
 	records, err := openRecorder(c, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, records.close()) }()
-	app, err := newApp(c)
+	app, err := s.New(c)
 	if err != nil {
 		return err
 	}
@@ -52,31 +51,6 @@ func Run(ctx context.Context, c Config, log *slog.Logger) (err error) {
 		return err
 	}
 	return i.serve(ctx, l)
-}
-
-// app holds the services of an instance. To add a service, add it to register and its REST mapping to mappings. To add
-// an interceptor, which then runs for both listeners, add it to unary and stream.
-type app struct {
-	register func(grpc.ServiceRegistrar)
-	mappings []gateway.Mapping
-	unary    []grpc.UnaryServerInterceptor
-	stream   []grpc.StreamServerInterceptor
-}
-
-func newApp(c Config) (app, error) {
-	service, err := newService(c)
-	if err != nil {
-		return app{}, err
-	}
-	return appOf(service), nil
-}
-
-// appOf returns an app with one service.
-func appOf(service whoamiv1.WhoAmIServiceServer) app {
-	return app{
-		register: func(r grpc.ServiceRegistrar) { whoamiv1.RegisterWhoAmIServiceServer(r, service) },
-		mappings: []gateway.Mapping{mapping},
-	}
 }
 
 // listeners holds the sockets of an instance; admin is nil if it is off.
@@ -142,7 +116,7 @@ func explain(name, flag string, port uint16, err error) error {
 // instance is one running instance.
 type instance struct {
 	config        Config
-	app           app
+	app           App
 	log           *slog.Logger
 	calls         *calls
 	panics        *panics
@@ -158,7 +132,7 @@ type instance struct {
 	admin         *http.Server
 }
 
-func newInstance(c Config, a app, records *recorder, log *slog.Logger) (*instance, error) {
+func newInstance(c Config, a App, records *recorder, log *slog.Logger) (*instance, error) {
 	level := slog.LevelDebug
 	if c.RequestLog {
 		level = slog.LevelInfo

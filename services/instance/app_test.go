@@ -1,4 +1,4 @@
-package whoami
+package instance
 
 import (
 	"bufio"
@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -35,20 +36,20 @@ func authorize(ctx context.Context) error {
 }
 
 // extended returns the app with a second service and an auth interceptor, added as a user would.
-func extended(t *testing.T) app {
+func extended(t *testing.T) App {
 	t.Helper()
 	c, err := load(t, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := newApp(c)
+	a, err := fixture.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, whoAmIOnly := &notes.Service{}, a.register
-	a.register = func(r grpc.ServiceRegistrar) { whoAmIOnly(r); second.Register(r) }
-	a.mappings = append(a.mappings, gateway.Mapping(notes.Mapping))
-	a.unary = append(a.unary, func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	second, whoAmIOnly := &notes.Service{}, a.Register
+	a.Register = func(r grpc.ServiceRegistrar) { whoAmIOnly(r); second.Register(r) }
+	a.Mappings = append(a.Mappings, gateway.Mapping(notes.Mapping))
+	a.Unary = append(a.Unary, func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		if strings.HasPrefix(info.FullMethod, "/grpc.") {
 			return handler(ctx, req)
 		}
@@ -57,7 +58,7 @@ func extended(t *testing.T) app {
 		}
 		return handler(ctx, req)
 	})
-	a.stream = append(a.stream, func(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	a.Stream = append(a.Stream, func(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		if err := authorize(stream.Context()); err != nil {
 			return err
 		}
@@ -187,7 +188,7 @@ func TestDrainEndsEveryMethodOnBothListeners(t *testing.T) {
 		var resp notesv1.UploadNotesResponse
 		return upload.RecvMsg(&resp)
 	})
-	watch, err := whoamiv1.NewWhoAmIServiceClient(r.connection).WatchWhoAmI(ctx, &whoamiv1.WatchWhoAmIRequest{Interval: durationpb.New(mostInterval)})
+	watch, err := whoamiv1.NewWhoAmIServiceClient(r.connection).WatchWhoAmI(ctx, &whoamiv1.WatchWhoAmIRequest{Interval: durationpb.New(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package whoami
+package instance
 
 import (
 	"context"
@@ -9,8 +9,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
-
-	whoamiv1 "trivet/gen/whoami/v1"
 )
 
 // CheckHealth returns the gRPC health status, like SERVING, of the instance that runs with c on this machine. An error
@@ -26,7 +24,7 @@ func CheckHealth(ctx context.Context, c Config) (healthv1.HealthCheckResponse_Se
 	}
 	defer connection.Close()
 	response, err := healthv1.NewHealthClient(connection).Check(ctx,
-		&healthv1.HealthCheckRequest{Service: whoamiv1.WhoAmIService_ServiceDesc.ServiceName})
+		&healthv1.HealthCheckRequest{})
 	if err != nil {
 		return 0, fmt.Errorf("check the health of %s: %w", target, err)
 	}

@@ -1,4 +1,4 @@
-package whoami
+package instance
 
 import (
 	"bytes"
@@ -42,7 +42,7 @@ func TestRecordsFIFOWithoutReaderIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Run(t.Context(), c, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "RECORDS="+path+": no process reads this FIFO") {
+	if err := Run(t.Context(), fixture, c, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "RECORDS="+path+": no process reads this FIFO") {
 		t.Errorf("%v", err)
 	}
 }
@@ -64,8 +64,8 @@ func full(t *testing.T, raw bool, log io.Writer) (*recorder, *os.File) {
 }
 
 // torn is a call whose record a pipe, which holds 64 KiB, does not hold; a write of more than 4 KiB may be partial.
-func torn() *call {
-	return &call{id: "torn", method: "GET /" + strings.Repeat("x", 100<<10), began: time.Now()}
+func torn() *Call {
+	return &Call{ID: "torn", Method: "GET /" + strings.Repeat("x", 100<<10), Began: time.Now()}
 }
 
 // After a write that failed midway the next record starts a new line. Here the reader of a FIFO is slow, so the write of a
@@ -80,8 +80,8 @@ func TestRecordAfterTornOneStartsNewLine(t *testing.T) {
 			r.arrive(torn(), "")
 			read := make(chan string)
 			go func() { b, _ := io.ReadAll(reader); read <- string(b) }()
-			r.arrive(&call{id: "whole", method: "GET /", began: time.Now()}, "")
-			r.arrive(&call{id: "next", method: "GET /", began: time.Now()}, "")
+			r.arrive(&Call{ID: "whole", Method: "GET /", Began: time.Now()}, "")
+			r.arrive(&Call{ID: "next", Method: "GET /", Began: time.Now()}, "")
 			if err := r.close(); err != nil {
 				t.Fatal(err)
 			}
@@ -134,7 +134,7 @@ func TestRecordsQuoteWhatClientsSend(t *testing.T) {
 		t.Fatal(err)
 	}
 	const method, attempts = "GET /\"}\n{\x00 <é> \u2028", `1","id":"forged`
-	c := &call{id: "one", protocol: protocolHTTP, method: method, began: time.Now()}
+	c := &Call{ID: "one", Protocol: HTTP, Method: method, Began: time.Now()}
 	r.arrive(c, attempts)
 	r.complete(c, "200")
 	text, err := os.ReadFile(path)
@@ -149,11 +149,11 @@ func TestRecordsQuoteWhatClientsSend(t *testing.T) {
 		}
 		got = append(got, one)
 	}
-	want := record{Instance: `a"b`, PID: os.Getpid(), Start: "a", Call: 1, ID: "one", Protocol: protocolHTTP, Method: method, Attempts: attempts}
+	want := record{Instance: `a"b`, PID: os.Getpid(), Start: "a", Call: 1, ID: "one", Protocol: HTTP, Method: method, Attempts: attempts}
 	if len(got) != 2 || got[0].record != want || got[1].record != want {
 		t.Fatalf("%+v, want twice %+v", got, want)
 	}
-	if a, b := got[0], got[1]; a.Event != "arrival" || a.Code != "" || a.Duration != nil || !a.Time.Equal(c.began) ||
+	if a, b := got[0], got[1]; a.Event != "arrival" || a.Code != "" || a.Duration != nil || !a.Time.Equal(c.Began) ||
 		b.Event != "completion" || b.Code != "200" || b.Duration == nil || *b.Duration != b.Time.Sub(a.Time).Microseconds() {
 		t.Errorf("%+v", got)
 	}
