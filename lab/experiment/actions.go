@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -19,7 +20,7 @@ const maxOperations = 1000
 
 // phases are those of a scenario, of which the fleet is known. On the way it follows what state each process is in.
 func (f *File) phases(s *scenario.Scenario, keys []phaseKeys, phasesAt string) (phases []scenario.Phase) {
-	fleet := fleetState{f.doc, s, map[string]string{}}
+	fleet := fleetState{document: f.doc, Scenario: s, state: map[string]string{}}
 	for i, k := range keys {
 		p, at := scenario.Phase{Name: k.Name, For: k.For}, fmt.Sprintf("%s/%d", phasesAt, i)
 		do := at + "/do"
@@ -84,6 +85,7 @@ type fleetState struct {
 	*document
 	*scenario.Scenario
 	state map[string]string // by process: Kill, Drain or Pause; "" while it serves
+	certificates
 }
 
 // actions are those of a list, one after the other.
@@ -104,21 +106,23 @@ func (f *fleetState) action(kind string, value json.RawMessage, at string) scena
 		_ = json.Unmarshal(value, &d) // It was marshaled from one.
 		return scenario.Action{Wait: &scenario.WaitAction{For: d}}
 	case kind == scenario.Together:
-		return f.together(value, at)
+		return f.atOnce(value, at)
 	case kind == scenario.Repeat:
 		return f.repeat(value, at)
-	case slices.Contains(scenario.NginxKinds, kind):
+	case slices.Contains(scenario.Kinds, kind):
 		return scenario.Action{Process: f.processAction(kind, value, at)}
 	}
 	f.add(f.position(at), "%s is an action of the schema that trivet does not know: want %s", kind, strings.Join(scenario.Kinds, ", "))
 	return scenario.Action{}
 }
 
-// together are actions at the same time: what two of them did to one process would depend on chance.
-func (f *fleetState) together(value json.RawMessage, at string) scenario.Action {
+// atOnce are actions at the same time: what two of them did to one process would depend on chance.
+func (f *fleetState) atOnce(value json.RawMessage, at string) scenario.Action {
 	var list []actionKeys
 	_ = json.Unmarshal(value, &list) // As above.
 	a, by := scenario.Action{Together: []scenario.Action{}}, map[string]int{}
+	f.together++
+	defer func() { f.together-- }()
 	for i, k := range list {
 		kind, value, ok := k.given()
 		if !ok {
@@ -253,7 +257,7 @@ func (f *fleetState) processAction(kind string, value json.RawMessage, at string
 		}
 	}
 	if len(action.Names) == 0 && len(f.document.all) == before && slices.Contains(named, all) {
-		f.add(f.position(at), "%s all: %s", kind, noneLeft[kind])
+		f.add(f.position(at), "%s all: %s", kind, cmp.Or(noneLeft[kind], noMTLS))
 	}
 	return action
 }
@@ -267,6 +271,9 @@ var noneLeft = map[string]string{
 
 // do follows one action on one process. It returns why the action is impossible or has no effect; then it was not meant.
 func (f *fleetState) do(kind, name string) string {
+	if slices.Contains(scenario.CertificateKinds, kind) || slices.Contains(scenario.AuthorityKinds, kind) {
+		return f.doToCertificate(kind, name)
+	}
 	what := "instance"
 	n, worker := scenario.WorkerNumber(name)
 	switch known := f.ServiceNames(); {

@@ -149,6 +149,21 @@ variants:
 		}},
 	{name: "too many requests", old: "for: 1s}\n  - {name: during, for: 1s}", new: "for: 10m}\n  - {name: during, for: 10m}\nseed: 2\nfleet: {}\nvariants: {a: {load: [{protocol: http, rate: 1700/s}, {protocol: grpc, rate: 1/s}]}, b: {}}",
 		want: []string{"10:22: load plans 2041200 requests in 20m0s: want at most 2000000"}},
+	{name: "certificates that there are not", old: "- {name: during, for: 1s}", new: `- {name: during, for: 1s, do: [{renew: all}, {renew: [nginx, edge]}, {issue_expired: whoami-1}, {add: authority}, {renew: authority}, {add: nginx}]}`, want: []string{
+		"7:42: renew all: no instance has a certificate; set fleet.mtls: true",
+		"7:57: renew nginx: no instance has a certificate; set fleet.mtls: true",
+		"7:64: renew edge: nginx has no certificate for clients; set fleet.tls: true",
+		"7:88: issue_expired whoami-1: no instance has a certificate; set fleet.mtls: true",
+		"7:105: add authority: nothing has a certificate; set fleet.tls or fleet.mtls: true",
+		`7:125: renew is "authority": want an instance like whoami-2, nginx, edge, a list of 1 to 60 of them, or all instances: all`,
+		`7:143: add is "nginx": want authority`,
+	}},
+	{name: "authorities and owners of certificates", old: "- {name: during, for: 1s}", new: `- {name: during, for: 1s, do: [{add: authority}, {retire: authority}, {retire: authority}, {together: [{add: authority}, {renew: edge}]}, {renew: [whoami-4]}]}
+fleet: {tls: true, mtls: true}`, want: []string{
+		"7:82: retire authority: there is one authority, and without it nothing is trusted; add another first",
+		"7:112: add authority: of what happens at the same time, chance would decide which authority signs; do it before or after",
+		"7:150: renew whoami-4: there are 3 instances: did you mean whoami-1?",
+	}},
 	{name: "phases and actions", old: "- {name: during, for: 1s}", new: `- {name: during, for: 1s, do: [{kill: whoami-4}, {kil: whoami-1}, {kill: whoami-1, wait: 1s}, {}, {wait: 1s}, {reload: whoami-1}]}
   - {name: during, for: 11m}
   - {name: total, for: 1s}

@@ -107,6 +107,8 @@ func TestExperimentWithEveryKeyIsRead(t *testing.T) {
 		"kill nginx", "pause whoami-2", "start whoami-1", "drain whoami-1", "start whoami-1", "drain whoami-1", "start nginx",
 		"kill nginx-worker-1", "pause nginx-worker-1", "resume nginx-worker-1", "pause nginx", "resume nginx", "resume whoami-2", "drain nginx",
 		"start nginx", "restart nginx",
+		"issue_expired whoami-1", "issue_not_yet_valid whoami-1", "issue_other_authority nginx", "issue_wrong_name edge", "issue_no_identity nginx",
+		"add authority", "renew edge", "renew nginx", "renew whoami-1", "renew whoami-2", "renew whoami-3", "retire authority",
 	}
 	if !slices.Equal(did, want) {
 		t.Errorf("got  %q\nwant %q", did, want)
@@ -200,7 +202,7 @@ func TestAllErrorsOfAFileAreReported(t *testing.T) {
 func TestUnknownActionOfTheSchemaIsAnError(t *testing.T) {
 	t.Parallel()
 	d := &document{nodes: map[string]*yaml.Node{"": {Line: 3, Column: 7}}}
-	fleet := fleetState{d, &scenario.Scenario{Instances: 1}, map[string]string{}}
+	fleet := fleetState{document: d, Scenario: &scenario.Scenario{Instances: 1}, state: map[string]string{}}
 	if a := fleet.action("explode", []byte(`"all"`), "/phases/0/do/0/explode"); a.Kind() != "" || len(d.all) != 1 ||
 		!strings.HasPrefix(d.all[0].Message, "explode is an action of the schema that trivet does not know: want kill, ") {
 		t.Errorf("%+v, %v", a, d.join())

@@ -50,7 +50,7 @@ func (n *interruptions) event(e record.Event) {
 	switch {
 	case done && e.Action == scenario.Kill:
 		end(n.kills, e.Time)
-	case done && e.Action != scenario.Pause && e.Action != scenario.Reload:
+	case done && scenario.Resumes(e.Action):
 		end(n.pauses, e.Time)
 	case e.Event == record.ProcessEvent && e.Kind == record.Stopped && e.Exit != nil && e.Exit.Killed() && !n.stopping.IsZero():
 		n.kills = append(n.kills, span{n.pausedSince(n.stopping), e.Time})

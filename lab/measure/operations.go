@@ -168,7 +168,7 @@ func (l *eventLog) paused(process string) (all []span) {
 		switch {
 		case e.kind == scenario.Pause && !e.done && !open:
 			all, open = append(all, span{e.at, 1<<63 - 1}), true
-		case e.kind != scenario.Pause && e.kind != scenario.Reload && e.done && open:
+		case scenario.Resumes(e.kind) && e.done && open:
 			all[len(all)-1].to, open = e.at, false
 		}
 	}

@@ -17,6 +17,16 @@ const (
 	Reload  = "reload"  // SIGHUP to nginx
 	Wait    = "wait"
 
+	// Certificates. nginx reads a new one when it is reloaded, an instance at its next handshake.
+	Renew               = "renew"                 // a new certificate, as at the start
+	IssueExpired        = "issue_expired"         // one that has expired
+	IssueNotYetValid    = "issue_not_yet_valid"   // one that is not valid yet
+	IssueOtherAuthority = "issue_other_authority" // one of an authority that is not trusted
+	IssueWrongName      = "issue_wrong_name"      // one with other names and another identity
+	IssueNoIdentity     = "issue_no_identity"     // one without an identity
+	Add                 = "add"                   // an authority, trusted beside the others; it signs from then on
+	Retire              = "retire"                // the oldest authority: it is trusted no more
+
 	Together = "together" // actions at the same time
 	Repeat   = "repeat"   // actions again and again
 )
@@ -27,10 +37,17 @@ var (
 	InstanceKinds = []string{Kill, Drain, Pause, Resume, Start, Restart}
 	NginxKinds    = []string{Kill, Drain, Pause, Resume, Start, Restart, Reload}
 	WorkerKinds   = []string{Kill, Pause, Resume} // nginx starts another worker in the place of one that ended
+
+	// CertificateKinds are of an instance, Nginx or Edge, which have a certificate each; AuthorityKinds of Authority.
+	CertificateKinds = []string{Renew, IssueExpired, IssueNotYetValid, IssueOtherAuthority, IssueWrongName, IssueNoIdentity}
+	AuthorityKinds   = []string{Add, Retire}
 )
 
 // Kinds are the kinds of operations: all but Together and Repeat, which order them.
-var Kinds = slices.Concat(NginxKinds, []string{Wait})
+var Kinds = slices.Concat(NginxKinds, CertificateKinds, AuthorityKinds, []string{Wait})
+
+// Resumes reports whether a process that was paused is not paused any more when an action on it is done.
+func Resumes(kind string) bool { return kind != Pause && slices.Contains(InstanceKinds, kind) }
 
 // An Action is what a phase does. Exactly one field is set.
 type Action struct {
@@ -40,10 +57,10 @@ type Action struct {
 	Repeat   *RepeatAction  `json:"repeat,omitempty"`
 }
 
-// A ProcessAction is done to processes, one after the other.
+// A ProcessAction is done to processes, or to their certificates, one after the other.
 type ProcessAction struct {
-	Kind  string   `json:"kind"`  // one of InstanceKinds, NginxKinds or WorkerKinds
-	Names []string `json:"names"` // of instances, Nginx, or of workers (see WorkerName)
+	Kind  string   `json:"kind"`  // one of InstanceKinds, NginxKinds, WorkerKinds, CertificateKinds or AuthorityKinds
+	Names []string `json:"names"` // of instances, Nginx, Edge, Authority, or of workers (see WorkerName)
 }
 
 // A WaitAction does nothing for a time.

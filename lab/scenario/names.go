@@ -12,6 +12,12 @@ const (
 	Lab       = "trivet"    // the lab itself
 )
 
+// Names of what actions on certificates are done to, beside Nginx, whose certificate instances see, and the instances.
+const (
+	Edge      = "edge"      // nginx's certificate for clients
+	Authority = "authority" // the certificate authority of the trial
+)
+
 const (
 	instancePrefix = "whoami-"
 	frontPrefix    = "front-"
