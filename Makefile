@@ -11,7 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build experiments picture soak bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-next examples catalog test-all test-docker check fmt lint scripts repo-rules generate generated breaking fuzz nginx nginx-next man dist release clean
+.PHONY: help up build experiments picture soak bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-slow examples catalog test-all test-docker check fmt lint scripts repo-rules generate generated breaking fuzz nginx nginx-next man dist release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -84,9 +84,9 @@ test: nginx ## test the main module, also through a real nginx (experiments: exa
 	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test $(TEST_FLAGS) $$(go list ./... | grep -v /experiments/)
 	$(if $(RACE),go test -shuffle=on -count=1 ./internal/rawconn) # With -race it makes other system calls.
 
-test-next: nginx nginx-next ## test nginx's configuration with the newer nginx too, and what is slow
-	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test $(TEST_FLAGS) -tags slow ./nginx/...
-	TRIVET_NGINX=$$(nginx/fetch --next --which) go test $(TEST_FLAGS) -tags slow ./nginx/... ./e2e
+test-slow: nginx nginx-next ## half an hour: the tests behind the build tag slow, and those of nginx's configuration with the newer nginx
+	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test -tags slow -shuffle=on -count=1 -timeout 30m $$(go list ./... | grep -v /experiments/)
+	TRIVET_NGINX=$$(nginx/fetch --next --which) go test -tags slow -shuffle=on -count=1 -timeout 30m ./nginx/... ./e2e
 
 # By itself: beside other tests the machine would be too busy, and a run on a busy machine is invalid.
 examples: nginx ## five minutes: run each example experiment, and try to pass off a busy machine as a result
@@ -95,7 +95,7 @@ examples: nginx ## five minutes: run each example experiment, and try to pass of
 catalog: build nginx ## an hour: all experiments ten times on an idle machine, ten times beside busy loops (ARGS="2" runs fewer)
 	@.ci/catalog $(ARGS)
 
-test-all: check test test-next examples bench-smoke test-docker catalog soak ## four hours: everything, also what is too slow for .ci/run
+test-all: check test test-slow examples bench-smoke test-docker catalog soak ## five hours: everything, also what is too slow for .ci/run
 
 test-docker: ## run the stack in containers, on a Docker engine that is there or one of its own (root, Debian)
 	@e2e/docker/run
@@ -108,7 +108,7 @@ fmt: ## check gofmt and go.mod
 
 lint: ## go vet, go fix, staticcheck, misspell, govulncheck
 	go vet ./...
-	go vet -tags docker ./e2e/docker
+	go vet -tags docker,slow ./...
 	go fix -diff ./...
 	$(TOOL) staticcheck ./...
 	git ls-files | grep -Ev '^gen/|\.(sum|png|svg)$$' | xargs $(TOOL) misspell -locale US -error -i protocl
