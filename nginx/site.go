@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -29,11 +30,11 @@ type Site struct {
 // Server holds the endpoints of one instance, as host:port. nginx resolves a name once, at start.
 type Server struct{ HTTP, GRPC string }
 
-// Endpoints returns both endpoints of each server by the name of its instance; names has them in the order of Servers. Edits can write
-// such a name for an endpoint: confedit.Names.
+// Endpoints returns both endpoints of each server by the name of its instance; names has them in the order of Servers, then of Front.
+// Edits can write such a name for an endpoint: confedit.Names.
 func (s Site) Endpoints(names []string) map[string][]string {
 	all := map[string][]string{}
-	for i, server := range s.Servers {
+	for i, server := range slices.Concat(s.Servers, s.Front) {
 		all[names[i]] = []string{server.HTTP, server.GRPC}
 	}
 	return all

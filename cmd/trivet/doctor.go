@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -65,7 +66,10 @@ JSON object per finding.`,
 }
 
 func examine(ctx context.Context, call *upCall, p place) []finding {
-	all := []finding{checkNginx(ctx, call, p), checkWhoami(p)}
+	all := []finding{checkNginx(ctx, call, p)}
+	for _, service := range slices.Sorted(maps.Keys(call.programs())) {
+		all = append(all, checkProgram(service, p))
+	}
 	all = append(all, checkPorts(ctx, call)...)
 	all = append(all, checkRunDirectory(), checkOpenFiles(call))
 	for _, tool := range []struct{ name, argument, remedy string }{
@@ -87,27 +91,31 @@ func checkNginx(ctx context.Context, call *upCall, p place) finding {
 	return finding{"nginx", fine, b.Version.String() + ", " + b.Path, ""}
 }
 
-func checkWhoami(p place) finding {
-	path, err := p.whoami()
+func checkProgram(service string, p place) finding {
+	path, err := p.program(service)
 	switch {
 	case err != nil:
-		return finding{"whoami", problem, err.Error(), "make build"}
+		return finding{service, problem, err.Error(), "make build"}
 	case path == "":
-		return finding{"whoami", fine, "will be built from " + p.module, ""}
+		return finding{service, fine, "will be built from " + p.module, ""}
 	}
-	return finding{"whoami", fine, path, ""}
+	return finding{service, fine, path, ""}
 }
 
 func checkPorts(ctx context.Context, call *upCall) []finding {
 	errs := unjoin(fleet.CheckPorts(ctx, call.Options))
 	if len(errs) == 0 {
-		return []finding{{"ports", fine, fmt.Sprintf("nginx's %d, %d and %d, and those of %d instances are free", call.HTTP, call.GRPC, call.Admin, call.Instances), ""}}
+		nginx := fmt.Sprintf("%d, %d and %d", call.HTTP, call.GRPC, call.Admin)
+		if call.TLS {
+			nginx = fmt.Sprintf("%d, %d, %d and %d", call.HTTP, call.GRPC, call.TLSPort, call.Admin)
+		}
+		return []finding{{"ports", fine, fmt.Sprintf("nginx's %s, and those of %d instances are free", nginx, call.Instances+call.Front), ""}}
 	}
 	var all []finding
 	for _, err := range errs {
 		remedy := ""
 		if _, busy := errors.AsType[*fleet.BusyError](err); busy {
-			remedy = "stop the process that listens on it, or choose another (--http, --grpc, --admin; 0: any free one)"
+			remedy = "stop the process that listens on it, or choose another (--http, --grpc, --tls-port, --admin; 0: any free one)"
 		}
 		all = append(all, finding{"ports", problem, err.Error(), remedy})
 	}
@@ -126,7 +134,7 @@ func checkOpenFiles(call *upCall) finding {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return finding{"open files", problem, err.Error(), ""}
 	}
-	need := fleet.FilesNeeded(call.Instances)
+	need := fleet.FilesNeeded(call.Instances + call.Front)
 	detail := fmt.Sprintf("at most %d, about %d needed", limit.Cur, need)
 	if limit.Cur < need {
 		return finding{"open files", problem, detail, fmt.Sprintf("ulimit -n %d, or fewer instances", need)}

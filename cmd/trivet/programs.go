@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -85,9 +87,15 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// whoami returns the path of the instances' program; "" if it has to be built first, in p.module. The error says how to get one.
-func (p place) whoami() (string, error) {
-	beside := filepath.Join(p.executable, "whoami")
+// Programs of the services that have instances.
+const (
+	whoami = "whoami"
+	front  = "front"
+)
+
+// program returns the path of a service's program; "" if it has to be built first, in p.module. The error says how to get one.
+func (p place) program(service string) (string, error) {
+	beside := filepath.Join(p.executable, service)
 	if info, err := os.Stat(beside); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
 		return beside, nil
 	}
@@ -96,13 +104,13 @@ func (p place) whoami() (string, error) {
 			return "", nil
 		}
 	}
-	if path, err := exec.LookPath("whoami"); err == nil && ours(path) {
+	if path, err := exec.LookPath(service); err == nil && ours(path) {
 		return filepath.Abs(path)
 	}
-	return "", errors.New("whoami, the instances' program, is neither beside trivet nor on PATH; to build it, run in Trivet's source tree: make build")
+	return "", fmt.Errorf("%s, the program of its instances, is neither beside trivet nor on PATH; to build it, run in Trivet's source tree: make build", service)
 }
 
-// ours reports whether a program is the instances', and not the whoami of every Unix, which prints the user's name.
+// ours reports whether a program is a service's, and not, for example, the whoami of every Unix, which prints the user's name.
 func ours(path string) bool {
 	// The timeout is for a program of that name that waits for something.
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -111,21 +119,49 @@ func ours(path string) bool {
 	cmd.WaitDelay = time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Else Ctrl-C would end it, and it would not count as ours.
 	output, err := cmd.Output()
-	return err == nil && strings.HasPrefix(string(output), "whoami ") && !strings.Contains(string(output), "coreutils)")
+	return err == nil && strings.HasPrefix(string(output), filepath.Base(path)+" ") && !strings.Contains(string(output), "coreutils)")
 }
 
-// buildWhoami builds the instances' program into dir: for `go tool trivet` and `go run`, which leave none beside trivet.
-func (p place) buildWhoami(ctx context.Context, dir string) (string, error) {
-	path := filepath.Join(dir, "whoami")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "trivet/cmd/whoami")
+// build builds a service's program into dir: for `go tool trivet` and `go run`, which leave none beside trivet.
+func (p place) build(ctx context.Context, service, dir string) (string, error) {
+	path := filepath.Join(dir, service)
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "trivet/cmd/"+service)
 	cmd.Dir = p.module
 	if output, err := cmd.CombinedOutput(); err != nil {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
-		return "", fmt.Errorf("build whoami in %s: %w\n%s", p.module, err, strings.TrimSpace(string(output)))
+		return "", fmt.Errorf("build %s in %s: %w\n%s", service, p.module, err, strings.TrimSpace(string(output)))
 	}
 	return path, nil
+}
+
+// servicePrograms are where the paths of the programs go that a fleet needs, by service.
+type servicePrograms map[string]*string
+
+// find fills in the paths. Those that have to be built first stay "".
+func (all servicePrograms) find(p place) error {
+	var errs []error
+	for _, service := range slices.Sorted(maps.Keys(all)) {
+		path, err := p.program(service)
+		*all[service] = path
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// build builds into dir those that have no path. say gets what is built.
+func (all servicePrograms) build(ctx context.Context, p place, dir string, say func(string)) (err error) {
+	for _, service := range slices.Sorted(maps.Keys(all)) {
+		if *all[service] != "" {
+			continue
+		}
+		say("building " + service + ", because there is none beside this trivet")
+		if *all[service], err = p.build(ctx, service, dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pin replaces the path of a program by a link in dir with that name, which starts the same program also after a rebuild has replaced its

@@ -84,10 +84,10 @@ func TestMissingWhoamiIsBuilt(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := place{module: moduleAbove(wd), executable: t.TempDir()}
-	if path, err := p.whoami(); path != "" || err != nil {
+	if path, err := p.program(whoami); path != "" || err != nil {
 		t.Fatalf("found %q, error %v; want that it must be built", path, err)
 	}
-	path, err := p.buildWhoami(t.Context(), t.TempDir())
+	path, err := p.build(t.Context(), whoami, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestMissingWhoamiIsBuilt(t *testing.T) {
 		t.Error("the system's own whoami counts as ours")
 	}
 	p.module = t.TempDir()
-	if _, err := p.buildWhoami(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "build whoami") {
+	if _, err := p.build(t.Context(), whoami, t.TempDir()); err == nil || !strings.Contains(err.Error(), "build whoami") {
 		t.Errorf("where nothing can be built: %v", err)
 	}
 }

@@ -50,6 +50,9 @@ highest counts.`},
     jq '.experiments[].expectations[] | select(.passed | not)'`,
 	}
 	call := addFileFlags(c, "print the report as one JSON document, as trivet report --format json does; messages go to stderr")
+	var over overTLS
+	c.Flags().BoolVar(&over.tls, "tls", false, "send the load over TLS, in every variant, with certificates of the trial's own authority")
+	c.Flags().BoolVar(&over.mtls, "mtls", false, "let nginx and the instances use mutual TLS, in every variant")
 	keep := c.Flags().Bool("keep", false, "never remove the run directory; to undo that, remove the file keep in it")
 	return c, func(ctx context.Context, in invocation) int {
 		out := newOutcome(in, call.json)
@@ -67,6 +70,7 @@ highest counts.`},
 		if _, usage := errors.AsType[usageError](err); err != nil && !usage || in.flagErr != nil {
 			return out.refused(ctx, err)
 		}
+		over.apply(files)
 		s, otherErr := prepare(ctx, files, call)
 		if err != nil && errors.Is(otherErr, nginx.ErrMissing) && call.nginx == "" {
 			otherErr = nil // What is wrong with the files goes first.
@@ -75,6 +79,18 @@ highest counts.`},
 			return out.refused(ctx, err)
 		}
 		return runSeries(ctx, s, out, *keep)
+	}
+}
+
+// overTLS is what trivet run turns on in every variant.
+type overTLS struct{ tls, mtls bool }
+
+func (o overTLS) apply(files []*experiment.File) {
+	for _, file := range files {
+		for i := range file.Scenarios {
+			s := &file.Scenarios[i]
+			s.TLS, s.MTLS = s.TLS || o.tls, s.MTLS || o.mtls
+		}
 	}
 }
 
@@ -177,6 +193,19 @@ type setup struct {
 	trivet string
 }
 
+// programs are those of the services that the experiments have instances of.
+func (s *setup) programs() servicePrograms {
+	all := servicePrograms{whoami: &s.Whoami}
+	for _, file := range s.files {
+		for _, variant := range file.Scenarios {
+			if variant.Front > 0 {
+				all[front] = &s.Front
+			}
+		}
+	}
+	return all
+}
+
 // prepare finds the programs, and lets nginx check each variant's configuration.
 func prepare(ctx context.Context, files []*experiment.File, call *fileCall) (s setup, err error) {
 	p := here()
@@ -184,7 +213,7 @@ func prepare(ctx context.Context, files []*experiment.File, call *fileCall) (s s
 	if s.Nginx, err = p.nginx(ctx, nginx.Find, call.nginx); err != nil {
 		return s, err
 	}
-	if s.Whoami, err = p.whoami(); err != nil {
+	if err := s.programs().find(p); err != nil {
 		return s, err
 	}
 	return s, checkEdits(ctx, files, s.Nginx)
@@ -256,15 +285,14 @@ func runSeries(ctx context.Context, s setup, out outcome, keep bool) int {
 			return out.failed(ctx, err)
 		}
 	}
-	if s.Whoami == "" {
-		out.say("building whoami, because there is none beside this trivet")
-		if s.Whoami, err = here().buildWhoami(ctx, run.Dir); err != nil {
-			return out.failed(ctx, err)
-		}
+	if err := s.programs().build(ctx, here(), run.Dir, out.say); err != nil {
+		return out.failed(ctx, err)
 	}
 	bin := filepath.Join(run.Dir, "bin")
 	defer os.RemoveAll(bin)
-	for name, program := range map[string]*string{"trivet": &s.trivet, "whoami": &s.Whoami} {
+	pinned := s.programs()
+	pinned["trivet"] = &s.trivet
+	for name, program := range pinned {
 		f, err := pin(bin, name, program)
 		if err != nil {
 			return out.failed(ctx, err)

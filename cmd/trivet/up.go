@@ -28,8 +28,13 @@ each protocol succeeds, and print what to try. A process that dies is reported
 and started again. Ctrl-C stops everything.
 
 Instances listen on 8001, 8002 … (HTTP), 9001, 9002 … (gRPC) and 7001, 7002 …
-(admin); more than 60 of them, or with --http 0 --grpc 0, on ports that the
-kernel chooses, without admin.
+(admin), those of front on 8101, 9101 and 7101 …; more than 60 of them, or with
+--http 0 --grpc 0, on ports that the kernel chooses, without admin.
+
+With --tls nginx serves both protocols over TLS, too, and with --mtls it and the
+instances accept only each other's certificates. They are from an authority that
+is made anew, in the directory tls of the run directory: its ca.pem is for curl
+--cacert, client.pem a certificate for a client.
 
 Each object that --json prints has an "event": started, ready, died, stopped (of
 a process), starting, up, stopping, note or error.`,
@@ -39,6 +44,7 @@ a process), starting, up, stopping, note or error.`,
   trivet up --http 0 --grpc 0      a second fleet beside the first
   trivet up --nginx-conf my-conf   your own configuration
   trivet up --bind 0.0.0.0         open to other machines
+  trivet up --front 1 --tls --mtls    two services, all of it encrypted
   trivet up --json | jq -r 'select(.event=="died") | .name'
 
 In another terminal: trivet logs whoami-1; kill -9 a pid that trivet up printed,
@@ -71,7 +77,7 @@ func runFleet(ctx context.Context, call *upCall, say *reporter) (err error) {
 	if call.Nginx, err = p.nginx(ctx, nginx.Find, call.nginx); err != nil {
 		return err
 	}
-	if call.Whoami, err = p.whoami(); err != nil {
+	if err := call.programs().find(p); err != nil {
 		return err
 	}
 	run, err := record.NewRun(record.Base())
@@ -90,11 +96,8 @@ func runFleet(ctx context.Context, call *upCall, say *reporter) (err error) {
 			err = errors.Join(err, run.Discard())
 		}
 	}()
-	if call.Whoami == "" {
-		say.note("building whoami, because there is none beside this trivet")
-		if call.Whoami, err = p.buildWhoami(ctx, run.Dir); err != nil {
-			return err
-		}
+	if err := call.programs().build(ctx, p, run.Dir, say.note); err != nil {
+		return err
 	}
 	warn(call, say)
 	call.Observe = func(e fleet.Event) {
@@ -104,7 +107,7 @@ func runFleet(ctx context.Context, call *upCall, say *reporter) (err error) {
 	if err := fleet.AdoptOrphans(); err != nil {
 		say.note(err.Error()) // Zombies may stay; nothing else depends on it.
 	}
-	stopClock := every(2*time.Second, func() { say.starting(call.Instances) })
+	stopClock := every(2*time.Second, func() { say.starting(call.Instances + call.Front) })
 	f, err := fleet.Start(ctx, call.Options)
 	stopClock()
 	if err != nil {
@@ -153,7 +156,7 @@ func rewrite(err error, call *upCall) error {
 	_, busy := errors.AsType[*fleet.BusyError](err)
 	switch {
 	case busy:
-		return fmt.Errorf("%w\nnothing was started; stop what holds them, or choose others: nginx's by --http, --grpc and --admin (0: any free one), all of them by --http 0 --grpc 0", err)
+		return fmt.Errorf("%w\nnothing was started; stop what holds them, or choose others: nginx's by --http, --grpc, --admin and --tls-port (0: any free one), all of them by --http 0 --grpc 0", err)
 	case errors.Is(err, fleet.ErrConf) && call.confDir != "":
 		return errors.New(ownPaths(err.Error(), filepath.Join(call.Dir, "conf"), call.confDir))
 	}

@@ -27,15 +27,19 @@ type upCall struct {
 func addUpFlags(c *cobra.Command) *upCall {
 	call, set := &upCall{flags: c.Flags()}, c.Flags()
 	set.IntVarP(&call.Instances, "instances", "n", 3, "start `N` instances, 1 to 1000")
+	set.IntVar(&call.Front, "front", 0, "start `N` instances of front, 0 to 60: a second service, which calls whoami through nginx")
+	set.BoolVar(&call.TLS, "tls", false, "serve both protocols over TLS, too, on --tls-port")
+	set.BoolVar(&call.MTLS, "mtls", false, "let nginx and the instances use mutual TLS")
 	set.IntVar(&call.HTTP, "http", 8080, "nginx's `PORT` for HTTP; 0: any free one")
 	set.IntVar(&call.GRPC, "grpc", 9090, "nginx's `PORT` for gRPC; 0: any free one")
+	set.IntVar(&call.TLSPort, "tls-port", 8443, "nginx's `PORT` for TLS; 0: any free one, the default with --http 0 --grpc 0")
 	set.IntVar(&call.Admin, "admin", 7080, "nginx's `PORT` for its own health and status, on a loopback address; 0: any free one, the default with --http 0 --grpc 0")
 	set.StringVar(&call.Bind, "bind", "127.0.0.1", "IP `ADDRESS` nginx listens on; 0.0.0.0 accepts remote connections, :: over IPv6 only. Instances listen there too if it is a loopback address, else on 127.0.0.1 only")
 	set.StringVar(&call.EnvFile, "env-file", "", "read the instances' settings from `FILE`, like .env.qa; whoami --help lists them")
 	addNginxFlag(c, &call.nginx)
 	set.StringVar(&call.confDir, "nginx-conf", "", "use your own configuration instead of nginx/conf: a `DIR` with nginx.conf at its top. nginx reads a copy; the files in its site/ are written anew, because they say where the instances are")
 	set.BoolVar(&call.json, "json", false, "print one JSON object per line")
-	for _, number := range []string{"instances", "http", "grpc", "admin"} {
+	for _, number := range []string{"instances", "front", "http", "grpc", "tls-port", "admin"} {
 		completeFlag(c, number)
 	}
 	completeFlag(c, "bind", "127.0.0.1", "0.0.0.0", "::")
@@ -47,13 +51,22 @@ func addNginxFlag(c *cobra.Command, program *string) {
 	c.Flags().StringVar(program, "nginx", "", "nginx `PROGRAM` (default: the one on PATH, else .cache/nginx/nginx, which make nginx gets)")
 }
 
+// programs are those of the services that the fleet has instances of.
+func (c *upCall) programs() servicePrograms {
+	all := servicePrograms{whoami: &c.Whoami}
+	if c.Front > 0 {
+		all[front] = &c.FrontProgram
+	}
+	return all
+}
+
 // check completes the call. The error joins all that is wrong with it.
 func (c *upCall) check(in invocation) error {
 	return errors.Join(in.flagErr, cli.Unexpected(in.args, 0), c.checkOptions(), c.checkFiles())
 }
 
 // optionFlags are the flags for fields of fleet.Options.
-var optionFlags = map[string]string{"Instances": "-n", "HTTP": "--http", "GRPC": "--grpc", "Admin": "--admin", "Bind": "--bind"}
+var optionFlags = map[string]string{"Instances": "-n", "HTTP": "--http", "GRPC": "--grpc", "Admin": "--admin", "Bind": "--bind", "Front": "--front", "TLSPort": "--tls-port"}
 
 // checkOptions checks what the fleet has rules for.
 func (c *upCall) checkOptions() error {
@@ -63,7 +76,13 @@ func (c *upCall) checkOptions() error {
 	if beside && !c.flags.Changed("admin") {
 		c.Admin = 0
 	}
+	if beside && !c.flags.Changed("tls-port") {
+		c.TLSPort = 0
+	}
 	var errs []error
+	if c.flags.Changed("tls-port") && !c.TLS {
+		errs = append(errs, errors.New("--tls-port is the port of --tls; give that, too"))
+	}
 	for _, err := range unjoin(c.Options.Validate()) {
 		if e, ok := errors.AsType[*fleet.FieldError](err); ok && optionFlags[e.Field] != "" {
 			errs = append(errs, fmt.Errorf("%s is %v: %s", optionFlags[e.Field], e.Value, e.Want))

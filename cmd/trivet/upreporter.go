@@ -41,6 +41,8 @@ type line struct {
 	HTTP        string       `json:"http,omitempty"`
 	GRPC        string       `json:"grpc,omitempty"`
 	Admin       string       `json:"admin,omitempty"`
+	TLS         string       `json:"tls,omitempty"` // for both protocols
+	CA          string       `json:"ca,omitempty"`  // file of the authorities that clients trust
 	PID         int          `json:"pid,omitempty"`
 	StartCount  int          `json:"start_count,omitempty"`
 	ElapsedMS   float64      `json:"elapsed_ms,omitempty"`
@@ -107,30 +109,63 @@ func (r *reporter) up(f *fleet.Fleet, call *upCall, p place) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.json {
-		r.print(line{Event: "up", HTTP: f.HTTP(), GRPC: f.GRPC(), Admin: f.Admin(), Dir: f.Dir()}, nil, "")
+		r.print(line{Event: "up", HTTP: f.HTTP(), GRPC: f.GRPC(), TLS: f.TLS(), CA: f.CA(), Admin: f.Admin(), Dir: f.Dir()}, nil, "")
 		return
 	}
 	r.isUp = true
-	fmt.Fprintf(r.stdout, "%s %s: %s behind nginx %s\n\n", r.paint(bold, "trivet"), buildinfo.String(),
-		words.Count(call.Instances, "instance"), call.Nginx.Version)
-	table := tabwriter.NewWriter(r.stdout, 0, 0, 2, ' ', 0)
-	for _, name := range append([]string{scenario.Nginx}, f.Names()...) {
-		e := r.ready[name]
-		fmt.Fprintf(table, "  %s\thttp://%s\tgrpc://%s\tpid %d\tready after %v\n", name, f.Process(name).HTTP(), f.Process(name).GRPC(), f.Process(name).PID(), brief(e.Elapsed))
+	fmt.Fprintf(r.stdout, "%s %s: %s behind nginx %s\n\n", r.paint(bold, "trivet"), buildinfo.String(), call.describe(), call.Nginx.Version)
+	r.addresses(f, call)
+	fmt.Fprintf(r.stdout, "\nTry, in another terminal:\n\n")
+	for _, line := range r.suggestions(f, call, p) {
+		fmt.Fprintf(r.stdout, "  %s\n", line)
 	}
-	table.Flush()
-	fmt.Fprintf(r.stdout, `
-Try, in another terminal:
+	fmt.Fprintf(r.stdout, "\nRun directory: %s\nCtrl-C stops everything.\n", f.Dir())
+}
 
-  curl %s/
-  %s -plaintext %s%s whoami.v1.WhoAmIService/WhoAmI
-  %s logs -f whoami-1
-  kill -9 %d                    # and watch it come back here
-  curl %s/nginx_status  # nginx's own status; also /healthz
+// describe says in words what runs behind nginx.
+func (c *upCall) describe() string {
+	text := words.Count(c.Instances, "instance")
+	if c.Front > 0 {
+		text += fmt.Sprintf(" and %d of front", c.Front)
+	}
+	return text
+}
 
-Run directory: %s
-Ctrl-C stops everything.
-`, handy(f.HTTP()), p.grpcurl(), p.contract(f.Reflection()), handy(f.GRPC()), p.self(), f.Process(scenario.InstanceName(1)).PID(), handy(f.Admin()), f.Dir())
+// addresses prints where each process listens.
+func (r *reporter) addresses(f *fleet.Fleet, call *upCall) {
+	table := tabwriter.NewWriter(r.stdout, 0, 0, 2, ' ', 0)
+	defer table.Flush()
+	for _, name := range append([]string{scenario.Nginx}, f.Names()...) {
+		p, http, grpc := f.Process(name), "http", "grpc"
+		if call.MTLS && name != scenario.Nginx {
+			http, grpc = "https", "grpcs"
+		}
+		fmt.Fprintf(table, "  %s\t%s://%s\t%s://%s\tpid %d\tready after %v\n", name, http, p.HTTP(), grpc, p.GRPC(), p.PID(), brief(r.ready[name].Elapsed))
+		if name == scenario.Nginx && call.TLS {
+			fmt.Fprintf(table, "  \thttps://%s\tgrpcs://%s\t\t\n", f.TLS(), f.TLS())
+		}
+	}
+}
+
+// suggestions are commands to try.
+func (r *reporter) suggestions(f *fleet.Fleet, call *upCall, p place) []string {
+	grpcurl, method := p.grpcurl(), "whoami.v1.WhoAmIService/WhoAmI"
+	all := []string{
+		fmt.Sprintf("curl %s/", handy(f.HTTP())),
+		fmt.Sprintf("%s -plaintext %s%s %s", grpcurl, p.contract(f.Reflection()), handy(f.GRPC()), method),
+	}
+	if call.TLS {
+		all = append(all,
+			fmt.Sprintf("curl --cacert %s https://%s/", f.CA(), handy(f.TLS())),
+			fmt.Sprintf("%s -cacert %s %s%s %s", grpcurl, f.CA(), p.contract(f.Reflection()), handy(f.TLS()), method))
+	}
+	if call.Front > 0 {
+		all = append(all, fmt.Sprintf("curl %s/front        # front-1 calls whoami through nginx", handy(f.HTTP())))
+	}
+	return append(all,
+		p.self()+" logs -f whoami-1",
+		fmt.Sprintf("kill -9 %d                    # and watch it come back here", f.Process(scenario.InstanceName(1)).PID()),
+		fmt.Sprintf("curl %s/nginx_status  # nginx's own status; also /healthz", handy(f.Admin())))
 }
 
 func (r *reporter) stopping(why error) {

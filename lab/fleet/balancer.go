@@ -43,9 +43,14 @@ type StopStep struct {
 
 // A Site is what a Balancer's configuration is about. Addresses are host:port.
 type Site struct {
-	HTTP, GRPC, Admin string // where it listens
-	Instances         []record.Instance
-	Diagnostics       bool // health, reflection and the API's description may be public
+	HTTP, GRPC, Admin string            // where it listens
+	Instances         []record.Instance // of whoami, then of front
+	Diagnostics       bool              // health, reflection and the API's description may be public
+
+	TLS             string // where it listens for both protocols over TLS; "": nowhere
+	EdgeCertificate string // file of the certificate and key for TLS
+	OwnCertificate  string // file of its certificate and key for mutual TLS with the instances; "": they speak plain HTTP and gRPC
+	CA              string // file of the trusted authorities of both
 }
 
 // Requested is what actions did to a Balancer's processes that its logs have, too.

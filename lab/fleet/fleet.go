@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"trivet/lab/authority"
 	"trivet/lab/record"
 	"trivet/lab/scenario"
 )
@@ -38,7 +39,8 @@ var (
 type Fleet struct {
 	options   Options
 	balancer  Balancer
-	processes []*Process // nginx first
+	authority *authority.Authority // nil if nothing uses TLS
+	processes []*Process           // nginx first
 	ports     []reservation
 	spawner   *spawner
 	observing sync.Mutex
@@ -66,7 +68,7 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 	if o.Probed == nil {
 		o.Probed = func(string) {}
 	}
-	if err := enoughFiles(o.Instances); err != nil {
+	if err := enoughFiles(o.Instances + o.Front); err != nil {
 		return nil, err
 	}
 	ports, err := reserve(ctx, o.listenAddrs())
@@ -202,7 +204,11 @@ func (f *Fleet) hint(p *Process, ctx context.Context) string {
 		return ""
 	}
 	var silent []string
-	for protocol, address := range map[string]string{"HTTP": p.http, "gRPC": p.grpc} {
+	for _, n := range f.options.nginxPorts() {
+		if n.protocol == adminListener {
+			continue // Requests need none.
+		}
+		protocol, address := n.protocol, f.endpoint(scenario.Nginx, n.protocol)
 		if c, err := net.DialTimeout("tcp", address, time.Second); err != nil {
 			silent = append(silent, address+" ("+protocol+")")
 		} else {
@@ -228,10 +234,10 @@ func (f *Fleet) HTTP() string { return f.endpoint(scenario.Nginx, httpListener) 
 // GRPC is where nginx accepts gRPC calls, as host:port, reachable from this machine.
 func (f *Fleet) GRPC() string { return f.endpoint(scenario.Nginx, grpcListener) }
 
-// Names are the instances' names, whoami-1 first. The load balancer is the process scenario.Nginx.
-func (f *Fleet) Names() []string { return scenario.InstanceNames(f.options.Instances) }
+// Names are the instances' names, whoami-1 first, front's last. The load balancer is the process scenario.Nginx.
+func (f *Fleet) Names() []string { return scenario.ServiceNames(f.options.Instances, f.options.Front) }
 
-// Instances are the instances with their endpoints, whoami-1 first.
+// Instances are the instances with their endpoints, in the order of Names.
 func (f *Fleet) Instances() []record.Instance {
 	var all []record.Instance
 	for _, name := range f.Names() {

@@ -79,7 +79,7 @@ func begin(t *testing.T, o Options) *Fleet {
 // instanceAt is the instance that responds at an HTTP address; "" if none does.
 func instanceAt(t *testing.T, address string) string {
 	t.Helper()
-	status, instance, err := get(t.Context(), "http://"+address+"/", "test")
+	status, instance, err := get(t.Context(), nil, address, "/", "test")
 	if err != nil || status != http.StatusOK {
 		return ""
 	}
@@ -243,19 +243,22 @@ func TestFortyInstancesServe(t *testing.T) {
 
 func TestValidateReportsAllErrorsAtOnce(t *testing.T) {
 	t.Parallel()
-	err := Options{Instances: 1001, Bind: "localhost", HTTP: 8001, GRPC: 70000, Admin: -7, Workers: -1}.Validate()
-	for _, want := range []string{"Instances is 1001", "Bind is localhost", "GRPC is 70000", "Admin is -7", "Workers is -1", "Whoami", "Nginx", "Dir"} {
+	err := Options{Instances: 1001, Bind: "localhost", HTTP: 8001, GRPC: 70000, Admin: -7, Workers: -1, Front: 61, TLS: true, TLSPort: -8}.Validate()
+	for _, want := range []string{"Instances is 1001", "Front is 61", "TLSPort is -8", "FrontProgram", "Bind is localhost", "GRPC is 70000", "Admin is -7", "Workers is -1", "Whoami", "Nginx", "Dir"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in %v", want, err)
 		}
 	}
 	for want, o := range map[string]Options{
-		"HTTP is 8002: that is a port of whoami-2":  {Instances: 3, Numbered: true, HTTP: 8002},
-		"GRPC is 9090: HTTP has that port already":  {Instances: 3, HTTP: 9090, GRPC: 9090},
-		"Admin is 9090: HTTP or GRPC has that port": {Instances: 3, GRPC: 9090, Admin: 9090},
-		"Instances is 61: want at most 60":          {Instances: 61, Numbered: true},
-		"HTTP is -1: want a port":                   {Instances: 1, HTTP: -1},
-		"Bind is fe80::1%eth0: want an IP address,": {Instances: 1, Bind: "fe80::1%eth0"},
+		"HTTP is 8002: that is a port of whoami-2":   {Instances: 3, Numbered: true, HTTP: 8002},
+		"GRPC is 9090: HTTP has that port already":   {Instances: 3, HTTP: 9090, GRPC: 9090},
+		"Admin is 9090: GRPC has that port already":  {Instances: 3, GRPC: 9090, Admin: 9090},
+		"TLSPort is 8102: that is a port of front-2": {Instances: 3, Front: 2, Numbered: true, TLS: true, TLSPort: 8102, FrontProgram: "front"},
+		"Admin is 7003: that is a port of whoami-3":  {Instances: 3, Numbered: true, Admin: 7003},
+		"TLSPort is 8080: HTTP has that port":        {Instances: 3, HTTP: 8080, TLS: true, TLSPort: 8080},
+		"Instances is 61: want at most 60":           {Instances: 61, Numbered: true},
+		"HTTP is -1: want a port":                    {Instances: 1, HTTP: -1},
+		"Bind is fe80::1%eth0: want an IP address,":  {Instances: 1, Bind: "fe80::1%eth0"},
 	} {
 		if err := o.Validate(); !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in %v", want, err)

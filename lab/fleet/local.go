@@ -14,13 +14,15 @@ import (
 // Local starts the fleets of trials, from these programs.
 type Local struct {
 	Nginx  nginx.Binary // from nginx.Find
-	Whoami string       // path of the instances' program
+	Whoami string       // path of whoami's program
+	Front  string       // path of front's program; "": no scenario has front
 }
 
 // Start starts the fleet of a scenario in a trial directory. Processes that die stay down. observe gets the fleet's events.
 func (l Local) Start(ctx context.Context, s scenario.Scenario, dir string, observe func(record.Event)) (*Fleet, error) {
 	return startTrial(ctx, Options{
-		Instances: s.Instances, Workers: s.Workers, Files: s.Files, Edits: s.Edits, Whoami: l.Whoami, Nginx: l.Nginx, Dir: dir,
+		Instances: s.Instances, Front: s.Front, Workers: s.Workers, TLS: s.TLS, MTLS: s.MTLS, Files: s.Files, Edits: s.Edits,
+		Whoami: l.Whoami, FrontProgram: l.Front, Nginx: l.Nginx, Dir: dir,
 		Env: []string{"RECORDS=" + filepath.Join(dir, record.InstancesFile)}, CleanEnv: true, NoRestart: true,
 		Observe: func(e Event) {
 			observe(record.Event{Time: e.Time, Event: record.ProcessEvent, Kind: e.Kind, Process: e.Process, Start: e.Start, PID: e.PID, Exit: e.Exit})

@@ -43,8 +43,18 @@ func (b nginxBalancer) Install(dir string, s Site) error {
 	site := nginx.Site{HTTP: s.HTTP, GRPC: s.GRPC, Admin: s.Admin, Workers: b.workers, User: workersUser(), Diagnostics: s.Diagnostics}
 	var names []string
 	for _, i := range s.Instances {
-		site.Servers = append(site.Servers, nginx.Server{HTTP: i.HTTP, GRPC: i.GRPC})
+		if server := (nginx.Server{HTTP: i.HTTP, GRPC: i.GRPC}); scenario.IsFront(i.Name) {
+			site.Front = append(site.Front, server)
+		} else {
+			site.Servers = append(site.Servers, server)
+		}
 		names = append(names, i.Name)
+	}
+	if s.TLS != "" {
+		site.TLS = &nginx.EdgeTLS{Listen: s.TLS, Certificate: s.EdgeCertificate, Key: s.EdgeCertificate, ClientCA: s.CA}
+	}
+	if s.OwnCertificate != "" {
+		site.Mesh = &nginx.MeshTLS{Certificate: s.OwnCertificate, Key: s.OwnCertificate, CA: s.CA}
 	}
 	if err := site.Install(dir, b.conf, b.binary.Version); err != nil {
 		return err

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"strconv"
+	"strings"
 
 	"trivet/lab/scenario"
 	"trivet/nginx"
@@ -14,7 +16,7 @@ import (
 const (
 	// MaxInstances is the most instances that a fleet can have.
 	MaxInstances = 1000
-	// MaxNumbered is the most instances with numbered ports: 8001… and 9001… stay well below nginx's own 8080 and 9090.
+	// MaxNumbered is the most instances of a service with numbered ports: 8001… and 9001… stay well below nginx's own 8080 and 9090.
 	MaxNumbered = 60
 )
 
@@ -23,21 +25,28 @@ const (
 	httpListener  = "HTTP"
 	grpcListener  = "gRPC"
 	adminListener = "admin" // for operators
+	tlsListener   = "TLS"   // nginx's, for both protocols
 )
 
 // Options describe a fleet. Fields without a default are required.
 type Options struct {
-	Instances int    // 1 to MaxInstances
+	Instances int    // of whoami, 1 to MaxInstances
+	Front     int    // instances of front, 0 to MaxNumbered
 	Bind      string // IP address that nginx listens on; default 127.0.0.1. Instances: the same if it is a loopback address, else 127.0.0.1
 	HTTP      int    // nginx's port for HTTP; 0: the kernel's choice
 	GRPC      int    // nginx's port for gRPC; 0: the kernel's choice
 	Admin     int    // nginx's port for its own health and status, on a loopback address; 0: the kernel's choice
-	Numbered  bool   // whoami-N on 8000+N, 9000+N and 7000+N (admin), with up to MaxNumbered instances; else on ports of the kernel's choice, without admin
+	Numbered  bool   // whoami-N on 8000+N, 9000+N and 7000+N (admin), front-N 100 above, with up to MaxNumbered instances; else on ports of the kernel's choice, without admin
 
-	Whoami   string   // path of the instances' program
-	EnvFile  string   // the instances' --env-file; "": none
-	Env      []string // NAME=value, added to this process's environment for every instance
-	CleanEnv bool     // of this process's environment, instances get only what is no setting of theirs or of Go's
+	TLS     bool // nginx serves both protocols over TLS, too
+	TLSPort int  // nginx's port for that; 0: the kernel's choice
+	MTLS    bool // nginx and the instances use mutual TLS
+
+	Whoami       string   // path of whoami's program
+	FrontProgram string   // path of front's program, where Front is not 0
+	EnvFile      string   // the instances' --env-file; "": none
+	Env          []string // NAME=value, added to this process's environment for every instance
+	CleanEnv     bool     // of this process's environment, instances get only what is no setting of theirs or of Go's
 
 	Nginx    nginx.Binary      // from nginx.Find
 	Conf     fs.FS             // its configuration; nil: the shipped one
@@ -73,6 +82,9 @@ func (o Options) Validate() error {
 		}
 	}
 	missing("Whoami", o.Whoami, "want the path of the instances' program")
+	if o.Front > 0 {
+		missing("FrontProgram", o.FrontProgram, "want the path of front's program")
+	}
 	if o.Balancer == nil {
 		missing("Nginx", o.Nginx.Path, "want what nginx.Find found")
 	}
@@ -92,30 +104,33 @@ func (o Options) validateShape() []error {
 	if o.Numbered && o.Instances > MaxNumbered {
 		wrong("Instances", o.Instances, "want at most %d with numbered ports", MaxNumbered)
 	}
+	if o.Front < 0 || o.Front > MaxNumbered {
+		wrong("Front", o.Front, "want 0 to %d", MaxNumbered)
+	}
 	if _, err := o.address(); err != nil {
 		wrong("Bind", o.Bind, "want an IP address, like 127.0.0.1 or ::1")
 	}
 	if o.Workers < 0 {
 		wrong("Workers", o.Workers, "want 0 (one per CPU) or more")
 	}
-	for _, p := range []struct {
-		field string
-		port  int
-	}{{"HTTP", o.HTTP}, {"GRPC", o.GRPC}, {"Admin", o.Admin}} {
+	ports := map[int]string{}
+	if o.Numbered {
+		ports = o.numberedPorts()
+	}
+	for _, p := range o.nginxPorts() {
 		if p.port < 0 || p.port > 65535 {
 			wrong(p.field, p.port, "want a port, 1 to 65535, or 0 for any")
+			continue
 		}
-		for _, base := range []int{8000, 9000} {
-			if n := p.port - base; o.Numbered && n >= 1 && n <= o.Instances {
-				wrong(p.field, p.port, "that is a port of %s", scenario.InstanceName(n))
-			}
+		switch of := ports[p.port]; {
+		case p.port == 0:
+		case of == "":
+			ports[p.port] = p.field
+		case strings.Contains(of, "-"):
+			wrong(p.field, p.port, "that is a port of %s", of)
+		default:
+			wrong(p.field, p.port, "%s has that port already", of)
 		}
-	}
-	if o.HTTP == o.GRPC && o.HTTP != 0 {
-		wrong("GRPC", o.GRPC, "HTTP has that port already")
-	}
-	if o.Admin != 0 && (o.Admin == o.HTTP || o.Admin == o.GRPC) {
-		wrong("Admin", o.Admin, "HTTP or GRPC has that port already")
 	}
 	return errs
 }
@@ -132,6 +147,46 @@ func (o Options) balancer() Balancer {
 	return nginxBalancer{o.Nginx, conf, o.Files, o.Edits, o.Workers}
 }
 
+// A nginxPort is a port of nginx's, with the field that sets it.
+type nginxPort struct {
+	field, protocol string
+	port            int
+}
+
+// nginxPorts are those that nginx listens on.
+func (o Options) nginxPorts() []nginxPort {
+	all := []nginxPort{{"HTTP", httpListener, o.HTTP}, {"GRPC", grpcListener, o.GRPC}, {"Admin", adminListener, o.Admin}}
+	if o.TLS {
+		all = append(all, nginxPort{"TLSPort", tlsListener, o.TLSPort})
+	}
+	return all
+}
+
+// numberedPorts are the instances, by the ports that they have by their numbers.
+func (o Options) numberedPorts() map[int]string {
+	all := map[int]string{}
+	for _, name := range scenario.ServiceNames(max(0, min(o.Instances, MaxNumbered)), max(0, min(o.Front, MaxNumbered))) {
+		n := number(name)
+		for _, base := range []int{7000, 8000, 9000} {
+			all[base+n] = name
+		}
+	}
+	return all
+}
+
+// number is the N of whoami-N, and 100 + N of front-N.
+func number(name string) int {
+	_, digits, _ := strings.Cut(name, "-")
+	n, err := strconv.Atoi(digits)
+	if err != nil {
+		panic(err) // Package scenario makes the names.
+	}
+	if scenario.IsFront(name) {
+		n += 100
+	}
+	return n
+}
+
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 func (o Options) address() (netip.Addr, error) {
@@ -145,7 +200,7 @@ func (o Options) address() (netip.Addr, error) {
 	return a.Unmap(), err
 }
 
-// listenAddrs are all that the fleet listens on: nginx's three, then each instance's, with an admin port where they are numbered.
+// listenAddrs are all that the fleet listens on: nginx's, then each instance's, with an admin port where they are numbered.
 func (o Options) listenAddrs() []listenAddr {
 	outer, err := o.address()
 	if err != nil {
@@ -164,12 +219,17 @@ func (o Options) listenAddrs() []listenAddr {
 			fixed = append(fixed, a)
 		}
 	}
-	add(scenario.Nginx, httpListener, outer, o.HTTP)
-	add(scenario.Nginx, grpcListener, outer, o.GRPC)
-	add(scenario.Nginx, adminListener, inner, o.Admin)
-	for n := 1; n <= o.Instances; n++ {
-		name, http, grpc := scenario.InstanceName(n), 0, 0
+	for _, p := range o.nginxPorts() {
+		ip := outer
+		if p.protocol == adminListener {
+			ip = inner
+		}
+		add(scenario.Nginx, p.protocol, ip, p.port)
+	}
+	for _, name := range scenario.ServiceNames(o.Instances, o.Front) {
+		http, grpc := 0, 0
 		if o.Numbered {
+			n := number(name)
 			http, grpc = 8000+n, 9000+n
 			add(name, adminListener, inner, 7000+n)
 		}

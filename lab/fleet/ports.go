@@ -21,7 +21,7 @@ import (
 // A listenAddr is an address that one of a fleet's processes will listen on.
 type listenAddr struct {
 	process  string         // nginx, whoami-1 …
-	protocol string         // httpListener, grpcListener or adminListener
+	protocol string         // httpListener, grpcListener, adminListener or tlsListener
 	address  netip.AddrPort // port 0: the kernel's choice
 }
 

@@ -25,6 +25,9 @@ func (f *Fleet) prepare(ctx context.Context) error {
 	if err := f.prepareDir(); err != nil {
 		return fmt.Errorf("%w: %w; set TMPDIR to a directory that every user may pass through, like /tmp", record.ErrRunDir, err)
 	}
+	if err := f.issue(); err != nil {
+		return err
+	}
 	if err := f.checkSettings(ctx); err != nil {
 		return err
 	}
@@ -94,14 +97,29 @@ func settingErrors(stderr string) string {
 // install writes the load balancer's configuration. It listens on the addresses as given, 0.0.0.0 included.
 func (f *Fleet) install() error {
 	listen := func(protocol string) string { return f.bound(scenario.Nginx, protocol).String() }
-	err := f.balancer.Install(f.options.Dir, Site{
+	site := Site{
 		HTTP: listen(httpListener), GRPC: listen(grpcListener), Admin: listen(adminListener),
 		Instances: f.Instances(), Diagnostics: f.diagnostics,
-	})
+	}
+	if f.options.TLS {
+		site.TLS, site.EdgeCertificate, site.CA = listen(tlsListener), f.authority.Path(edgeCertificate), f.authority.CA()
+	}
+	if f.options.MTLS {
+		site.OwnCertificate, site.CA = f.authority.Path(scenario.Nginx), f.authority.CA()
+	}
+	err := f.balancer.Install(f.options.Dir, site)
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w; set TMPDIR to a directory with room", record.ErrRunDir, err)
 	}
 	return err
+}
+
+// program is the path of an instance's program.
+func (f *Fleet) program(instance string) string {
+	if scenario.IsFront(instance) {
+		return f.options.FrontProgram
+	}
+	return f.options.Whoami
 }
 
 // instancePlan is how an instance is run. A drain ends within DRAIN_TIMEOUT, 10 s unless set; here a longer one is cut off after 12 s.
@@ -110,7 +128,7 @@ func (f *Fleet) instancePlan(name string) plan {
 		start: func() (*child, error) {
 			id := rand.Text()
 			c, err := f.spawner.start(command{
-				path: f.options.Whoami, args: f.instanceArgs(name), env: append(f.instanceEnv(), "START_ID="+id),
+				path: f.program(name), args: f.instanceArgs(name), env: append(f.instanceEnv(), "START_ID="+id),
 				log: f.LogFile(name), parentDeath: syscall.SIGKILL,
 			})
 			if err == nil {
@@ -137,7 +155,7 @@ func (f *Fleet) instanceEnv() []string {
 		})
 	}
 	if f.options.CleanEnv || os.Getenv("GOMAXPROCS") == "" {
-		env = append(env, "GOMAXPROCS="+strconv.Itoa(max(1, runtime.GOMAXPROCS(0)/f.options.Instances)))
+		env = append(env, "GOMAXPROCS="+strconv.Itoa(max(1, runtime.GOMAXPROCS(0)/(f.options.Instances+f.options.Front))))
 	}
 	return append(env, f.options.Env...)
 }
@@ -153,6 +171,10 @@ func (f *Fleet) instanceArgs(name string) []string {
 		args = append(args, "--admin-bind", a.Addr().String(), "--admin-port", fmt.Sprint(a.Port()))
 	} else {
 		args = append(args, "--admin-port", "off")
+	}
+	if f.options.MTLS {
+		own := f.authority.Path(name)
+		args = append(args, "--tls-cert", own, "--tls-key", own, "--tls-ca", f.authority.CA())
 	}
 	if f.options.EnvFile != "" {
 		args = append(args, "--env-file", f.options.EnvFile)

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -53,21 +55,29 @@ func (f *Fleet) probeID() string {
 	return id
 }
 
-// prober uses a new connection for each probe: another process may listen now than before. A redirection is a response like others.
-var prober = &http.Client{
-	Transport:     &http.Transport{DisableKeepAlives: true},
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+// prober uses a new connection for each probe: another process may listen now than before. A redirection is a response like others. With
+// a TLS configuration it uses TLS.
+func prober(config *tls.Config) *http.Client {
+	return &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true, TLSClientConfig: config},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
-// get is the status of the response for url, and the instance that it names, if it does.
-func get(ctx context.Context, url, id string) (status int, instance string, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// get is the status of the response for a path at an address, and the instance that it names, if it does. Without config it uses plain
+// HTTP.
+func get(ctx context.Context, config *tls.Config, address, path, id string) (status int, instance string, err error) {
+	scheme := "http"
+	if config != nil {
+		scheme = "https"
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+address+path, nil)
 	if err != nil {
 		return 0, "", err
 	}
 	request.Header.Set("User-Agent", "trivet")
 	request.Header.Set("X-Request-Id", id)
-	response, err := prober.Do(request)
+	response, err := prober(config).Do(request)
 	if err != nil {
 		return 0, "", err
 	}
@@ -82,7 +92,11 @@ func (f *Fleet) awaitReadyz(ctx context.Context, name, address string) error {
 		return err
 	}
 	return poll(ctx, func(ctx context.Context) error {
-		status, instance, err := get(ctx, "http://"+address+"/readyz", f.probeID())
+		config, err := f.toInstance(name)
+		if err != nil {
+			return err
+		}
+		status, instance, err := get(ctx, config, address, "/readyz", f.probeID())
 		switch {
 		case err != nil:
 			return err
@@ -97,7 +111,11 @@ func (f *Fleet) awaitReadyz(ctx context.Context, name, address string) error {
 
 // awaitBalancer returns when the load balancer serves. It sends nothing: a request would be one more in the round robin of a trial.
 func (f *Fleet) awaitBalancer(ctx context.Context) error {
-	if err := awaitListening(ctx, f.HTTP(), f.GRPC()); err != nil || !f.balancer.Info().Workers {
+	addresses := []string{f.HTTP(), f.GRPC()}
+	if f.options.TLS {
+		addresses = append(addresses, f.TLS())
+	}
+	if err := awaitListening(ctx, addresses...); err != nil || !f.balancer.Info().Workers {
 		return err
 	}
 	return awaitWorkers(ctx, f.Process(scenario.Nginx).PID)
@@ -121,41 +139,54 @@ func awaitListening(ctx context.Context, addresses ...string) error {
 	return nil
 }
 
-// callThrough returns when nginx responds on both listeners. The instances are ready then, so that any response is what the configuration
-// says (a redirection, a cached one, an error page), but for those that say that nginx reached no instance.
+// callThrough returns when nginx responds on all its listeners. The instances are ready then, so that any response is what the
+// configuration says (a redirection, a cached one, an error page), but for those that say that nginx reached no instance.
 func (f *Fleet) callThrough(ctx context.Context) error {
-	// Without retries: poll sends another probe, and each has an ID of its own.
-	conn, err := grpc.NewClient("passthrough:///"+f.GRPC(), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDisableRetry(), grpc.WithUserAgent("trivet"))
+	type listener struct {
+		protocol, address string
+		call              func(ctx context.Context, config *tls.Config, address, id string) error
+		config            *tls.Config
+	}
+	listeners := []listener{{httpListener, f.HTTP(), callHTTP, nil}, {grpcListener, f.GRPC(), callGRPC, nil}}
+	if f.options.TLS {
+		config, err := f.trust()
+		if err != nil {
+			return err
+		}
+		listeners = append(listeners, listener{httpListener + " and TLS", f.TLS(), callHTTP, config}, listener{grpcListener + " and TLS", f.TLS(), callGRPC, config})
+	}
+	for _, l := range listeners {
+		err := poll(ctx, func(ctx context.Context) error { return l.call(ctx, l.config, l.address, f.probeID()) })
+		if err != nil {
+			return fmt.Errorf("no response came through nginx over %s (%s): %w; nginx's error log is %s",
+				l.protocol, l.address, err, f.LogFile(scenario.Nginx))
+		}
+	}
+	return nil
+}
+
+func callHTTP(ctx context.Context, config *tls.Config, address, id string) error {
+	code, _, err := get(ctx, config, address, "/", id)
+	if err == nil && (code == http.StatusBadGateway || code == http.StatusServiceUnavailable || code == http.StatusGatewayTimeout) {
+		err = fmt.Errorf("HTTP status %d", code)
+	}
+	return err
+}
+
+// callGRPC makes no retries: poll sends another probe, and each has an ID of its own.
+func callGRPC(ctx context.Context, config *tls.Config, address, id string) error {
+	transport := insecure.NewCredentials()
+	if config != nil {
+		transport = credentials.NewTLS(config)
+	}
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(transport), grpc.WithDisableRetry(), grpc.WithUserAgent("trivet"))
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	client := whoamiv1.NewWhoAmIServiceClient(conn)
-	for _, listener := range []struct {
-		protocol, address string
-		call              func(ctx context.Context, id string) error
-	}{
-		{httpListener, f.HTTP(), func(ctx context.Context, id string) error {
-			code, _, err := get(ctx, "http://"+f.HTTP()+"/", id)
-			if err == nil && (code == http.StatusBadGateway || code == http.StatusServiceUnavailable || code == http.StatusGatewayTimeout) {
-				err = fmt.Errorf("HTTP status %d", code)
-			}
-			return err
-		}},
-		{grpcListener, f.GRPC(), func(ctx context.Context, id string) error {
-			_, err := client.WhoAmI(metadata.AppendToOutgoingContext(ctx, "x-request-id", id), &whoamiv1.WhoAmIRequest{})
-			if ctx.Err() == nil && status.Code(err) != codes.Unavailable {
-				return nil
-			}
-			return err
-		}},
-	} {
-		err := poll(ctx, func(ctx context.Context) error { return listener.call(ctx, f.probeID()) })
-		if err != nil {
-			return fmt.Errorf("no response came through nginx over %s (%s): %w; nginx's error log is %s",
-				listener.protocol, listener.address, err, f.LogFile(scenario.Nginx))
-		}
+	_, err = whoamiv1.NewWhoAmIServiceClient(conn).WhoAmI(metadata.AppendToOutgoingContext(ctx, "x-request-id", id), &whoamiv1.WhoAmIRequest{})
+	if ctx.Err() == nil && status.Code(err) != codes.Unavailable {
+		return nil
 	}
-	return nil
+	return err
 }

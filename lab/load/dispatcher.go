@@ -58,17 +58,20 @@ type job struct {
 func newDispatchers(ctx context.Context, p Plan, records *recorder, stalls *stallMeter) ([]*dispatcher, error) {
 	var all []*dispatcher
 	inFlight := new(atomic.Int64)
+	trusted, err := newTrust(p.CA)
+	if err != nil {
+		return nil, err
+	}
 	for i, l := range p.Loads {
 		d := &dispatcher{
 			Load: l, index: i, plan: p, records: records, stalls: stalls, inFlight: inFlight, idle: make(chan job),
 			idPrefix: record.IDPrefix(p.Seed, l.Protocol, i),
 			method:   method(l),
 		}
-		var err error
 		if l.Protocol == scenario.HTTP {
-			d.client, err = newHTTPClient(p.HTTP, l)
+			d.client, err = newHTTPClient(p.HTTP, trusted, l)
 		} else {
-			d.client, err = newGRPCClient(p.GRPC, l)
+			d.client, err = newGRPCClient(p.GRPC, trusted, l)
 		}
 		if err != nil {
 			return all, err

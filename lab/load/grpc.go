@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
@@ -58,13 +59,22 @@ type grpcClient struct {
 	message  proto.Message      // a WhoAmIRequest or a WatchWhoAmIRequest
 }
 
-func newGRPCClient(address string, l scenario.Load) (*grpcClient, error) {
+// newGRPCClient makes the client of a load. With trusted authorities it uses TLS.
+func newGRPCClient(address string, trusted *trust, l scenario.Load) (*grpcClient, error) {
 	message, err := requestMessage(l)
 	if err != nil {
 		return nil, fmt.Errorf("load %s: message: %w", l.Name, err)
 	}
+	config, err := trusted.config(address)
+	if err != nil {
+		return nil, err
+	}
+	transport := insecure.NewCredentials()
+	if config != nil {
+		transport = credentials.NewTLS(config)
+	}
 	c := &grpcClient{Load: l, target: "passthrough:///" + address, message: message, options: []grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent(userAgent), grpc.WithStatsHandler(callTracer{}),
+		grpc.WithTransportCredentials(transport), grpc.WithUserAgent(userAgent), grpc.WithStatsHandler(callTracer{}),
 	}}
 	if l.Retry {
 		c.options = append(c.options, grpc.WithDefaultServiceConfig(nginx.ServiceConfig))

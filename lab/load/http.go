@@ -3,6 +3,7 @@ package load
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -34,15 +35,23 @@ type httpUser struct {
 	address   string // the client's; "": the kernel chooses
 }
 
-func newHTTPClient(address string, l scenario.Load) (*httpClient, error) {
+// newHTTPClient makes the client of a load. With trusted authorities it uses TLS, and HTTP/1.1 all the same.
+func newHTTPClient(address string, trusted *trust, l scenario.Load) (*httpClient, error) {
 	target, err := url.ParseRequestURI(cmp.Or(l.Request.Path, "/"))
 	if err != nil {
 		return nil, fmt.Errorf("load %s: path: %w", l.Name, err)
 	}
+	config, err := trusted.config(address)
+	if err != nil {
+		return nil, err
+	}
 	target.Scheme, target.Host = "http", address
+	if config != nil {
+		target.Scheme = "https"
+	}
 	c := &httpClient{header: http.Header{"User-Agent": {userAgent}}, body: l.Request.Body, replay: l.Retry}
 	for i := range max(1, l.Users) {
-		c.users = append(c.users, newHTTPUser(l, i))
+		c.users = append(c.users, newHTTPUser(config, l, i))
 	}
 	if l.Request.BodySize > 0 {
 		c.body = strings.Repeat("x", int(l.Request.BodySize))
@@ -63,11 +72,12 @@ func newHTTPClient(address string, l scenario.Load) (*httpClient, error) {
 	return c, nil
 }
 
-func newHTTPUser(l scenario.Load, i int) httpUser {
+func newHTTPUser(config *tls.Config, l scenario.Load, i int) httpUser {
 	u := httpUser{address: addressOf(l, i)}
 	u.transport = &http.Transport{
 		// A connection that takes longer is of no use to the request that wanted it.
 		DialContext:     dialFrom(u.address, l.Deadline),
+		TLSClientConfig: config,
 		MaxConnsPerHost: l.Connections,
 		// All are kept: with net/http's default of 2 an open loop opens a connection for nearly every request.
 		MaxIdleConnsPerHost: maxInFlight,

@@ -16,6 +16,7 @@ type Plan struct {
 	Seed    uint64          `json:"seed"`    // starts every request's ID, so that equal plans make equal IDs
 	HTTP    string          `json:"http"`    // where HTTP requests go, as host:port
 	GRPC    string          `json:"grpc"`    // where gRPC calls go, as host:port
+	CA      string          `json:"ca"`      // file of the authorities whose certificates are accepted; "": no TLS
 	Records string          `json:"records"` // the file that gets one record.Client per line
 	Begin   time.Time       `json:"begin"`   // the start that offsets are counted from
 	For     time.Duration   `json:"for"`     // nothing is planned at Begin+For or later

@@ -13,6 +13,9 @@ import (
 // ManifestVersion is in every Manifest.
 const ManifestVersion = 3
 
+// TLSDir is the directory of a fleet's certificates, in a run directory or a trial directory.
+const TLSDir = "tls"
+
 // Files of a trial directory, relative to it.
 const (
 	ManifestFile  = "manifest.json"           // a Manifest

@@ -82,7 +82,7 @@ type Variant struct {
 	Workers     int     `json:"workers"`
 	TLS         bool    `json:"tls,omitempty"`  // see scenario.Scenario
 	MTLS        bool    `json:"mtls,omitempty"` //
-	Verdict     Verdict `json:"verdict"` // the worst of its trials'
+	Verdict     Verdict `json:"verdict"`        // the worst of its trials'
 	Trials      []Trial `json:"trials"`
 }
 

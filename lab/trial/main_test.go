@@ -115,6 +115,8 @@ func (f *fake) called(what ...string) {
 
 func (f *fake) HTTP() string            { return f.server.Listener.Addr().String() }
 func (f *fake) GRPC() string            { return "127.0.0.1:1" }
+func (f *fake) TLS() string             { return "" }
+func (f *fake) CA() string              { return "" }
 func (f *fake) Can(kind, _ string) bool { return kind != f.cannot }
 
 func (f *fake) Processes() map[string]int { return nil }

@@ -27,6 +27,9 @@ type System interface {
 	// HTTP and GRPC are where the load balancer is called, as host:port.
 	HTTP() string
 	GRPC() string
+	// TLS is where it serves both over TLS, as host:port, and CA the file of the authorities that its clients trust; "" where it does not.
+	TLS() string
+	CA() string
 	Instances() []record.Instance
 	// Can reports whether the system can carry out actions of a kind on a process.
 	Can(kind, process string) bool
@@ -107,7 +110,7 @@ func runLoadAndActions(ctx context.Context, s Setup, system System, events *even
 		return err
 	}
 	defer measured.Close() // Only its files: a report reads the records anew.
-	generator, err := load.Start(s.Trivet, plan(s, m))
+	generator, err := load.Start(s.Trivet, plan(s, m, system.CA()))
 	if err != nil {
 		return err
 	}
@@ -215,6 +218,9 @@ func manifest(s Setup, system System) record.Manifest {
 		Instances: system.Instances(), HTTP: system.HTTP(), GRPC: system.GRPC(), Trial: max(1, s.Trial), CPUs: runtime.NumCPU(),
 		Sampled: len(system.Processes()) > 0 && sampler.Supported() == nil,
 	}
+	if s.Scenario.TLS {
+		m.HTTP, m.GRPC = system.TLS(), system.TLS()
+	}
 	for _, l := range s.Scenario.Loads {
 		m.Planned = append(m.Planned, l.Rate.Count(s.Scenario.Length()))
 	}
@@ -222,9 +228,13 @@ func manifest(s Setup, system System) record.Manifest {
 	return m
 }
 
-func plan(s Setup, m record.Manifest) load.Plan {
+// plan is the generator's. Its authorities count only in a trial over TLS: the system may serve others over TLS, too.
+func plan(s Setup, m record.Manifest, ca string) load.Plan {
+	if !s.Scenario.TLS {
+		ca = ""
+	}
 	return load.Plan{
-		Seed: s.Scenario.Seed, HTTP: m.HTTP, GRPC: m.GRPC, Records: filepath.Join(s.Dir, record.ClientFile),
+		Seed: s.Scenario.Seed, HTTP: m.HTTP, GRPC: m.GRPC, CA: ca, Records: filepath.Join(s.Dir, record.ClientFile),
 		Begin: m.Begin, For: s.Scenario.Length(), Loads: s.Scenario.Loads,
 	}
 }
