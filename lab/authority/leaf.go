@@ -149,6 +149,16 @@ func (i Issued) Identity() string {
 	return i.Certificate.URIs[0].String()
 }
 
+// IPs returns the addresses that the certificate is for.
+func (i Issued) IPs() (all []netip.Addr) {
+	for _, ip := range i.Certificate.IPAddresses {
+		if a, ok := netip.AddrFromSlice(ip); ok {
+			all = append(all, a.Unmap())
+		}
+	}
+	return all
+}
+
 // Trusted is one of the authorities in ca.pem.
 type Trusted struct {
 	Number      int

@@ -21,6 +21,9 @@ func (f *Fleet) Can(kind, process string) bool {
 	if _, ok := scenario.WorkerNumber(process); ok {
 		return info.Workers && slices.Contains(scenario.WorkerKinds, kind)
 	}
+	if ofCertificates(kind) {
+		return f.certifies(kind, process)
+	}
 	switch {
 	case f.Process(process) == nil:
 		return false
@@ -34,6 +37,9 @@ func (f *Fleet) Can(kind, process string) bool {
 func (f *Fleet) Do(ctx context.Context, kind, process string) error {
 	if n, ok := scenario.WorkerNumber(process); ok && f.balancer.Info().Workers {
 		return f.doToWorker(ctx, kind, n)
+	}
+	if ofCertificates(kind) {
+		return f.doToCertificate(ctx, kind, process)
 	}
 	p := f.Process(process)
 	if p == nil {

@@ -102,14 +102,19 @@ const reloadTimeout = 10 * time.Second
 
 // Reload works as `nginx -s reload` does. Old workers may still be finishing requests when it returns.
 func (b nginxBalancer) Reload(ctx context.Context, dir string, p *Process) error {
-	path := record.LogFile(dir, scenario.Nginx)
 	master := p.PID()
+	return reload(ctx, dir, master, func() error { return p.Signal(syscall.SIGHUP) }, func() bool { return p.PID() == master })
+}
+
+// reload returns when a master that was sent SIGHUP has new workers.
+func reload(ctx context.Context, dir string, master int, signal func() error, runs func() bool) error {
+	path := record.LogFile(dir, scenario.Nginx)
 	before := workers(master)
 	log, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
-	if err := p.Signal(syscall.SIGHUP); err != nil {
+	if err := signal(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, reloadTimeout, fmt.Errorf("nginx has no new workers %v after SIGHUP; its error log is %s", reloadTimeout, path))
@@ -118,7 +123,7 @@ func (b nginxBalancer) Reload(ctx context.Context, dir string, p *Process) error
 		if reloaded(before, workers(master)) {
 			return true, nil
 		}
-		if p.PID() != master {
+		if !runs() {
 			return false, errors.New("nginx ended during the reload")
 		}
 		if line := refusal(path, log.Size()); line != "" {

@@ -17,7 +17,7 @@ import (
 
 // Certificates beside those of nginx and the instances; see authority.Standard.
 const (
-	edgeCertificate   = "edge"
+	edgeCertificate   = scenario.Edge
 	clientCertificate = "client" // for users: a client that nginx's TLS listener can identify
 	probeCertificate  = "trivet" // the fleet's own, for probes
 )

@@ -206,13 +206,23 @@ func TestDoCarriesOutEachKindOnAWorker(t *testing.T) {
 func TestCanSaysWhatDoDoes(t *testing.T) {
 	t.Parallel()
 	f := &Fleet{balancer: nginxBalancer{}, processes: []*Process{{name: scenario.Nginx}, {name: "whoami-1"}}}
-	for process, kinds := range map[string][]string{
+	processes := map[string][]string{
 		scenario.Nginx: scenario.NginxKinds, "whoami-1": scenario.InstanceKinds, "nginx-worker-1": scenario.WorkerKinds, "whoami-2": nil, scenario.Generator: nil,
-	} {
-		for _, kind := range scenario.Kinds {
-			if got, want := f.Can(kind, process), slices.Contains(kinds, kind); got != want {
-				t.Errorf("%s %s: %v, want %v", kind, process, got, want)
+		scenario.Edge: nil, scenario.Authority: nil,
+	}
+	check := func(what string, certificates map[string][]string) {
+		for process, kinds := range processes {
+			kinds = slices.Concat(kinds, certificates[process])
+			for _, kind := range scenario.Kinds {
+				if got, want := f.Can(kind, process), slices.Contains(kinds, kind); got != want {
+					t.Errorf("%s: %s %s: %v, want %v", what, kind, process, got, want)
+				}
 			}
 		}
 	}
+	check("plain", nil)
+	f.options.TLS = true
+	check("TLS", map[string][]string{scenario.Edge: scenario.CertificateKinds, scenario.Authority: scenario.AuthorityKinds})
+	f.options.TLS, f.options.MTLS = false, true
+	check("mutual TLS", map[string][]string{scenario.Nginx: scenario.CertificateKinds, "whoami-1": scenario.CertificateKinds, scenario.Authority: scenario.AuthorityKinds})
 }

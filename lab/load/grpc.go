@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -78,7 +77,7 @@ func newGRPCClient(address string, trusted *trust, l scenario.Load) (*grpcClient
 		grpc.WithTransportCredentials(transport), grpc.WithUserAgent(userAgent), grpc.WithStatsHandler(callTracer{}),
 	}}
 	if l.Retry {
-		c.options = append(c.options, grpc.WithDefaultServiceConfig(serviceConfig(l)))
+		c.options = append(c.options, grpc.WithDefaultServiceConfig(nginx.ServiceConfig))
 	} else {
 		// Nothing turns off transparent retries, of attempts that the server says it never processed or that were never sent. The
 		// records have them.
@@ -99,14 +98,6 @@ func newGRPCClient(address string, trusted *trust, l scenario.Load) (*grpcClient
 		c.channels = append(c.channels, channel)
 	}
 	return c, nil
-}
-
-// retried is the code that the retry policy of a load names.
-func retried(l scenario.Load) string { return cmp.Or(l.RetryCode, "UNAVAILABLE") }
-
-// serviceConfig is the shipped service config with the code that a load retries.
-func serviceConfig(l scenario.Load) string {
-	return strings.Replace(nginx.ServiceConfig, `["UNAVAILABLE"]`, `["`+retried(l)+`"]`, 1)
 }
 
 // newChannel is a channel from the i-th channel's client address. It is not connected yet.
@@ -165,11 +156,7 @@ func (c *grpcClient) send(ctx context.Context, n int, r *record.Client) {
 		// grpc-go 1.85 reports this, with the code UNKNOWN, if the last attempt's response came before the request was written. The
 		// retries that were exhausted are those of the one code that the policy names. (After a transparent retry it reports EOF alone,
 		// and UNKNOWN it stays.)
-		var code codes.Code
-		if code.UnmarshalJSON([]byte(strconv.Quote(retried(c.Load)))) != nil {
-			code = codes.Unknown
-		}
-		err = status.Error(code, err.Error())
+		err = status.Error(codes.Unavailable, err.Error())
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

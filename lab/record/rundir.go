@@ -21,6 +21,9 @@ const KeptRuns = 5
 // keepFile marks a run directory that is never removed.
 const keepFile = "keep"
 
+// lockFile is locked while its run lives.
+const lockFile = "lock"
+
 // ErrRunDir is in every error about a run directory that cannot be used.
 var ErrRunDir = errors.New("run directory unusable")
 
@@ -59,7 +62,7 @@ func newRun(base string, now time.Time) (*Run, error) {
 	}
 	removeAbandoned(base)
 	run := &Run{Dir: dir}
-	if run.lock, err = lock(filepath.Join(dir, "lock"), os.O_CREATE); err != nil {
+	if run.lock, err = lock(filepath.Join(dir, lockFile), os.O_CREATE); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	if err := MkdirAll(filepath.Join(dir, "logs")); err != nil {
@@ -144,6 +147,16 @@ func Runs(base string) ([]string, error) {
 	return runs, nil
 }
 
+// Running reports whether the program that made a run directory still runs.
+func Running(dir string) bool {
+	f, err := os.Open(filepath.Join(dir, lockFile))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+}
+
 // prune removes finished runs but for the newest and the marked ones, and returns which. What cannot be removed stays: the run that is
 // beginning does not need it gone.
 func prune(base string) (removed []string) {
@@ -153,7 +166,7 @@ func prune(base string) (removed []string) {
 		if _, err := os.Lstat(filepath.Join(dir, keepFile)); !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		free, err := lock(filepath.Join(dir, "lock"), 0)
+		free, err := lock(filepath.Join(dir, lockFile), 0)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			continue // It is in use.
 		}

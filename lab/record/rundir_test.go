@@ -70,6 +70,23 @@ func TestNewestFinishedRunsAreKept(t *testing.T) {
 	}
 }
 
+func TestRunningRunsAreKnown(t *testing.T) {
+	t.Parallel()
+	r, err := NewRun(filepath.Join(t.TempDir(), "trivet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !Running(r.Dir) || !Running(r.Dir) {
+		t.Error("a run that lives is not running")
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if Running(r.Dir) || Running(t.TempDir()) {
+		t.Error("a finished run, or no run at all, is running")
+	}
+}
+
 func TestRunDirectoryIsPassableAndNotListable(t *testing.T) {
 	t.Parallel()
 	base := filepath.Join(t.TempDir(), "trivet")

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"trivet/lab/authority"
+	"trivet/lab/record"
+)
+
+// certified returns a run directory with certificates, in which nothing runs.
+func certified(t *testing.T) (dir string, a *authority.Authority) {
+	t.Helper()
+	dir = t.TempDir()
+	a, err := authority.New(filepath.Join(dir, record.TLSDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"edge", "nginx", "whoami-1", "client"} {
+		if _, err := a.Issue(name, authority.Standard(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir, a
+}
+
+// certs runs trivet certs in this process.
+func certs(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), append([]string{"certs"}, args...), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestCertificatesAreListed(t *testing.T) {
+	t.Parallel()
+	dir, a := certified(t)
+	expired, err := authority.Standard("whoami-1").Spoil("expired")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := authority.Standard("nginx").Spoil("other_authority")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, l := range map[string]authority.Leaf{"whoami-1": expired, "nginx": other} {
+		if _, err := a.Issue(name, l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.Add(); err != nil {
+		t.Fatal(err)
+	}
+	code, out, stderr := certs(t, "--run", dir)
+	if code != exitDone || stderr != "" {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	for _, want := range []string{
+		`NAME +IDENTITY +NAMES +EXPIRES +AUTHORITY`,
+		`client +spiffe://trivet/client/client +- +in 90 days +1`,
+		`edge +- +localhost http.localhost grpc.localhost 127.0.0.1 ::1 +in 90 days +1`,
+		`nginx +spiffe://trivet/nginx +nginx.mesh +in 90 days +none that is trusted`,
+		`whoami-1 +spiffe://trivet/whoami +whoami.mesh +expired [1-9][0-9]* seconds? ago +1`,
+		`authority 1 expires in 366 days`,
+		`authority 2 expires in 366 days`,
+		`all in .*/tls; --cacert .*/tls/ca.pem`,
+	} {
+		if !regexp.MustCompile(`(?m)^` + want + `$`).MatchString(out) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	_, out, _ = certs(t, "--run", dir, "--json")
+	var list certificateList
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		t.Fatal(err)
+	}
+	var expiredNames []string
+	for _, c := range list.Certificates {
+		if c.Expired {
+			expiredNames = append(expiredNames, c.Name)
+		}
+	}
+	if list.Run != dir || list.CA != a.CA() || len(list.Authorities) != 2 || len(list.Certificates) != 4 || !slices.Equal(expiredNames, []string{"whoami-1"}) {
+		t.Errorf("%s", out)
+	}
+	if edge := list.Certificates[1]; edge.Client || !edge.Server || edge.Path != a.Path("edge") || edge.Authority != 1 || len(edge.Names) != 5 {
+		t.Errorf("%+v", edge)
+	}
+	if strings.Contains(out, "PRIVATE") {
+		t.Error("the list has a key")
+	}
+}
+
+func TestClientGetsCertificateAndCurlLine(t *testing.T) {
+	t.Parallel()
+	dir, a := certified(t)
+	site := filepath.Join(dir, "conf", "site")
+	if err := os.MkdirAll(site, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(site, "x.conf"), []byte("# listen 1 ssl;\nlisten 127.0.0.1:9444 ssl http2;\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	code, out, stderr := certs(t, "--run", dir, "client", "alice")
+	if code != exitDone {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	for _, want := range []string{a.Path("alice") + "\n", "spiffe://trivet/client/alice", "curl --cacert " + a.CA() + " --cert " + a.Path("alice") + " https://localhost:9444/"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	_, leaves, err := a.List()
+	if err != nil || leaves[0].Name != "alice" || leaves[0].Certificate.Subject.CommonName != "alice" {
+		t.Errorf("%v, %v", leaves, err)
+	}
+}
+
+func TestWrongUsesOfCertsSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	dir, _ := certified(t)
+	for _, test := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"renw"}, exitUsage, `unexpected argument "renw": did you mean renew\?; want one of renew, rotate-authority, client, or none`},
+		{[]string{"client"}, exitUsage, "which name\\? As in: trivet certs client alice"},
+		{[]string{"client", "whoami-1"}, exitUsage, `client "whoami-1": want a name`},
+		{[]string{"client", "../x"}, exitUsage, `client "../x": want a name`},
+		{[]string{"client", "a", "b"}, exitUsage, `unexpected argument "b"`},
+		{[]string{"rotate-authority", "now"}, exitUsage, `unexpected argument "now"`},
+		{[]string{"renew", "--json"}, exitUsage, "--json is for the list"},
+		{[]string{"--run", dir, "renew", "whoami-2", "client"}, exitUsage, `no certificate "whoami-2" in .*: did you mean whoami-1\? \(there are: client, edge, nginx, whoami-1\)`},
+		{[]string{"--run", dir, "renew"}, exitFailed, "no nginx runs in .*; start one: trivet up --tls --mtls"},
+		{[]string{"--run", dir, "rotate-authority"}, exitFailed, "no nginx runs in"},
+		{[]string{"--run", t.TempDir()}, exitFailed, "has no certificates: want the directory of a run of trivet up"},
+	} {
+		if code, _, stderr := certs(t, test.args...); code != test.code || !regexp.MustCompile(test.want).MatchString(stderr) {
+			t.Errorf("certs %v: %d, %s; want %d, %s", test.args, code, stderr, test.code, test.want)
+		}
+	}
+	if trusted, _, err := mustOpen(t, dir).List(); err != nil || len(trusted) != 1 {
+		t.Errorf("a rotation without nginx began: %v, %v", trusted, err)
+	}
+}
+
+func mustOpen(t *testing.T, dir string) *authority.Authority {
+	t.Helper()
+	a, err := authority.Open(filepath.Join(dir, record.TLSDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestSpansAreInUnitsOfTwoOrMore(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		time.Second: "1 second", 119 * time.Second: "2 minutes", 89 * time.Second: "89 seconds", 3 * time.Hour: "3 hours", 26 * time.Hour: "26 hours", 90*24*time.Hour - time.Minute: "90 days",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("%v is %q, want %q", d, got, want)
+		}
+	}
+}
