@@ -104,13 +104,14 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // metadataKey returns the metadata key of a request header, and whether to pass it: X-Request-Id, the trace context (traceparent,
-// tracestate, baggage), and the four X-Forwarded-* headers that nginx sets. grpc-gateway always passes Authorization. Others, like
+// tracestate, baggage), and the four X-Forwarded-* headers and X-Client-Identity that nginx sets; a service must ask the peer's TLS state
+// whether it is nginx that says which client it serves. grpc-gateway always passes Authorization. Others, like
 // X-Forwarded-User, would let any client claim what only an authenticating proxy may assert; Grpc-Metadata-* would admit
 // any name.
 func metadataKey(name string) (string, bool) {
 	name = strings.ToLower(name)
 	switch name {
-	case "x-request-id", "traceparent", "tracestate", "baggage", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port":
+	case "x-request-id", "traceparent", "tracestate", "baggage", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-client-identity":
 		return name, true
 	}
 	return name, false

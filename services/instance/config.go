@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"trivet/services/identity"
 )
 
 // Config is the configuration of one instance. Use [Service.Load] to create it; the zero value is not usable.
@@ -32,8 +34,10 @@ type Config struct {
 	DrainTimeout   time.Duration
 	ReadTimeout    time.Duration
 	CallTimeout    time.Duration
-	MaxConnections int // per listener
-	MaxCalls       int // unary calls, and as many streams
+	MaxConnections int              // per listener
+	MaxCalls       int              // unary calls, and as many streams
+	TLS            identity.Files   // zero is off
+	TLSCallers     identity.Callers // that may call; with TLS
 	LogLevel       slog.Level
 	LogFormat      string // text or json
 	RequestLog     bool
@@ -81,10 +85,11 @@ type checker struct {
 // want adds an error about name's value unless ok.
 func (c *checker) want(ok bool, name, value string) {
 	if !ok {
-		i := slices.Index(names(), name)
-		c.wrong(name, value, Service{}.Settings()[i].Want)
+		c.wrong(name, value, settingOf(name).Want)
 	}
 }
+
+func settingOf(name string) Setting { return Service{}.Settings()[slices.Index(names(), name)] }
 
 func (c *checker) wrong(name, value, want string) {
 	c.errs = append(c.errs, SettingError{name, value, cmp.Or(c.source[name], "default"), want})
@@ -100,6 +105,7 @@ func (t *text) validate(s Service, source map[string]string) (Config, error) {
 	c.RequestLog = check.boolean("REQUEST_LOG", t.RequestLog)
 	t.listeners(s, check, &c)
 	t.bounds(check, &c)
+	t.tls(check, &c)
 	t.tuning(check, &c)
 	t.Reflection = cmp.Or(t.Reflection, strconv.FormatBool(t.Environment != "prod"))
 	c.Reflection = check.boolean("REFLECTION", t.Reflection)
@@ -153,6 +159,48 @@ func (t *text) bounds(check *checker, c *Config) {
 	c.CallTimeout = check.duration("CALL_TIMEOUT", t.CallTimeout, least, most)
 	c.MaxConnections = check.number("MAX_CONNECTIONS", t.MaxConnections, 1, 1_000_000)
 	c.MaxCalls = check.number("MAX_CALLS", t.MaxCalls, 1, 1_000_000)
+}
+
+// tls validates the files and callers of mutual TLS. Files are all set, or none.
+func (t *text) tls(check *checker, c *Config) {
+	var err error
+	c.TLSCallers, err = identity.ParseCallers(t.TLSCallers)
+	check.want(err == nil, "TLS_CALLERS", t.TLSCallers)
+	files := []struct{ name, field, value string }{{"TLS_CERT", "Cert", t.TLSCert}, {"TLS_KEY", "Key", t.TLSKey}, {"TLS_CA", "CA", t.TLSCA}}
+	set := 0
+	for _, f := range files {
+		if f.value != "" && f.value != "off" {
+			set++
+		}
+	}
+	t.TLSCert, t.TLSKey, t.TLSCA = cmp.Or(t.TLSCert, "off"), cmp.Or(t.TLSKey, "off"), cmp.Or(t.TLSCA, "off")
+	if set == 0 {
+		return
+	}
+	if set < len(files) {
+		for _, f := range files {
+			if f.value == "" || f.value == "off" {
+				check.wrong(f.name, "off", "a file: TLS_CERT, TLS_KEY and TLS_CA are all set, or none")
+			}
+		}
+		return
+	}
+	c.TLS = identity.Files{Cert: t.TLSCert, Key: t.TLSKey, CA: t.TLSCA}
+	for _, err := range unjoin(c.TLS.Check()) {
+		for _, f := range files {
+			if file, ok := errors.AsType[*identity.FileError](err); ok && file.Field == f.field {
+				check.wrong(f.name, f.value, fmt.Sprintf("%s (%v)", settingOf(f.name).Want, file.Err))
+			}
+		}
+	}
+}
+
+// unjoin returns the errors that errors.Join joined.
+func unjoin(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return nil
 }
 
 // tuning validates the settings that trade memory, generality or latency for CPU time.

@@ -25,6 +25,7 @@ import (
 	"trivet/internal/buildinfo"
 	"trivet/internal/connlimit"
 	"trivet/internal/rawconn"
+	"trivet/services/identity"
 )
 
 // cancelGrace is how long handlers may take to return after their context ended; then their connections are closed.
@@ -116,6 +117,7 @@ func explain(name, flag string, port uint16, err error) error {
 // instance is one running instance.
 type instance struct {
 	config        Config
+	identity      *identity.Identity // nil without TLS
 	app           App
 	log           *slog.Logger
 	calls         *calls
@@ -137,8 +139,12 @@ func newInstance(c Config, a App, records *recorder, log *slog.Logger) (*instanc
 	if c.RequestLog {
 		level = slog.LevelInfo
 	}
+	own, err := loadIdentity(c, log)
+	if err != nil {
+		return nil, err
+	}
 	i := &instance{
-		config: c, app: a, log: log, health: health.NewServer(), unaryMethods: make(map[string]bool),
+		config: c, identity: own, app: a, log: log, health: health.NewServer(), unaryMethods: make(map[string]bool),
 		calls:         &calls{instance: c.Instance, log: log, level: level, records: records},
 		panics:        &panics{log: log},
 		drain:         newDrainState(c.ReadTimeout),
@@ -185,7 +191,7 @@ func (i *instance) setReady(ready bool) {
 // serve serves all listeners until ctx ends or one of them fails, then drains.
 func (i *instance) serve(ctx context.Context, l listeners) error {
 	failed := make(chan error, 3)
-	go func() { failed <- i.http.Serve(l.http) }()
+	go func() { failed <- i.http.Serve(i.secureHTTP(l.http)) }()
 	go func() { failed <- i.grpc.Serve(l.grpc) }()
 	admin := "off"
 	if l.admin != nil {

@@ -110,6 +110,17 @@ func TestInvalidSettingIsRejected(t *testing.T) {
 		{map[string]string{"STREAM_WORKERS": "9999"}, "STREAM_WORKERS=9999 (environment): want a number, 0 to 1024"},
 		{map[string]string{"RAW_SYSCALLS": "1"}, "RAW_SYSCALLS=1 (environment): want true or false"},
 		{map[string]string{"FIXED_WINDOWS": "" + "on"}, "FIXED_WINDOWS=on (environment): want true or false"},
+		{map[string]string{"TLS_CALLERS": "nginx"}, "TLS_CALLERS=nginx (environment): want SPIFFE IDs separated by commas, each maybe with a * at its end, like spiffe://trivet/nginx,spiffe://trivet/client/*"},
+		{map[string]string{"TLS_CERT": "c", "TLS_KEY": "k"}, "TLS_CA=off (default): want a file: TLS_CERT, TLS_KEY and TLS_CA are all set, or none"},
+		{
+			map[string]string{"TLS_CERT": "off", "TLS_KEY": "/no/k", "TLS_CA": "/no/c"},
+			"TLS_CERT=off (environment): want a file: TLS_CERT, TLS_KEY and TLS_CA are all set, or none",
+		},
+		{
+			map[string]string{"TLS_CERT": "/no/c", "TLS_KEY": "/no/k", "TLS_CA": "settings.go"}, "TLS_CERT=/no/c (environment): want a PEM file with a certificate that has a SPIFFE ID, and its chain; set with TLS_KEY and TLS_CA, or off (open /no/c: no such file or directory)\n" +
+				"TLS_KEY=/no/k (environment): want the PEM file with the key of TLS_CERT, maybe the same file, or off (open /no/k: no such file or directory)\n" +
+				"TLS_CA=settings.go (environment): want a PEM file with certificates of authorities, or off (no certificate in it)",
+		},
 		{map[string]string{"REQUEST_LOG": "yes"}, "REQUEST_LOG=yes (environment): want true or false"},
 		{map[string]string{"HTTP_PORT": "65000"}, "GRPC_PORT=66000 (default): want a port, 1 to 65535: HTTP_PORT + 1000 is above that, so set GRPC_PORT too"},
 		{map[string]string{"ENVIRONMENT": "mars"}, "ENVIRONMENT=mars (environment): want dev, qa or prod"},

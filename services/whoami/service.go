@@ -86,6 +86,12 @@ func (s *service) WhoAmI(ctx context.Context, _ *whoamiv1.WhoAmIRequest) (*whoam
 		Protocol: string(call.Protocol),
 		Caller:   &whoamiv1.Caller{RequestId: call.ID, ForwardedFor: forwardedFor(ctx)},
 	}
+	if id := instance.CallerIdentity(ctx); id != "" {
+		response.Caller.Identity = &id
+	}
+	if id := instance.ClientIdentity(ctx); id != "" {
+		response.Caller.ClientIdentity = &id
+	}
 	if p, ok := peer.FromContext(ctx); ok {
 		response.Caller.PeerAddress = p.Addr.String()
 		if local, ok := p.LocalAddr.(*net.TCPAddr); ok {

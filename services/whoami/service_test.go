@@ -1,6 +1,7 @@
 package whoami
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,8 +30,8 @@ import (
 	"trivet/services/instance"
 )
 
-// run runs an instance of the service until the test ends, and returns its configuration and a client of each listener.
-func run(t *testing.T, environ map[string]string) (instance.Config, *grpc.ClientConn) {
+// launch runs an instance of the service until the test ends, and returns its configuration when both listeners accept connections.
+func launch(t *testing.T, environ map[string]string) instance.Config {
 	t.Helper()
 	all := envconfig.MultiLookuper(envconfig.MapLookuper(environ), envconfig.MapLookuper(map[string]string{
 		"INSTANCE": "whoami-7", "ENVIRONMENT": "qa", "HTTP_PORT": proctest.Reserve(t), "GRPC_PORT": proctest.Reserve(t),
@@ -39,23 +41,43 @@ func run(t *testing.T, environ map[string]string) (instance.Config, *grpc.Client
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	over := make(chan error, 1)
-	go func() { over <- instance.Run(ctx, Service, c, slog.New(slog.NewTextHandler(t.Output(), nil))) }()
+	serving, over := make(chan struct{}), make(chan error, 1)
+	log := slog.New(slog.NewTextHandler(&until{Writer: t.Output(), text: "msg=serving", seen: serving}, nil))
+	go func() { over <- instance.Run(ctx, Service, c, log) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-over; err != nil {
 			t.Error(err)
 		}
 	})
-	connection, err := grpc.NewClient("passthrough:///"+c.GRPCAddr(), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
+	<-serving
+	return c
+}
+
+// until closes seen when a text is written.
+type until struct {
+	io.Writer
+	text string
+	seen chan struct{}
+	once sync.Once
+}
+
+func (u *until) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(u.text)) {
+		u.once.Do(func() { close(u.seen) })
+	}
+	return u.Writer.Write(p)
+}
+
+// run is launch, with a client of the gRPC listener.
+func run(t *testing.T, environ map[string]string) (instance.Config, *grpc.ClientConn) {
+	t.Helper()
+	c := launch(t, environ)
+	connection, err := grpc.NewClient("passthrough:///"+c.GRPCAddr(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { connection.Close() })
-	if _, err := whoamiv1.NewWhoAmIServiceClient(connection).WhoAmI(t.Context(), nil); err != nil {
-		t.Fatal(err)
-	}
 	return c, connection
 }
 
