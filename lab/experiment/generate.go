@@ -216,6 +216,7 @@ func (g *generator) machine(m *measure.Metrics) {
 		s.Knee = nil
 	}
 	m.RunDelay, m.OtherCPUs = new(min(1, g.fraction())), new(g.fraction())
+	m.NginxCPUs, m.InstanceCPUs = new(g.fraction()), new(g.fraction())
 }
 
 // fraction is a number around a literal, or from 0 to 1000.

@@ -343,7 +343,7 @@ load:
 		`4:76: addresses[1] is "128.0.0.1": want a loopback address, from 127.0.0.1 to 127.255.255.254`,
 		`4:109: "Big" in metadata: want a name of lower-case letters, digits, -, _ and dots, like x-tenant`,
 		"4:117: grpc-x is set by the lab or the protocol: leave it out",
-		`4:138: message is no whoami.v1.WhoAmIRequest of the contract: unknown field "interval"; it has no fields`,
+		`4:138: message is no whoami.v1.WhoAmIRequest of the contract: unknown field "interval"; want hops, work`,
 		`4:163: padding is "1GB": want a size with a unit, like 500B, 100kB or 1MiB, from 1B to 100MB`,
 		"4:174: path is for http: gRPC has calls",
 		`5:85: message is no whoami.v1.WatchWhoAmIRequest of the contract: unknown field "intervall"; want interval`,

@@ -89,6 +89,12 @@ func delays(process string) bool { return process != scenario.Lab }
 // ofSystem reports whether a process is nginx's or an instance.
 func ofSystem(process string) bool { return delays(process) && process != scenario.Generator }
 
+// ofNginx reports whether a process is nginx's master or one of its workers.
+func ofNginx(process string) bool {
+	_, worker := scenario.WorkerNumber(process)
+	return worker || process == scenario.Nginx
+}
+
 // add adds the next sample.
 func (m *machine) add(s record.Sample) {
 	to := s.Time.Sub(m.manifest.Begin)
@@ -220,6 +226,19 @@ func (u *usage) metrics(m *Metrics) {
 	_, longest := u.waited(ofSystem, func(p *processUsage) time.Duration { return p.delay })
 	delay := min(1, longest.Seconds()/u.sampled.Seconds())
 	m.OtherCPUs, m.RunDelay = &outside, &delay
+	m.NginxCPUs = new(u.run(func(process string) bool { return ofSystem(process) && ofNginx(process) }))
+	m.InstanceCPUs = new(u.run(func(process string) bool { return ofSystem(process) && !ofNginx(process) }))
+}
+
+// run is how many CPUs some processes used on average.
+func (u *usage) run(of func(process string) bool) float64 {
+	var sum time.Duration
+	for process, p := range u.processes {
+		if of(process) {
+			sum += p.run
+		}
+	}
+	return sum.Seconds() / u.sampled.Seconds()
 }
 
 // list are the processes of a phase, by name.

@@ -166,12 +166,15 @@ func TestStarvedVariantIsInDoubt(t *testing.T) {
 			t.Errorf("starved %t: failed %d, p99 %v, %v", starved, adjusted.Failed, value(adjusted.ServiceTime.P99), adjusted.Validate())
 		}
 		checkReasons(t, result.Reasons, "")
-		wantDelay, wantCPUs := 0.01, 0.0
+		wantDelay, wantCPUs, wantInstances := 0.01, 0.0, 0.0
 		if starved {
 			wantDelay, wantCPUs = 0.01+0.26*0.13, 1.1*0.13
 		}
 		if d, c := *measured.RunDelay-wantDelay, *measured.OtherCPUs-wantCPUs; max(d, -d, c, -c) > 1e-6 {
 			t.Errorf("run_delay %g, other_cpus %g", *measured.RunDelay, *measured.OtherCPUs)
+		}
+		if n, i := *measured.NginxCPUs-0.05, *measured.InstanceCPUs-wantInstances; max(n, -n, i, -i) > 1e-6 {
+			t.Errorf("nginx_cpus %g, instance_cpus %g", *measured.NginxCPUs, *measured.InstanceCPUs)
 		}
 		if all := result.Phases[0].Processes; len(all) != 3 || all[1].Name != scenario.WorkerName(1) || all[1].Run != 500*time.Millisecond || all[0].Delay != 0 {
 			t.Errorf("%+v", all)

@@ -51,9 +51,12 @@ type Metrics struct {
 	Lateness Latency `json:"lateness" expr:"lateness"`
 
 	// RunDelay is the largest part of the phase for which a process of nginx, or an instance, could have run and had no CPU; OtherCPUs is how
-	// many CPUs other programs used on average. Both are the same for all groups of a phase; nil: the trial has no samples.
-	RunDelay  *float64 `json:"run_delay" expr:"run_delay"`
-	OtherCPUs *float64 `json:"other_cpus" expr:"other_cpus"`
+	// many CPUs other programs used on average, NginxCPUs and InstanceCPUs how many those of nginx and of all instances used. All are the same
+	// for all groups of a phase; nil: the trial has no samples.
+	RunDelay     *float64 `json:"run_delay" expr:"run_delay"`
+	OtherCPUs    *float64 `json:"other_cpus" expr:"other_cpus"`
+	NginxCPUs    *float64 `json:"nginx_cpus" expr:"nginx_cpus"`
+	InstanceCPUs *float64 `json:"instance_cpus" expr:"instance_cpus"`
 
 	Recovery   Recovery   `json:"recovery" expr:"recovery"`
 	Saturation Saturation `json:"saturation" expr:"saturation"`

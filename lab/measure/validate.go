@@ -145,6 +145,10 @@ func (m Metrics) checkRecovery(rule rulebook) {
 	s := m.Saturation
 	rule(s.Peak >= 0 && s.Peak <= float64(m.OK) && (s.Knee == nil || s.Saturated && *s.Knee >= 0 && *s.Knee <= float64(m.Requests)), "saturation is %t, knee %v, peak %g; ok %d", s.Saturated, s.Knee, s.Peak, m.OK)
 	rule((m.RunDelay == nil) == (m.OtherCPUs == nil), "run_delay is %v, other_cpus %v", m.RunDelay, m.OtherCPUs)
+	rule((m.RunDelay == nil) == (m.NginxCPUs == nil) && (m.RunDelay == nil) == (m.InstanceCPUs == nil), "run_delay is %v, nginx_cpus %v, instance_cpus %v", m.RunDelay, m.NginxCPUs, m.InstanceCPUs)
+	if m.NginxCPUs != nil && m.InstanceCPUs != nil {
+		rule(*m.NginxCPUs >= 0 && *m.InstanceCPUs >= 0, "nginx_cpus is %g, instance_cpus %g", *m.NginxCPUs, *m.InstanceCPUs)
+	}
 	if m.RunDelay != nil && m.OtherCPUs != nil {
 		rule(*m.RunDelay >= 0 && *m.RunDelay <= 1 && *m.OtherCPUs >= 0, "run_delay is %g, other_cpus %g", *m.RunDelay, *m.OtherCPUs)
 	}

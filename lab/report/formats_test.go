@@ -20,7 +20,7 @@ import (
 )
 
 // null is what a metric without a value is in JSON; nothing else may be.
-var null = regexp.MustCompile(`"(mean|p50|p90|p99|p999|max|amplification|first_failure|last_failure|first_success|fair_since|run_delay|other_cpus|knee)": null`)
+var null = regexp.MustCompile(`"(mean|p50|p90|p99|p999|max|amplification|first_failure|last_failure|first_success|fair_since|run_delay|other_cpus|nginx_cpus|instance_cpus|knee)": null`)
 
 // checkFormats makes the report in all formats, and fails on what none of them may have.
 func checkFormats(t *testing.T, r *Run) {
