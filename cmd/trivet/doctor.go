@@ -104,6 +104,11 @@ func checkProgram(service string, p place) finding {
 
 func checkPorts(ctx context.Context, call *upCall) []finding {
 	errs := unjoin(fleet.CheckPorts(ctx, call.Options))
+	if m, err := listenMetrics(ctx, call); err != nil {
+		errs = append(errs, err)
+	} else if err := m.close(); err != nil {
+		errs = append(errs, err)
+	}
 	if len(errs) == 0 {
 		nginx := fmt.Sprintf("%d, %d and %d", call.HTTP, call.GRPC, call.Admin)
 		if call.TLS {
@@ -115,7 +120,7 @@ func checkPorts(ctx context.Context, call *upCall) []finding {
 	for _, err := range errs {
 		remedy := ""
 		if _, busy := errors.AsType[*fleet.BusyError](err); busy {
-			remedy = "stop the process that listens on it, or choose another (--http, --grpc, --tls-port, --admin; 0: any free one)"
+			remedy = "stop the process that listens on it, or choose another (--http, --grpc, --tls-port, --admin, --metrics-port; 0: any free one)"
 		}
 		all = append(all, finding{"ports", problem, err.Error(), remedy})
 	}

@@ -107,13 +107,19 @@ func runFleet(ctx context.Context, call *upCall, say *reporter) (err error) {
 	if err := fleet.AdoptOrphans(); err != nil {
 		say.note(err.Error()) // Zombies may stay; nothing else depends on it.
 	}
+	m, err := listenMetrics(ctx, call)
+	if err != nil {
+		return errors.Join(err, fleet.CheckPorts(ctx, call.Options)) // All that are taken.
+	}
+	defer func() { err = errors.Join(err, m.close()) }()
 	stopClock := every(2*time.Second, func() { say.starting(call.Instances + call.Front) })
 	f, err := fleet.Start(ctx, call.Options)
 	stopClock()
 	if err != nil {
 		return err
 	}
-	say.up(f, call, p)
+	m.serve(ctx, f, say)
+	say.up(f, call, m.address, p)
 	<-ctx.Done()
 	say.stopping(context.Cause(ctx))
 	stopClock = every(2*time.Second, say.stillStopping)
@@ -156,7 +162,7 @@ func rewrite(err error, call *upCall) error {
 	_, busy := errors.AsType[*fleet.BusyError](err)
 	switch {
 	case busy:
-		return fmt.Errorf("%w\nnothing was started; stop what holds them, or choose others: nginx's by --http, --grpc, --admin and --tls-port (0: any free one), all of them by --http 0 --grpc 0", err)
+		return fmt.Errorf("%w\nnothing was started; stop what holds them, or choose others: nginx's by --http, --grpc, --admin, --tls-port and --metrics-port (0: any free one), all of them by --http 0 --grpc 0", err)
 	case errors.Is(err, fleet.ErrConf) && call.confDir != "":
 		return errors.New(ownPaths(err.Error(), filepath.Join(call.Dir, "conf"), call.confDir))
 	}

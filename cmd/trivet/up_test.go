@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -328,7 +329,7 @@ func TestTextOutputNamesWhatToTry(t *testing.T) {
 	read("Ctrl-C stops everything.")
 	for _, want := range []string{
 		"3 instances behind nginx 1.", "whoami-3  http://127.", ":8003", ":9003", "ready after ", "curl 127.",
-		"-plaintext 127.", "whoami.v1.WhoAmIService/WhoAmI", "logs -f whoami-1", "Run directory: ",
+		":7079/metrics", "-plaintext 127.", "whoami.v1.WhoAmIService/WhoAmI", "logs -f whoami-1", "Run directory: ",
 	} {
 		if !strings.Contains(said.String(), want) {
 			t.Errorf("no %q in:\n%s", want, said.String())
@@ -357,6 +358,63 @@ func TestTextOutputNamesWhatToTry(t *testing.T) {
 	}
 	read("whoami-1 died (pid " + strconv.Itoa(pid) + ", signal SIGKILL)")
 	read("whoami-1 is back")
+	o.signal(t, syscall.SIGINT)
+	if status := o.wait(t); status != 0 {
+		t.Errorf("ended with %v", status)
+	}
+}
+
+func TestUpServesMetricsOfNginx(t *testing.T) {
+	t.Parallel()
+	o := launch(t, "--json", "-n", "1", "--http", "0", "--grpc", "0")
+	up := o.until(t, event("up"))
+	response, err := http.Get("http://" + up.HTTP + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	eventually(t, "a request is counted", func() bool {
+		response, err := http.Get("http://" + up.Metrics + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The first one is the probe of trivet up's own.
+		return strings.Contains(string(text), "nginx_requests_total{code=\"200\",protocol=\"http\",route=\"/\"} 2\n") &&
+			strings.Contains(string(text), "nginx_requests_total{code=\"OK\",protocol=\"grpc\",route=\"/whoami.v1.WhoAmIService/WhoAmI\"} 1\n") &&
+			strings.Contains(string(text), "\nnginx_up 1\n")
+	})
+	o.signal(t, syscall.SIGTERM)
+	if status := o.wait(t); status != 0 {
+		t.Errorf("ended with %v", status)
+	}
+}
+
+func TestExporterFollowsAnyLog(t *testing.T) {
+	t.Parallel()
+	logFile := filepath.Join(t.TempDir(), "access.log")
+	o := outsideOf(t, &exec.Cmd{Path: trivet(t), Args: []string{"trivet", "exporter", "--access-log", logFile, "--listen", "127.0.0.1:0", "--route", "/users/{id}"}})
+	said, err := o.lines.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, _, _ := strings.Cut(strings.TrimPrefix(said, "serving "), ";")
+	if err := os.WriteFile(logFile, []byte(`{"v":1,"method":"GET","uri":"/users/7","protocol":"HTTP/1.1","status":"200"}`+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a request is counted", func() bool {
+		response, err := http.Get(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		return err == nil && strings.Contains(string(text), "nginx_requests_total{code=\"200\",protocol=\"http\",route=\"/users/{id}\"} 1\n")
+	})
 	o.signal(t, syscall.SIGINT)
 	if status := o.wait(t); status != 0 {
 		t.Errorf("ended with %v", status)

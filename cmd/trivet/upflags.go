@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -19,6 +20,8 @@ type upCall struct {
 	fleet.Options        // from the flags; programs and directories still missing
 	nginx         string // "": look for it
 	confDir       string // "": the shipped configuration
+	metrics       bool
+	metricsPort   int
 	json          bool
 	flags         *pflag.FlagSet
 }
@@ -34,12 +37,14 @@ func addUpFlags(c *cobra.Command) *upCall {
 	set.IntVar(&call.GRPC, "grpc", 9090, "nginx's `PORT` for gRPC; 0: any free one")
 	set.IntVar(&call.TLSPort, "tls-port", 8443, "nginx's `PORT` for TLS; 0: any free one, the default with --http 0 --grpc 0")
 	set.IntVar(&call.Admin, "admin", 7080, "nginx's `PORT` for its own health and status, on a loopback address; 0: any free one, the default with --http 0 --grpc 0")
+	set.IntVar(&call.metricsPort, "metrics-port", 7079, "`PORT` for nginx's metrics, on a loopback address; 0: any free one, the default with --http 0 --grpc 0")
+	set.BoolVar(&call.metrics, "metrics", true, "serve nginx's metrics to Prometheus, from its access log")
 	set.StringVar(&call.Bind, "bind", "127.0.0.1", "IP `ADDRESS` nginx listens on; 0.0.0.0 accepts remote connections, :: over IPv6 only. Instances listen there too if it is a loopback address, else on 127.0.0.1 only")
 	set.StringVar(&call.EnvFile, "env-file", "", "read the instances' settings from `FILE`, like .env.qa; whoami --help lists them")
 	addNginxFlag(c, &call.nginx)
 	set.StringVar(&call.confDir, "nginx-conf", "", "use your own configuration instead of nginx/conf: a `DIR` with nginx.conf at its top. nginx reads a copy; the files in its site/ are written anew, because they say where the instances are")
 	set.BoolVar(&call.json, "json", false, "print one JSON object per line")
-	for _, number := range []string{"instances", "front", "http", "grpc", "tls-port", "admin"} {
+	for _, number := range []string{"instances", "front", "http", "grpc", "tls-port", "admin", "metrics-port"} {
 		completeFlag(c, number)
 	}
 	completeFlag(c, "bind", "127.0.0.1", "0.0.0.0", "::")
@@ -79,7 +84,10 @@ func (c *upCall) checkOptions() error {
 	if beside && !c.flags.Changed("tls-port") {
 		c.TLSPort = 0
 	}
-	var errs []error
+	if beside && !c.flags.Changed("metrics-port") {
+		c.metricsPort = 0
+	}
+	errs := []error{c.checkMetricsPort()}
 	if c.flags.Changed("tls-port") && !c.TLS {
 		errs = append(errs, errors.New("--tls-port is the port of --tls; give that, too"))
 	}
@@ -89,6 +97,20 @@ func (c *upCall) checkOptions() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (c *upCall) checkMetricsPort() error {
+	if c.metricsPort < 0 || c.metricsPort > 65535 {
+		return fmt.Errorf("--metrics-port is %d: want a port, 1 to 65535, or 0 for any", c.metricsPort)
+	}
+	taken := []int{c.HTTP, c.GRPC, c.Admin}
+	if c.TLS {
+		taken = append(taken, c.TLSPort)
+	}
+	if c.metrics && c.metricsPort != 0 && slices.Contains(taken, c.metricsPort) {
+		return fmt.Errorf("--metrics-port is %d: nginx has that port already", c.metricsPort)
+	}
+	return nil
 }
 
 // checkFiles checks those that can be checked without a program.

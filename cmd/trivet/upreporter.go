@@ -43,6 +43,7 @@ type line struct {
 	Admin       string       `json:"admin,omitempty"`
 	TLS         string       `json:"tls,omitempty"` // for both protocols
 	CA          string       `json:"ca,omitempty"`  // file of the authorities that clients trust
+	Metrics     string       `json:"metrics,omitempty"`
 	PID         int          `json:"pid,omitempty"`
 	StartCount  int          `json:"start_count,omitempty"`
 	ElapsedMS   float64      `json:"elapsed_ms,omitempty"`
@@ -105,18 +106,19 @@ func (r *reporter) starting(instances int) {
 	r.print(line{Event: "starting", Ready: &all}, r.stderr, "trivet: still starting: %d of %d instances are ready, nginx %s\n", n, instances, nginx)
 }
 
-func (r *reporter) up(f *fleet.Fleet, call *upCall, p place) {
+// up prints where the fleet and, unless metrics is "", nginx's metrics are.
+func (r *reporter) up(f *fleet.Fleet, call *upCall, metrics string, p place) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.json {
-		r.print(line{Event: "up", HTTP: f.HTTP(), GRPC: f.GRPC(), TLS: f.TLS(), CA: f.CA(), Admin: f.Admin(), Dir: f.Dir()}, nil, "")
+		r.print(line{Event: "up", HTTP: f.HTTP(), GRPC: f.GRPC(), TLS: f.TLS(), CA: f.CA(), Admin: f.Admin(), Metrics: metrics, Dir: f.Dir()}, nil, "")
 		return
 	}
 	r.isUp = true
 	fmt.Fprintf(r.stdout, "%s %s: %s behind nginx %s\n\n", r.paint(bold, "trivet"), buildinfo.String(), call.describe(), call.Nginx.Version)
 	r.addresses(f, call)
 	fmt.Fprintf(r.stdout, "\nTry, in another terminal:\n\n")
-	for _, line := range r.suggestions(f, call, p) {
+	for _, line := range r.suggestions(f, call, metrics, p) {
 		fmt.Fprintf(r.stdout, "  %s\n", line)
 	}
 	fmt.Fprintf(r.stdout, "\nRun directory: %s\nCtrl-C stops everything.\n", f.Dir())
@@ -148,7 +150,7 @@ func (r *reporter) addresses(f *fleet.Fleet, call *upCall) {
 }
 
 // suggestions are commands to try.
-func (r *reporter) suggestions(f *fleet.Fleet, call *upCall, p place) []string {
+func (r *reporter) suggestions(f *fleet.Fleet, call *upCall, metrics string, p place) []string {
 	grpcurl, method := p.grpcurl(), "whoami.v1.WhoAmIService/WhoAmI"
 	all := []string{
 		fmt.Sprintf("curl %s/", handy(f.HTTP())),
@@ -162,10 +164,14 @@ func (r *reporter) suggestions(f *fleet.Fleet, call *upCall, p place) []string {
 	if call.Front > 0 {
 		all = append(all, fmt.Sprintf("curl %s/front        # front-1 calls whoami through nginx", handy(f.HTTP())))
 	}
-	return append(all,
+	all = append(all,
 		p.self()+" logs -f whoami-1",
 		fmt.Sprintf("kill -9 %d                    # and watch it come back here", f.Process(scenario.InstanceName(1)).PID()),
 		fmt.Sprintf("curl %s/nginx_status  # nginx's own status; also /healthz", handy(f.Admin())))
+	if metrics != "" {
+		all = append(all, fmt.Sprintf("curl %s/metrics       # nginx's metrics, for Prometheus", handy(metrics)))
+	}
+	return all
 }
 
 func (r *reporter) stopping(why error) {

@@ -162,6 +162,13 @@ func nameHolders(ctx context.Context, errs []error) {
 	}
 }
 
+// Busy returns the error for an address that another process listens on, which it names if it can be seen.
+func Busy(ctx context.Context, address netip.AddrPort, user string) *BusyError {
+	busy := &BusyError{Address: address, For: user}
+	nameHolders(ctx, []error{busy})
+	return busy
+}
+
 func holder(ctx context.Context, table []netstat.ConnectionStat, address netip.AddrPort) string {
 	for _, c := range table {
 		if c.Status != "LISTEN" || c.Pid == 0 || c.Laddr.Port != uint32(address.Port()) {
