@@ -43,6 +43,20 @@ func (n *node) like(d *statement) (same []*statement, last *statement) {
 	return filter(named, func(other *statement) bool { return key(other) == key(d) }), last
 }
 
+// withAddresses returns text, which is d, with the addresses that its servers' names name.
+func (s *sources) withAddresses(text string, d *statement) string {
+	for _, inner := range slices.Backward(d.body) { // The last first, so that the offsets of the others stay valid.
+		text = s.withAddresses(text, inner)
+	}
+	if d.block || len(d.words) < 2 || d.words[0].text != "server" {
+		return text
+	}
+	if w := d.words[1]; len(s.names[w.text]) == 1 {
+		text = text[:w.start] + s.names[w.text][0] + text[w.end:]
+	}
+	return text
+}
+
 // filter returns the elements that are to be kept.
 func filter[T any](all []T, keep func(T) bool) []T {
 	return slices.DeleteFunc(slices.Clone(all), func(one T) bool { return !keep(one) })

@@ -38,7 +38,7 @@ type Edit struct {
 }
 
 // Names are names for arguments, which edits can write in their place: where "whoami-2" names 10.0.0.2:9090, "server whoami-2" is the
-// server of that address.
+// server of that address. A name of one argument can stand in a directive to set or add, too: "server whoami-2:grpc backup".
 type Names map[string][]string
 
 // An Error reports one edit that cannot be made.
@@ -167,6 +167,12 @@ func (t *outline) directive(what, name string, context []string, text string) (*
 		return nil, nil, "", err
 	}
 	d, err := oneDirective(text)
+	if err == nil {
+		if named := t.withAddresses(text, d); named != text {
+			text = named
+			d, err = oneDirective(text)
+		}
+	}
 	if err != nil {
 		return nil, nil, "", fmt.Errorf("%s %q %w", what, text, err)
 	}

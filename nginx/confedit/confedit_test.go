@@ -76,6 +76,14 @@ var applied = []struct {
 	}},
 	{"one server is removed", []Edit{{Context: "upstream whoami_http", Remove: "server whoami-2"}},
 		map[string][]string{"site/http-servers.conf": {"server 127.0.0.1:8001 max_fails=0;\n# was: server 127.0.0.1:8002 max_fails=0;\nserver 127.0.0.1:8003 max_fails=0;\n"}}},
+	{"servers are added by name", []Edit{
+		{Context: "upstream whoami_http", Add: "server whoami-1:grpc backup"},
+		{Context: "http", Directive: "upstream canary { server whoami-3:http; server whoami-1:http backup; }"},
+		{Context: "upstream canary", Directive: "server whoami-3:http down"},
+	}, map[string][]string{
+		"site/http-servers.conf": {"max_fails=0;\nserver 127.0.0.1:9001 backup; # added\n"},
+		"upstreams.conf":         {"upstream canary { server 127.0.0.1:8003 down; # was: server 127.0.0.1:8003;\n server 127.0.0.1:8001 backup; } # added\n"},
+	}},
 	{"directive is added beside the one of its name", []Edit{
 		{Context: "http", Add: "limit_req_zone $arg_user zone=users:1m rate=10r/s"},
 		{Context: "http-listener.conf server", Add: "limit_req zone=users"},
