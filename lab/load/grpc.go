@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,7 +78,7 @@ func newGRPCClient(address string, trusted *trust, l scenario.Load) (*grpcClient
 		grpc.WithTransportCredentials(transport), grpc.WithUserAgent(userAgent), grpc.WithStatsHandler(callTracer{}),
 	}}
 	if l.Retry {
-		c.options = append(c.options, grpc.WithDefaultServiceConfig(nginx.ServiceConfig))
+		c.options = append(c.options, grpc.WithDefaultServiceConfig(serviceConfig(l)))
 	} else {
 		// Nothing turns off transparent retries, of attempts that the server says it never processed or that were never sent. The
 		// records have them.
@@ -98,6 +99,14 @@ func newGRPCClient(address string, trusted *trust, l scenario.Load) (*grpcClient
 		c.channels = append(c.channels, channel)
 	}
 	return c, nil
+}
+
+// retried is the code that the retry policy of a load names.
+func retried(l scenario.Load) string { return cmp.Or(l.RetryCode, "UNAVAILABLE") }
+
+// serviceConfig is the shipped service config with the code that a load retries.
+func serviceConfig(l scenario.Load) string {
+	return strings.Replace(nginx.ServiceConfig, `["UNAVAILABLE"]`, `["`+retried(l)+`"]`, 1)
 }
 
 // newChannel is a channel from the i-th channel's client address. It is not connected yet.
@@ -156,7 +165,11 @@ func (c *grpcClient) send(ctx context.Context, n int, r *record.Client) {
 		// grpc-go 1.85 reports this, with the code UNKNOWN, if the last attempt's response came before the request was written. The
 		// retries that were exhausted are those of the one code that the policy names. (After a transparent retry it reports EOF alone,
 		// and UNKNOWN it stays.)
-		err = status.Error(codes.Unavailable, err.Error())
+		var code codes.Code
+		if code.UnmarshalJSON([]byte(strconv.Quote(retried(c.Load)))) != nil {
+			code = codes.Unknown
+		}
+		err = status.Error(code, err.Error())
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

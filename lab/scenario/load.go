@@ -36,6 +36,8 @@ type Load struct {
 	// it, too, and nothing can turn them off. Over HTTP it lets net/http resend a GET whose kept-alive connection was being closed;
 	// without it such a GET fails, as a POST would.
 	Retry bool `json:"retry"`
+	// RetryCode is the gRPC code that Retry retries in the place of UNAVAILABLE, like RESOURCE_EXHAUSTED; "": UNAVAILABLE.
+	RetryCode string `json:"retry_code,omitempty"`
 }
 
 // A Request is what each request of a Load is.
