@@ -169,6 +169,7 @@ func TestGRPCErrors(t *testing.T) {
 		message string
 	}{
 		{"400", up, returns(400), "", false, "400", codes.Internal, "malformed"},
+		{"401", up, returns(401), "", false, "401", codes.Unauthenticated, "want a valid credential"},
 		{"403", up, []edit{{"grpc-listener.conf", unary, unary + "\ndeny all;"}}, "", false, "403", codes.PermissionDenied, "not allowed"},
 		{"404", up, returns(404), "", false, "404", codes.Unimplemented, "nothing at this path"},
 		{"405", up, returns(405), "", false, "405", codes.Unimplemented, "method"},

@@ -119,6 +119,7 @@ func TestHTTPErrors(t *testing.T) {
 	}{
 		{"400, host of two words", up, nil, false, "GET / HTTP/1.1\r\nX-Request-Id: e\r\nHost: a b\r\n\r\n", 400, 13, "malformed"},
 		{"400, malformed request line", up, nil, false, "GET\x01 / HTTP/1.1\r\nHost: lab\r\n\r\n", 400, 13, "malformed"},
+		{"401", up, returns(401), false, get("e", "/"), 401, 16, "want a valid credential"},
 		{"403", up, []edit{{"http-listener.conf", "location / {", "location / {\ndeny all;"}}, false, get("e", "/"), 403, 7, "not allowed"},
 		{"404, path of local replies", up, nil, false, get("e", "/.nginx-error"), 404, 12, "nothing at this path"},
 		{"405, TRACE", up, nil, false, strings.Replace(get("e", "/"), "GET", "TRACE", 1), 405, 12, "method"},

@@ -42,7 +42,7 @@ var shippedLine = regexp.MustCompile(`(upstreams|nginx)\.conf:\d+`)
 func TestEditsOfOneServerAndAddedFilesAreAccepted(t *testing.T) {
 	t.Parallel()
 	got := diagnosed(t, withNginx(`  files:
-    policies/users.conf: |
+    extra/users.conf: |
       map $arg_user $user { default $arg_user; }
       limit_req_zone $user zone=users:1m rate=10r/s;
     teapot.conf: "location = /teapot { return 418; }"
@@ -51,7 +51,7 @@ func TestEditsOfOneServerAndAddedFilesAreAccepted(t *testing.T) {
     - {context: upstream whoami_http server whoami-3, parameter: backup}
     - {context: upstream whoami_grpc server whoami-3, remove: max_fails}
     - {context: upstream whoami_grpc, remove: server whoami-1}
-    - {context: http, add: include policies/*.conf}
+    - {context: http, add: include extra/*.conf}
     - {context: http-listener.conf server, add: include teapot.conf}
     - {context: http-listener.conf server, add: limit_req zone=users}
     - {context: http-listener.conf server, add: limit_req zone=requests}

@@ -50,12 +50,12 @@ func TestEditsOfOneServerWeighItsShare(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t, 3)
 	o.Workers = 1
-	o.Files = map[string]string{"policies/teapot.conf": "location = /teapot { return 418; }\n"}
+	o.Files = map[string]string{"extra/teapot.conf": "location = /teapot { return 418; }\n"}
 	o.Edits = []confedit.Edit{
 		{Context: "upstream whoami_http server whoami-2", Parameter: "weight=2"},
 		{Context: "upstream whoami_http server whoami-3", Parameter: "weight=3"},
 		{Context: "upstream whoami_grpc server whoami-1", Parameter: "backup"},
-		{Context: "http-listener.conf server", Add: "include policies/*.conf"},
+		{Context: "http-listener.conf server", Add: "include extra/*.conf"},
 	}
 	f := begin(t, o)
 	got := map[string]int{}
