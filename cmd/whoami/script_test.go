@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,13 +17,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"trivet/internal/proctest"
+	"trivet/lab/authority"
 )
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"whoami": main})
 }
 
-// The scripts in testdata run the real main. They have the ports $HTTP and $GRPC, reserved for them, and two more
+// The scripts in testdata run the real main. They have the ports $HTTP, $GRPC and $ADMIN, reserved for them, certificates in tls/, and two more
 // commands: `exits CODE command …`, and `await URL`, which waits for a response with status 200.
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -32,10 +34,23 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GORACE", proctest.QuickExit)
 			env.Setenv("HTTP", proctest.Reserve(t))
 			env.Setenv("GRPC", proctest.Reserve(t))
-			return nil
+			env.Setenv("ADMIN", proctest.Reserve(t))
+			return certify(filepath.Join(env.WorkDir, "tls"))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": proctest.Exits, "await": await},
 	})
+}
+
+// certify issues certificates of whoami-1 and of a stranger.
+func certify(dir string) error {
+	a, err := authority.New(dir)
+	if err != nil {
+		return err
+	}
+	_, err = a.Issue("whoami-1", authority.Standard("whoami-1"))
+	stranger, wrong := authority.Standard("whoami-1").Spoil("other_authority")
+	_, other := a.Issue("stranger", stranger)
+	return errors.Join(err, wrong, other)
 }
 
 func await(ts *testscript.TestScript, neg bool, args []string) {

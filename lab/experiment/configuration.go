@@ -14,6 +14,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"trivet/lab/authority"
 	"trivet/lab/evidence"
 	"trivet/lab/record"
 	"trivet/lab/scenario"
@@ -185,7 +186,14 @@ func install(s *scenario.Scenario, version nginx.Version, edits []confedit.Edit)
 	if os.Getuid() == 0 {
 		site.User = "root" // nginx -t looks up its user; no worker is ever started here.
 	}
-	for _, address := range []*string{&site.HTTP, &site.GRPC, &site.Admin} { // nginx -t binds them for a moment.
+	addresses := []*string{&site.HTTP, &site.GRPC, &site.Admin}
+	if err := certify(s, &site, filepath.Join(scratch.Dir, record.TLSDir)); err != nil {
+		return scratch, site, err
+	}
+	if site.TLS != nil {
+		addresses = append(addresses, &site.TLS.Listen)
+	}
+	for _, address := range addresses { // nginx -t binds them for a moment.
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return scratch, site, err
@@ -196,6 +204,9 @@ func install(s *scenario.Scenario, version nginx.Version, edits []confedit.Edit)
 	for n := range s.Instances {
 		site.Servers = append(site.Servers, nginx.Server{HTTP: fmt.Sprintf("127.0.0.1:%d", 8001+n), GRPC: fmt.Sprintf("127.0.0.1:%d", 9001+n)})
 	}
+	for n := range s.Front {
+		site.Front = append(site.Front, nginx.Server{HTTP: fmt.Sprintf("127.0.0.1:%d", 8101+n), GRPC: fmt.Sprintf("127.0.0.1:%d", 9101+n)})
+	}
 	if err := site.Install(scratch.Dir, nginx.Conf(), version); err != nil {
 		return scratch, site, err
 	}
@@ -203,7 +214,33 @@ func install(s *scenario.Scenario, version nginx.Version, edits []confedit.Edit)
 	if err := confedit.AddFiles(conf, s.Files); err != nil {
 		return scratch, site, err
 	}
-	return scratch, site, confedit.Apply(conf, edits, site.Endpoints(s.InstanceNames()))
+	return scratch, site, confedit.Apply(conf, edits, site.Endpoints(s.ServiceNames()))
+}
+
+// certify gives a site the certificates of a scenario: nginx -t reads them.
+func certify(s *scenario.Scenario, site *nginx.Site, dir string) error {
+	if !s.TLS && !s.MTLS {
+		return nil
+	}
+	a, err := authority.New(dir)
+	if err != nil {
+		return err
+	}
+	issue := func(name string) (path string) {
+		if err == nil {
+			path, err = a.Issue(name, authority.Standard(name))
+		}
+		return path
+	}
+	if s.TLS {
+		path := issue(scenario.Edge)
+		site.TLS = &nginx.EdgeTLS{Certificate: path, Key: path, ClientCA: a.CA()}
+	}
+	if s.MTLS {
+		path := issue(scenario.Nginx)
+		site.Mesh = &nginx.MeshTLS{Certificate: path, Key: path, CA: a.CA()}
+	}
+	return err
 }
 
 // discard discards what install has made, if anything. What cannot be removed now is removed by the next check.

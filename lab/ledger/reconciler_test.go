@@ -124,6 +124,41 @@ func TestRequestKeepsItsRecords(t *testing.T) {
 	}
 }
 
+// An instance that refuses nginx's certificate over TLS 1.3 does so after nginx has sent the request: the attempt is in doubt, although
+// the instance has no record of it. Both are lawful, none or one execution, and never two.
+func TestRefusedCertificateIsInDoubt(t *testing.T) {
+	t.Parallel()
+	m := labtest.Manifest(1)
+	one, two := m.Instances[0], m.Instances[1]
+	c := labtest.OK("11.http.0.0", labtest.Planned(m, 0, 0))
+	c.Instance = "whoami-2"
+	entry := record.AccessLogEntry{
+		V: 1, ID: c.ID, End: seconds(c.Planned), Status: "200", Addr: one.HTTP + ", " + two.HTTP, AddrStatus: "502, 200", HeaderTime: "-, 0.001", BytesSent: "115, 234",
+	}
+	call := func(instance string, number uint64) (arrival, completion record.Call) {
+		arrival = record.Call{Event: record.Arrival, Time: c.Planned, Instance: instance, PID: 1, Start: instance, Call: number, ID: c.ID, Protocol: scenario.HTTP}
+		completion = arrival
+		completion.Event, completion.Code = record.Completion, "200"
+		return arrival, completion
+	}
+	for refused, want := range map[int]int{0: 0, 1: 0, 2: 1} { // discrepancies by executions at the instance that refused
+		arrival, completion := call("whoami-2", 1)
+		h := labtest.History{Manifest: m, Records: []any{entry, c, arrival, completion}}
+		for n := range refused {
+			arrival, completion := call("whoami-1", uint64(n+1))
+			h.Records = append(h.Records, arrival, completion)
+		}
+		_, emitted := reconcile(t, h)
+		q := emitted[c.ID]
+		if q == nil || len(q.NginxAttempts) != 2 || q.NginxAttempts[0].Fate != record.InDoubt {
+			t.Fatalf("%d executions: %+v", refused, q)
+		}
+		if found := q.discrepancies(func(string, string) bool { return false }); len(found) != want {
+			t.Errorf("%d executions: %v, want %d discrepancies", refused, found, want)
+		}
+	}
+}
+
 // Nothing waits in a queue: a request is emitted with its last lawful record, and one in doubt by Finish.
 func TestRequestIsEmittedWhenItsRecordsAreComplete(t *testing.T) {
 	t.Parallel()
