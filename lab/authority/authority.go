@@ -5,6 +5,7 @@
 //	ca.pem            the trusted authorities, oldest first (0644): for --cacert, nginx and instances
 //	authority-1.pem   one trusted authority, certificate and key (0600); the numbers only grow
 //	NAME.pem          one leaf, certificate and key (0600): for nginx, instances and clients
+//	NAME.ca           what NAME trusts, where that may differ: a link to ca.pem
 //
 // A file is replaced by rename. So a reader finds one whole file, with a key that fits its certificate.
 package authority
@@ -39,6 +40,8 @@ const (
 	caFile = "ca.pem"
 	prefix = "authority-"
 	suffix = ".pem"
+
+	trustSuffix = ".ca"
 
 	// Types of PEM blocks. The second is in two parts, because a test searches the tree for keys.
 	certificateBlock = "CERTIFICATE"
@@ -131,6 +134,31 @@ func (a *Authority) Retire() error {
 			return err
 		}
 		return os.Remove(a.Path(prefix + strconv.Itoa(trusted[0].number)))
+	})
+}
+
+// TrustedBy returns the path of what name trusts, after [Authority.Trust].
+func (a *Authority) TrustedBy(name string) string { return filepath.Join(a.dir, name+trustSuffix) }
+
+// Trust has name trust what ca.pem has, now and later.
+func (a *Authority) Trust(name string) error {
+	return a.locked("trust", func() error {
+		link := filepath.Join(a.dir, ".new-"+name+trustSuffix)
+		if err := os.Symlink(caFile, link); err != nil {
+			return err
+		}
+		return os.Rename(link, a.TrustedBy(name))
+	})
+}
+
+// Distrust has name trust none of the authorities of ca.pem, and another instead, as if a rotation had missed it.
+func (a *Authority) Distrust(name string) error {
+	return a.locked("distrust", func() error {
+		other, err := pick(nil, Untrusted)
+		if err != nil {
+			return err
+		}
+		return replace(a.TrustedBy(name), certificatePEM(other.certificate), 0o644)
 	})
 }
 

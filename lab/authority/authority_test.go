@@ -212,6 +212,37 @@ func TestAuthorityRotation(t *testing.T) {
 	}
 }
 
+func TestTrustOfOneCanDiffer(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	leaf := issue(t, a, "nginx", Standard("nginx"))
+	trusts := func() bool {
+		text, err := os.ReadFile(a.TrustedBy("whoami-2"))
+		roots := x509.NewCertPool()
+		if err != nil || !roots.AppendCertsFromPEM(text) {
+			t.Fatalf("%q, %v", text, err)
+		}
+		return verify(leaf, roots, "", x509.ExtKeyUsageClientAuth) == nil
+	}
+	for range 2 {
+		if err := a.Trust("whoami-2"); err != nil || !trusts() {
+			t.Errorf("not trusted, %v", err)
+		}
+		if err := a.Add(); err != nil {
+			t.Fatal(err)
+		}
+		if leaf = issue(t, a, "nginx", Standard("nginx")); !trusts() {
+			t.Error("an authority that was added later is not trusted")
+		}
+		if err := a.Distrust("whoami-2"); err != nil || trusts() {
+			t.Errorf("still trusted, %v", err)
+		}
+	}
+	if _, leaves, err := a.List(); err != nil || len(leaves) != 1 {
+		t.Errorf("%v, %v; want one leaf", leaves, err)
+	}
+}
+
 func TestSpoiledCertificatesAreRefused(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)

@@ -1,7 +1,6 @@
 package experiment
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -20,7 +19,7 @@ const maxOperations = 1000
 
 // phases are those of a scenario, of which the fleet is known. On the way it follows what state each process is in.
 func (f *File) phases(s *scenario.Scenario, keys []phaseKeys, phasesAt string) (phases []scenario.Phase) {
-	fleet := fleetState{document: f.doc, Scenario: s, state: map[string]string{}}
+	fleet := fleetState{document: f.doc, Scenario: s, state: map[string]string{}, certificates: certificates{distrusts: map[string]bool{}}}
 	for i, k := range keys {
 		p, at := scenario.Phase{Name: k.Name, For: k.For}, fmt.Sprintf("%s/%d", phasesAt, i)
 		do := at + "/do"
@@ -257,21 +256,29 @@ func (f *fleetState) processAction(kind string, value json.RawMessage, at string
 		}
 	}
 	if len(action.Names) == 0 && len(f.document.all) == before && slices.Contains(named, all) {
-		f.add(f.position(at), "%s all: %s", kind, cmp.Or(noneLeft[kind], noMTLS))
+		f.add(f.position(at), "%s all: %s", kind, f.noneLeft(kind))
 	}
 	return action
 }
 
 // noneLeft says why an action on all instances has no effect on any.
-var noneLeft = map[string]string{
+func (f *fleetState) noneLeft(kind string) string {
+	if slices.Contains(scenario.CertificateKinds, kind) && !f.MTLS {
+		return noMTLS
+	}
+	return noEffect[kind]
+}
+
+var noEffect = map[string]string{
 	scenario.Kill: "all instances are already down", scenario.Drain: "all instances are already down", scenario.Restart: "all instances are down",
 	scenario.Pause:  "all instances are already paused or down",
 	scenario.Resume: "no instance is paused", scenario.Start: "all instances are already running",
+	scenario.Distrust: "all instances distrust already", scenario.Trust: "no instance distrusts",
 }
 
 // do follows one action on one process. It returns why the action is impossible or has no effect; then it was not meant.
 func (f *fleetState) do(kind, name string) string {
-	if slices.Contains(scenario.CertificateKinds, kind) || slices.Contains(scenario.AuthorityKinds, kind) {
+	if slices.Contains(scenario.CertificateKinds, kind) {
 		return f.doToCertificate(kind, name)
 	}
 	what := "instance"

@@ -9,8 +9,9 @@ import (
 
 // certificates is what actions have done to certificates so far, where it matters to those that follow.
 type certificates struct {
-	added    int // authorities that were added and not retired
-	together int // how deep the action is in actions at the same time
+	added     int             // authorities that were added and not retired
+	distrusts map[string]bool // instances that trust no authority
+	together  int             // how deep the action is in actions at the same time
 }
 
 const (
@@ -29,8 +30,18 @@ func (f *fleetState) doToCertificate(kind, name string) string {
 		return ""
 	case !f.MTLS:
 		return noMTLS + in(f.Scenario)
-	case name != scenario.Nginx && !slices.Contains(known, name):
+	case name == scenario.Nginx:
+		return ""
+	case !slices.Contains(known, name):
 		return fmt.Sprintf("there are %d instances%s%s", len(known), in(f.Scenario), hint(name, append(known, all, scenario.Edge, scenario.Nginx)))
+	}
+	switch distrusts := f.distrusts[name]; {
+	case kind == scenario.Distrust && distrusts:
+		return "instance distrusts already"
+	case kind == scenario.Trust && !distrusts:
+		return "instance does not distrust"
+	case kind == scenario.Distrust || kind == scenario.Trust:
+		f.distrusts[name] = !distrusts
 	}
 	return ""
 }

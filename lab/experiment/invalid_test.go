@@ -28,7 +28,7 @@ expect:
 		"2:7: seed is -1: want a whole number, 0 to 18446744073709551615",
 		"3:20: instances is 99: want a whole number, 1 to 60",
 		`3:33: workers is "two": want a whole number, 1 to 16`,
-		"3:38: unknown key cores: want front, instances, mtls, tls, workers",
+		"3:38: unknown key cores: want front, instances, mtls, tls, tls_min, workers",
 		"4:7: load is a mapping: want a list",
 		"5:9: phases has 0 entries: want 1 to 20",
 		`7:5: expect[0] is read as a key and its value: put an expectation that contains ": " or " #" in quotes`,
@@ -158,11 +158,15 @@ variants:
 		`7:125: renew is "authority": want an instance like whoami-2, nginx, edge, a list of 1 to 60 of them, or all instances: all`,
 		`7:143: add is "nginx": want authority`,
 	}},
-	{name: "authorities and owners of certificates", old: "- {name: during, for: 1s}", new: `- {name: during, for: 1s, do: [{add: authority}, {retire: authority}, {retire: authority}, {together: [{add: authority}, {renew: edge}]}, {renew: [whoami-4]}]}
+	{name: "authorities and owners of certificates", old: "- {name: during, for: 1s}", new: `- {name: during, for: 1s, do: [{add: authority}, {retire: authority}, {retire: authority}, {together: [{add: authority}, {renew: edge}]}, {renew: [whoami-4]}, {trust: all}, {trust: whoami-1}, {distrust: nginx}, {issue_no_identity: edge}]}
 fleet: {tls: true, mtls: true}`, want: []string{
 		"7:82: retire authority: there is one authority, and without it nothing is trusted; add another first",
 		"7:112: add authority: of what happens at the same time, chance would decide which authority signs; do it before or after",
 		"7:150: renew whoami-4: there are 3 instances: did you mean whoami-1?",
+		"7:170: trust all: no instance distrusts",
+		"7:184: trust whoami-1: instance does not distrust",
+		`7:206: distrust is "nginx": want an instance like whoami-2, a list of 1 to 60 of them, or all instances: all`,
+		`7:234: issue_no_identity is "edge": want nginx`,
 	}},
 	{name: "phases and actions", old: "- {name: during, for: 1s}", new: `- {name: during, for: 1s, do: [{kill: whoami-4}, {kil: whoami-1}, {kill: whoami-1, wait: 1s}, {}, {wait: 1s}, {reload: whoami-1}]}
   - {name: during, for: 11m}

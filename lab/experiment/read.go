@@ -88,6 +88,7 @@ type configuration struct {
 	Fleet       *struct {
 		Instances, Front, Workers int
 		TLS, MTLS                 bool
+		TLSMin                    string `json:"tls_min"`
 	}
 	Nginx *struct {
 		Files map[string]string
@@ -186,7 +187,7 @@ func (f *File) variants(k *keys) []string {
 func (f *File) scenario(name string, k *keys, v configuration, in places) {
 	s := scenario.Scenario{
 		Experiment: f.Name, Variant: name, Description: v.Description, Seed: k.Seed,
-		Instances: v.Fleet.Instances, Front: v.Fleet.Front, Workers: v.Fleet.Workers, TLS: v.Fleet.TLS, MTLS: v.Fleet.MTLS, Files: v.Nginx.Files, Edits: v.Nginx.Edits,
+		Instances: v.Fleet.Instances, Front: v.Fleet.Front, Workers: v.Fleet.Workers, TLS: v.Fleet.TLS, MTLS: v.Fleet.MTLS, TLSMin: v.Fleet.TLSMin, Files: v.Nginx.Files, Edits: v.Nginx.Edits,
 	}
 	s.Phases = f.phases(&s, v.Phases, in.phases)
 	for i, l := range v.Load {

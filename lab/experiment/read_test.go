@@ -108,7 +108,7 @@ func TestExperimentWithEveryKeyIsRead(t *testing.T) {
 		"kill nginx-worker-1", "pause nginx-worker-1", "resume nginx-worker-1", "pause nginx", "resume nginx", "resume whoami-2", "drain nginx",
 		"start nginx", "restart nginx",
 		"issue_expired whoami-1", "issue_not_yet_valid whoami-1", "issue_other_authority nginx", "issue_wrong_name edge", "issue_no_identity nginx",
-		"add authority", "renew edge", "renew nginx", "renew whoami-1", "renew whoami-2", "renew whoami-3", "retire authority",
+		"distrust whoami-1", "trust whoami-1", "add authority", "renew edge", "renew nginx", "renew whoami-1", "renew whoami-2", "renew whoami-3", "retire authority",
 	}
 	if !slices.Equal(did, want) {
 		t.Errorf("got  %q\nwant %q", did, want)

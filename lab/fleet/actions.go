@@ -21,7 +21,7 @@ func (f *Fleet) Can(kind, process string) bool {
 	if _, ok := scenario.WorkerNumber(process); ok {
 		return info.Workers && slices.Contains(scenario.WorkerKinds, kind)
 	}
-	if ofCertificates(kind) {
+	if slices.Contains(scenario.CertificateKinds, kind) {
 		return f.certifies(kind, process)
 	}
 	switch {
@@ -38,7 +38,7 @@ func (f *Fleet) Do(ctx context.Context, kind, process string) error {
 	if n, ok := scenario.WorkerNumber(process); ok && f.balancer.Info().Workers {
 		return f.doToWorker(ctx, kind, n)
 	}
-	if ofCertificates(kind) {
+	if slices.Contains(scenario.CertificateKinds, kind) {
 		return f.doToCertificate(ctx, kind, process)
 	}
 	p := f.Process(process)

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net"
+	"os"
 	"slices"
 	"time"
 
@@ -16,7 +18,6 @@ import (
 
 // spoiled is what is wrong with the certificates that actions issue; see [authority.Leaf.Spoil].
 var spoiled = map[string]string{
-	scenario.Renew:               "",
 	scenario.IssueExpired:        "expired",
 	scenario.IssueNotYetValid:    "not_yet_valid",
 	scenario.IssueOtherAuthority: "other_authority",
@@ -24,32 +25,42 @@ var spoiled = map[string]string{
 	scenario.IssueNoIdentity:     "no_identity",
 }
 
-// ofCertificates reports whether actions of a kind are on certificates.
-func ofCertificates(kind string) bool {
-	return slices.Contains(scenario.CertificateKinds, kind) || slices.Contains(scenario.AuthorityKinds, kind)
-}
-
 // certifies is Can of actions on certificates.
 func (f *Fleet) certifies(kind, owner string) bool {
+	instance := owner != scenario.Nginx && f.Process(owner) != nil
 	switch {
 	case slices.Contains(scenario.AuthorityKinds, kind):
 		return owner == scenario.Authority && (f.options.TLS || f.options.MTLS)
+	case slices.Contains(scenario.TrustKinds, kind):
+		return f.options.MTLS && instance
+	case kind == scenario.IssueNoIdentity:
+		return f.options.MTLS && owner == scenario.Nginx
 	case owner == scenario.Edge:
 		return f.options.TLS
 	}
-	return f.options.MTLS && f.Process(owner) != nil
+	return f.options.MTLS && (instance || owner == scenario.Nginx)
 }
 
-// doToCertificate carries out an action on the certificate of owner, or on the authority.
+// doToCertificate carries out an action on the certificate of owner, on what it trusts, or on the authority.
 func (f *Fleet) doToCertificate(ctx context.Context, kind, owner string) error {
 	if !f.certifies(kind, owner) {
-		return fmt.Errorf("there is no certificate to %s of %s", kind, owner)
+		return fmt.Errorf("%s %s: this fleet has no such certificate", kind, owner)
 	}
 	switch kind {
 	case scenario.Add:
 		return f.authority.Add()
 	case scenario.Retire:
 		return f.retire()
+	case scenario.Distrust:
+		if err := f.authority.Distrust(owner); err != nil {
+			return err
+		}
+		return f.awaitHandshake(ctx, owner, "accepts nginx", func(h handshake) bool { return h.refused })
+	case scenario.Trust:
+		if err := f.authority.Trust(owner); err != nil {
+			return err
+		}
+		return f.awaitHandshake(ctx, owner, "refuses nginx", func(h handshake) bool { return !h.refused })
 	}
 	leaf := f.Leaf(owner)
 	if wrong := spoiled[kind]; wrong != "" {
@@ -67,7 +78,7 @@ func (f *Fleet) doToCertificate(ctx context.Context, kind, owner string) error {
 	return f.awaitCertificate(ctx, owner)
 }
 
-// retire renews the certificates that no action does: those that are for this program and for users.
+// retire also renews the certificates that no action does: those that are for this program and for users.
 func (f *Fleet) retire() error {
 	for _, name := range []string{clientCertificate, probeCertificate} {
 		if !slices.Contains(f.options.Certificates(), name) {
@@ -80,10 +91,7 @@ func (f *Fleet) retire() error {
 	return f.authority.Retire()
 }
 
-// readTimeout bounds the time until an instance shows a new certificate: it looks for one at each handshake.
-const readTimeout = 10 * time.Second
-
-// awaitCertificate returns when an instance shows the certificate in its file. One that does not run, or is paused, will.
+// awaitCertificate returns when an instance shows the certificate in its file.
 func (f *Fleet) awaitCertificate(ctx context.Context, name string) error {
 	_, leaves, err := f.authority.List()
 	if err != nil {
@@ -93,41 +101,84 @@ func (f *Fleet) awaitCertificate(ctx context.Context, name string) error {
 	if n < 0 {
 		return fmt.Errorf("the certificate of %s is gone", name)
 	}
-	want, p := leaves[n].Certificate.SerialNumber, f.Process(name)
-	cause := fmt.Errorf("%s shows another certificate %v after it was replaced", name, readTimeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, readTimeout, cause)
-	defer cancel()
-	return await(ctx, func() (bool, error) {
-		if pid := p.PID(); pid == 0 || pausedGroup(pid) {
-			return true, nil
-		}
-		got, err := f.shown(ctx, name)
-		return err == nil && got.Cmp(want) == 0, nil // It may be busy; whether it ends is seen above.
-	})
+	want := leaves[n].Certificate.SerialNumber
+	return f.awaitHandshake(ctx, name, "shows its former certificate", func(h handshake) bool { return h.serial.Cmp(want) == 0 })
 }
 
-// shown is the serial number of the certificate that an instance shows to a client, whatever is wrong with it.
-func (f *Fleet) shown(ctx context.Context, name string) (serial *big.Int, _ error) {
+const (
+	// readTimeout bounds the time until an instance uses a file that was replaced: it looks at its files at handshakes, a few times a second.
+	readTimeout = 10 * time.Second
+	// handshakeInterval is between the handshakes that wait for that.
+	handshakeInterval = 50 * time.Millisecond
+	// refusalTimeout is how long a handshake waits for a refusal, which over TLS 1.3 comes after it.
+	refusalTimeout = 100 * time.Millisecond
+)
+
+// awaitHandshake returns when an instance makes such a handshake. One that does not run, or is paused, will when it does. still says what it
+// does as long as it does not.
+func (f *Fleet) awaitHandshake(ctx context.Context, name, still string, such func(handshake) bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readTimeout, fmt.Errorf("%s still %s %v after a file was replaced; its log is %s", name, still, readTimeout, f.LogFile(name)))
+	defer cancel()
+	tick := time.NewTicker(handshakeInterval)
+	defer tick.Stop()
+	for {
+		if pid := f.Process(name).PID(); pid == 0 || pausedGroup(pid) {
+			return nil
+		}
+		if h, err := f.shake(ctx, name); err == nil && such(h) { // If it is only busy, the next may succeed; whether it ends is seen above.
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// A handshake is what an instance does with a client that has the certificate of this program.
+type handshake struct {
+	serial  *big.Int // of the certificate that the instance shows, whatever is wrong with it
+	refused bool
+}
+
+func (f *Fleet) shake(ctx context.Context, name string) (h handshake, _ error) {
 	config, err := f.toInstance(name)
 	if err != nil {
-		return nil, err
+		return h, err
 	}
 	config.InsecureSkipVerify = true
 	config.VerifyPeerCertificate = func(raw [][]byte, _ [][]*x509.Certificate) error {
 		leaf, err := x509.ParseCertificate(raw[0])
 		if err == nil {
-			serial = leaf.SerialNumber
+			h.serial = leaf.SerialNumber
 		}
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", f.endpoint(name, httpListener))
-	if err == nil {
-		err = conn.Close()
+	if h.serial == nil {
+		return h, errors.Join(errors.New("no certificate was shown"), err)
 	}
-	if serial == nil {
-		return nil, errors.Join(errors.New("no certificate was shown"), err)
+	if err != nil {
+		return handshake{h.serial, isAlert(err)}, nil
 	}
-	return serial, nil
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(refusalTimeout)); err != nil {
+		return h, err
+	}
+	_, err = conn.Read(make([]byte, 1))
+	if isAlert(err) {
+		h.refused = true
+	} else if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return h, fmt.Errorf("the instance sent something before a request, or closed the connection: %w", err)
+	}
+	return h, nil
+}
+
+// isAlert reports whether the other end ended a handshake with an alert.
+func isAlert(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "remote error"
 }

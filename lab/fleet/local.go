@@ -23,12 +23,21 @@ func (l Local) Start(ctx context.Context, s scenario.Scenario, dir string, obser
 	return startTrial(ctx, Options{
 		Instances: s.Instances, Front: s.Front, Workers: s.Workers, TLS: s.TLS, MTLS: s.MTLS, Files: s.Files, Edits: s.Edits,
 		Whoami: l.Whoami, FrontProgram: l.Front, Nginx: l.Nginx, Dir: dir,
-		Env: []string{"RECORDS=" + filepath.Join(dir, record.InstancesFile)}, CleanEnv: true, NoRestart: true,
+		Env: trialEnv(s, dir), CleanEnv: true, NoRestart: true,
 		Observe: func(e Event) {
 			observe(record.Event{Time: e.Time, Event: record.ProcessEvent, Kind: e.Kind, Process: e.Process, Start: e.Start, PID: e.PID, Exit: e.Exit})
 		},
 		Probed: func(id string) { observe(record.Event{Time: time.Now(), Event: record.Probe, ID: id}) },
 	})
+}
+
+// trialEnv are the settings of the instances of a trial.
+func trialEnv(s scenario.Scenario, dir string) []string {
+	env := []string{"RECORDS=" + filepath.Join(dir, record.InstancesFile)}
+	if s.TLSMin != "" {
+		env = append(env, "TLS_MIN_VERSION="+s.TLSMin)
+	}
+	return env
 }
 
 // startTrial refuses a balancer whose access log the ledger cannot reconcile.

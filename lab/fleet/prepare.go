@@ -174,7 +174,7 @@ func (f *Fleet) instanceArgs(name string) []string {
 	}
 	if f.options.MTLS {
 		own := f.authority.Path(name)
-		args = append(args, "--tls-cert", own, "--tls-key", own, "--tls-ca", f.authority.CA())
+		args = append(args, "--tls-cert", own, "--tls-key", own, "--tls-ca", f.authority.TrustedBy(name))
 	}
 	if f.options.EnvFile != "" {
 		args = append(args, "--env-file", f.options.EnvFile)

@@ -49,6 +49,14 @@ func (f *Fleet) issue() (err error) {
 			return fmt.Errorf("%w: %w", record.ErrRunDir, err)
 		}
 	}
+	if !f.options.MTLS {
+		return nil
+	}
+	for _, name := range f.Names() {
+		if err := f.authority.Trust(name); err != nil {
+			return fmt.Errorf("%w: %w", record.ErrRunDir, err)
+		}
+	}
 	return nil
 }
 

@@ -222,7 +222,7 @@ func TestCanSaysWhatDoDoes(t *testing.T) {
 	}
 	check("plain", nil)
 	f.options.TLS = true
-	check("TLS", map[string][]string{scenario.Edge: scenario.CertificateKinds, scenario.Authority: scenario.AuthorityKinds})
+	check("TLS", map[string][]string{scenario.Edge: scenario.IssueKinds[:5], scenario.Authority: scenario.AuthorityKinds})
 	f.options.TLS, f.options.MTLS = false, true
-	check("mutual TLS", map[string][]string{scenario.Nginx: scenario.CertificateKinds, "whoami-1": scenario.CertificateKinds, scenario.Authority: scenario.AuthorityKinds})
+	check("mutual TLS", map[string][]string{scenario.Nginx: scenario.IssueKinds, "whoami-1": slices.Concat(scenario.IssueKinds[:5], scenario.TrustKinds), scenario.Authority: scenario.AuthorityKinds})
 }

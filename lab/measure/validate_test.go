@@ -58,9 +58,11 @@ func TestValidateRefusesWhatCannotBe(t *testing.T) {
 		"failed_later is 1":                                      func(m *Metrics) { m.FailedLater = 1 },
 		"saturation is false, knee 0x":                           func(m *Metrics) { m.Saturation.Knee = new(1.0) },
 		"peak 301":                                               func(m *Metrics) { m.Saturation.Peak = 301 },
-		"run_delay is 2":                                         func(m *Metrics) { m.RunDelay, m.OtherCPUs, m.NginxCPUs, m.InstanceCPUs = new(2.0), new(0.0), new(0.0), new(0.0) },
-		"other_cpus <nil>":                                       func(m *Metrics) { m.RunDelay = new(0.0) },
-		"recovery.fair_at_end is false":                          func(m *Metrics) { m.Recovery.FairAtEnd = false },
+		"run_delay is 2": func(m *Metrics) {
+			m.RunDelay, m.OtherCPUs, m.NginxCPUs, m.InstanceCPUs = new(2.0), new(0.0), new(0.0), new(0.0)
+		},
+		"other_cpus <nil>":              func(m *Metrics) { m.RunDelay = new(0.0) },
+		"recovery.fair_at_end is false": func(m *Metrics) { m.Recovery.FairAtEnd = false },
 	} {
 		m := lawful(t)
 		if change(&m); m.Validate() == nil || !strings.Contains(m.Validate().Error(), want) {

@@ -23,7 +23,9 @@ const (
 	IssueNotYetValid    = "issue_not_yet_valid"   // one that is not valid yet
 	IssueOtherAuthority = "issue_other_authority" // one of an authority that is not trusted
 	IssueWrongName      = "issue_wrong_name"      // one with other names and another identity
-	IssueNoIdentity     = "issue_no_identity"     // one without an identity
+	IssueNoIdentity     = "issue_no_identity"     // one without an identity: for Nginx alone
+	Distrust            = "distrust"              // an instance trusts no authority of the trial any more
+	Trust               = "trust"                 // ends Distrust
 	Add                 = "add"                   // an authority, trusted beside the others; it signs from then on
 	Retire              = "retire"                // the oldest authority: it is trusted no more
 
@@ -38,13 +40,18 @@ var (
 	NginxKinds    = []string{Kill, Drain, Pause, Resume, Start, Restart, Reload}
 	WorkerKinds   = []string{Kill, Pause, Resume} // nginx starts another worker in the place of one that ended
 
-	// CertificateKinds are of an instance, Nginx or Edge, which have a certificate each; AuthorityKinds of Authority.
-	CertificateKinds = []string{Renew, IssueExpired, IssueNotYetValid, IssueOtherAuthority, IssueWrongName, IssueNoIdentity}
-	AuthorityKinds   = []string{Add, Retire}
+	// IssueKinds are of an instance, Nginx or Edge, which have a certificate each; IssueNoIdentity is of Nginx. TrustKinds are of an instance,
+	// AuthorityKinds of Authority.
+	IssueKinds     = []string{Renew, IssueExpired, IssueNotYetValid, IssueOtherAuthority, IssueWrongName, IssueNoIdentity}
+	TrustKinds     = []string{Distrust, Trust}
+	AuthorityKinds = []string{Add, Retire}
+
+	// CertificateKinds are all of them. None of them ends, starts or pauses a process.
+	CertificateKinds = slices.Concat(IssueKinds, TrustKinds, AuthorityKinds)
 )
 
 // Kinds are the kinds of operations: all but Together and Repeat, which order them.
-var Kinds = slices.Concat(NginxKinds, CertificateKinds, AuthorityKinds, []string{Wait})
+var Kinds = slices.Concat(NginxKinds, CertificateKinds, []string{Wait})
 
 // Resumes reports whether a process that was paused is not paused any more when an action on it is done.
 func Resumes(kind string) bool { return kind != Pause && slices.Contains(InstanceKinds, kind) }
@@ -59,7 +66,7 @@ type Action struct {
 
 // A ProcessAction is done to processes, or to their certificates, one after the other.
 type ProcessAction struct {
-	Kind  string   `json:"kind"`  // one of InstanceKinds, NginxKinds, WorkerKinds, CertificateKinds or AuthorityKinds
+	Kind  string   `json:"kind"`  // one of InstanceKinds, NginxKinds, WorkerKinds or CertificateKinds
 	Names []string `json:"names"` // of instances, Nginx, Edge, Authority, or of workers (see WorkerName)
 }
 

@@ -3,7 +3,7 @@
 // without a restart. It uses the standard library alone, and can be copied as it is.
 //
 //	own, err := identity.New(identity.Files{Cert: "own.pem", Key: "own.pem", CA: "ca.pem"}, log)
-//	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(own.Server(callers, "h2"))))
+//	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(own.Server(callers, tls.VersionTLS13, "h2"))))
 //
 // A file must be replaced by rename, or it is seen half written. Where certificate and key are in two files, they are two renames, and
 // the pair between them does not fit: that is logged, the old pair stays, and the second rename is seen like any other. One combined file
@@ -151,16 +151,18 @@ func (i *Identity) current() loaded {
 func (i *Identity) Certificate() *x509.Certificate { return i.current().certificate.Leaf }
 
 // Server returns the configuration of a listener that accepts only callers with a certificate of a trusted authority and one of these
-// identities. protocols are for ALPN: h2 for gRPC, http/1.1.
-func (i *Identity) Server(callers Callers, protocols ...string) *tls.Config {
+// identities, over TLS from version lowest on. protocols are for ALPN: h2 for gRPC, http/1.1.
+//
+// Over TLS 1.3 a caller learns that it is refused only after it may have sent a request; over 1.2 within the handshake.
+func (i *Identity) Server(callers Callers, lowest uint16, protocols ...string) *tls.Config {
 	return &tls.Config{
-		MinVersion: tls.VersionTLS13,
+		MinVersion: lowest,
 		NextProtos: protocols,
 		// Each handshake gets a configuration of its own, with the files as they are then. It needs protocols, too.
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			now := i.current()
 			return &tls.Config{
-				MinVersion:   tls.VersionTLS13,
+				MinVersion:   lowest,
 				NextProtos:   protocols,
 				Certificates: []tls.Certificate{now.certificate},
 				ClientAuth:   tls.RequireAndVerifyClientCert,

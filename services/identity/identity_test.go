@@ -74,7 +74,7 @@ func newParty(t *testing.T, a *authority.Authority, name string) party {
 // serve accepts connections until the test ends, and sends each what it reads.
 func (p party) serve(t *testing.T, callers ...string) (address string) {
 	t.Helper()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", p.Server(callers, "h2"))
+	l, err := tls.Listen("tcp", "127.0.0.1:0", p.Server(callers, tls.VersionTLS13, "h2"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package instance
 import (
 	"cmp"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -38,6 +39,7 @@ type Config struct {
 	MaxCalls       int              // unary calls, and as many streams
 	TLS            identity.Files   // zero is off
 	TLSCallers     identity.Callers // that may call; with TLS
+	TLSMinVersion  uint16           // tls.VersionTLS13 or tls.VersionTLS12
 	LogLevel       slog.Level
 	LogFormat      string // text or json
 	RequestLog     bool
@@ -166,6 +168,8 @@ func (t *text) tls(check *checker, c *Config) {
 	var err error
 	c.TLSCallers, err = identity.ParseCallers(t.TLSCallers)
 	check.want(err == nil, "TLS_CALLERS", t.TLSCallers)
+	c.TLSMinVersion = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}[t.TLSMinVersion]
+	check.want(c.TLSMinVersion != 0, "TLS_MIN_VERSION", t.TLSMinVersion)
 	files := []struct{ name, field, value string }{{"TLS_CERT", "Cert", t.TLSCert}, {"TLS_KEY", "Key", t.TLSKey}, {"TLS_CA", "CA", t.TLSCA}}
 	set := 0
 	for _, f := range files {

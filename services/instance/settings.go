@@ -33,10 +33,11 @@ type text struct {
 	CallTimeout    string `env:"CALL_TIMEOUT, default=30s" flag:"call-timeout" want:"a duration, 100ms to 10m, like 500ms or 5s" help:"deadline of unary calls that arrive without one, from their arrival"`
 	MaxConnections string `env:"MAX_CONNECTIONS, default=2000" flag:"max-connections" want:"a number, 1 to 1000000" help:"open connections per listener; others wait to be accepted"`
 	MaxCalls       string `env:"MAX_CALLS, default=1000" flag:"max-calls" want:"a number, 1 to 1000000" help:"concurrent unary calls, and as many streams; others get RESOURCE_EXHAUSTED"`
-	TLSCert        string `env:"TLS_CERT" flag:"tls-cert" auto:"off" want:"a PEM file with a certificate that has a SPIFFE ID, and its chain; set with TLS_KEY and TLS_CA, or off" help:"certificate of the instance: with it both listeners accept only TLS 1.3 callers with a certificate of TLS_CA; read again when it changes"`
+	TLSCert        string `env:"TLS_CERT" flag:"tls-cert" auto:"off" want:"a PEM file with a certificate that has a SPIFFE ID, and its chain; set with TLS_KEY and TLS_CA, or off" help:"certificate of the instance: with it both listeners accept only callers with a certificate of TLS_CA; read again when it changes"`
 	TLSKey         string `env:"TLS_KEY" flag:"tls-key" auto:"off" want:"the PEM file with the key of TLS_CERT, maybe the same file, or off" help:"key of TLS_CERT; read again when it changes"`
 	TLSCA          string `env:"TLS_CA" flag:"tls-ca" auto:"off" want:"a PEM file with certificates of authorities, or off" help:"authorities whose certificates are accepted; read again when it changes"`
 	TLSCallers     string `env:"TLS_CALLERS, default=spiffe://trivet/*" flag:"tls-callers" want:"SPIFFE IDs separated by commas, each maybe with a * at its end, like spiffe://trivet/nginx,spiffe://trivet/client/*" help:"identities that may call, with TLS_CERT; a * stands for any rest"`
+	TLSMinVersion  string `env:"TLS_MIN_VERSION, default=1.3" flag:"tls-min-version" want:"1.2 or 1.3" help:"lowest version of TLS, with TLS_CERT; over 1.3 a caller that is refused may have sent its request already"`
 	LogLevel       string `env:"LOG_LEVEL, default=info" flag:"log-level" want:"debug, info, warn or error" help:"lowest level that is logged; debug logs every request"`
 	LogFormat      string `env:"LOG_FORMAT, default=text" flag:"log-format" want:"text or json" help:"format of log lines, which go to standard error"`
 	RequestLog     string `env:"REQUEST_LOG, default=false" flag:"request-log" want:"true or false" help:"log every request at level info"`

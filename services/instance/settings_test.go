@@ -111,6 +111,7 @@ func TestInvalidSettingIsRejected(t *testing.T) {
 		{map[string]string{"RAW_SYSCALLS": "1"}, "RAW_SYSCALLS=1 (environment): want true or false"},
 		{map[string]string{"FIXED_WINDOWS": "" + "on"}, "FIXED_WINDOWS=on (environment): want true or false"},
 		{map[string]string{"TLS_CALLERS": "nginx"}, "TLS_CALLERS=nginx (environment): want SPIFFE IDs separated by commas, each maybe with a * at its end, like spiffe://trivet/nginx,spiffe://trivet/client/*"},
+		{map[string]string{"TLS_MIN_VERSION": "1.1"}, "TLS_MIN_VERSION=1.1 (environment): want 1.2 or 1.3"},
 		{map[string]string{"TLS_CERT": "c", "TLS_KEY": "k"}, "TLS_CA=off (default): want a file: TLS_CERT, TLS_KEY and TLS_CA are all set, or none"},
 		{
 			map[string]string{"TLS_CERT": "off", "TLS_KEY": "/no/k", "TLS_CA": "/no/c"},

@@ -34,7 +34,7 @@ func (i *instance) secureHTTP(l net.Listener) net.Listener {
 	if i.identity == nil {
 		return l
 	}
-	return tls.NewListener(l, i.identity.Server(i.config.TLSCallers, "http/1.1"))
+	return tls.NewListener(l, i.identity.Server(i.config.TLSCallers, i.config.TLSMinVersion, "http/1.1"))
 }
 
 // secureGRPC does the same for the gRPC listener.
@@ -42,7 +42,7 @@ func (i *instance) secureGRPC() []grpc.ServerOption {
 	if i.identity == nil {
 		return nil
 	}
-	return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(i.identity.Server(i.config.TLSCallers, "h2")))}
+	return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(i.identity.Server(i.config.TLSCallers, i.config.TLSMinVersion, "h2")))}
 }
 
 // CallerIdentity returns the SPIFFE ID in the certificate that the other end of the connection proved; "" without mutual TLS. It is the
