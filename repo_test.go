@@ -44,7 +44,7 @@ var rules = []rule{
 	{"trivet/nginx/confedit", []string{"trivet/internal/"}, "it edits any nginx configuration, not only the shipped one"},
 	{"trivet/lab/labtest", []string{"trivet/lab/record", "trivet/lab/scenario", "trivet/nginx"}, "what the lab's tests share"},
 	{"trivet/lab/authority", nil, "certificates need the standard library alone, and know no fleet"},
-	{"trivet/lab/scenario", []string{"trivet/nginx/confedit"}, "plain values: no YAML, no files, no processes"},
+	{"trivet/lab/scenario", []string{"trivet/nginx/confedit", "trivet/internal/"}, "plain values: no YAML, no files, no processes"},
 	{"trivet/lab/record", []string{"trivet/lab/scenario", "trivet/internal/"}, "what is written down depends on no program that writes it"},
 	{"trivet/lab/evidence", []string{"trivet/nginx", "trivet/nginx/confedit"}, "it judges a configuration, and neither runs nor edits one"},
 	{"trivet/lab/ledger", []string{"trivet/lab/record", "trivet/lab/scenario", "trivet/internal/"}, "the ledger matches records and does no I/O"},

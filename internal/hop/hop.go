@@ -137,6 +137,20 @@ func (r Route) Depth() int {
 	return deepest
 }
 
+// At are the calls at a depth: at 1 the route's own, at 2 those that its receivers make.
+func (r Route) At(depth int) (all []Call) {
+	switch {
+	case depth < 1:
+		return nil
+	case depth == 1:
+		return r.Calls
+	}
+	for n := range r.Calls {
+		all = append(all, r.Next(n).At(depth-1)...)
+	}
+	return all
+}
+
 // ChildID is the request ID of the n-th call, counted from 1, that a receiver makes for a request with an ID. If that request was a retry,
 // after so many attempts, the ID says so: what the attempts before have called has other IDs.
 func ChildID(id string, previous, n int) string {

@@ -67,14 +67,15 @@ func newEnvironment(scenarios []scenario.Scenario, compares bool) *environment {
 // put sets metrics.
 func (e *environment) put(at set, m measure.Metrics) {
 	s := e.of[at.variant]
-	m.FirstAttempts, m.OKByInstance = complete(m.FirstAttempts, s), complete(m.OKByInstance, s)
+	instances := s.GroupInstances(at.group)
+	m.FirstAttempts, m.OKByInstance = complete(m.FirstAttempts, instances), complete(m.OKByInstance, instances)
 	*e.at[at] = metrics(m)
 }
 
 // complete adds the instances that were not counted.
-func complete(counts measure.InstanceCounts, s scenario.Scenario) measure.InstanceCounts {
+func complete(counts measure.InstanceCounts, instances []string) measure.InstanceCounts {
 	all := measure.InstanceCounts{}
-	for _, name := range s.InstanceNames() {
+	for _, name := range instances {
 		all[name] = counts[name]
 	}
 	return all

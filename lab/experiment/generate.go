@@ -10,6 +10,7 @@ import (
 	"github.com/expr-lang/expr/ast"
 	"google.golang.org/grpc/codes"
 
+	"trivet/internal/hop"
 	"trivet/lab/measure"
 	"trivet/lab/record"
 	"trivet/lab/scenario"
@@ -22,7 +23,9 @@ type plan struct {
 	length    time.Duration // of the phase
 	instances []string
 	workers   int
-	whole     bool // all loads of the protocol
+	whole     bool // all requests of an upstream
+	most      int  // of requests, if they are calls: with all retries of those that they follow from; 0: they are not
+	attempts  int  // the most of each client
 }
 
 // planned is how many requests each load plans in each phase.
@@ -39,21 +42,40 @@ func planned(s scenario.Scenario) [][]int {
 
 // planOf is that of a group in a phase, of what the loads plan.
 func planOf(s scenario.Scenario, counts [][]int, phase, group string) plan {
-	loads := s.Group(group)
-	p := plan{protocol: s.Loads[loads[0]].Protocol, instances: s.InstanceNames(), workers: s.Workers, length: s.Length()}
-	p.whole = slices.Equal(loads, s.Group(p.protocol))
+	p := plan{protocol: s.GroupProtocol(group), instances: s.GroupInstances(group), workers: s.Workers, length: s.Length(), whole: s.WholeUpstream(group), attempts: 2}
+	_, depth := scenario.Hop(group)
 	at := s.Phase(phase)
 	if at >= 0 {
 		p.length = s.Phases[at].For
 	}
-	for _, l := range loads {
+	for _, l := range s.Group(group) {
+		route, _ := s.Route(l)
 		for i, n := range counts[l] {
-			if at < 0 || i == at {
+			switch {
+			case at >= 0 && i != at:
+			case depth == 0:
 				p.requests += n
+			default:
+				p.requests += n * len(route.At(depth))
+				p.most += n * retried(route, depth)
 			}
 		}
 	}
+	for _, c := range s.Calls(group) {
+		p.attempts = max(p.attempts, c.Attempts)
+	}
 	return p
+}
+
+// retried is how many calls one request makes at a depth, if all calls above are retried as often as they may be.
+func retried(r hop.Route, depth int) (n int) {
+	if depth == 1 {
+		return len(r.Calls)
+	}
+	for i, c := range r.Calls {
+		n += c.Attempts * retried(r.Next(i), depth-1)
+	}
+	return n
 }
 
 // literals are what an expression compares with: the values around them are tried, too.
@@ -164,6 +186,9 @@ func (g *generator) time() time.Duration {
 
 // metrics are those of one set.
 func (g *generator) metrics(p plan) measure.Metrics {
+	if p.most > 0 && !g.ideal {
+		p.requests = oneOf(g, p.requests, p.most, g.count(p.most))
+	}
 	m := measure.Metrics{Requests: p.requests, Codes: measure.CodeCounts{}, Reasons: measure.ReasonCounts{}}
 	g.rest(reflect.ValueOf(&m).Elem(), p)
 	g.calm = g.ideal || g.IntN(3) == 0
@@ -237,6 +262,10 @@ func (g *generator) codes(m *measure.Metrics, p plan) {
 			bad = append(bad, code.String())
 		}
 	}
+	if p.protocol == "" {
+		good = append(good, codes.OK.String())
+		bad = append(bad, codes.Unavailable.String(), codes.DeadlineExceeded.String())
+	}
 	for _, key := range g.keys {
 		switch _, never := unknownKey(codeCounts, key, p.protocol, nil); {
 		case never || key == codes.OK.String():
@@ -292,14 +321,15 @@ func (g *generator) attempts(m *measure.Metrics, p plan) {
 	m.Cached, m.Unlogged = g.count(sent), g.count(sent)
 	m.Amplification = nil
 	if !g.calm || !g.ideal && g.IntN(3) == 0 {
-		m.ClientAttempts = responses + g.count(2*sent)
-		m.NginxAttempts = g.count(3 * sent)
+		m.ClientAttempts = responses + g.count(p.attempts*sent)
+		most := max(3, p.attempts) * sent
+		m.NginxAttempts = g.count(most)
 		if len(g.numbers) > 0 && g.IntN(2) == 0 {
-			m.NginxAttempts = max(0, min(3*sent, int(oneOf(g, g.numbers...)*float64(sent))+g.IntN(3)-1))
+			m.NginxAttempts = max(0, min(most, int(oneOf(g, g.numbers...)*float64(sent))+g.IntN(3)-1))
 		}
 		m.NotExecuted = g.count(sent)
 		m.Duplicated = g.count(sent - m.NotExecuted)
-		m.Executions = max(sent-m.NotExecuted+m.Duplicated, oneOf(g, 0, g.count(3*sent)))
+		m.Executions = max(sent-m.NotExecuted+m.Duplicated, oneOf(g, 0, g.count(most)))
 		m.FailedAttempts = g.count(m.NginxAttempts)
 		m.InDoubt = g.count(m.FailedAttempts)
 		m.NoLiveUpstreams, m.LocalReplies = g.count(sent), m.NginxErrors+g.count(sent)

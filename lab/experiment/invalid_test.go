@@ -62,6 +62,30 @@ variants:
 		"6:26: instances is 3.0: want a whole number, 1 to 60",
 		"7:49: retry is yes: want true or false",
 	}},
+	{name: "hops", text: `question: Q?
+load:
+  - {protocol: grpc, rate: 10/s, hops: [grpc, "http*2"]}
+  - {protocol: grpc, name: a, rate: 10/s, hops: ["grpc:front+1ms"], request: {message: {work: 0.01s}}}
+  - {protocol: grpc, name: b, rate: 10/s, request: {message: {hops: [grpc]}}}
+  - {protocol: http, name: c, rate: 10/s, request: {path: "/?hops=grpc"}, hops: []}
+  - {protocol: http, name: d_hop1, rate: 10/s, hops: [grpc, grpc, grpc, grpc, grpc, grpc, grpc, grpc, grpc]}
+  - {protocol: grpc, name: e, call: idle, rate: 10/s, hops: [grpc]}
+  - {protocol: grpc, name: f, rate: 10/s, hops: ["grpc,grpc,grpc,grpc,grpc,grpc,grpc,grpc", "grpc,grpc,grpc,grpc,grpc,grpc,grpc,grpc"]}
+phases:
+  - {name: during, for: 1s}
+expect:
+  - during.a.failed == 0
+`, want: []string{
+		`3:40: hops: invalid hop "http*2": calls over HTTP are not retried, leave out *2`,
+		"4:49: hops call front, and there is no instance of it: add fleet: {front: 1}",
+		"5:63: message asks for hops: state them by the load's key hops, from which the ledger knows which calls to expect",
+		"6:59: path asks for hops: state them by the load's key hops, from which the ledger knows which calls to expect",
+		"6:81: hops has 0 entries: want 1 to 8",
+		`7:28: name is "d_hop1", which means the calls that are made for requests: choose another name`,
+		"7:54: hops has 9 entries: want 1 to 8",
+		"8:61: hops are for call: unary",
+		"9:49: hops: invalid hop: 72 calls or more, want at most 64",
+	}},
 	{name: "negative zero", old: "question: Q?", new: "question: Q?\nseed: -0", want: []string{"2:7: seed is -0: want a whole number, 0 to 18446744073709551615"}},
 	{name: "enum of one value", old: "for: 1s}", new: "for: 1s, do: [{reload: ngin}]}", want: []string{`6:43: reload is "ngin": want nginx`}},
 	{name: "unknown anchor", old: "expect:", new: "seed: 1 # *one\nfleet: {instances: 3, workers: *one}\nexpect:", want: []string{"9:32: not YAML: unknown anchor 'one' referenced"}},
@@ -347,7 +371,7 @@ load:
 		`4:76: addresses[1] is "128.0.0.1": want a loopback address, from 127.0.0.1 to 127.255.255.254`,
 		`4:109: "Big" in metadata: want a name of lower-case letters, digits, -, _ and dots, like x-tenant`,
 		"4:117: grpc-x is set by the lab or the protocol: leave it out",
-		`4:138: message is no whoami.v1.WhoAmIRequest of the contract: unknown field "interval"; want hops, work`,
+		`4:138: message is no whoami.v1.WhoAmIRequest of the contract: unknown field "interval"; want work`,
 		`4:163: padding is "1GB": want a size with a unit, like 500B, 100kB or 1MiB, from 1B to 100MB`,
 		"4:174: path is for http: gRPC has calls",
 		`5:85: message is no whoami.v1.WatchWhoAmIRequest of the contract: unknown field "intervall"; want interval`,

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	whoamiv1 "trivet/gen/whoami/v1"
+	"trivet/internal/hop"
 	"trivet/lab/scenario"
 )
 
@@ -51,11 +53,32 @@ func (f *File) load(s *scenario.Scenario, k loadKeys, at string) scenario.Load {
 	l.NewConnection = k.Connection == "new"
 	l.Addresses = addresses(k.Addresses)
 	l.Request = f.request(l, k.Request, at+"/request")
+	f.checkHops(s, l, at)
 	l.Rate = k.Rate.Rate
 	if k.Rate.Phases != nil {
 		l.Rate = f.rateOfPhases(s, k.Rate.Phases, at+"/rate/phases")
 	}
 	return l
+}
+
+// checkHops refuses hops that are none, and those that stand where the lab does not know of them.
+func (f *File) checkHops(s *scenario.Scenario, l scenario.Load, at string) {
+	_, query, _ := strings.Cut(l.Request.Path, "?")
+	asked, _ := url.ParseQuery(query)
+	if to := at + "/request/path"; asked.Has("hops") && f.doc.valid(to) {
+		f.doc.add(f.doc.position(to), "path asks for hops: state them by the load's key hops, from which the ledger knows which calls to expect")
+	}
+	if to := at + "/hops"; len(l.Hops) > 0 && f.doc.valid(to) {
+		_, err := hop.NewRoute(hop.Whoami, l.Hops)
+		calls := slices.Contains(strings.FieldsFunc(strings.Join(l.Hops, ","), func(r rune) bool { return strings.ContainsRune(",:*!+", r) }), hop.Front)
+		switch {
+		case err != nil:
+			f.doc.add(f.doc.position(to), "hops: %v", err)
+			f.doc.invalid[to], f.unplanned = true, true
+		case calls && s.Front == 0:
+			f.doc.add(f.doc.position(to), "hops call front, and there is no instance of it%s: add fleet: {front: 1}", in(s))
+		}
+	}
 }
 
 // rateOfPhases is a step for each phase.
@@ -130,6 +153,10 @@ func (f *File) message(l scenario.Load, fields map[string]any, at string) string
 		f.doc.add(f.doc.position(bad), "message: %s: want text, whole numbers, true, false, lists and mappings", describe(target(f.doc.nodes[bad])))
 		return ""
 	}
+	if _, asked := fields["hops"]; asked {
+		f.doc.add(where(f.doc.keys[child(at, "hops")]), "message asks for hops: state them by the load's key hops, from which the ledger knows which calls to expect")
+		return ""
+	}
 	text, err := json.Marshal(fields)
 	var m proto.Message = &whoamiv1.WhoAmIRequest{}
 	if l.Call == scenario.Watch {
@@ -142,7 +169,9 @@ func (f *File) message(l scenario.Load, fields map[string]any, at string) string
 		fields := m.ProtoReflect().Descriptor().Fields()
 		var known []string
 		for i := range fields.Len() {
-			known = append(known, fields.Get(i).JSONName())
+			if name := fields.Get(i).JSONName(); name != "hops" {
+				known = append(known, name)
+			}
 		}
 		want := "it has no fields"
 		if len(known) > 0 {
@@ -208,6 +237,9 @@ func (f *File) checkLoads(at string, loads []loadKeys) {
 		}
 		f.checkAddresses(l, at)
 		name, named := l.Name, at+"/name"
+		if _, depth := scenario.Hop(name); depth > 0 {
+			f.doc.add(f.doc.position(named), "name is %q, which means the calls that are made for requests: choose another name", name)
+		}
 		if name == "" && !f.doc.has(named) {
 			name = l.Protocol
 		}

@@ -172,11 +172,11 @@ func (c *checker) key(metric *ast.MemberNode, key *ast.StringNode) {
 		return
 	}
 	s, phrase := c.scenario(metric), ""
-	protocol := ""
+	protocol, instances := "", s.ServiceNames()
 	if at, ok := c.setOf(metric.Node); ok && len(s.Group(at.group)) > 0 {
-		protocol = s.Loads[s.Group(at.group)[0]].Protocol
+		protocol, instances = s.GroupProtocol(at.group), s.GroupInstances(at.group)
 	}
-	known, never := unknownKey(metric.Type(), key.Value, protocol, s.InstanceNames())
+	known, never := unknownKey(metric.Type(), key.Value, protocol, instances)
 	switch {
 	case never && metric.Type() == instanceCounts:
 		phrase = in(s)
@@ -243,7 +243,7 @@ func (c *checker) binomial(n *ast.CallNode) {
 	}
 	if name, ok := n.Arguments[1].(*ast.StringNode); ok {
 		s := c.scenario(n.Arguments[0])
-		if known := s.InstanceNames(); !slices.Contains(known, name.Value) {
+		if known := s.ServiceNames(); !slices.Contains(known, name.Value) {
 			c.add(name, "unknown instance %s%s%s", name.Value, in(s), hint(name.Value, known))
 		}
 	}

@@ -123,6 +123,44 @@ func TestEveryComparisonThatCanChangeIsAccepted(t *testing.T) {
 	}
 }
 
+// Expectations on calls that instances make are accepted where retries can make them, and not beyond.
+func TestComparisonsOfCallsThatCanChangeAreAccepted(t *testing.T) {
+	t.Parallel()
+	f, d := parse("x.yaml", []byte(`question: Q?
+fleet: {front: 2}
+load: [{protocol: grpc, rate: 10/s, hops: ["grpc*3", "grpc:front*3,http"]}]
+phases: [{name: during, for: 1s}]
+expect: [during.grpc_hop1.failed == 0]
+`))
+	if err := d.join(); err != nil {
+		t.Fatal(err)
+	}
+	v := newVarier(f.Scenarios)
+	for text, accepted := range map[string]bool{
+		"during.grpc.requests == 10": false, "during.grpc.failed == 10": true, "during.grpc.failed == 11": false,
+		"during.grpc_hop1.client_attempts == 30": true, "during.grpc_hop1.nginx_attempts == 30": true, "during.grpc_hop1.requests == 10": true, "during.grpc_hop1.requests == 11": false,
+		"during.grpc_hop2.requests == 60": true, "during.grpc_hop2.requests == 61": false, "during.grpc_hop2.client_attempts == 90": true, "during.grpc_hop2.executions == 60": true,
+		`during.grpc_hop2.codes["502"] > 0`: true, "during.grpc_hop2.codes.Unavailable > 0": true, `during.grpc_hop1.codes["502"] > 0`: false,
+		`during.grpc_hop2.first_attempts["front-2"] > 3`: true, `during.grpc_hop1.first_attempts["front-2"] > 3`: false,
+		`during.grpc_hop3.requests > 0`: true, // Of front, which makes a call of its own where the hops end.
+		"during.grpc_hop4.requests > 0": false, "fair(during.grpc)": false,
+		`during.grpc_hop1.service_time.p50 - during.grpc_hop2.service_time.p50 > duration("20ms")`: true,
+	} {
+		if err := checked(f.Experiment, v, text); (err == nil) != accepted {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	g := &generator{Rand: rand.New(rand.NewPCG(9, 9))}
+	for s, p := range v.plans {
+		for n := range 200 {
+			g.ideal = n < ideals
+			if m := g.metrics(p); m.Validate() != nil {
+				t.Fatalf("%v: %v\n%+v", s, m.Validate(), m)
+			}
+		}
+	}
+}
+
 // The first and the last number of failures that there can be are seen on both sides.
 func TestComparisonAtEachBoundary(t *testing.T) {
 	t.Parallel()

@@ -404,6 +404,10 @@ func kindOf(r any, id string) string {
 		if r.ID == id {
 			return r.Event
 		}
+	case record.Outgoing:
+		if r.ID == id {
+			return r.Event
+		}
 	}
 	return ""
 }

@@ -77,6 +77,44 @@ func TestLawfulHistoryIsCounted(t *testing.T) {
 	}
 }
 
+// Calls that instances made are counted in groups of their own, by depth.
+func TestCallsAreCountedByDepth(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(3) {
+		h, want := ledger.Plant(seed, 60)
+		got := closed(t, open(t, labtest.TrialDir(t, h.Manifest, h.Files(t))))
+		if got.DiscrepancyCount > 0 {
+			t.Fatalf("%v", got.Discrepancies)
+		}
+		for depth, want := range want {
+			have := make(map[string]int)
+			for _, group := range []string{scenario.HTTP, scenario.GRPC} {
+				if depth > 0 {
+					group = scenario.HopGroup(group, depth)
+				}
+				m, ok := got.Metrics(scenario.Total, group)
+				adjusted, _ := got.Adjusted(scenario.Total, group)
+				if err := errors.Join(m.Validate(), adjusted.Validate()); err != nil || !ok || m.ServiceTime.Count == 0 || m.RoundRobin.WholeUpstream != (group == scenario.HTTP) {
+					t.Errorf("seed %d, %s: %t, %v, %+v", seed, group, ok, err, m)
+				}
+				for field, v := range reflect.ValueOf(m).Fields() {
+					if v.Kind() == reflect.Int {
+						have[field.Tag.Get("expr")] += int(v.Int())
+					}
+				}
+			}
+			for name, n := range want.Counts {
+				if have[name] != n {
+					t.Errorf("seed %d, depth %d: %s is %d, want %d", seed, depth, name, have[name], n)
+				}
+			}
+		}
+		if _, ok := got.Metrics(scenario.Total, "grpc_hop4"); ok {
+			t.Error("there are calls at depth 4")
+		}
+	}
+}
+
 // checkCounts compares all counts with those that the history was made of.
 func checkCounts(t *testing.T, s scenario.Scenario, all map[[2]int]*ledger.Want, got measure.Result) {
 	t.Helper()

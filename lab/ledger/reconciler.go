@@ -36,14 +36,16 @@ const (
 // A record that comes after its request was emitted is a discrepancy, and changes neither the emitted Request nor what was counted of
 // it. The discrepancy shows what all sources recorded if the request is one of the last 1024 that were emitted, else "reconciled".
 //
-// Memory is bounded by what is open, requests that wait for a record, about 1.2 KB each and at most 100,000, by ten bytes per planned
+// Memory is bounded by what is open, requests and calls made for them that wait for a record, about 1.2 KB each and at most 100,000, by ten bytes per planned
 // request, two of them for what was found and eight for its planned start, and by the starts of instances.
 type Reconciler struct {
 	manifest  record.Manifest
 	emit      func(*Request)
 	prefixes  []string // of IDs, by load
 	endpoints map[string]Endpoint
-	open      map[key]*Request
+	calls     [][]*plannedCall  // that each execution of a load's requests makes, by load
+	open      map[key]*Request  // with the calls that were made for them
+	waiting   int               // how many requests and calls open has
 	closed    map[key]*Request  // those of queue
 	queue     []key             // the oldest first
 	offsets   [][]time.Duration // planned starts since the manifest's Begin, by load and number
@@ -70,6 +72,8 @@ func NewReconciler(m record.Manifest, emit func(*Request)) *Reconciler {
 	for load, n := range m.Planned {
 		r.prefixes = append(r.prefixes, record.IDPrefix(m.Scenario.Seed, m.Scenario.Loads[load].Protocol, load))
 		r.offsets = append(r.offsets, offsets(m.Scenario, load, n))
+		route, _ := m.Scenario.Route(load) // Validate has seen to it.
+		r.calls = append(r.calls, callsOf(route))
 		r.emitted = append(r.emitted, make([]bool, max(0, n)))
 		r.wrong = append(r.wrong, make([]bool, max(0, n)))
 	}
@@ -93,13 +97,14 @@ func offsets(s scenario.Scenario, load, n int) []time.Duration {
 }
 
 // newRequest is the request of a key, without records.
-func (r *Reconciler) newRequest(k key, id string) *Request {
-	q := &Request{ID: id, Load: k.load, N: k.n}
+func (r *Reconciler) newRequest(k key) *Request {
 	if k.load == Foreign {
-		return q
+		return &Request{ID: k.id, Load: Foreign}
 	}
+	q := &Request{ID: r.prefixes[k.load] + strconv.FormatInt(k.n, 10), Load: k.load, N: k.n}
 	load := r.manifest.Scenario.Loads[k.load]
 	q.grpc, q.body = load.Protocol == scenario.GRPC, load.Request.Body != "" || load.Request.BodySize > 0
+	q.calls = r.calls[k.load]
 	if k.n < int64(len(r.offsets[k.load])) {
 		q.planned = r.manifest.Begin.Add(r.offsets[k.load][k.n])
 	}
@@ -118,25 +123,37 @@ func (k key) compare(other key) int {
 }
 
 // Planned reports whether a request with this ID was planned.
-func (r *Reconciler) Planned(id string) bool { return r.key(id).load != Foreign }
+func (r *Reconciler) Planned(id string) bool {
+	k, path := r.key(id)
+	return k.load != Foreign && len(path) == 0
+}
 
-func (r *Reconciler) key(id string) key {
+// key is the key of the request that an ID is of, and the steps from it if the ID is that of a call that was made for it.
+func (r *Reconciler) key(id string) (key, []step) {
 	for load, prefix := range r.prefixes {
 		number, ours := strings.CutPrefix(id, prefix)
+		path := ""
+		if i := strings.IndexAny(number, ".-"); i >= 0 {
+			number, path = number[:i], number[i:]
+		}
 		if !ours || number != "0" && strings.HasPrefix(number, "0") {
 			continue
 		}
-		if n, err := strconv.ParseUint(number, 10, 63); err == nil && int64(n) < int64(r.manifest.Planned[load]) {
-			return key{load: load, n: int64(n)}
+		n, err := strconv.ParseUint(number, 10, 63)
+		if err != nil || int64(n) >= int64(r.manifest.Planned[load]) {
+			continue
+		}
+		if path, ok := steps(r.calls[load], r.manifest.Scenario.Loads[load].Protocol == scenario.GRPC, path); ok {
+			return key{load: load, n: int64(n)}, path
 		}
 	}
-	return key{load: Foreign, id: id}
+	return key{load: Foreign, id: id}, nil
 }
 
 // add passes the request of an ID to change. A request that was emitted is judged by Finish; if it is no longer
 // kept, the record is a discrepancy by itself.
 func (r *Reconciler) add(id string, rule int, late string, change func(*Request)) {
-	k := r.key(id)
+	k, path := r.key(id)
 	q := r.open[k]
 	switch closed := r.closed[k]; {
 	case q != nil:
@@ -144,18 +161,32 @@ func (r *Reconciler) add(id string, rule int, late string, change func(*Request)
 		q = closed.clone()
 		q.late = true
 		r.open[k] = q
+		r.waiting += q.size()
 		delete(r.closed, k)
 	case k.load != Foreign && r.emitted[k.load][k.n]:
 		r.find(k, Discrepancy{Rule: rule, ID: id, What: late, Client: "reconciled", Nginx: "reconciled", Instances: "reconciled"})
 		return
-	case len(r.open) >= r.maxOpen:
+	case r.waiting >= r.maxOpen:
 		r.excess++
 		return
 	default:
-		q = r.newRequest(k, id)
+		q = r.newRequest(k)
 		r.open[k] = q
+		r.waiting++
 	}
-	change(q)
+	of := q
+	for _, s := range path {
+		next := of.child(s)
+		if next == nil && r.waiting >= r.maxOpen {
+			r.excess++
+			return
+		} else if next == nil {
+			next = of.add(s)
+			r.waiting++
+		}
+		of = next
+	}
+	change(of)
 	if k.load != Foreign && q.complete() { // With a late record it never is: that is one too many.
 		r.close(k, q)
 	}
@@ -164,6 +195,7 @@ func (r *Reconciler) add(id string, rule int, late string, change func(*Request)
 // close emits a request whose records are complete.
 func (r *Reconciler) close(k key, q *Request) {
 	delete(r.open, k)
+	r.waiting -= q.size()
 	r.emitted[k.load][k.n] = true
 	r.closed[k] = q
 	if r.queue = append(r.queue, k); len(r.queue) > r.maxClosed {
@@ -176,9 +208,20 @@ func (r *Reconciler) close(k key, q *Request) {
 
 // compareTimes is for a request that keeps the other rules.
 func (r *Reconciler) compareTimes(k key, q *Request) {
-	r.times.add(k, q)
-	if what := q.wrongDuration(); what != "" {
-		r.find(k, q.discrepancy(7, what))
+	for one := range q.All {
+		if one.parent != nil {
+			if one.unrecorded() > 0 {
+				continue // It is not known when that caller made it.
+			}
+			one = one.asWhole()
+		}
+		if one == nil {
+			continue
+		}
+		r.times.add(k, one)
+		if what := one.wrongDuration(); what != "" {
+			r.find(k, one.discrepancy(7, what))
+		}
 	}
 }
 
@@ -236,6 +279,14 @@ func (r *Reconciler) AddCall(c record.Call) {
 	})
 }
 
+// AddOutgoing adds what an instance recorded of a call that it made.
+func (r *Reconciler) AddOutgoing(o record.Outgoing) {
+	r.starts.outgoing(o)
+	r.add(o.ID, 1, o.Instance+" recorded a further time that it made this call", func(q *Request) {
+		q.Outgoing = append(q.Outgoing, o)
+	})
+}
+
 // AddEvent adds an event of the lab: it takes how starts of instances began and ended, when actions paused or
 // killed nginx, and which probes the lab sent.
 func (r *Reconciler) AddEvent(e record.Event) {
@@ -254,8 +305,7 @@ func (r *Reconciler) Finish() Reconciliation {
 			continue
 		}
 		found := q.discrepancies(r.starts.killed)
-		if len(found) > 0 && k.load != Foreign && r.nginx.killed(q) {
-			q.Unlogged = true
+		if len(found) > 0 && k.load != Foreign && r.unlogged(q) {
 			found = q.discrepancies(r.starts.killed)
 		}
 		if k.load != Foreign && !q.late {
@@ -270,7 +320,7 @@ func (r *Reconciler) Finish() Reconciliation {
 		}
 	}
 	r.times.contradictions(r.nginx.paused, func(k key, q *Request, what string) { r.find(k, q.discrepancy(7, what)) })
-	r.open, r.closed, r.queue = make(map[key]*Request), make(map[key]*Request), nil
+	r.open, r.closed, r.queue, r.waiting = make(map[key]*Request), make(map[key]*Request), nil, 0
 	if r.excess == 0 { // Else a request without any record looks like one for which there was no room.
 		r.lost()
 	}
@@ -286,11 +336,25 @@ func (r *Reconciler) Finish() Reconciliation {
 	return r.found
 }
 
+// unlogged marks a request, and each call that was made for it, of which nginx may have lost what it knew. It is false if there is none.
+func (r *Reconciler) unlogged(q *Request) (any bool) {
+	for one := range q.All {
+		as := one
+		if one.parent != nil {
+			as = one.asWhole()
+		}
+		if as != nil && r.nginx.killed(as) {
+			one.Unlogged, any = true, true
+		}
+	}
+	return any
+}
+
 // probed reports whether a foreign request is one that the lab announced, and went no further than it sent it: its ID alone, which
 // anything can send, makes it no probe.
 func (r *Reconciler) probed(q *Request) bool {
 	n := r.probes[q.ID]
-	return n > 0 && q.Client == nil && len(q.Entries) <= n && len(q.Executions) <= max(n, len(q.NginxAttempts))
+	return n > 0 && q.Client == nil && len(q.Outgoing) == 0 && len(q.Entries) <= n && len(q.Executions) <= max(n, len(q.NginxAttempts))
 }
 
 // lost emits the requests of which no source has a record.
@@ -301,7 +365,7 @@ func (r *Reconciler) lost() {
 				continue
 			}
 			k := key{load: load, n: int64(n)}
-			q := r.newRequest(k, r.prefixes[load]+strconv.Itoa(n))
+			q := r.newRequest(k)
 			r.emit(q)
 			r.find(k, q.discrepancy(1, "it was planned, and no source has a record of it"))
 		}

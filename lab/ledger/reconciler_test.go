@@ -26,6 +26,8 @@ func feed(t testing.TB, r *Reconciler, all []any) {
 			}
 		case record.Call:
 			r.AddCall(one)
+		case record.Outgoing:
+			r.AddOutgoing(one)
 		case record.Event:
 			r.AddEvent(one)
 		}

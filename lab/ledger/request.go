@@ -19,11 +19,14 @@ type Request struct {
 	ID             string
 	Load           int   // index in the scenario's loads, or Foreign
 	N              int64 // counts the requests of the load from 0
+	Depth          int   // 0: the generator's own; else how many calls, one for the other, led to it
 	Client         *record.Client
 	FurtherClients []record.Client // lawfully none
 	Entries        []record.AccessLogEntry
 	NginxAttempts  []Attempt // of all entries
 	Executions     []Execution
+	Outgoing       []record.Outgoing // of a call, in the place of Client: one of each execution that made it
+	Calls          []*Request        // that its executions made
 	// Unlogged is set if an action killed nginx, or a worker, while the request was open, and its records lack what nginx then did not log.
 	Unlogged bool
 
@@ -31,6 +34,11 @@ type Request struct {
 	late    bool      // it was emitted, and another record came
 	body    bool      // it has one
 	planned time.Time // by the scenario; zero if that plans fewer requests
+
+	calls    []*plannedCall // that each of its executions makes
+	parent   *Request       // of a call: that it was made for
+	step     step           // of a call: from its parent
+	attempts int            // of a call: the most that a caller makes
 }
 
 // An Attempt is one of nginx's.
@@ -61,16 +69,21 @@ func (e Endpoint) String() string {
 
 // FromCache reports whether the client's response came from nginx's cache: the instance that it names responded to an earlier request.
 func (q *Request) FromCache() bool {
-	if !slices.ContainsFunc(q.Entries, record.AccessLogEntry.FromCache) {
-		return false
+	if q.parent != nil || !slices.ContainsFunc(q.Entries, record.AccessLogEntry.FromCache) {
+		return slices.ContainsFunc(q.Entries, record.AccessLogEntry.FromCache)
 	}
 	i := q.responseEntry()
 	return i >= 0 && q.Entries[i].FromCache()
 }
 
-// clone is a copy to which records can be added.
+// clone is a copy to which records can be added, with all calls.
 func (q *Request) clone() *Request {
 	c := *q
+	c.Outgoing, c.Calls = slices.Clone(q.Outgoing), slices.Clone(q.Calls)
+	for i := range c.Calls {
+		c.Calls[i] = c.Calls[i].clone()
+		c.Calls[i].parent = &c
+	}
 	c.FurtherClients, c.Entries, c.NginxAttempts, c.Executions = slices.Clone(q.FurtherClients), slices.Clone(q.Entries), slices.Clone(q.NginxAttempts), slices.Clone(q.Executions)
 	return &c
 }
@@ -124,11 +137,20 @@ func (q *Request) seen(room []seen) []seen {
 	return all
 }
 
-// complete reports whether every record that may lawfully come has come, and none contradicts another.
+// complete reports whether every record that may lawfully come has come, also of the calls that were made for it, and none contradicts
+// another.
 func (q *Request) complete() bool {
-	if q.Client == nil || len(q.FurtherClients) > 0 || len(q.Entries) != q.Client.Attempts || !q.Client.Planned.Equal(q.planned) {
+	if q.Client == nil || len(q.FurtherClients) > 0 || len(q.Outgoing) > 0 || len(q.Entries) != q.Client.Attempts || !q.Client.Planned.Equal(q.planned) {
 		return false
 	}
+	if !q.Client.Sent() && q.Client.Attempts > 0 {
+		return false
+	}
+	return q.executed() && q.sameResponse() && q.missingCompletion(nil) == "" && q.calledAll()
+}
+
+// executed reports whether nginx's attempts and the instances' records match, and all of these have come.
+func (q *Request) executed() bool {
 	for _, e := range q.Executions {
 		if e.Arrival == nil || e.Completion == nil || len(e.Further) > 0 {
 			return false
@@ -140,24 +162,44 @@ func (q *Request) complete() bool {
 			return false
 		}
 	}
-	if !q.Client.Sent() && q.Client.Attempts > 0 {
-		return false
-	}
-	return q.sameResponse() && q.missingCompletion(nil) == ""
+	return true
 }
 
-// discrepancies are the rules that a request breaks when no further record can come. killed reports whether a start of an instance
-// ended without draining. An Unlogged request may lack access-log entries, and what they would say.
-func (q *Request) discrepancies(killed func(instance, start string) bool) []Discrepancy {
+// discrepancies are the rules that a request, or a call that was made for it, breaks when no further record can come. killed reports
+// whether a start of an instance ended without draining. An Unlogged request may lack access-log entries, and what they would say.
+func (q *Request) discrepancies(killed func(instance, start string) bool) (all []Discrepancy) {
+	for one := range q.All {
+		all = append(all, one.own(killed)...)
+	}
+	return all
+}
+
+// own are those of discrepancies that are of the request itself, or of a call that should have been made for it.
+func (q *Request) own(killed func(instance, start string) bool) []Discrepancy {
 	var all []Discrepancy
-	found := func(rule int, what string, args ...any) {
+	of := func(q *Request, rule int, what string, args ...any) {
 		all = append(all, q.discrepancy(rule, fmt.Sprintf(what, args...)))
 	}
-	if q.Load == Foreign {
+	found := func(rule int, what string, args ...any) { of(q, rule, what, args...) }
+	switch {
+	case q.Load == Foreign:
 		q.checkForeign(found)
 		return all
+	case q.parent != nil:
+		q.checkCallers(found)
+	default:
+		q.checkClient(found)
 	}
-	q.checkClient(found)
+	q.checkExecutions(found)
+	q.checkCalls(of)
+	if len(all) == 0 { // Else the responses differ because of that.
+		q.checkResponses(found, killed)
+	}
+	return all
+}
+
+// checkExecutions applies rules 3 and 4.
+func (q *Request) checkExecutions(found func(int, string, ...any)) {
 	var room [4]seen
 	for _, s := range q.seen(room[:]) {
 		switch {
@@ -180,17 +222,15 @@ func (q *Request) discrepancies(killed func(instance, start string) bool) []Disc
 			found(3, "%s recorded call %d more than once", e.Endpoint, e.Call)
 		}
 	}
-	if len(all) == 0 { // Else the responses differ because of that.
-		q.checkResponses(found, killed)
-	}
-	return all
 }
 
-// checkForeign finds one discrepancy of an ID that was not planned, for the first source that has it: client, nginx, instances.
+// checkForeign finds one discrepancy of an ID that was not planned, for the first source that has it: client, caller, nginx, instances.
 func (q *Request) checkForeign(found func(int, string, ...any)) {
 	switch {
 	case q.Client != nil:
 		found(1, "the client made a request that was not planned")
+	case len(q.Outgoing) > 0:
+		found(1, "%s recorded that it made a call that was not planned", q.Outgoing[0].Instance)
 	case len(q.Entries) > 0:
 		found(2, "the access log has a request that was not planned")
 	default:
@@ -206,6 +246,8 @@ func (q *Request) checkClient(found func(int, string, ...any)) {
 		return
 	}
 	switch {
+	case len(q.Outgoing) > 0:
+		found(1, "%s recorded that it made this request, which is the client's", q.Outgoing[0].Instance)
 	case len(q.FurtherClients) > 0:
 		found(1, "the client has %d records of it", 1+len(q.FurtherClients))
 	case !c.Planned.Equal(q.planned):
@@ -240,6 +282,9 @@ func (q *Request) discrepancy(rule int, what string) Discrepancy {
 		if len(c.MaybeUnlogged) > 0 {
 			d.Client += fmt.Sprintf("; %d may be unlogged (%s)", len(c.MaybeUnlogged), strings.Join(c.MaybeUnlogged, ", "))
 		}
+	}
+	if q.parent != nil {
+		d.Client = q.callerWords()
 	}
 	nginx := []string{words.Count(len(q.Entries), "access-log entry")}
 	fates := map[record.Fate]string{record.Unsent: "nothing sent", record.InDoubt: "sent, no header", record.GotHeader: "header", record.Expired: "header, deadline"}

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 
 	"google.golang.org/grpc/codes"
@@ -59,23 +58,32 @@ func (q *Request) named() (at Endpoint, named bool) {
 // compare: at a deadline, and where a connection or a stream breaks off, each source records how far it got. But a client that names an
 // instance, or has an HTTP status, has read a header, and nginx has passed that on.
 func (q *Request) sameResponse() bool {
+	return !q.wantsResponse() || q.responseEntry() >= 0
+}
+
+// wantsResponse reports whether the client's record is of a response, or of a part of one.
+func (q *Request) wantsResponse() bool {
 	c := q.Client
 	_, named := q.named()
-	return c.Outcome == record.Dropped || c.Outcome == record.Incomplete && !named && (q.grpc || c.Code == "") || q.responseEntry() >= 0
+	return c.Outcome != record.Dropped && (c.Outcome != record.Incomplete || named || !q.grpc && c.Code != "")
 }
 
 // responseEntry is the index of the last access-log entry that says what the client says of its response; -1 if none does. If the client
 // names an instance, that has an execution, unless the response came from nginx's cache.
 func (q *Request) responseEntry() int {
-	at, named := q.named()
 	for i := len(q.Entries) - 1; i >= 0; i-- {
-		r := q.response(i)
-		if q.sameAuthor(r) && (q.sameCode(r) || q.grpc && q.Client.Outcome == record.Incomplete) &&
-			(!named || r.cached || slices.ContainsFunc(q.Executions, func(e Execution) bool { return e.Endpoint == at })) {
+		if q.respondedBy(i) {
 			return i
 		}
 	}
 	return -1
+}
+
+// respondedBy reports whether the i-th access-log entry says what the client says of its response.
+func (q *Request) respondedBy(i int) bool {
+	r := q.response(i)
+	at, named := q.named()
+	return q.sameAuthor(r) && (q.sameCode(r) || q.grpc && q.Client.Outcome == record.Incomplete) && (!named || r.cached || q.executedAt(at))
 }
 
 // sameAuthor reports whether client and nginx agree on which of nginx and the instances generated the response.
@@ -173,7 +181,11 @@ func sameCompletion(code string, c *record.Call) bool {
 
 // checkResponses applies rules 5 and 6.
 func (q *Request) checkResponses(found func(int, string, ...any), killed func(instance, start string) bool) {
-	if !q.sameResponse() && !(q.Unlogged && q.unloggedResponse()) {
+	switch {
+	case q.answered():
+	case q.parent != nil && !q.Unlogged:
+		found(5, "the callers recorded %s, and no access-log entries say so", q.callerCodes())
+	case q.parent == nil && !(q.Unlogged && q.unloggedResponse()):
 		found(5, "the client recorded %s%s, and no access-log entry says so", q.Client.Outcome, q.gotWords())
 	}
 	if code := q.missingCompletion(killed); code != "" {
@@ -185,7 +197,7 @@ func (q *Request) checkResponses(found func(int, string, ...any), killed func(in
 // execution.
 func (q *Request) unloggedResponse() bool {
 	at, named := q.named()
-	return !named || slices.ContainsFunc(q.Executions, func(e Execution) bool { return e.Endpoint == at })
+	return !named || q.executedAt(at)
 }
 
 // gotWords are the client's about its response: " 200 from whoami-1 (HTTP)".

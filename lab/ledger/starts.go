@@ -20,7 +20,7 @@ type starts map[start]*startRecords
 // startRecords are what was recorded of a start.
 type startRecords struct {
 	events int  // that it began
-	calls  int  // arrivals and completions
+	calls  int  // arrivals, completions and outgoing calls
 	killed bool // it ended without draining
 
 	arrivals, highest, sum uint64 // the number of arrivals, and of the numbers that they have, the highest and their sum
@@ -42,6 +42,9 @@ func (s starts) call(c record.Call) {
 		r.arrivals, r.highest, r.sum = r.arrivals+1, max(r.highest, c.Call), r.sum+c.Call
 	}
 }
+
+// outgoing takes a record of a call that an instance made.
+func (s starts) outgoing(o record.Outgoing) { s.of(o.Instance, o.Start).calls++ }
 
 // counted reports whether the arrivals have the numbers from 1 on, each once. One that was killed may not have written the last.
 func (r *startRecords) counted() bool {

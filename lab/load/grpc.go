@@ -132,6 +132,9 @@ func requestMessage(l scenario.Load) (proto.Message, error) {
 	if watch.Interval == nil {
 		watch.Interval = durationpb.New(watchInterval)
 	}
+	if unary, ok := message.(*whoamiv1.WhoAmIRequest); ok && len(l.Hops) > 0 {
+		unary.Hops = l.Hops
+	}
 	if l.Request.Padding > 0 {
 		field := protowire.AppendTag(nil, paddingField, protowire.BytesType)
 		message.ProtoReflect().SetUnknown(protowire.AppendBytes(field, make([]byte, l.Request.Padding)))

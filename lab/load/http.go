@@ -45,6 +45,10 @@ func newHTTPClient(address string, trusted *trust, l scenario.Load) (*httpClient
 	if err != nil {
 		return nil, err
 	}
+	if len(l.Hops) > 0 {
+		hops := url.Values{"hops": l.Hops}.Encode()
+		target.RawQuery = strings.Trim(target.RawQuery+"&"+hops, "&")
+	}
 	target.Scheme, target.Host = "http", address
 	if config != nil {
 		target.Scheme = "https"

@@ -60,6 +60,7 @@ func TestHTTPRequestIsSentAsPlanned(t *testing.T) {
 	}{
 		"default":      {scenario.Request{}, "GET /", `GET / ADDRESS 0 [] "" map[User-Agent:[trivet]]`},
 		"path, query":  {scenario.Request{Path: "/a%2Fb/c?d=e%20f"}, "GET /a%2Fb/c?d=e%20f", `GET /a%2Fb/c?d=e%20f ADDRESS 0 [] "" map[User-Agent:[trivet]]`},
+		"hops":         {scenario.Request{Path: "/?a=b"}, "GET /?a=b", `GET /?a=b&hops=grpc%2Chttp&hops=grpc%2B1ms ADDRESS 0 [] "" map[User-Agent:[trivet]]`},
 		"without body": {scenario.Request{Method: "POST", Path: "/x"}, "POST /x", `POST /x ADDRESS 0 [] "" map[User-Agent:[trivet]]`},
 		"body": {
 			scenario.Request{Method: "POST", Body: "a text", Headers: map[string]string{"content-type": "text/plain", "X-Api-Key": "k1"}},
@@ -74,6 +75,9 @@ func TestHTTPRequestIsSentAsPlanned(t *testing.T) {
 				server := &requests{}
 				l := get(50)
 				l.Request, l.Retry = test.request, retry
+				if name == "hops" {
+					l.Hops = []string{"grpc,http", "grpc+1ms"}
+				}
 				p := plan(t, 100*time.Millisecond, l)
 				p.HTTP = server.start(t)
 				for _, r := range carriedOut(t, p)[0] {
@@ -194,6 +198,7 @@ func TestGRPCRequestIsSentAsPlanned(t *testing.T) {
 		want    string
 	}{
 		"default":  {scenario.Unary, scenario.Request{}, "{} 0 []"},
+		"hops":     {scenario.Unary, scenario.Request{Message: `{"work":"0.010s"}`}, `{"hops":["grpc*3+1ms"],"work":"0.010s"} 0 []`},
 		"metadata": {scenario.Unary, scenario.Request{Metadata: map[string]string{"x-tenant": "a b"}}, "{} 0 [a b]"},
 		// The field's number takes 5 bytes, its length 2.
 		"padding":        {scenario.Unary, scenario.Request{Message: "{}", Padding: 1000}, "{} 1007 []"},
@@ -207,6 +212,9 @@ func TestGRPCRequestIsSentAsPlanned(t *testing.T) {
 			server := &calls{}
 			l := call(50)
 			l.Call, l.Request, l.Hold = test.call, test.request, 10*time.Second
+			if name == "hops" {
+				l.Hops = []string{"grpc*3+1ms"}
+			}
 			p := plan(t, 100*time.Millisecond, l)
 			p.GRPC = server.start(t)
 			carriedOut(t, p)

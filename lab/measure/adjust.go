@@ -60,33 +60,56 @@ type adjustment struct {
 	inDoubt bool // what became of it, attempts and failures, is in doubt too
 }
 
-// adjust is the adjusted reading of a request that has a client record. Its latency has no start delay: that is the generator's.
-func adjust(q *ledger.Request, deadline time.Duration, d doubt) adjustment {
-	a := adjustment{client: *q.Client}
+// adjust is the adjusted reading of a request and what a client recorded of it. Its latency has no start delay: that is the generator's.
+func adjust(q *ledger.Request, client record.Client, deadline time.Duration, d doubt) adjustment {
+	a := adjustment{client: client}
 	c := &a.client
 	if c.Outcome == record.Dropped {
 		return a
 	}
-	a.inDoubt = disturbed(q) && d.explains(c, deadline)
+	disturbed := disturbed(q, c) && d.explains(c, deadline)
 	doubtful := d.within(time.Duration(c.Service) * time.Microsecond).Microseconds()
 	c.Service -= doubtful
 	c.Latency = max(0, min(c.Latency, c.Service))
-	if !a.inDoubt {
-		return a
+	if disturbed {
+		a.undoubt(q)
 	}
+	return a
+}
+
+// undoubt makes a request one that nothing disturbed.
+func (a *adjustment) undoubt(q *ledger.Request) {
+	c := &a.client
+	a.inDoubt = true
 	c.Outcome, c.Reason, c.Code, c.Attempts = record.OK, "", "200", max(1, len(q.Entries))
+	if q.Depth > 0 { // It may have several clients.
+		c.Attempts = 1
+	}
 	if c.Protocol == scenario.GRPC {
 		c.Code = codes.OK.String()
 	}
 	if n := len(q.Executions); c.Instance == "" && n > 0 {
 		c.Instance = q.Executions[n-1].Instance
 	}
-	return a
+}
+
+// adjustCall are the adjusted readings of a call, one for each that made it: without the time for which its processes could not run. It is
+// in doubt if it failed and the request that it was made for is.
+func (t *Trial) adjustCall(q *ledger.Request, inDoubt bool) (all []adjustment) {
+	for _, c := range q.Clients() {
+		deadline := t.manifest.Scenario.Loads[q.Load].Deadline
+		one := adjust(q, c, deadline, doubt{starved: t.machine.overlap(t.times(&c))})
+		if inDoubt && disturbed(q, &c) && !one.inDoubt {
+			one.undoubt(q)
+		}
+		all = append(all, one)
+	}
+	return all
 }
 
 // disturbed reports whether a request failed, or anything of it failed or came twice on the way.
-func disturbed(q *ledger.Request) bool {
-	if q.Client.Outcome != record.OK || q.Client.Attempts > 1 || len(q.Executions) > 1 || len(q.Entries) > 1 || len(q.NginxAttempts) > 1 {
+func disturbed(q *ledger.Request, c *record.Client) bool {
+	if c.Outcome != record.OK || c.Attempts > 1 || len(q.Executions) > 1 || len(q.Entries) > 1 || len(q.NginxAttempts) > 1 {
 		return true
 	}
 	return len(q.NginxAttempts) == 1 && q.NginxAttempts[0].Fate != record.GotHeader

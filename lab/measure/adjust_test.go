@@ -154,7 +154,7 @@ func TestDisturbed(t *testing.T) {
 		{ledger.Request{Client: &ok, NginxAttempts: append(attempt(record.Unsent), attempt(record.GotHeader)...)}, true},
 		{ledger.Request{Client: &ok, NginxAttempts: attempt(record.InDoubt)}, true},
 	} {
-		if got := disturbed(&c.q); got != c.want {
+		if got := disturbed(&c.q, c.q.Client); got != c.want {
 			t.Errorf("%d: %t", i, got)
 		}
 	}

@@ -59,6 +59,29 @@ func (r reading) request(q *ledger.Request, adjusted adjustment, at time.Duratio
 	}
 }
 
+// call counts a call that was made for a request, once for each that made it. The time since the start of the timeline is that of the
+// request's planned start; adjusted are the callers' records without their doubtful time.
+func (r reading) call(q *ledger.Request, adjusted []adjustment, at time.Duration) {
+	clients := q.Clients()
+	for _, c := range []*counters{r.measured, r.adjusted} {
+		inDoubt := false
+		for i := range clients {
+			client := &clients[i]
+			if c == r.adjusted {
+				client = &adjusted[i].client
+				inDoubt = inDoubt || adjusted[i].inDoubt
+			}
+			c.lateness.record(0) // No generator sent it.
+			c.client(client)
+			c.timeline.request(at, time.Duration(client.Latency)*time.Microsecond, 0, client.Outcome, client.Instance)
+		}
+		if q.Unlogged {
+			c.Unlogged += min(1, len(clients))
+		}
+		c.path(q, inDoubt)
+	}
+}
+
 // held is for how long a request of a load is open, however fast the system is.
 func held(l scenario.Load) time.Duration {
 	if l.Call == scenario.Idle {
@@ -166,15 +189,27 @@ func (c *counters) path(q *ledger.Request, inDoubt bool) {
 		}
 	}
 	if q.FromCache() {
-		c.Cached++
+		c.Cached += min(1, sent(q))
 	}
-	c.Executions += len(q.Executions)
-	switch {
-	case len(q.Executions) > 1:
+	// A call may have several callers, each of which wants one execution; of a caller that was killed nothing is counted but these.
+	executions := len(q.Executions)
+	c.Executions += executions
+	switch wanted := sent(q); {
+	case executions > wanted && wanted > 0:
 		c.Duplicated++
-	case len(q.Executions) == 0 && q.Client.Sent():
-		c.NotExecuted++
+	case executions < wanted:
+		c.NotExecuted += wanted - executions
 	}
+}
+
+// sent is how many requests or calls a request is that were sent: one, or one of each caller.
+func sent(q *ledger.Request) (n int) {
+	for _, c := range q.Clients() {
+		if c.Sent() {
+			n++
+		}
+	}
+	return n
 }
 
 // undoubted counts a request in doubt as one that nothing disturbed. Which instance nginx chose first remains.
@@ -186,8 +221,8 @@ func (c *counters) undoubted(q *ledger.Request) {
 			first++
 		}
 	}
-	c.NginxAttempts += max(1, first)
-	c.Executions++
+	c.NginxAttempts += max(1, sent(q), first)
+	c.Executions += max(1, sent(q))
 }
 
 // add adds other. Of Metrics that is all numbers and maps; metrics makes the rest.
@@ -218,22 +253,27 @@ func (c *counters) add(other *counters) {
 	c.timeline.add(other.timeline)
 }
 
-// group measures some loads in one phase, or in the whole trial.
-func (t *Trial) group(name string, loads []int, phase int) Group {
-	sum := newReading(t.readings[loads[0]][phase].measured.timeline.length, t.instances)
+// group measures a group in one phase, or in the whole trial.
+func (t *Trial) group(name string, phase int) Group {
+	s := t.manifest.Scenario
+	loads := s.Group(name)
+	_, depth := scenario.Hop(name)
+	sum := newReading(t.readings[loads[0]][0][phase].measured.timeline.length, t.instancesOf(name))
 	for _, l := range loads {
-		sum.measured.add(t.readings[l][phase].measured)
-		sum.adjusted.add(t.readings[l][phase].adjusted)
+		if depth < len(t.readings[l]) {
+			sum.measured.add(t.readings[l][depth][phase].measured)
+			sum.adjusted.add(t.readings[l][depth][phase].adjusted)
+		}
 	}
-	g := Group{Name: name, Protocol: t.manifest.Scenario.Loads[loads[0]].Protocol, Metrics: t.metrics(sum.measured, loads, phase)}
-	if adjusted := t.metrics(sum.adjusted, loads, phase); !reflect.DeepEqual(adjusted, g.Metrics) {
+	g := Group{Name: name, Protocol: s.GroupProtocol(name), Metrics: t.metrics(sum.measured, name, phase)}
+	if adjusted := t.metrics(sum.adjusted, name, phase); !reflect.DeepEqual(adjusted, g.Metrics) {
 		g.Adjusted = &adjusted
 	}
 	return g
 }
 
-// metrics are those of what was counted of some loads in one phase, or in the whole trial.
-func (t *Trial) metrics(sum *counters, loads []int, phase int) Metrics {
+// metrics are those of what was counted of a group in one phase, or in the whole trial.
+func (t *Trial) metrics(sum *counters, group string, phase int) Metrics {
 	s := t.manifest.Scenario
 	from, to := time.Duration(math.MinInt64), time.Duration(math.MaxInt64)
 	if phase < len(s.Phases) {
@@ -250,16 +290,21 @@ func (t *Trial) metrics(sum *counters, loads []int, phase int) Metrics {
 	m.Recovery, m.Saturation = sum.timeline.recovery(), sum.timeline.saturation()
 	t.machine.usage[phase].metrics(&m)
 	m.RoundRobin = RoundRobin{
-		// Metrics of all loads of one protocol are of all requests of its upstream.
-		WholeUpstream: slices.Equal(loads, s.Group(s.Loads[loads[0]].Protocol)), Spread: t.spread(m.FirstAttempts), BoundaryRequests: sum.boundary,
-		Configurations: 1 + t.events.resetsWithin(from, to), Workers: s.Workers, Instances: len(t.instances),
+		WholeUpstream: s.WholeUpstream(group), Spread: spread(m.FirstAttempts, sum.timeline.instances), BoundaryRequests: sum.boundary,
+		Configurations: 1 + t.events.resetsWithin(from, to), Workers: s.Workers, Instances: len(sum.timeline.instances),
 	}
 	return m
 }
 
-func (t *Trial) spread(first map[string]int) int {
+// instancesOf are those that can receive a group's requests.
+func (t *Trial) instancesOf(group string) []string {
+	can := t.manifest.Scenario.GroupInstances(group)
+	return slices.DeleteFunc(slices.Clone(t.instances), func(name string) bool { return !slices.Contains(can, name) })
+}
+
+func spread(first map[string]int, instances []string) int {
 	least, most := math.MaxInt, 0
-	for _, name := range t.instances {
+	for _, name := range instances {
 		least, most = min(least, first[name]), max(most, first[name])
 	}
 	return max(0, most-least) // without instances 0

@@ -70,7 +70,7 @@ func (t *timeline) failure(first, last time.Duration) {
 	t.first, t.last = min(t.first, first), max(t.last, last)
 }
 
-// add adds another timeline of the same time and instances.
+// add adds another timeline of the same time, and of instances that this one has, too.
 func (t *timeline) add(other *timeline) {
 	if other.failed {
 		t.failure(other.first, other.last)
@@ -79,7 +79,11 @@ func (t *timeline) add(other *timeline) {
 		t.ok[i] |= word
 	}
 	for i, s := range other.seconds {
-		t.seconds[i].add(s)
+		sum := &t.seconds[i]
+		sum.requests, sum.ok, sum.prompt = sum.requests+s.requests, sum.ok+s.ok, sum.prompt+s.prompt
+		for n, name := range other.instances {
+			sum.byInstance[slices.Index(t.instances, name)] += s.byInstance[n]
+		}
 	}
 	for i, n := range other.ended {
 		t.end(i, n)

@@ -15,8 +15,8 @@ import (
 // not safe for concurrent use. Each reader of a trial opens one of its own: records are files, so a reader that is slow, or stops
 // reading, delays neither the trial nor another reader. What Progress and Close return may be kept: it does not change.
 //
-// In memory are the requests that wait for a record (see [ledger.Reconciler]) or for a sample (at most 40,000), and for each load, in each phase and in the whole trial, in
-// both readings, a timeline of 125 bytes per second, and up to five histograms (latency and service time of OK and of failed requests,
+// In memory are the requests that wait for a record (see [ledger.Reconciler]) or for a sample (at most 40,000), and for each load and each depth of calls that
+// are made for its requests, in each phase and in the whole trial, in both readings, a timeline of 125 bytes per second, and up to five histograms (latency and service time of OK and of failed requests,
 // lateness). A histogram takes about 45 KB for a million requests of about 1 ms, and at most 180 KB. A Result keeps none of it.
 type Trial struct {
 	manifest   record.Manifest
@@ -26,7 +26,7 @@ type Trial struct {
 	events     eventLog
 	machine    *machine
 	waiting    []*ledger.Request // complete, the oldest first, until the samples say all about their times
-	readings   [][]reading       // by load and phase; the last of a load are of the whole trial
+	readings   [][][]reading     // by load, depth (0: its own requests) and phase; the last of a depth are of the whole trial
 	unrecorded int               // planned requests without a client record
 	progress   Progress
 }
@@ -62,11 +62,11 @@ type Phase struct {
 	Processes []Process `json:"processes"`
 }
 
-// A Group is what was measured of a load, or of all loads of a protocol.
+// A Group is what was measured of a load, or of all loads of a protocol, or of the calls that were made for their requests.
 type Group struct {
 	Name     string  `json:"name"`
-	Protocol string  `json:"protocol"`
-	Metrics  Metrics `json:"metrics"` // as recorded
+	Protocol string  `json:"protocol"` // "": calls over both
+	Metrics  Metrics `json:"metrics"`  // as recorded
 	// Adjusted are the metrics without what a machine that was too busy may have caused; see [Result.Adjusted]. nil: they are Metrics.
 	Adjusted *Metrics `json:"adjusted,omitempty"`
 }
@@ -88,14 +88,22 @@ func newTrial(m record.Manifest) *Trial {
 	for _, i := range m.Instances {
 		t.instances = append(t.instances, i.Name)
 	}
-	for _, l := range m.Scenario.Loads {
+	for i, l := range m.Scenario.Loads {
 		t.progress.Protocols[l.Protocol] = Counts{}
 		t.progress.Executions[l.Protocol] = make(map[string]int)
-		var phases []reading
-		for _, p := range m.Scenario.Phases {
-			phases = append(phases, newReading(p.For, t.instances))
+		route, _ := m.Scenario.Route(i)
+		depths := make([][]reading, 1+route.Depth())
+		for depth := range depths {
+			instances := t.instancesOf(l.Name)
+			if depth > 0 {
+				instances = t.instancesOf(scenario.HopGroup(l.Name, depth))
+			}
+			for _, p := range m.Scenario.Phases {
+				depths[depth] = append(depths[depth], newReading(p.For, instances))
+			}
+			depths[depth] = append(depths[depth], newReading(m.Scenario.Length(), instances))
 		}
-		t.readings = append(t.readings, append(phases, newReading(m.Scenario.Length(), t.instances)))
+		t.readings = append(t.readings, depths)
 	}
 	return t
 }
@@ -130,6 +138,8 @@ func (t *Trial) add(next any) error {
 			t.progress.Executions[r.Protocol][r.Instance]++
 		}
 		t.reconciler.AddCall(r)
+	case record.Outgoing:
+		t.reconciler.AddOutgoing(r)
 	case record.AccessLogEntry:
 		return t.reconciler.AddAccessLogEntry(r)
 	case record.Client:
@@ -196,17 +206,40 @@ func (t *Trial) count(q *ledger.Request) {
 	start := min(max(c.Planned.Sub(t.manifest.Begin), 0), s.Length()-1)
 	phase := s.PhaseAt(start)
 	from, _ := s.Bounds(phase)
-	adjusted := adjust(q, s.Loads[q.Load].Deadline, t.doubt(c))
-	t.readings[q.Load][phase].request(q, adjusted, start-from, s.Loads[q.Load])
-	t.readings[q.Load][len(s.Phases)].request(q, adjusted, start, s.Loads[q.Load])
+	adjusted := adjust(q, *c, s.Loads[q.Load].Deadline, t.doubt(c))
+	readings := t.readings[q.Load][0]
+	readings[phase].request(q, adjusted, start-from, s.Loads[q.Load])
+	readings[len(s.Phases)].request(q, adjusted, start, s.Loads[q.Load])
+	for call := range q.All {
+		if call.Depth > 0 {
+			t.countCall(call, adjusted.inDoubt, phase, start)
+		}
+	}
 	// Over a boundary of phases, each attempt that it made may have been the turn of either side. The whole trial has none: nothing was
 	// before, and all that came has been waited for.
 	if last := s.PhaseAt(start + time.Duration(c.Latency)*time.Microsecond); last > phase {
-		t.readings[q.Load][phase].measured.later(c.Outcome)
-		t.readings[q.Load][phase].adjusted.later(adjusted.client.Outcome)
+		readings[phase].measured.later(c.Outcome)
+		readings[phase].adjusted.later(adjusted.client.Outcome)
 		for p := phase; p <= last; p++ {
-			t.readings[q.Load][p].measured.boundary += max(len(q.Entries), 1)
-			t.readings[q.Load][p].adjusted.boundary += max(len(q.Entries), 1)
+			readings[p].measured.boundary += max(len(q.Entries), 1)
+			readings[p].adjusted.boundary += max(len(q.Entries), 1)
+		}
+	}
+}
+
+// countCall counts a call that was made for a request, in the phase in which that was planned: at this time since the trial began.
+func (t *Trial) countCall(q *ledger.Request, inDoubt bool, phase int, start time.Duration) {
+	s := t.manifest.Scenario
+	from, _ := s.Bounds(phase)
+	readings := t.readings[q.Load][q.Depth]
+	readings[phase].call(q, t.adjustCall(q, inDoubt), start-from)
+	readings[len(s.Phases)].call(q, t.adjustCall(q, inDoubt), start)
+	for _, c := range q.Clients() {
+		if s.PhaseAt(t.times(&c).to) > phase {
+			readings[phase].measured.later(c.Outcome)
+			if !inDoubt {
+				readings[phase].adjusted.later(c.Outcome)
+			}
 		}
 	}
 }
@@ -239,7 +272,7 @@ func (t *Trial) result(rec ledger.Reconciliation) Result {
 	for i, phase := range phases {
 		p := Phase{Name: phase.Name, For: phase.For, Processes: t.machine.usage[first+i].list()}
 		for _, group := range s.Groups() {
-			p.Groups = append(p.Groups, t.group(group, s.Group(group), first+i))
+			p.Groups = append(p.Groups, t.group(group, first+i))
 		}
 		result.Phases = append(result.Phases, p)
 	}

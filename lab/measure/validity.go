@@ -56,7 +56,7 @@ func (t *Trial) generatorReasons() []string {
 	everything := 0
 	for i, l := range t.manifest.Scenario.Loads {
 		for p, phase := range t.manifest.Scenario.Phases {
-			c := t.readings[i][p].measured
+			c := t.readings[i][0][p].measured
 			where := fmt.Sprintf("load %s, phase %s: ", l.Name, phase.Name)
 			if c.Requests > 0 && c.Dropped == c.Requests {
 				all = append(all, where+fmt.Sprintf("none of %s was sent", words.Count(c.Requests, "request")))
@@ -65,7 +65,7 @@ func (t *Trial) generatorReasons() []string {
 				all = append(all, where+why)
 			}
 		}
-		whole := t.readings[i][len(t.manifest.Scenario.Phases)].measured
+		whole := t.readings[i][0][len(t.manifest.Scenario.Phases)].measured
 		everything += whole.Requests
 		if whole.Dropped > 0 {
 			all = append(all, fmt.Sprintf("load %s: the generator dropped %d of %s, each more than a second overdue; %s",

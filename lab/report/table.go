@@ -151,14 +151,35 @@ func median[T time.Duration | float64](groups []measure.Group, of func(measure.G
 // maxShares is the number of instances whose shares fit into a line of 120 characters; if trials differ, one less.
 const maxShares = 4
 
+// names are the instances whose shares a row has: those of whoami, unless all of its requests went to others.
+func (g groups) names() []string {
+	var others []string
+	whoami := false
+	for _, one := range g.of {
+		for name := range one.Metrics.FirstAttempts {
+			if !scenario.IsFront(name) {
+				whoami = true
+			} else if !slices.Contains(others, name) {
+				others = append(others, name)
+			}
+		}
+	}
+	slices.SortFunc(others, scenario.CompareNames)
+	if len(others) > 0 && !whoami {
+		return others
+	}
+	return append(scenario.InstanceNames(g.instances), others...)
+}
+
 // shares are the first attempts by instance; of many instances the smallest and the largest.
 func (g groups) shares() string {
 	var all []string
 	least, most, differ := 0, 0, 0
-	first := make([]span, g.instances)
-	for n := range first {
-		first[n] = g.counts(func(m measure.Metrics) int { return m.FirstAttempts[scenario.InstanceName(n+1)] })
-		all = append(all, fmt.Sprintf("-%d %v", n+1, first[n]))
+	names := g.names()
+	first := make([]span, len(names))
+	for n, name := range names {
+		first[n] = g.counts(func(m measure.Metrics) int { return m.FirstAttempts[name] })
+		all = append(all, fmt.Sprintf("%s %v", strings.TrimPrefix(name, "whoami"), first[n]))
 		if first[n].least < first[least].least {
 			least = n
 		}
@@ -169,7 +190,7 @@ func (g groups) shares() string {
 			differ = 1
 		}
 	}
-	if g.instances > maxShares-differ {
+	if len(names) > maxShares-differ {
 		return all[least] + " to " + all[most]
 	}
 	return strings.Join(all, "  ")
@@ -230,9 +251,17 @@ func say[T any](value *T) string {
 
 // rows are the groups of a phase, without a protocol's whose requests are all of one load with a name: its row would be the same. (A load
 // without a name is in the protocol's group only: if there is one, the protocol has more requests than the load with a name.)
+// The calls that are made for a group's requests have rows where the group has one.
 func rows(p measure.Phase) []measure.Group {
+	var requests []measure.Group
+	for _, g := range p.Groups {
+		if _, depth := scenario.Hop(g.Name); depth == 0 {
+			requests = append(requests, g)
+		}
+	}
 	return slices.DeleteFunc(slices.Clone(p.Groups), func(g measure.Group) bool {
-		same := slices.DeleteFunc(slices.Clone(p.Groups), func(other measure.Group) bool { return other.Protocol != g.Protocol })
-		return g.Name == g.Protocol && len(same) == 2 && same[0].Metrics.Requests == same[1].Metrics.Requests
+		of, _ := scenario.Hop(g.Name)
+		same := slices.DeleteFunc(slices.Clone(requests), func(other measure.Group) bool { return other.Protocol != of })
+		return len(same) == 2 && same[0].Metrics.Requests == same[1].Metrics.Requests
 	})
 }

@@ -17,14 +17,16 @@ const (
 
 // A Load is requests of one kind, sent at a rate whatever becomes of earlier ones (an open loop).
 type Load struct {
-	Name        string  `json:"name"`                  // its protocol's if it has none of its own
-	Protocol    string  `json:"protocol"`              // HTTP or GRPC
-	Call        string  `json:"call"`                  // Unary, Watch or Idle
-	Rate        Rate    `json:"rate"`                  //
-	Request     Request `json:"request,omitzero"`      // zero: GET /, or an empty message
-	Users       int     `json:"users,omitempty"`       // HTTP: virtual users, each with connections of its own; requests go to them in turn; 0 is 1
-	Connections int     `json:"connections,omitempty"` // HTTP: the most at once, of each user; 0: no limit
-	Channels    int     `json:"channels,omitempty"`    // gRPC: at least 1, used in turn; HTTP: 0
+	Name     string  `json:"name"`             // its protocol's if it has none of its own
+	Protocol string  `json:"protocol"`         // HTTP or GRPC
+	Call     string  `json:"call"`             // Unary, Watch or Idle
+	Rate     Rate    `json:"rate"`             //
+	Request  Request `json:"request,omitzero"` // zero: GET /, or an empty message
+	// Hops are the calls that each request asks for on its way, see package hop; none: it is served by its receiver alone.
+	Hops        []string `json:"hops,omitempty"`
+	Users       int      `json:"users,omitempty"`       // HTTP: virtual users, each with connections of its own; requests go to them in turn; 0 is 1
+	Connections int      `json:"connections,omitempty"` // HTTP: the most at once, of each user; 0: no limit
+	Channels    int      `json:"channels,omitempty"`    // gRPC: at least 1, used in turn; HTTP: 0
 	// Addresses are the client addresses, one for each user or channel in turn; none: the kernel chooses.
 	Addresses []string `json:"addresses,omitempty"`
 	// NewConnection makes each request open a connection of its own and close it: over HTTP with "Connection: close", over gRPC a channel.

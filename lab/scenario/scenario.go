@@ -66,6 +66,11 @@ func (s Scenario) Validate() error {
 			return fmt.Errorf("loads[%d]: %d times for %d rates of a %s, want a time for each rate of a %s", i, len(l.Rate.For), rates, l.Rate.Shape, Step)
 		}
 	}
+	for i := range s.Loads {
+		if _, err := s.Route(i); err != nil {
+			return fmt.Errorf("loads[%d]: %w", i, err)
+		}
+	}
 	for i, p := range s.Phases {
 		if p.Name == "" || p.For <= 0 {
 			return fmt.Errorf("phases[%d]: %q for %v, want a name and more than 0", i, p.Name, p.For)
@@ -105,41 +110,6 @@ func (s Scenario) PhaseAt(t time.Duration) int {
 		}
 	}
 	return len(s.Phases) - 1
-}
-
-// Groups are the groups of requests that metrics can be asked for: the protocols in use, HTTP first, then the loads that have a name of
-// their own.
-func (s Scenario) Groups() []string {
-	var names []string
-	for _, protocol := range []string{HTTP, GRPC} {
-		if slices.ContainsFunc(s.Loads, func(l Load) bool { return l.Protocol == protocol }) {
-			names = append(names, protocol)
-		}
-	}
-	for _, l := range s.Loads {
-		if !slices.Contains(names, l.Name) {
-			names = append(names, l.Name)
-		}
-	}
-	return names
-}
-
-// Group returns the indexes of the loads in a group: all loads of the protocol, if the name is a protocol's, else the load of that
-// name. It is empty for an unknown name.
-func (s Scenario) Group(name string) []int {
-	var byName, byProtocol []int
-	for i, l := range s.Loads {
-		if l.Name == name {
-			byName = append(byName, i)
-		}
-		if l.Protocol == name {
-			byProtocol = append(byProtocol, i)
-		}
-	}
-	if len(byProtocol) > 0 {
-		return byProtocol
-	}
-	return byName
 }
 
 // InstanceNames are the names of the scenario's instances of whoami, whoami-1 first.
