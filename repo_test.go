@@ -53,8 +53,11 @@ var rules = []rule{
 	{"trivet/lab/fleet", []string{"trivet/lab/authority", "trivet/lab/record", "trivet/lab/scenario", "trivet/gen/", "trivet/nginx", "trivet/nginx/confedit", "trivet/internal/"}, "a system knows no load and no measurement"},
 	{"trivet/lab/exporter", []string{"trivet/gen/", "trivet/lab/record"}, "it exports what any nginx logs, and starts none"},
 	{"trivet/lab/sampler", []string{"trivet/lab/record", "trivet/lab/scenario"}, "samples are of any processes, and nothing judges them here"},
-	{"trivet/lab/trial", []string{"trivet/lab/load", "trivet/lab/measure", "trivet/lab/record", "trivet/lab/sampler", "trivet/lab/scenario", "trivet/internal/"}, "a trial takes a system, it does not know which"},
 	{"trivet/lab/experiment", []string{"trivet/gen/", "trivet/lab/authority", "trivet/lab/evidence", "trivet/lab/measure", "trivet/lab/record", "trivet/lab/scenario", "trivet/nginx", "trivet/nginx/confedit", "trivet/internal/"}, "expectations read metrics alone"},
+	{"trivet/lab/trace", []string{"trivet/lab/record", "trivet/lab/scenario", "trivet/internal/"}, "a trace comes from records alone"},
+	{"trivet/lab/otlp", []string{"trivet/lab/trace", "trivet/internal/"}, "another form of traces, and nothing else"},
+	{"trivet/lab/waterfall", []string{"trivet/lab/trace", "trivet/internal/"}, "it draws traces, and reads no files"},
+	{"trivet/lab/trial", []string{"trivet/lab/load", "trivet/lab/measure", "trivet/lab/otlp", "trivet/lab/record", "trivet/lab/sampler", "trivet/lab/scenario", "trivet/internal/"}, "a trial takes a system, it does not know which"},
 	{"trivet/lab/report", []string{"trivet/lab/experiment", "trivet/lab/ledger", "trivet/lab/measure", "trivet/lab/record", "trivet/lab/scenario", "trivet/internal/"}, "a report reads a run directory and nothing else"},
 	{"trivet/cmd/trivet", []string{"trivet/lab/", "trivet/nginx", "trivet/internal/"}, "a main is only an entry point"},
 }
