@@ -19,6 +19,9 @@ func Plural(n int, noun string) string {
 	if stem, y := strings.CutSuffix(noun, "ry"); y {
 		return stem + "ries"
 	}
+	if strings.HasSuffix(noun, "ch") {
+		return noun + "es"
+	}
 	return noun + "s"
 }
 
