@@ -60,7 +60,8 @@ func ownAddress() string {
 
 // TestScripts runs the scripts in testdata with the real main. Beside testscript's commands they have `exits CODE command …`, `holding PORT`
 // (listens on that port of ADDRESS while the script runs), judged, document and junit; and the variables REAL (a real nginx), ADDRESS (that no
-// other test uses), PROGRAM (trivet's file), UID, and TMPDIR (where run directories are made).
+// other test uses), PROGRAM (trivet's file), UID, and TMPDIR (where run directories are made). `collecting` starts a collector at $COLLECTOR, and
+// `collected N` wants it to have N traces.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	nginx := labtest.Nginx(t).Path
@@ -80,7 +81,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": proctest.Exits, "holding": holding, "judged": judged, "document": document, "junit": junit,
+			"exits": proctest.Exits, "holding": holding, "judged": judged, "document": document, "junit": junit, "collecting": collecting, "collected": collected,
 		},
 	})
 }

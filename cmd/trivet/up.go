@@ -99,6 +99,9 @@ func runFleet(ctx context.Context, call *upCall, say *reporter) (err error) {
 	if err := call.programs().build(ctx, p, run.Dir, say.note); err != nil {
 		return err
 	}
+	if err := addRecords(call); err != nil {
+		return err
+	}
 	warn(call, say)
 	call.Observe = func(e fleet.Event) {
 		started.Store(true)
@@ -117,6 +120,9 @@ func runFleet(ctx context.Context, call *upCall, say *reporter) (err error) {
 	stopClock()
 	if err != nil {
 		return err
+	}
+	if err := writeFleet(call, f); err != nil {
+		say.note(err.Error()) // Only trivet trace needs it.
 	}
 	m.serve(ctx, f, say)
 	say.up(f, call, m.address, p)

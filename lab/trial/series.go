@@ -11,6 +11,7 @@ import (
 
 	"trivet/internal/buildinfo"
 	"trivet/lab/measure"
+	"trivet/lab/otlp"
 	"trivet/lab/record"
 	"trivet/lab/scenario"
 )
@@ -83,10 +84,14 @@ func (s Series) runTrial(ctx context.Context, entry record.Entry, variant scenar
 		return fmt.Errorf("%w: %w", record.ErrRunDir, err)
 	}
 	s.Watch(entry.Experiment, variant, trial, nil)
-	return Run(ctx, Setup{
+	err := Run(ctx, Setup{
 		Scenario: variant, Trial: trial, Dir: dir, Start: s.Start, Nginx: s.Nginx, Trivet: s.Trivet,
 		Watch: func(m *measure.Trial) { s.Watch(entry.Experiment, variant, trial, m) },
 	})
+	if err != nil {
+		return err
+	}
+	return otlp.Write(dir) // Now that the load has ended, it takes no time from it.
 }
 
 // writeIndex writes the index, and makes each experiment's directory with the copy of its file.

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"trivet/internal/buildinfo"
+	"trivet/lab/fleet"
+	"trivet/lab/record"
+)
+
+var setsRecords = regexp.MustCompile(`(?m)^\s*(export\s+)?RECORDS\s*=`)
+
+// addRecords makes the instances write records into the run directory, for trivet trace, unless the user has set where.
+func addRecords(call *upCall) error {
+	if _, set := os.LookupEnv("RECORDS"); set {
+		return nil
+	}
+	if text, err := os.ReadFile(call.EnvFile); err == nil && setsRecords.Match(text) {
+		return nil
+	}
+	path := filepath.Join(call.Dir, record.InstancesFile)
+	call.Env = append(call.Env, "RECORDS="+path)
+	return record.MkdirAll(filepath.Dir(path))
+}
+
+// writeFleet writes down which instances there are: records name them, the access log their addresses.
+func writeFleet(call *upCall, f *fleet.Fleet) error {
+	return record.Fleet{Time: time.Now(), Nginx: call.Nginx.Version.String(), Trivet: buildinfo.String(), Instances: f.Instances()}.Write(call.Dir)
+}
