@@ -9,6 +9,7 @@ const (
 	gogc            = "GOGC=400"
 	streamWorkers   = "STREAM_WORKERS=64"
 	measuredWindows = "FIXED_WINDOWS=false"
+	noMetrics       = "METRICS=false"
 )
 
 func ours(name string, env ...string) side  { return side{name: name, backend: whoami, env: env} }
@@ -25,7 +26,7 @@ func usual(cpu, rate *stats.Bar) []goal {
 	return []goal{{instanceCPU, cpu}, {nginxCPU, nil}, {p50, nil}, {p99, nil}, {perSecond, rate}}
 }
 
-// comparisons are the rows of two sides: the table's sections 0 to 3, 6 and 7.
+// comparisons are the rows of two sides: the table's sections 0 to 3 and 6 to 8.
 func (b *bench) comparisons() []comparison {
 	var (
 		defaults = front{defaults: true}
@@ -77,6 +78,9 @@ func (b *bench) comparisons() []comparison {
 		{"7 tuning REST", false, ours("all on", rawSyscalls, gogc, streamWorkers), ours("off"), unary, cpu},
 		{"7 tuning gRPC", true, ours("all on", rawSyscalls, gogc, streamWorkers), ours("off"), unary, cpu},
 		{"7 tuning gRPC", true, ours("fixed windows"), ours("off", measuredWindows), unary, cpu},
+
+		{"8 metrics REST", false, behind("metrics on", scraped, front{}), side{name: "off", backend: scraped, env: []string{noMetrics}}, unary, cpu},
+		{"8 metrics gRPC", true, behind("metrics on", scraped, front{}), side{name: "off", backend: scraped, env: []string{noMetrics}}, unary, cpu},
 	}
 	if b.traefik != "" {
 		all = append(all,

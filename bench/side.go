@@ -36,6 +36,18 @@ var (
 		},
 		get: "/", call: whoamiv1.WhoAmIService_WhoAmI_FullMethodName,
 	}
+	// scraped is whoami with an admin listener, on which it serves metrics unless METRICS=false.
+	scraped = backend{
+		program: func(b *bench, name string, http, grpc int) (launch.Program, error) {
+			admin, err := launch.FreePorts(1)
+			if err != nil {
+				return launch.Program{}, err
+			}
+			args := append(whoamiArgs(name, http, grpc), "--admin-port", strconv.Itoa(admin[0])) // The last one counts.
+			return launch.Program{Path: b.whoami(), Args: args}, nil
+		},
+		get: whoami.get, call: whoami.call,
+	}
 	bare    = bareOf(0)
 	podinfo = backend{
 		program: func(b *bench, _ string, http, grpc int) (launch.Program, error) {

@@ -27,6 +27,8 @@ type Mapping func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientCo
 
 // Options configure a gateway. The zero value is usable.
 type Options struct {
+	// Routed gets the route of each request that has one, like "GET /users/{id}", before it is served. nil: none.
+	Routed     func(ctx context.Context, route string)
 	MaxMessage int64 // maximum bytes of a message in a request's body; 0 is DefaultMaxMessage. Larger ones get 413
 }
 
@@ -37,6 +39,9 @@ type Options struct {
 // message. Other errors are {"code":…,"message":"…","details":[…]}. Bidirectional streams need a client that reads the
 // response while it sends. Metadata with a key that ends in -bin is binary and does not become a header.
 func New(ctx context.Context, conn grpc.ClientConnInterface, options Options, mappings ...Mapping) (http.Handler, error) {
+	if options.Routed == nil {
+		options.Routed = func(context.Context, string) {}
+	}
 	mux := runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, jsonLines{newJSON()}),
 		runtime.WithMarshalerOption(eventStream, serverSentEvents{jsonLines{newJSON()}}),
@@ -46,7 +51,7 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, options Options, ma
 		runtime.WithErrorHandler(writeError),
 		runtime.WithStreamErrorHandler(func(_ context.Context, err error) *status.Status { return printable(status.Convert(err)) }),
 		runtime.WithRoutingErrorHandler(writeRoutingError),
-		runtime.WithMiddlewares(stopProbe),
+		runtime.WithMiddlewares(stopProbe, reportRoute(options.Routed)),
 		runtime.WithWriteContentLength(),
 		// Both turn a POST into a GET, which would bypass a load balancer that checks the method.
 		runtime.WithDisableHTTPMethodOverride(),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc/codes"
@@ -27,6 +28,26 @@ func stopProbe(next runtime.HandlerFunc) runtime.HandlerFunc {
 			return
 		}
 		next(w, r, pathParams)
+	}
+}
+
+// reportRoute is a middleware of the mux that passes the route to routed. There is one for each route, and its text is made once.
+func reportRoute(routed func(context.Context, string)) runtime.Middleware {
+	return func(next runtime.HandlerFunc) runtime.HandlerFunc {
+		var route atomic.Pointer[string]
+		return func(w http.ResponseWriter, r *http.Request, pathParams map[string]string) {
+			text := route.Load()
+			if text == nil {
+				if pattern, ok := runtime.HTTPPattern(r.Context()); ok {
+					text = new(r.Method + " " + pattern.String())
+					route.Store(text)
+				}
+			}
+			if text != nil {
+				routed(r.Context(), *text)
+			}
+			next(w, r, pathParams)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // Listen returns a listener that keeps at most n connections of l open. The kernel establishes others, up to its backlog; they wait to be
@@ -27,10 +28,17 @@ type Listener struct {
 	places chan struct{} // holds an element per open connection
 	once   sync.Once
 	closed chan struct{}
+	open   atomic.Int64
 
 	mutex  sync.Mutex
 	silent map[*TCPConn]struct{} // open connections without received data
 }
+
+// Open returns how many connections are open.
+func (l *Listener) Open() int { return int(l.open.Load()) }
+
+// Limit returns how many there may be.
+func (l *Listener) Limit() int { return cap(l.places) }
 
 // CloseSilent closes the TCP connections that have not received anything: a graceful shutdown would wait for their first request. It
 // leaves connections alone on which UnwrapTCP was called, because their traffic is unknown.
@@ -55,7 +63,8 @@ func (l *Listener) Accept() (net.Conn, error) {
 		<-l.places
 		return nil, err
 	}
-	free := sync.OnceFunc(func() { <-l.places })
+	l.open.Add(1)
+	free := sync.OnceFunc(func() { l.open.Add(-1); <-l.places })
 	tcp, ok := accepted.(*net.TCPConn)
 	if !ok {
 		return other{accepted, free}, nil

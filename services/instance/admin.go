@@ -21,6 +21,9 @@ func (i *instance) adminHandler() http.Handler {
 	mux.HandleFunc("GET /healthz", healthz(alive))
 	mux.HandleFunc("GET /readyz", healthz(i.ready.Load))
 	mux.HandleFunc("GET /status", i.serveStatus)
+	if i.metrics != nil {
+		mux.Handle("GET /metrics", i.metrics.handler())
+	}
 	if i.config.PProf {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)

@@ -22,8 +22,12 @@ import (
 // connection, as nginx does, one request at a time, and allocates nothing, so the counts are the instance's. `make bench-listeners` compares
 // two revisions.
 
-func BenchmarkHTTPListener(b *testing.B) {
-	conn, in := dialBench(b, runBench(b).HTTPAddr())
+func BenchmarkHTTPListener(b *testing.B) { benchHTTP(b, false) }
+
+func BenchmarkHTTPListenerWithMetrics(b *testing.B) { benchHTTP(b, true) }
+
+func benchHTTP(b *testing.B, metrics bool) {
+	conn, in := dialBench(b, runBench(b, metrics).HTTPAddr())
 	request := fmt.Appendf(nil, "GET / HTTP/1.1\r\nHost: whoami\r\n%s\r\n", "X-Request-Id: 0123456789abcdef0123456789abcdef\r\n"+
 		"X-Real-IP: 127.0.0.1\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: localhost:8080\r\nX-Forwarded-Port: 8080\r\n")
 	b.ReportAllocs()
@@ -64,8 +68,12 @@ func readHTTP(in *bufio.Reader) error {
 	return err
 }
 
-func BenchmarkGRPCListener(b *testing.B) {
-	conn, in := dialBench(b, runBench(b).GRPCAddr())
+func BenchmarkGRPCListener(b *testing.B) { benchGRPC(b, false) }
+
+func BenchmarkGRPCListenerWithMetrics(b *testing.B) { benchGRPC(b, true) }
+
+func benchGRPC(b *testing.B, metrics bool) {
+	conn, in := dialBench(b, runBench(b, metrics).GRPCAddr())
 	greeting := append([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), benchFrame(4, 0, 0, nil)...)
 	// The largest window for the connection, so that no response waits.
 	greeting = append(greeting, benchFrame(8, 0, 0, binary.BigEndian.AppendUint32(nil, 1<<31-1-65535))...)
@@ -144,11 +152,15 @@ func readGRPC(in *bufio.Reader, reply []byte) ([]byte, error) {
 	}
 }
 
-// runBench runs an instance until the benchmark ends, and returns its configuration.
-func runBench(b *testing.B) Config {
+// runBench runs an instance until the benchmark ends, and returns its configuration. It has metrics where it has an admin listener.
+func runBench(b *testing.B, metrics bool) Config {
 	b.Helper()
+	flags := map[string]string{"INSTANCE": "whoami-1", "HTTP_PORT": freePort(b), "GRPC_PORT": freePort(b)}
+	if metrics {
+		flags["ADMIN_PORT"] = freePort(b)
+	}
 	c, _, err := fixture.Load(b.Context(), Sources{
-		Flags:   map[string]string{"INSTANCE": "whoami-1", "HTTP_PORT": freePort(b), "GRPC_PORT": freePort(b)},
+		Flags:   flags,
 		Environ: envconfig.MapLookuper(nil),
 	})
 	if err != nil {

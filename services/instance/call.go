@@ -22,6 +22,7 @@ const (
 	instanceKey     = "x-instance"
 	requestIDHeader = "X-Request-Id"
 	requestIDKey    = "x-request-id"
+	traceparentKey  = "traceparent" // W3C Trace Context
 )
 
 // Call is one request to either listener, from arrival to end.
@@ -31,6 +32,8 @@ type Call struct {
 	Method   string // "GET /" or "/whoami.v1.WhoAmIService/WhoAmI"
 	Began    time.Time
 	record   []byte // JSON of a record; nil without a recorder
+	route    string // of metrics; "" until it is known
+	trace    string // ID of the trace that the request belongs to; "" without metrics, or if it belongs to none
 }
 
 type callKey struct{}
@@ -55,6 +58,7 @@ type calls struct {
 	log      *slog.Logger
 	level    slog.Level // of a call's log line
 	records  *recorder
+	metrics  *metrics
 }
 
 // begin returns ctx with a new call. id and attempts are the client's x-request-id and grpc-previous-rpc-attempts, ""
@@ -68,6 +72,7 @@ func (w *calls) begin(ctx context.Context, p Protocol, method, id, attempts stri
 // end ends c. code is the name of the gRPC code, or the number of the HTTP status.
 func (w *calls) end(ctx context.Context, c *Call, code string) {
 	w.records.complete(c, code)
+	w.metrics.end(c, code)
 	if w.log.Enabled(ctx, w.level) { // Saves allocating the arguments.
 		w.log.LogAttrs(ctx, w.level, "request", slog.String("protocol", string(c.Protocol)), slog.String("method", c.Method),
 			slog.String("code", code), slog.String("id", c.ID), slog.Int64("took_us", time.Since(c.Began).Microseconds()))

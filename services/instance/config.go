@@ -31,6 +31,8 @@ type Config struct {
 	AdminBind      netip.Addr
 	AdminPort      uint16 // 0 is off
 	PProf          bool
+	Metrics        bool // with AdminPort
+	ClassicBuckets bool // of its histograms, beside the native ones
 	DrainDelay     time.Duration
 	DrainTimeout   time.Duration
 	ReadTimeout    time.Duration
@@ -143,6 +145,8 @@ func (t *text) listeners(s Service, check *checker, c *Config) {
 			t.AdminPort = strconv.Itoa(int(c.AdminPort))
 		}
 	}
+	c.Metrics, c.ClassicBuckets = t.Metrics == "true" || t.Metrics == "classic", t.Metrics == "classic"
+	check.want(c.Metrics || t.Metrics == "false", "METRICS", t.Metrics)
 	c.PProf = check.boolean("PPROF", t.PProf)
 	if c.PProf && t.AdminPort == "off" && c.HTTPPort != 0 {
 		check.wrong("PPROF", t.PProf, "false, or ADMIN_PORT set: the admin listener serves the profiles, and it is off")

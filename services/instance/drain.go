@@ -28,6 +28,7 @@ const bodyGrace = time.Second
 type drainState struct {
 	closing, canceled           context.Context
 	close, cancel               context.CancelFunc
+	begun                       atomic.Bool   // DRAIN_DELAY has begun
 	readTimeout                 time.Duration // for the one request of a server stream
 	streamsEnded, callsCanceled atomic.Int64
 }
@@ -37,6 +38,19 @@ func newDrainState(readTimeout time.Duration) *drainState {
 	d.closing, d.close = context.WithCancel(context.Background())
 	d.canceled, d.cancel = context.WithCancel(context.Background())
 	return d
+}
+
+// state returns the index in drainStates.
+func (d *drainState) state() int {
+	switch {
+	case d.canceled.Err() != nil:
+		return 3
+	case d.closing.Err() != nil:
+		return 2
+	case d.begun.Load():
+		return 1
+	}
+	return 0
 }
 
 // until returns ctx, canceled with cause why once over is done. The caller must call the returned function.

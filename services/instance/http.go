@@ -18,11 +18,18 @@ import (
 func (i *instance) httpHandler() (http.Handler, error) {
 	conn := gateway.NewConn(i.unaryInterceptors(), i.streamInterceptors())
 	i.app.Register(early{conn, i.calls, &i.unaryCalls, i.config.ReadTimeout})
-	rest, err := gateway.New(context.Background(), conn, gateway.Options{MaxMessage: maxMessageBytes}, append([]gateway.Mapping{i.paths}, i.app.Mappings...)...)
+	rest, err := gateway.New(context.Background(), conn, gateway.Options{MaxMessage: maxMessageBytes, Routed: routed}, append([]gateway.Mapping{i.paths}, i.app.Mappings...)...)
 	if err != nil {
 		return nil, err
 	}
 	return i.calls.http(i.panics.http(i.drain.bodies(rest))), nil
+}
+
+// routed notes the route of a REST call for its metrics.
+func routed(ctx context.Context, route string) {
+	if c := callFrom(ctx); c != nil {
+		c.route = route
+	}
 }
 
 // paths adds the paths that are not RPCs.
@@ -60,6 +67,7 @@ func healthz(serving func() bool) http.HandlerFunc {
 func (w *calls) http(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		ctx, c := w.begin(r.Context(), HTTP, r.Method+" "+r.URL.Path, r.Header.Get(requestIDHeader), "")
+		w.metrics.begin(c, func() string { return r.Header.Get(traceparentKey) })
 		rw.Header().Set(instanceHeader, w.instance)
 		rw.Header().Set(requestIDHeader, c.ID)
 		response := &statusWriter{ResponseWriter: rw}

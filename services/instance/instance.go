@@ -121,6 +121,7 @@ type instance struct {
 	app           App
 	log           *slog.Logger
 	calls         *calls
+	metrics       *metrics // nil: off
 	panics        *panics
 	drain         *drainState
 	unaryCalls    limit
@@ -143,9 +144,10 @@ func newInstance(c Config, a App, records *recorder, log *slog.Logger) (*instanc
 	if err != nil {
 		return nil, err
 	}
+	counted := newMetrics(c)
 	i := &instance{
-		config: c, identity: own, app: a, log: log, health: health.NewServer(), unaryMethods: make(map[string]bool),
-		calls:         &calls{instance: c.Instance, log: log, level: level, records: records},
+		config: c, identity: own, metrics: counted, app: a, log: log, health: health.NewServer(), unaryMethods: make(map[string]bool),
+		calls:         &calls{instance: c.Instance, log: log, level: level, records: records, metrics: counted},
 		panics:        &panics{log: log},
 		drain:         newDrainState(c.ReadTimeout),
 		unaryCalls:    limit{most: int64(c.MaxCalls), name: "unary calls"},
@@ -157,6 +159,7 @@ func newInstance(c Config, a App, records *recorder, log *slog.Logger) (*instanc
 		return nil, err
 	}
 	i.grpc = i.grpcServer()
+	i.metrics.observe(i)
 	i.setReady(false)
 	i.http = i.httpServer(handler)
 	i.admin = i.httpServer(i.adminHandler())
@@ -190,6 +193,7 @@ func (i *instance) setReady(ready bool) {
 
 // serve serves all listeners until ctx ends or one of them fails, then drains.
 func (i *instance) serve(ctx context.Context, l listeners) error {
+	i.metrics.connections(l.limited)
 	failed := make(chan error, 3)
 	go func() { failed <- i.http.Serve(i.secureHTTP(l.http)) }()
 	go func() { failed <- i.grpc.Serve(l.grpc) }()
@@ -217,6 +221,7 @@ func (i *instance) serve(ctx context.Context, l listeners) error {
 // DRAIN_TIMEOUT for unary calls, and cancels those that remain.
 func (i *instance) shutDown(l listeners) {
 	began := time.Now()
+	i.drain.begun.Store(true)
 	i.health.Shutdown()
 	i.ready.Store(false)
 	time.Sleep(i.config.DrainDelay) // Listeners stay open so that load balancers that check readiness stop sending first.

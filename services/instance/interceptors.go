@@ -120,6 +120,7 @@ func (w *calls) arrive(ctx context.Context, method string) (context.Context, fun
 		attempts = first(ctx, "grpc-previous-rpc-attempts")
 	}
 	ctx, c := w.begin(ctx, GRPC, method, first(ctx, requestIDKey), attempts)
+	w.metrics.begin(c, func() string { return first(ctx, traceparentKey) })
 	end := func(err error) { w.end(ctx, c, gateway.Status(err).Code().String()) }
 	return ctx, end, grpc.SetHeader(ctx, metadata.MD{instanceKey: {w.instance}, requestIDKey: {c.ID}})
 }

@@ -12,6 +12,8 @@ type limit struct {
 	most    int64
 	running atomic.Int64
 	name    string
+
+	rejected atomic.Int64
 }
 
 // admit counts a call; without an error, done must be called once. The error is RESOURCE_EXHAUSTED and not UNAVAILABLE,
@@ -19,6 +21,7 @@ type limit struct {
 func (l *limit) admit() error {
 	if l.running.Add(1) > l.most {
 		l.done()
+		l.rejected.Add(1)
 		return status.Errorf(codes.ResourceExhausted, "instance is at its limit of %d %s (MAX_CALLS)", l.most, l.name)
 	}
 	return nil

@@ -24,8 +24,9 @@ type text struct {
 	Bind           string `env:"BIND, default=127.0.0.1" flag:"bind" want:"an IP address" help:"IP address that the HTTP and gRPC listeners bind; 0.0.0.0 accepts remote connections"`
 	HTTPPort       string `env:"HTTP_PORT" flag:"port" auto:"{port}" want:"a port, 1 to 65535" help:"port of the HTTP listener (REST)"`
 	GRPCPort       string `env:"GRPC_PORT" flag:"grpc-port" auto:"HTTP_PORT + 1000" want:"a port, 1 to 65535, other than HTTP_PORT" help:"port of the gRPC listener"`
-	AdminPort      string `env:"ADMIN_PORT" flag:"admin-port" auto:"HTTP_PORT - 1000 for 8000 to 8999, else off" want:"a port, 1 to 65535, other than HTTP_PORT and GRPC_PORT, or off" help:"port of the admin listener: /healthz, /readyz, /status"`
+	AdminPort      string `env:"ADMIN_PORT" flag:"admin-port" auto:"HTTP_PORT - 1000 for 8000 to 8999, else off" want:"a port, 1 to 65535, other than HTTP_PORT and GRPC_PORT, or off" help:"port of the admin listener: /healthz, /readyz, /status, /metrics"`
 	AdminBind      string `env:"ADMIN_BIND" flag:"admin-bind" auto:"BIND where that is a loopback address, else 127.0.0.1" want:"an IP address" help:"IP address that the admin listener binds; it must never be reachable through a load balancer"`
+	Metrics        string `env:"METRICS, default=true" flag:"metrics" want:"true, false, or classic: with classic histogram buckets too" help:"serve metrics for Prometheus at /metrics on the admin listener"`
 	PProf          string `env:"PPROF, default=false" flag:"pprof" want:"true or false" help:"serve Go's profiles under /debug/pprof/ on the admin listener"`
 	DrainDelay     string `env:"DRAIN_DELAY, default=0s" flag:"drain-delay" want:"a duration, 0s to 10m, like 500ms or 5s" help:"time from SIGTERM to closing the listeners, for load balancers that check readiness"`
 	DrainTimeout   string `env:"DRAIN_TIMEOUT, default=10s" flag:"drain-timeout" want:"a duration, 0s to 10m, like 500ms or 5s" help:"time that unary calls may still run once the listeners are closed"`

@@ -122,6 +122,7 @@ func TestInvalidSettingIsRejected(t *testing.T) {
 				"TLS_KEY=/no/k (environment): want the PEM file with the key of TLS_CERT, maybe the same file, or off (open /no/k: no such file or directory)\n" +
 				"TLS_CA=settings.go (environment): want a PEM file with certificates of authorities, or off (no certificate in it)",
 		},
+		{map[string]string{"METRICS": "yes"}, "METRICS=yes (environment): want true, false, or classic: with classic histogram buckets too"},
 		{map[string]string{"REQUEST_LOG": "yes"}, "REQUEST_LOG=yes (environment): want true or false"},
 		{map[string]string{"HTTP_PORT": "65000"}, "GRPC_PORT=66000 (default): want a port, 1 to 65535: HTTP_PORT + 1000 is above that, so set GRPC_PORT too"},
 		{map[string]string{"ENVIRONMENT": "mars"}, "ENVIRONMENT=mars (environment): want dev, qa or prod"},
