@@ -346,7 +346,7 @@ func TestTooManyCallsAreResourceExhausted(t *testing.T) {
 	t.Parallel()
 	var begun atomic.Int32
 	b := startSite(t, Site{Servers: threeInstances(t, &begun), Workers: 1},
-		edit{"grpc-listener.conf", "limit_conn grpc_calls  1000;", "limit_conn grpc_calls 20;"},
+		edit{"grpc-unary.conf", "limit_conn grpc_calls  1000;", "limit_conn grpc_calls 20;"},
 		edit{"grpc-stream.conf", "limit_conn grpc_calls   1000;", "limit_conn grpc_calls 20;"},
 		edit{"grpc-stream.conf", "limit_conn grpc_streams 750;", "limit_conn grpc_streams 15;"})
 	flood(t, b.GRPC, &begun, 1, streamPath, whole)

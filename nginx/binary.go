@@ -96,14 +96,14 @@ func look(name string) (string, error) {
 // lacks returns the modules that the configuration uses and the nginx that printed text (-V) lacks.
 func lacks(text string) []string {
 	var l []string
-	for _, m := range []string{"http_v2_module", "http_stub_status_module"} {
+	for _, m := range []string{"http_ssl_module", "http_v2_module", "http_stub_status_module"} {
 		if !strings.Contains(text, "--with-"+m) {
 			l = append(l, m)
 		}
 	}
 	for _, m := range []string{
 		"http_access", "http_grpc", "http_limit_conn", "http_limit_req", "http_map", "http_proxy",
-		"http_rewrite", "http_upstream_keepalive", "http_upstream_zone",
+		"http_rewrite", "http_split_clients", "http_upstream_keepalive", "http_upstream_zone",
 	} {
 		if strings.Contains(text, "--without-"+m+"_module") {
 			l = append(l, m+"_module")

@@ -50,7 +50,7 @@ func TestFindRefuses(t *testing.T) {
 		}
 		return p
 	}
-	const built = "configure arguments: --with-http_v2_module --with-http_stub_status_module"
+	const built = "configure arguments: --with-http_ssl_module --with-http_v2_module --with-http_stub_status_module"
 	for _, c := range []struct {
 		name, binary string
 		err          error
@@ -67,7 +67,7 @@ func TestFindRefuses(t *testing.T) {
 		{"failing program", script(t, "error while loading shared libraries: libssl.so.3", "127"), ErrNotNginx, "libssl.so.3"},
 		// Kills its process group, which must not be the test's.
 		{"killed program", write("ended", "#!/bin/sh\nkill -INT 0\n", 0o755), ErrNoVerdict, "-V: signal: interrupt"},
-		{"without HTTP/2", script(t, "nginx version: nginx/1.30.6\nconfigure arguments: --without-http_map_module", "0"), ErrLacksModule, "http_v2_module, http_stub_status_module, http_map_module"},
+		{"without HTTP/2", script(t, "nginx version: nginx/1.30.6\nconfigure arguments: --without-http_map_module", "0"), ErrLacksModule, "http_ssl_module, http_v2_module, http_stub_status_module, http_map_module"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b, err := Find(t.Context(), c.binary)
@@ -82,7 +82,7 @@ func TestFindRefuses(t *testing.T) {
 }
 
 func TestFindByNameAndByRelativePath(t *testing.T) {
-	name := script(t, "nginx version: nginx/1.22.0\nconfigure arguments: --with-http_v2_module --with-http_stub_status_module", "0")
+	name := script(t, "nginx version: nginx/1.22.0\nconfigure arguments: --with-http_ssl_module --with-http_v2_module --with-http_stub_status_module", "0")
 	want := Binary{Path: name, Version: Version{1, 22, 0}}
 	t.Setenv("PATH", filepath.Dir(name)+":"+os.Getenv("PATH"))
 	t.Chdir(filepath.Dir(name))
@@ -95,7 +95,7 @@ func TestFindByNameAndByRelativePath(t *testing.T) {
 
 // TestFindRefusesRelativePATH checks that a name found only through a relative PATH is refused, as exec.LookPath does.
 func TestFindRefusesRelativePATH(t *testing.T) {
-	name := script(t, "nginx version: nginx/1.22.0\nconfigure arguments: --with-http_v2_module --with-http_stub_status_module", "0")
+	name := script(t, "nginx version: nginx/1.22.0\nconfigure arguments: --with-http_ssl_module --with-http_v2_module --with-http_stub_status_module", "0")
 	t.Chdir(filepath.Dir(name))
 	t.Setenv("PATH", ".")
 	if _, err := Find(t.Context(), "nginx"); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "write ./nginx") {

@@ -23,7 +23,8 @@ func TestImageSitesMatchLocalSite(t *testing.T) {
 		}
 	}
 	// Files that do not depend on where the instances run are identical.
-	for _, name := range []string{"process.conf", "logs.conf", "http-listen.conf", "grpc-listen.conf", "public.conf", "hosts.conf", "admin-listen.conf"} {
+	for _, name := range []string{"process.conf", "logs.conf", "http-listen.conf", "grpc-listen.conf", "public.conf", "hosts.conf", "admin-listen.conf",
+		"http-pass.conf", "grpc-pass.conf", "front-http-pass.conf", "front-grpc-pass.conf", "mesh.conf", "tls.conf", "tls-listen.conf", "tls-certificate.conf"} {
 		if read(t, "docker/site/"+name) != read(t, "docker/host/"+name) {
 			t.Errorf("docker/site/%s and docker/host/%s differ", name, name)
 		}
@@ -49,6 +50,7 @@ func TestImageSitesAreAccepted(t *testing.T) {
 		t.Logf("nginx %s is too old for these files; `make test-docker` tests them", b.Version)
 		return
 	}
+	edge := filepath.Join(issued(t, "edge").dir, "edge.pem")
 	for _, site := range []string{"docker/site", "docker/host"} {
 		dir := t.TempDir()
 		if err := local().Install(dir, Conf(), b.Version); err != nil {
@@ -59,7 +61,8 @@ func TestImageSitesAreAccepted(t *testing.T) {
 		}
 		for name := range strings.FieldsSeq(names(t, site)) {
 			// Replace the host name by one that resolves here, and the file that nginx/docker/nginx writes.
-			text := strings.NewReplacer("host.docker.internal", "localhost", "/run/nginx/environment.conf", filepath.Join(dir, "environment.conf")).Replace(read(t, site+"/"+name))
+			text := strings.NewReplacer("host.docker.internal", "localhost", "/run/nginx/environment.conf", filepath.Join(dir, "environment.conf"),
+				"/run/nginx/tls.conf", "tls-listener.conf", "/tls/edge.pem", edge).Replace(read(t, site+"/"+name))
 			if err := os.WriteFile(filepath.Join(dir, "conf", "site", name), []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}

@@ -148,14 +148,14 @@ func callContext(ctx context.Context, t testing.TB, addr, id string, pairs ...st
 	return resp, metadata.Join(header, trailer), err
 }
 
-// unary is the line in grpc-listener.conf after which tests change what nginx does with WhoAmI.
-const unary = "location / {"
+// unary is the line in grpc-locations.conf after which tests change what nginx does with WhoAmI.
+const unary = "location ^~ /whoami.v1.WhoAmIService/ {"
 
 // TestGRPCErrors provokes each local reply that a gRPC client can get. Where no request provokes it, the configuration returns it.
 func TestGRPCErrors(t *testing.T) {
 	up := func(t *testing.T) []Server { return []Server{{free(t), new(instance).serve(t)}} }
 	returns := func(status int) []edit {
-		return []edit{{"grpc-listener.conf", unary, fmt.Sprintf("%s\nreturn %d;", unary, status)}}
+		return []edit{{"grpc-locations.conf", unary, fmt.Sprintf("%s\nreturn %d;", unary, status)}}
 	}
 	var connections atomic.Int32
 	for _, c := range []struct {
@@ -170,10 +170,10 @@ func TestGRPCErrors(t *testing.T) {
 	}{
 		{"400", up, returns(400), "", false, "400", codes.Internal, "malformed"},
 		{"401", up, returns(401), "", false, "401", codes.Unauthenticated, "want a valid credential"},
-		{"403", up, []edit{{"grpc-listener.conf", unary, unary + "\ndeny all;"}}, "", false, "403", codes.PermissionDenied, "not allowed"},
+		{"403", up, []edit{{"grpc-locations.conf", unary, unary + "\ndeny all;"}}, "", false, "403", codes.PermissionDenied, "not allowed"},
 		{"404", up, returns(404), "", false, "404", codes.Unimplemented, "nothing at this path"},
 		{"405", up, returns(405), "", false, "405", codes.Unimplemented, "method"},
-		{"413", up, []edit{{"grpc-listener.conf", "client_max_body_size 0;", "client_max_body_size 1;"}}, "", false, "413", codes.ResourceExhausted, "body is too large"},
+		{"413", up, []edit{{"grpc-only.conf", "client_max_body_size 0;", "client_max_body_size 1;"}}, "", false, "413", codes.ResourceExhausted, "body is too large"},
 		{"414", up, returns(414), "", false, "414", codes.ResourceExhausted, "path is too long"},
 		{"415", up, returns(415), "", false, "415", codes.Internal, "want content-type application/grpc"},
 		{"429, second call in a minute", up, []edit{
@@ -189,7 +189,7 @@ func TestGRPCErrors(t *testing.T) {
 		{"502, instance breaks off", func(t *testing.T) []Server { return []Server{{free(t), broken(t, &connections)}} },
 			nil, "", false, "502", codes.Unavailable, "may have been handled"},
 		{"503", up, returns(503), "", false, "503", codes.Unavailable, "out of service"},
-		{"504, instance hangs", up, []edit{{"grpc-listener.conf", unary, unary + "\ngrpc_read_timeout 100ms;"}}, "hang", false, "504", codes.Unavailable, "may have been handled"},
+		{"504, instance hangs", up, []edit{{"grpc-locations.conf", unary, unary + "\ngrpc_read_timeout 100ms;"}}, "hang", false, "504", codes.Unavailable, "may have been handled"},
 		{"505", up, returns(505), "", false, "505", codes.Internal, "version of HTTP"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -387,7 +387,7 @@ func knows(t *testing.T, directive string) bool {
 // TestGRPC408IsOnlyLogged checks that nginx resets the stream of a body that never comes, and only its log says why.
 func TestGRPC408IsOnlyLogged(t *testing.T) {
 	b := startNginx(t, []Server{{free(t), new(instance).serve(t)}},
-		edit{"grpc-listener.conf", "client_body_timeout  10s;", "client_body_timeout 100ms;"})
+		edit{"grpc-unary.conf", "client_body_timeout 10s;", "client_body_timeout 100ms;"})
 	own := ofStream(http2(t, b.GRPC, request, open))
 	if len(own) != 1 || own[0].Type != resetFrame {
 		t.Errorf("frames: %+v", own)
@@ -415,7 +415,7 @@ func TestGRPCResponsesPassUnchanged(t *testing.T) {
 // identities are headers that only an authenticating proxy may set.
 var identities = []string{
 	"X-Forwarded-User: evil", "X-Forwarded-Email: evil@example.com", "X-Forwarded-Groups: evil",
-	"X-Forwarded-Preferred-Username: evil", "X-Forwarded-Access-Token: evil",
+	"X-Forwarded-Preferred-Username: evil", "X-Forwarded-Access-Token: evil", "X-Client-Identity: evil",
 }
 
 func TestForgedGRPCHeadersAreRemoved(t *testing.T) {
@@ -428,7 +428,7 @@ func TestForgedGRPCHeadersAreRemoved(t *testing.T) {
 		}
 	}
 	pairs = append(pairs, "authorization", "Bearer kept", "tracestate", "a=kept", "baggage", "b=kept")
-	resp, _, err := call(t, b.GRPC, "forger", append(pairs, "x-forwarded-host", "evil", "traceparent", "00-kept", "x_forwarded_for", "evil")...)
+	resp, _, err := call(t, b.GRPC, "forger", append(pairs, "x-forwarded-host", "evil", "traceparent", sentTrace, "x_forwarded_for", "evil")...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -438,7 +438,7 @@ func TestForgedGRPCHeadersAreRemoved(t *testing.T) {
 	}
 	for _, want := range []string{
 		"x-request-id:[forger]", "x-real-ip:[127.0.0.1]", "x-forwarded-for:[127.0.0.1]", "x-forwarded-proto:[http]",
-		"x-forwarded-host:[127.0.0.1]", "traceparent:[00-kept]", ":authority:[127.0.0.1]",
+		"x-forwarded-host:[127.0.0.1]", "traceparent:[00-0af7651916cd43dd8448eb211c80319c-", ":authority:[127.0.0.1]",
 		"authorization:[Bearer kept]", "tracestate:[a=kept]", "baggage:[b=kept]",
 	} {
 		if !strings.Contains(arrived, want) {
@@ -488,7 +488,7 @@ func TestGRPCRetries(t *testing.T) {
 		var connections atomic.Int32
 		addr := broken(t, &connections)
 		b := startNginx(t, []Server{{free(t), addr}, {free(t), new(instance).serve(t)}},
-			edit{"grpc-listener.conf", "error timeout;", "error timeout non_idempotent;"})
+			edit{"grpc-locations.conf", "error timeout;", "error timeout non_idempotent;"})
 		if _, _, err := call(t, b.GRPC, "s"); status.Code(err) != codes.Unavailable {
 			t.Errorf("%v", err)
 		}

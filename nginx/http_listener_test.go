@@ -101,7 +101,7 @@ func wantLocalReply(t *testing.T, h http.Header, status int) {
 func TestHTTPErrors(t *testing.T) {
 	up := func(t *testing.T) []Server { return []Server{{web(t), free(t)}} }
 	returns := func(status int) []edit {
-		return []edit{{"http-listener.conf", "location / {", fmt.Sprintf("location / {\nreturn %d;", status)}}
+		return []edit{{"http-locations.conf", "location / {", fmt.Sprintf("location / {\nreturn %d;", status)}}
 	}
 	limited := []edit{
 		{"limits.conf", `default "";`, "default $binary_remote_addr;"},
@@ -120,7 +120,7 @@ func TestHTTPErrors(t *testing.T) {
 		{"400, host of two words", up, nil, false, "GET / HTTP/1.1\r\nX-Request-Id: e\r\nHost: a b\r\n\r\n", 400, 13, "malformed"},
 		{"400, malformed request line", up, nil, false, "GET\x01 / HTTP/1.1\r\nHost: lab\r\n\r\n", 400, 13, "malformed"},
 		{"401", up, returns(401), false, get("e", "/"), 401, 16, "want a valid credential"},
-		{"403", up, []edit{{"http-listener.conf", "location / {", "location / {\ndeny all;"}}, false, get("e", "/"), 403, 7, "not allowed"},
+		{"403", up, []edit{{"http-locations.conf", "location / {", "location / {\ndeny all;"}}, false, get("e", "/"), 403, 7, "not allowed"},
 		{"404, path of local replies", up, nil, false, get("e", "/.nginx-error"), 404, 12, "nothing at this path"},
 		{"405, TRACE", up, nil, false, strings.Replace(get("e", "/"), "GET", "TRACE", 1), 405, 12, "method"},
 		{"413, more than 1m", up, nil, false, strings.Replace(get("e", "/", "Content-Length: 1048577"), "GET", "POST", 1), 413, 8, "body is too large"},
@@ -134,7 +134,7 @@ func TestHTTPErrors(t *testing.T) {
 		{"502, no instance runs", noInstances, nil, false, get("e", "/"), 502, 14, "no instance can be reached; the request was not handled"},
 		{"502, instance breaks off", up, nil, false, strings.Replace(get("e", "/drop", "Content-Length: 0"), "GET", "POST", 1), 502, 14, "may have been handled"},
 		{"503", up, returns(503), false, get("e", "/"), 503, 14, "out of service"},
-		{"504, instance hangs", up, []edit{{"http-listener.conf", "proxy_read_timeout 10s", "proxy_read_timeout 100ms"}}, false, get("e", "/hang"), 504, 14, "in time"},
+		{"504, instance hangs", up, []edit{{"http-locations.conf", "proxy_read_timeout 10s", "proxy_read_timeout 100ms"}}, false, get("e", "/hang"), 504, 14, "in time"},
 		{"505, HTTP/3.0 in plain text", up, nil, false, "GET / HTTP/3.0\r\nHost: lab\r\nX-Request-Id: e\r\n\r\n", 505, 13, "version of HTTP"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -192,7 +192,7 @@ func post(id string, bytes int) string {
 
 // TestLargeBodiesReachInstance fails as root if the workers cannot pass through the run directory or do not own the temp directories.
 func TestLargeBodiesReachInstance(t *testing.T) {
-	b := startNginx(t, []Server{{web(t), free(t)}}, edit{"http-listener.conf", "client_max_body_size 1m;", "client_max_body_size 4m;"})
+	b := startNginx(t, []Server{{web(t), free(t)}}, edit{"http-locations.conf", "client_max_body_size 1m;", "client_max_body_size 4m;"})
 	status, _, body, err := raw(t, b.HTTP, post("large", 3<<20))
 	if err != nil || status != 200 || !bytes.Contains(body, []byte(`"Body":["3145728"]`)) {
 		t.Errorf("3 MB: %d, %v: %.300s", status, err, body)
@@ -247,11 +247,11 @@ func TestHTTPResponsesPassUnchanged(t *testing.T) {
 func TestForgedHTTPHeadersAreRemoved(t *testing.T) {
 	b := startNginx(t, []Server{{web(t), free(t)}})
 	forged := append(slices.Clone(forgeries), "X-Forwarded-Host: evil", "X-Forwarded-For: 6.6.6.6") // also twice
-	for _, name := range []string{"X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups", "X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token"} {
+	for _, name := range []string{"X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups", "X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token", "X-Client-Identity"} {
 		forged = append(forged, name+": evil", "Grpc-Metadata-"+name+": evil")
 	}
 	forged = append(forged, "Grpc-Metadata-X-Forwarded-Server: evil", "Grpc-Metadata-X-Forwarded-Prefix: evil", "Grpc-Metadata-Baggage: evil")
-	kept := []string{"Traceparent: 00-kept-kept-00", "Tracestate: kept", "Baggage: kept", "Authorization: kept", "Cookie: kept"}
+	kept := []string{"Traceparent: " + sentTrace, "Tracestate: kept", "Baggage: kept", "Authorization: kept", "Cookie: kept"}
 	status, _, body, err := raw(t, b.HTTP, get("forger", "/", append(forged, kept...)...))
 	if err != nil || status != 200 {
 		t.Fatalf("%d, %v", status, err)
@@ -267,7 +267,7 @@ func TestForgedHTTPHeadersAreRemoved(t *testing.T) {
 	for name, want := range map[string]string{
 		"X-Request-Id": "forger", "X-Real-Ip": "127.0.0.1", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http",
 		"X-Forwarded-Host": "lab", "X-Forwarded-Port": port, "Host": "lab",
-		"Traceparent": "00-kept-kept-00", "Tracestate": "kept", "Baggage": "kept", "Authorization": "kept", "Cookie": "kept",
+		"Tracestate": "kept", "Baggage": "kept", "Authorization": "kept", "Cookie": "kept",
 	} {
 		if got := h.Values(name); len(got) != 1 || got[0] != want {
 			t.Errorf("%s: %q arrived, want %q", name, got, want)

@@ -128,6 +128,9 @@ type line struct {
 	Protocol, Port        string
 	Method, URI, Status   string
 	Host, Traceparent     string
+	Trace, Span           string
+	ParentSpan            string `json:"parent_span"`
+	TLS, Client           string
 	UserAgent             string `json:"user_agent"`
 	Error                 string
 	HeaderStatus          string `json:"grpc_status_header"`

@@ -25,16 +25,16 @@ func inHTTP(policy string) edit {
 
 // inServers includes a policy in the servers of both listeners.
 func inServers(policy string) []edit {
-	const first = "	include host-check.conf;\n"
+	const first = "include host-check.conf;\n"
 	text := first + "include policies/" + policy + ".conf;\n"
-	return []edit{{"http-listener.conf", first, text}, {"grpc-listener.conf", first, text}}
+	return []edit{{"http-listener.conf", first, text}, {"grpc-server.conf", first, text}}
 }
 
-// inErrors includes a policy where both listeners build local replies.
+// inErrors includes a policy where local replies are built, for HTTP and for gRPC.
 func inErrors(policy string) []edit {
-	const first = "		internal;"
-	text := "include policies/" + policy + ".conf;\n" + first
-	return []edit{{"http-listener.conf", first, text}, {"grpc-listener.conf", first, text}}
+	const http, grpc = "	internal; #", "	internal;\n"
+	text := "include policies/" + policy + ".conf;\n"
+	return []edit{{"error-locations.conf", http, text + http}, {"error-locations.conf", grpc, text + grpc}}
 }
 
 // both is one instance of each protocol.

@@ -96,7 +96,7 @@ func BenchmarkRapidReset(b *testing.B) {
 	}{
 		{"as shipped", nil},
 		{"1000 streams, 1000000 calls per connection", []edit{
-			{"grpc-listener.conf", "http2_max_concurrent_streams 128;", "http2_max_concurrent_streams 1000;"},
+			{"grpc-server.conf", "http2_max_concurrent_streams 128;", "http2_max_concurrent_streams 1000;"},
 			{"limits.conf", "keepalive_requests 1000;", "keepalive_requests 1000000;"},
 		}},
 	} {

@@ -3,6 +3,7 @@ package nginx
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"regexp"
 	"slices"
@@ -132,11 +133,17 @@ func (s Site) edits(v Version) map[string][]string {
 		edits["process.conf"] = append(edits["process.conf"], "# user nobody;", "user "+s.User+";")
 	}
 	if v.atLeast(keepaliveMinTimeout) {
-		edits["newer.conf"] = []string{"# keepalive_min_timeout", "keepalive_min_timeout"}
+		edits["newer.conf"] = append(edits["newer.conf"], "# keepalive_min_timeout", "keepalive_min_timeout")
+	}
+	if v.atLeast(ticketKeysInCache) {
+		edits["newer.conf"] = append(edits["newer.conf"], "ssl_session_tickets off;", "# ssl_session_tickets off;")
 	}
 	if !s.Diagnostics {
 		edits["public.conf"] = []string{`default "1";`, `default "";`}
 	}
+	maps.Copy(edits, s.frontEdits())
+	maps.Copy(edits, s.edgeEdits(v))
+	maps.Copy(edits, s.meshEdits())
 	return edits
 }
 

@@ -26,7 +26,8 @@ func local() Site {
 // TestShippedSiteFilesHoldReplacedDirectives checks that each directive that Install replaces is in its shipped file, once, and that Install
 // writes all shipped files.
 func TestShippedSiteFilesHoldReplacedDirectives(t *testing.T) {
-	other := Site{HTTP: "[::1]:80", GRPC: "[::1]:90", Admin: "[::1]:70", Workers: 2, User: "nginx"}
+	other := Site{HTTP: "[::1]:80", GRPC: "[::1]:90", Admin: "[::1]:70", Workers: 2, User: "nginx", Front: []Server{{}},
+		TLS: &EdgeTLS{ClientCA: "ca"}, Mesh: &MeshTLS{}}
 	for _, v := range []Version{Oldest, {1, 30, 6}} {
 		edits := other.edits(v)
 		if got, want := strings.Join(slices.Sorted(maps.Keys(edits)), " "), names(t, "conf/site"); got != want {
@@ -50,6 +51,27 @@ func TestSiteFilesElsewhere(t *testing.T) {
 	}}
 	for name, text := range s.files(Version{1, 30, 6}) {
 		golden(t, filepath.Join("testdata", "site-1.30.6", name), text)
+	}
+}
+
+// TestSiteFilesOfMesh has what differs with the TLS edge, mutual TLS and front.
+func TestSiteFilesOfMesh(t *testing.T) {
+	plain := local()
+	s := plain
+	s.Front = []Server{{"127.0.0.1:8101", "127.0.0.1:9101"}, {"front-2:8102", "front-2:9102"}}
+	s.TLS = &EdgeTLS{Listen: "[::1]:8443", Certificate: "tls/edge.pem", Key: "tls/edge.key", ClientCA: "/etc/ca.pem"}
+	s.Mesh = &MeshTLS{Certificate: "tls/nginx.pem", Key: "/etc/nginx.key", CA: "tls/ca.pem"}
+	before := plain.files(Oldest)
+	for name, text := range s.files(Oldest) {
+		if text != before[name] {
+			golden(t, filepath.Join("testdata", "site-mesh", name), text)
+		}
+	}
+	if n := len(strings.Fields(names(t, "testdata/site-mesh"))); n != 10 {
+		t.Errorf("%d files differ, want 10", n)
+	}
+	if got := s.files(Version{1, 25, 1})["tls-listen.conf"]; !strings.Contains(got, "listen [::1]:8443 ssl so_keepalive=60s:10s:3;\nhttp2 on;") {
+		t.Errorf("for 1.25.1: %s", got)
 	}
 }
 
@@ -200,7 +222,7 @@ func TestInstallCopiesOtherFiles(t *testing.T) {
 	dir := t.TempDir()
 	custom := fstest.MapFS{
 		"nginx.conf":            {Data: []byte("events {}")},
-		"site/tls.conf":         {Data: []byte("# mine")},
+		"site/own.conf":         {Data: []byte("# mine")},
 		"site/http-listen.conf": {Data: []byte("listen 1;")},
 		"certs/a/key.pem":       {Data: []byte("k")},
 	}
@@ -208,7 +230,7 @@ func TestInstallCopiesOtherFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	installed := tree(t, filepath.Join(dir, "conf"))
-	if installed["nginx.conf"] != "events {}" || installed["site/tls.conf"] != "# mine" || installed["certs/a/key.pem"] != "k" {
+	if installed["nginx.conf"] != "events {}" || installed["site/own.conf"] != "# mine" || installed["certs/a/key.pem"] != "k" {
 		t.Errorf("installed %q", installed)
 	}
 	if !strings.Contains(installed["site/http-listen.conf"], "listen 127.0.0.1:8080 ") {

@@ -73,8 +73,8 @@ func TestConnectTimeoutReportsUnhandledRequest(t *testing.T) {
 // an instance that is silent holds connections for an hour. Listed streams may be silent.
 func TestOnlyListedStreamsMayBeSilent(t *testing.T) {
 	short := []edit{
-		{"grpc-listener.conf", "client_body_timeout  10s;", "client_body_timeout 200ms;"},
-		{"grpc-listener.conf", "grpc_read_timeout    10s;", "grpc_read_timeout 200ms;"},
+		{"grpc-unary.conf", "client_body_timeout 10s;", "client_body_timeout 200ms;"},
+		{"grpc-locations.conf", "grpc_read_timeout    10s;", "grpc_read_timeout 200ms;"},
 	}
 	for _, c := range []struct {
 		path   string

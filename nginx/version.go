@@ -15,6 +15,7 @@ var Oldest = Version{1, 22, 0}
 
 // First versions of the directives that site files use where available.
 var (
+	ticketKeysInCache   = Version{1, 23, 2} // TLS session tickets survive a reload: their key is in the shared cache
 	http2Directive      = Version{1, 25, 1} // http2 on; instead of listen … http2
 	keepaliveMinTimeout = Version{1, 27, 4}
 )

@@ -62,7 +62,7 @@ func watch(ctx context.Context, t *testing.T, addr string) *http.Response {
 // TestHTTPStreamsPassMessageByMessage checks that each message arrives before the next is sent, and that only streams may be silent.
 func TestHTTPStreamsPassMessageByMessage(t *testing.T) {
 	next := make(chan int)
-	b := startNginx(t, []Server{{watching(t, next), free(t)}}, edit{"http-listener.conf", "proxy_read_timeout 10s", "proxy_read_timeout 200ms"})
+	b := startNginx(t, []Server{{watching(t, next), free(t)}}, edit{"http-locations.conf", "proxy_read_timeout 10s", "proxy_read_timeout 200ms"})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	resp := watch(ctx, t, b.HTTP)

@@ -25,7 +25,7 @@ func TestInterruptDuringNginxCheckIsNoError(t *testing.T) {
 				script := `#!/bin/sh
 [ "$1" = ` + when + ` ] && >ran && exec sleep 1000
 echo "nginx version: nginx/1.22.1
-configure arguments: --with-http_v2_module --with-http_stub_status_module"
+configure arguments: --with-http_ssl_module --with-http_v2_module --with-http_stub_status_module"
 `
 				for name, text := range map[string]string{"long.yaml": long, "nginx": script} {
 					if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
@@ -53,7 +53,7 @@ func TestNextCheckRemovesWhatAKilledOneLeft(t *testing.T) {
 	script := `#!/bin/sh
 [ "$1" = -t ] && [ ! -e ran ] && >ran && while kill -0 $PPID; do sleep 0.05; done
 echo "nginx version: nginx/1.22.1
-configure arguments: --with-http_v2_module --with-http_stub_status_module"
+configure arguments: --with-http_ssl_module --with-http_v2_module --with-http_stub_status_module"
 `
 	for name, text := range map[string]string{"long.yaml": long, "nginx": script} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {

@@ -48,6 +48,17 @@ func TestShippedConfigurationTakesNothing(t *testing.T) {
 			}
 		}
 	}
+	site.TLS = &nginx.EdgeTLS{Listen: "127.0.0.1:6", Certificate: "edge.pem", Key: "edge.pem"}
+	site.Mesh, site.Front = &nginx.MeshTLS{Certificate: "nginx.pem", Key: "nginx.pem", CA: "ca.pem"}, site.Servers
+	if got := Losses(installed(t, site, nginx.Oldest), site); len(got) > 0 {
+		t.Errorf("with TLS: %q", got)
+	}
+	plain := site
+	plain.TLS = nil
+	if got := Losses(installed(t, plain, nginx.Oldest), site); len(got) != 1 || !strings.Contains(got[0].Message, "site/tls-listen.conf") {
+		t.Errorf("without the TLS listener: %q", got)
+	}
+	site.TLS = nil
 	if got := Losses(nil, site); len(got) != 4 {
 		t.Errorf("an empty configuration takes only %q", got)
 	}

@@ -14,12 +14,16 @@ func (c *check) http(l *level) {
 		c.variables()
 	}
 	c.code(l)
+	listeners := [][2]string{{c.site.HTTP, "site/http-listen.conf"}, {c.site.GRPC, "site/grpc-listen.conf"}}
+	if c.site.TLS != nil {
+		listeners = append(listeners, [2]string{c.site.TLS.Listen, "site/tls-listen.conf"})
+	}
 	listens := map[string]bool{}
 	logs := true // whether http itself logs as the lab needs, which matters to servers that do not say otherwise
 	for _, server := range l.inner("server") {
 		ours := false
 		for _, d := range named(server.body, "listen") {
-			if a := argument(d, 1); a == c.site.HTTP || a == c.site.GRPC {
+			if a := argument(d, 1); slices.ContainsFunc(listeners, func(l [2]string) bool { return l[0] == a }) {
 				ours, listens[a] = true, true
 			}
 		}
@@ -34,7 +38,7 @@ func (c *check) http(l *level) {
 		}
 		c.requests(server)
 	}
-	for _, listener := range [][2]string{{c.site.HTTP, "site/http-listen.conf"}, {c.site.GRPC, "site/grpc-listen.conf"}} {
+	for _, listener := range listeners {
 		if !listens[listener[0]] {
 			c.lose(nil, `no server listens where the lab sends: leave "include %s" in one, and the address in that file`, listener[1])
 		}
@@ -78,35 +82,39 @@ const want = `"access_log logs/access.log requests"`
 
 // logs checks that the access logs of a level have each of its requests, once, and reports whether they do.
 func (c *check) logs(l *level) bool {
-	before, times := len(c.losses), 0
+	lost, times := false, 0 // Not by the number of losses: a file that several servers include has each loss once.
+	lose := func(at *confedit.Directive, format string, args ...any) {
+		lost = true
+		c.lose(at, format, args...)
+	}
 	own := named(l.body, "access_log")
 	for _, d := range own {
 		switch name := path.Clean(argument(d, 1)); {
 		case name == accessLog && argument(d, 2) != logFormat:
-			c.lose(d, "%s: the lab reads that file: write %s, and use another file, like logs/own.log, for another format", label(d), want)
+			lose(d, "%s: the lab reads that file: write %s, and use another file, like logs/own.log, for another format", label(d), want)
 		case name == accessLog && len(d.Words) > 3:
-			c.lose(d, "%s leaves requests out, or writes them later than the lab reads them: write %s", label(d), want)
+			lose(d, "%s leaves requests out, or writes them later than the lab reads them: write %s", label(d), want)
 		case name == accessLog:
 			times++
 		case name == "off": // Also beside others: it wins.
-			c.lose(d, "%s in %s takes requests out of the access log, which the lab reads: remove it", d, label(l.at))
+			lose(d, "%s in %s takes requests out of the access log, which the lab reads: remove it", d, label(l.at))
 		case strings.HasPrefix(name, "syslog:"):
 		case strings.Contains(name, "$"):
-			c.lose(d, "%s: whether that is a file that the lab reads cannot be decided: write a name without variables", label(d))
+			lose(d, "%s: whether that is a file that the lab reads cannot be decided: write a name without variables", label(d))
 		case reserved(name):
-			c.lose(d, "%s: the lab needs that file for something else: choose another name, like logs/own.log", label(d))
+			lose(d, "%s: the lab needs that file for something else: choose another name, like logs/own.log", label(d))
 		}
 	}
 	switch {
-	case len(c.losses) > before:
+	case lost:
 	case len(own) == 0:
-		c.lose(l.at, "%s has no access_log, and the lab reads nginx's access log: leave include access-log.conf and the access_log in site/logs.conf as they are", label(l.at))
+		lose(l.at, "%s has no access_log, and the lab reads nginx's access log: leave include access-log.conf and the access_log in site/logs.conf as they are", label(l.at))
 	case times == 0:
-		c.lose(own[0], "%s in %s takes requests out of the access log, which the lab reads: remove it, or write %s beside it", own[0], label(l.at), want)
+		lose(own[0], "%s in %s takes requests out of the access log, which the lab reads: remove it, or write %s beside it", own[0], label(l.at), want)
 	case times > 1:
-		c.lose(own[1], "%s in %s writes each request into the access log twice: remove it", own[1], label(l.at))
+		lose(own[1], "%s in %s writes each request into the access log twice: remove it", own[1], label(l.at))
 	}
-	return len(c.losses) == before
+	return !lost
 }
 
 // headers checks what a level that passes requests on adds to them and to their responses: protocol is proxy or grpc.

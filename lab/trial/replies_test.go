@@ -40,8 +40,8 @@ location = /rewritten { rewrite ^ / last; }
 func TestRepliesOfACorrectNginxAreReconciled(t *testing.T) {
 	t.Parallel()
 	s := during(1200 * time.Millisecond)
-	s.Files = map[string]string{"policies/cache.conf": "proxy_cache_path temp/cache keys_zone=replies:1m;\n", "policies/replies.conf": replies}
-	s.Edits = []confedit.Edit{{Context: "http", Add: "include policies/cache.conf"}, {Context: "http-listener.conf server", Add: "include policies/replies.conf"}}
+	s.Files = map[string]string{"own/cache.conf": "proxy_cache_path temp/cache keys_zone=replies:1m;\n", "own/replies.conf": replies}
+	s.Edits = []confedit.Edit{{Context: "http", Add: "include own/cache.conf"}, {Context: "http-listener.conf server", Add: "include own/replies.conf"}}
 	s.Loads = nil
 	for _, path := range []string{"empty", "moved", "cached", "fallback", "again", "rewritten"} {
 		l := httpLoad(25)
