@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -174,7 +175,7 @@ func (i *instance) httpServer(handler http.Handler) *http.Server {
 		ReadTimeout:                  i.config.ReadTimeout, // Without it an incomplete request holds its connection forever. Streams lift it.
 		IdleTimeout:                  120 * time.Second,    // Longer than nginx keeps idle connections; otherwise it sends requests into closing ones.
 		MaxHeaderBytes:               maxHeaderBytes,
-		ErrorLog:                     slog.NewLogLogger(i.log.Handler(), slog.LevelWarn),
+		ErrorLog:                     stdlog.New(serverLog{i.log}, "", 0),
 	}
 }
 
@@ -203,8 +204,11 @@ func (i *instance) serve(ctx context.Context, l listeners) error {
 		go func() { failed <- i.admin.Serve(l.admin) }()
 	}
 	i.setReady(true)
-	i.log.Info("serving", "http", l.http.Addr().String(), "grpc", l.grpc.Addr().String(), "admin", admin,
-		"environment", i.config.Environment, "version", buildinfo.String())
+	about := []any{"http", l.http.Addr().String(), "grpc", l.grpc.Addr().String(), "admin", admin, "environment", i.config.Environment, "version", buildinfo.String()}
+	if i.identity != nil {
+		about = append(about, "identity", identity.Of(i.identity.Certificate()))
+	}
+	i.log.Info("serving", about...)
 
 	var err error
 	select {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -26,6 +27,19 @@ func loadIdentity(c Config, log *slog.Logger) (*identity.Identity, error) {
 		return nil, nil
 	}
 	return identity.New(c.TLS, log)
+}
+
+// serverLog gets what net/http logs, which are errors of connections.
+type serverLog struct{ log *slog.Logger }
+
+// Write logs a line. A connection that ends before the handshake is a check of the port, as load balancers make them, and no error.
+func (l serverLog) Write(line []byte) (int, error) {
+	level, text := slog.LevelWarn, strings.TrimSpace(string(line))
+	if strings.Contains(text, "TLS handshake error") && strings.HasSuffix(text, ": EOF") {
+		level = slog.LevelDebug
+	}
+	l.log.Log(context.Background(), level, text)
+	return len(line), nil
 }
 
 // secureHTTP makes the HTTP listener accept only callers with an identity, if the instance has one. Behind it is HTTP/1.1: nginx speaks
