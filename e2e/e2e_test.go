@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -26,14 +27,14 @@ import (
 	"trivet/nginx"
 )
 
-// whoami is the path of the program whoami, built once for all tests.
-var whoami string
+// Paths of the services' programs, built once for all tests.
+var whoami, front string
 
 func TestMain(m *testing.M) {
-	os.Exit(labtest.WithWhoami(func(path string) int {
-		whoami = path
+	os.Exit(labtest.WithPrograms(func(dir string) int {
+		whoami, front = filepath.Join(dir, "whoami"), filepath.Join(dir, "front")
 		return m.Run()
-	}))
+	}, "whoami", "front"))
 }
 
 // A stack is a fleet of three instances and its events.
@@ -67,12 +68,16 @@ func start(t *testing.T, workers int) stack {
 
 func startWith(t *testing.T, workers int, conf fs.FS) stack {
 	t.Helper()
-	dir := proctest.Passable(t)
+	return startFleet(t, fleet.Options{Instances: 3, Conf: conf, Workers: workers})
+}
+
+// startFleet runs a stack with options until the test ends.
+func startFleet(t *testing.T, o fleet.Options) stack {
+	t.Helper()
 	events := make(chan fleet.Event, 10_000) // Buffers all events, so that the fleet never waits for a test.
-	f, err := fleet.Start(t.Context(), fleet.Options{
-		Instances: 3, Whoami: whoami, Nginx: labtest.Nginx(t), Conf: conf, Workers: workers, Dir: dir,
-		Observe: func(e fleet.Event) { events <- e },
-	})
+	o.Whoami, o.FrontProgram, o.Nginx, o.Dir = whoami, front, labtest.Nginx(t), proctest.Passable(t)
+	o.Observe = func(e fleet.Event) { events <- e }
+	f, err := fleet.Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -86,10 +86,6 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	in.Body = body
 	// Otherwise grpc-gateway appends the connection's address to X-Forwarded-For, and a direct call looks forwarded.
 	in.RemoteAddr = ""
-	if r.Header.Get("Grpc-Timeout") != "" { // grpc-gateway applies this deadline without asking the header matcher.
-		in.Header = in.Header.Clone()
-		in.Header.Del("Grpc-Timeout")
-	}
 	if wantsEvents(r.Header) { // grpc-gateway compares Accept as a whole.
 		in.Header = in.Header.Clone()
 		in.Header.Set("Accept", eventStream)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
@@ -147,16 +148,27 @@ func TestOnlyListedHeadersBecomeMetadata(t *testing.T) {
 	}
 }
 
-func TestGrpcTimeoutHeaderSetsNoDeadline(t *testing.T) {
+func TestGrpcTimeoutHeaderSetsTheDeadline(t *testing.T) {
 	t.Parallel()
 	server := serve(t, func(ctx context.Context) (*whoamiv1.WhoAmIResponse, error) {
-		if _, has := ctx.Deadline(); has {
-			return nil, status.Error(codes.Internal, "the context has a deadline")
+		end, has := ctx.Deadline()
+		if left := time.Until(end); has && left > 5*time.Minute && left <= 10*time.Minute {
+			return nil, status.Error(codes.Aborted, "in ten minutes")
 		}
-		return ok(ctx)
+		if !has {
+			return ok(ctx)
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
 	})
-	if response, body := do(t, server, "GET", "/", "Grpc-Timeout", "1S"); response.StatusCode != 200 {
-		t.Errorf("%d: %s", response.StatusCode, body)
+	for sent, want := range map[string]int{"": 200, "10M": 409, "600000000u": 409, "1m": 504, "1": 400, "1x": 400, "-1S": 400} {
+		var headers []string
+		if sent != "" {
+			headers = []string{"Grpc-Timeout", sent}
+		}
+		if response, body := do(t, server, "GET", "/", headers...); response.StatusCode != want {
+			t.Errorf("%q: %d, want %d: %s", sent, response.StatusCode, want, body)
+		}
 	}
 }
 

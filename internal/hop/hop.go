@@ -47,15 +47,16 @@ var syntax = regexp.MustCompile(`^(http|grpc)(?::(whoami|front))?(?:\*([0-9]+)(!
 
 const want = "want PROTOCOL[:SERVICE][*ATTEMPTS[!]][+WORK], like grpc, http:front or grpc*3+20ms"
 
-// Parse reads a hop: calls that are made at the same time, separated by commas.
+// Parse reads a hop: calls that are made at the same time, separated by commas. It returns an error for each that is wrong, joined.
 func Parse(hop string) ([]Call, error) {
 	var calls []Call
+	var errs []error
 	for text := range strings.SplitSeq(hop, ",") {
 		c, err := parse(text)
-		if err != nil {
-			return nil, err
-		}
-		calls = append(calls, c)
+		calls, errs = append(calls, c), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	return calls, nil
 }
@@ -93,24 +94,41 @@ type Route struct {
 	Rest  []string
 }
 
-// NewRoute reads the hops that a service receives: the first is its own. A front without hops makes one call, over gRPC. The error wraps
-// ErrInvalid.
+// NewRoute reads the hops that a service receives: the first is its own. A front without hops makes one call, over gRPC. The error has
+// all that is wrong, and wraps ErrInvalid.
 func NewRoute(service string, hops []string) (Route, error) {
 	if len(hops) > MaxHops {
 		return Route{}, fmt.Errorf("%w: %d hops, want at most %d", ErrInvalid, len(hops), MaxHops)
 	}
-	calls, most := 0, 1
-	for _, one := range hops {
+	var errs []error
+	calls, last := 0, 1 // all, and those of the last hop
+	for n, one := range hops {
 		parsed, err := Parse(one)
-		if err != nil {
-			return Route{}, err
+		errs = append(errs, err)
+		calls += last * len(parsed)
+		if n+1 == len(hops) {
+			calls += last * fronts(parsed)
 		}
-		most *= len(parsed)
-		if calls += most; calls > MaxCalls {
-			return Route{}, fmt.Errorf("%w: %d calls or more, want at most %d", ErrInvalid, calls, MaxCalls)
+		if last *= max(len(parsed), 1); calls > MaxCalls {
+			errs = append(errs, fmt.Errorf("%w %.60q: with it the request has more than %d calls", ErrInvalid, one, MaxCalls))
+			break
 		}
 	}
+	if err := errors.Join(errs...); err != nil {
+		return Route{}, err
+	}
 	return route(service, hops), nil
+}
+
+// fronts is how many of the calls are to front, which makes one more call if no hop is left for it.
+func fronts(calls []Call) int {
+	n := 0
+	for _, c := range calls {
+		if c.Service == Front {
+			n++
+		}
+	}
+	return n
 }
 
 // route is NewRoute of hops that are valid.
@@ -149,6 +167,17 @@ func (r Route) At(depth int) (all []Call) {
 		all = append(all, r.Next(n).At(depth-1)...)
 	}
 	return all
+}
+
+// LongestID is the longest request ID of all calls of the route, for a request with an ID, if none of them is retried.
+func (r Route) LongestID(id string) string {
+	longest := id
+	for n := range r.Calls {
+		if below := r.Next(n).LongestID(ChildID(id, 0, n+1)); len(below) > len(longest) {
+			longest = below
+		}
+	}
+	return longest
 }
 
 // ChildID is the request ID of the n-th call, counted from 1, that a receiver makes for a request with an ID. If that request was a retry,

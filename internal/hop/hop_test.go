@@ -37,6 +37,9 @@ func TestRouteIsBounded(t *testing.T) {
 		{"grpc,grpc grpc,grpc grpc,grpc grpc,grpc grpc,grpc grpc,grpc", false},
 		{strings.TrimSuffix(strings.Repeat("http,", 64), ","), true},
 		{strings.TrimSuffix(strings.Repeat("http,", 65), ","), false},
+		{strings.TrimSuffix(strings.Repeat("http:front,", 32), ","), true}, // 64 calls: each front makes one
+		{strings.TrimSuffix(strings.Repeat("http:front,", 33), ","), false},
+		{strings.TrimSuffix(strings.Repeat("http:front,", 32), ",") + " grpc", true},
 	} {
 		if _, err := NewRoute(Whoami, strings.Fields(c.hops)); (err == nil) != c.valid {
 			t.Errorf("%s: %v", c.hops, err)
@@ -62,6 +65,28 @@ func TestRouteOfReceivers(t *testing.T) {
 	}
 	if r, _ := NewRoute(Whoami, nil); r.Depth() != 0 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// A request with several errors gets them all.
+func TestErrorsOfARouteAreComplete(t *testing.T) {
+	t.Parallel()
+	_, err := NewRoute(Whoami, []string{"tcp,http*2", "grpc", "grpc:nginx"})
+	for _, want := range []string{`"tcp"`, `"http*2"`, `"grpc:nginx"`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %s in it", err, want)
+		}
+	}
+}
+
+func TestLongestID(t *testing.T) {
+	t.Parallel()
+	r, err := NewRoute(Whoami, []string{"grpc,grpc,http", "http,grpc:front"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.LongestID("x"); got != "x.1.2.1" {
+		t.Error(got)
 	}
 }
 

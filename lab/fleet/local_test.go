@@ -46,7 +46,7 @@ func TestLocalStartsFleetOfScenario(t *testing.T) {
 	}
 	env := strings.FieldsFunc(string(environment), func(r rune) bool { return r == 0 })
 	share := fmt.Sprintf("GOMAXPROCS=%d", max(1, runtime.GOMAXPROCS(0)/2))
-	for _, want := range []string{"RECORDS=" + filepath.Join(dir, record.InstancesFile), share} {
+	for _, want := range []string{"RECORDS=" + filepath.Join(dir, record.InstancesFile), share, "HOPS_HTTP=http://" + f.HTTP(), "HOPS_GRPC=" + f.GRPC()} {
 		if !slices.Contains(env, want) {
 			t.Errorf("no %s in the environment", want)
 		}

@@ -157,7 +157,9 @@ func (f *Fleet) instanceEnv() []string {
 	if f.options.CleanEnv || os.Getenv("GOMAXPROCS") == "" {
 		env = append(env, "GOMAXPROCS="+strconv.Itoa(max(1, runtime.GOMAXPROCS(0)/(f.options.Instances+f.options.Front))))
 	}
-	return append(env, f.options.Env...)
+	env = append(env, f.options.Env...)
+	// Calls that requests want go through this nginx, unless a setting says otherwise: of two values the last counts.
+	return append([]string{"HOPS_HTTP=http://" + f.HTTP(), "HOPS_GRPC=" + f.GRPC()}, env...)
 }
 
 func (f *Fleet) instanceArgs(name string) []string {

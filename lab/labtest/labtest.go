@@ -48,16 +48,22 @@ func Generate(serve func(context.Context, io.Reader, io.Writer) int) {
 // WithWhoami builds the instances' program into a temporary directory and runs tests with its path; for TestMain. It builds without -race,
 // even for tests with it: these are the processes that users run.
 func WithWhoami(tests func(whoami string) int) int {
+	return WithPrograms(func(dir string) int { return tests(filepath.Join(dir, "whoami")) }, "whoami")
+}
+
+// WithPrograms does the same with the programs of several services, in one directory.
+func WithPrograms(tests func(dir string) int, services ...string) int {
 	dir, err := os.MkdirTemp("", "trivet-test-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	whoami := filepath.Join(dir, "whoami")
-	if output, err := exec.Command("go", "build", "-o", whoami, "trivet/cmd/whoami").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build whoami: %v\n%s", err, output)
-		return 1
+	for _, service := range services {
+		if output, err := exec.Command("go", "build", "-o", filepath.Join(dir, service), "trivet/cmd/"+service).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", service, err, output)
+			return 1
+		}
 	}
-	return tests(whoami)
+	return tests(dir)
 }

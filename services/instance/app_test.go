@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -42,7 +43,7 @@ func extended(t *testing.T) App {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := fixture.New(c)
+	a, err := fixture.New(c, slog.Default())
 	if err != nil {
 		t.Fatal(err)
 	}

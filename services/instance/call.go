@@ -3,8 +3,13 @@ package instance
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
+	"strconv"
+	"sync/atomic"
 	"time"
+
+	"trivet/internal/hop"
 )
 
 // Protocol names a listener in responses, logs and records.
@@ -25,25 +30,52 @@ const (
 	traceparentKey  = "traceparent" // W3C Trace Context
 )
 
+// attemptsKey is the metadata in which a gRPC client says which retry a call is.
+const attemptsKey = "grpc-previous-rpc-attempts"
+
 // Call is one request to either listener, from arrival to end.
 type Call struct {
 	ID       string // request ID, [A-Za-z0-9._-]{1,64}: the client's if it sent a valid one
 	Protocol Protocol
 	Method   string // "GET /" or "/whoami.v1.WhoAmIService/WhoAmI"
 	Began    time.Time
-	record   []byte // JSON of a record; nil without a recorder
-	route    string // of metrics; "" until it is known
-	trace    string // ID of the trace that the request belongs to; "" without metrics, or if it belongs to none
+	route    string    // of metrics; "" until it is known
+	trace    string    // ID of the trace that the request belongs to; "" without metrics, or if it belongs to none
+	Deadline time.Time // the client's; zero if it set none
+	number   uint64    // of the arrival in this start; 0 without a recorder
+	record   []byte    // JSON of a record; nil without a recorder
+	records  *recorder
+	children atomic.Uint32 // calls made for it
 }
 
 type callKey struct{}
 
-// CallFrom returns the call that ctx belongs to; outside a call, the zero Call. A service finds the request ID there.
-func CallFrom(ctx context.Context) Call {
+// CallFrom returns the call that ctx belongs to; outside a call, one without an ID. A service finds the request ID there.
+func CallFrom(ctx context.Context) *Call {
 	if c := callFrom(ctx); c != nil {
-		return *c
+		return c
 	}
-	return Call{}
+	return &Call{}
+}
+
+// DeadlineLeft returns the time that was left until the client's deadline when the call arrived, and whether the client set one.
+func (c *Call) DeadlineLeft() (time.Duration, bool) {
+	return c.Deadline.Sub(c.Began), !c.Deadline.IsZero()
+}
+
+// NextChild returns the request ID of the next call that a service makes for the call of ctx: the call's own with a number. It returns an
+// error if that ID would be too long for a request ID. Outside a call it returns a new ID.
+func NextChild(ctx context.Context) (string, error) {
+	c := callFrom(ctx)
+	if c == nil {
+		return requestID(""), nil
+	}
+	previous, _ := strconv.Atoi(first(ctx, attemptsKey)) // Anything can stand there.
+	id := hop.ChildID(c.ID, previous, int(c.children.Add(1)))
+	if !isID(id) {
+		return "", fmt.Errorf("request ID %s would be longer than %d characters: send a shorter one", id, MaxID)
+	}
+	return id, nil
 }
 
 // callFrom returns the call that ctx belongs to, or nil outside a call.
@@ -64,7 +96,7 @@ type calls struct {
 // begin returns ctx with a new call. id and attempts are the client's x-request-id and grpc-previous-rpc-attempts, ""
 // where it sent none.
 func (w *calls) begin(ctx context.Context, p Protocol, method, id, attempts string) (context.Context, *Call) {
-	c := &Call{ID: requestID(id), Protocol: p, Method: method, Began: time.Now()}
+	c := &Call{ID: requestID(id), Protocol: p, Method: method, Began: time.Now(), records: w.records}
 	w.records.arrive(c, attempts)
 	return context.WithValue(ctx, callKey{}, c), c
 }
@@ -88,9 +120,12 @@ func requestID(clients string) string {
 	return rand.Text()
 }
 
+// MaxID is the length of the longest request ID.
+const MaxID = 64
+
 // isID reports whether s matches [A-Za-z0-9._-]{1,64}.
 func isID(s string) bool {
-	if len(s) == 0 || len(s) > 64 {
+	if len(s) == 0 || len(s) > MaxID {
 		return false
 	}
 	for _, c := range []byte(s) {

@@ -8,11 +8,14 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,6 +45,9 @@ type Config struct {
 	TLS            identity.Files   // zero is off
 	TLSCallers     identity.Callers // that may call; with TLS
 	TLSMinVersion  uint16           // tls.VersionTLS13 or tls.VersionTLS12
+	HopsHTTP       string           // URL without a path; "" is off
+	HopsGRPC       string           // host:port, or https://host:port; "" is off
+	MaxWork        time.Duration
 	LogLevel       slog.Level
 	LogFormat      string // text or json
 	RequestLog     bool
@@ -111,6 +117,7 @@ func (t *text) validate(s Service, source map[string]string) (Config, error) {
 	t.bounds(check, &c)
 	t.tls(check, &c)
 	t.tuning(check, &c)
+	t.hops(check, &c)
 	t.Reflection = cmp.Or(t.Reflection, strconv.FormatBool(t.Environment != "prod"))
 	c.Reflection = check.boolean("REFLECTION", t.Reflection)
 	if t.Records = cmp.Or(t.Records, "off"); t.Records != "off" {
@@ -209,6 +216,28 @@ func unjoin(err error) []error {
 		return joined.Unwrap()
 	}
 	return nil
+}
+
+// hops validates where the service calls others, and what requests may ask of it.
+func (t *text) hops(check *checker, c *Config) {
+	if t.HopsHTTP = cmp.Or(t.HopsHTTP, "off"); t.HopsHTTP != "off" {
+		c.HopsHTTP = strings.TrimSuffix(t.HopsHTTP, "/")
+		u, err := url.Parse(c.HopsHTTP)
+		check.want(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && c.HopsHTTP == u.Scheme+"://"+u.Host, "HOPS_HTTP", t.HopsHTTP)
+	}
+	if t.HopsGRPC = cmp.Or(t.HopsGRPC, "off"); t.HopsGRPC != "off" {
+		c.HopsGRPC = t.HopsGRPC
+		host, port, err := net.SplitHostPort(strings.TrimPrefix(c.HopsGRPC, "https://"))
+		_, numeric := strconv.ParseUint(port, 10, 16)
+		check.want(err == nil && host != "" && numeric == nil, "HOPS_GRPC", t.HopsGRPC)
+	}
+	if t.MaxWork == "" {
+		t.MaxWork = "1s"
+		if t.Environment == "prod" {
+			t.MaxWork = "0s"
+		}
+	}
+	c.MaxWork = check.duration("MAX_WORK", t.MaxWork, 0, 10*time.Minute)
 }
 
 // tuning validates the settings that trade memory, generality or latency for CPU time.

@@ -2,6 +2,7 @@ package instance
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 )
 
 // fixture is the service that these tests run: the RPCs of whoami, with what the tests look at in their responses.
-var fixture = Service{Name: "whoami", Port: 8000, New: func(c Config) (App, error) { return appOf(&service{name: c.Instance}), nil }}
+var fixture = Service{Name: "whoami", Port: 8000, New: func(c Config, _ *slog.Logger) (App, error) { return appOf(&service{name: c.Instance}), nil }}
 
 // appOf returns an app with one service.
 func appOf(s whoamiv1.WhoAmIServiceServer) App {

@@ -40,9 +40,12 @@ func Run(ctx context.Context, s Service, c Config, log *slog.Logger) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, records.close()) }()
-	app, err := s.New(c)
+	app, err := s.New(c, log)
 	if err != nil {
 		return err
+	}
+	if app.Close != nil {
+		defer app.Close()
 	}
 	i, err := newInstance(c, app, records, log)
 	if err != nil {

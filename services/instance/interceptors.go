@@ -34,6 +34,9 @@ func (i *instance) streamInterceptors() []grpc.StreamServerInterceptor {
 // early, a request that cannot be decoded gets a response without the headers and no record, and one that never arrives
 // does not count against the limit. It does for unary calls what calls.stream and admitStream do for streams, whose
 // interceptors run at once.
+//
+// Instance and request ID are in the trailer of every response, because grpc-go itself responds to a request that it cannot decode,
+// and in the header only if the call succeeds: clients retry no response that has headers.
 type early struct {
 	grpc.ServiceRegistrar
 	calls   *calls
@@ -54,7 +57,7 @@ func (e early) RegisterService(desc *grpc.ServiceDesc, service any) {
 
 func (e early) handler(method string, next grpc.MethodHandler) grpc.MethodHandler {
 	return func(service any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (resp any, err error) {
-		ctx, end, err := e.calls.arrive(ctx, method)
+		ctx, end, err := e.calls.arrive(ctx, method, grpc.SetTrailer)
 		// Before the response is sent, so that the record exists once the client has it. (grpc-go responds to an
 		// undecodable request while decoding.)
 		defer func() { end(err) }()
@@ -67,7 +70,13 @@ func (e early) handler(method string, next grpc.MethodHandler) grpc.MethodHandle
 			}
 			defer e.limit.done()
 		}
-		return next(service, ctx, e.timely(ctx, decode), interceptor)
+		if resp, err = next(service, ctx, e.timely(ctx, decode), interceptor); err != nil {
+			return nil, err
+		}
+		if c := callFrom(ctx); c.Protocol == GRPC {
+			_ = grpc.SetHeader(ctx, e.calls.names(c)) // It fails for a handler that has sent headers itself.
+		}
+		return resp, nil
 	}
 }
 
@@ -93,7 +102,7 @@ func (e early) timely(ctx context.Context, decode func(any) error) func(any) err
 
 // stream does the same for streams, and for calls of unknown methods, which grpc-go handles as streams.
 func (w *calls) stream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
-	ctx, end, err := w.arrive(stream.Context(), info.FullMethod)
+	ctx, end, err := w.arrive(stream.Context(), info.FullMethod, grpc.SetHeader)
 	defer func() { end(err) }()
 	if err != nil {
 		return err
@@ -109,20 +118,25 @@ type callStream struct {
 
 func (s callStream) Context() context.Context { return s.ctx }
 
-// arrive begins a call of method, sets its headers, and returns a function that ends it. For a REST call the HTTP middleware
-// does all of this, and ends it with the HTTP status.
-func (w *calls) arrive(ctx context.Context, method string) (context.Context, func(error), error) {
+// arrive begins a call of method, names instance and request in what set sends, and returns a function that ends it. For a REST call
+// the HTTP middleware does all of this, and ends it with the HTTP status.
+func (w *calls) arrive(ctx context.Context, method string, set func(context.Context, metadata.MD) error) (context.Context, func(error), error) {
 	if callFrom(ctx) != nil {
 		return ctx, func(error) {}, nil
 	}
 	attempts := ""
 	if w.records != nil { // The search goes through all metadata, mostly in vain.
-		attempts = first(ctx, "grpc-previous-rpc-attempts")
+		attempts = first(ctx, attemptsKey)
 	}
 	ctx, c := w.begin(ctx, GRPC, method, first(ctx, requestIDKey), attempts)
 	w.metrics.begin(c, func() string { return first(ctx, traceparentKey) })
 	end := func(err error) { w.end(ctx, c, gateway.Status(err).Code().String()) }
-	return ctx, end, grpc.SetHeader(ctx, metadata.MD{instanceKey: {w.instance}, requestIDKey: {c.ID}})
+	return ctx, end, set(ctx, w.names(c))
+}
+
+// names are what the response to c says of it.
+func (w *calls) names(c *Call) metadata.MD {
+	return metadata.MD{instanceKey: {w.instance}, requestIDKey: {c.ID}}
 }
 
 // first returns the first value of the client's metadata under key, or "".
@@ -181,9 +195,15 @@ func (i *instance) admitStream(service any, stream grpc.ServerStream, info *grpc
 	return handler(service, stream)
 }
 
-// unaryTimeout sets a deadline of CALL_TIMEOUT on calls without one. Over gRPC tapTimeout has done so already.
+// unaryTimeout sets a deadline of CALL_TIMEOUT on calls without one, and over HTTP also on those with a later one. Over gRPC tapTimeout
+// has done so already.
 func (i *instance) unaryTimeout(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if _, has := ctx.Deadline(); has {
+	c := CallFrom(ctx)
+	deadline, has := ctx.Deadline()
+	if has && ctx.Value(tappedKey{}) == nil {
+		c.Deadline = deadline
+	}
+	if has && c.Protocol == GRPC {
 		return handler(ctx, req)
 	}
 	ctx, cancel := context.WithTimeout(ctx, i.config.CallTimeout)
@@ -199,7 +219,10 @@ func (i *instance) tapTimeout(ctx context.Context, info *tap.Info) (context.Cont
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, i.config.CallTimeout, errCallTimeout)
 	_ = cancel
-	return ctx, nil
+	return context.WithValue(ctx, tappedKey{}, true), nil
 }
+
+// tappedKey marks a deadline that is not the client's.
+type tappedKey struct{}
 
 var errCallTimeout = status.Error(codes.DeadlineExceeded, "the call outlived CALL_TIMEOUT")

@@ -53,7 +53,7 @@ func start(t *testing.T, service whoamiv1.WhoAmIServiceServer) running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := fixture.New(c)
+	a, err := fixture.New(c, slog.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,9 @@ func (r running) grpc(t *testing.T, method string, headers ...string) response {
 	}
 	err := r.connection.Invoke(ctx, method, in, out, grpc.Header(&header), grpc.Trailer(&trailer))
 	a.code = status.Code(err)
-	a.headers = metadata.Join(header, trailer) // An error without a message may come with trailers alone.
+	if a.headers = header; err != nil {
+		a.headers = metadata.Join(header, trailer) // An error without a message comes with trailers alone.
+	}
 	return a
 }
 
@@ -233,6 +235,42 @@ func wantNamed(t *testing.T, listener string, a response, sent string, kept bool
 	if len(ids) != 1 || !isID(ids[0]) || (ids[0] == sent) != kept {
 		t.Errorf("%s: x-request-id %q after %q was sent; kept: want %t", listener, ids, sent, kept)
 	}
+}
+
+// Clients retry an instance's UNAVAILABLE, because errors of unary calls have no header; a response that has one is final. So have
+// errors of requests that grpc-go itself responds to.
+func TestErrorsOfUnaryCallsAreRetried(t *testing.T) {
+	t.Parallel()
+	s := &failing{service: &service{name: "whoami-7"}, left: 2}
+	r := start(t, s)
+	connection, err := grpc.NewClient("passthrough:///"+r.connection.CanonicalTarget()[len("passthrough:///"):],
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultServiceConfig(`{"methodConfig":[{"name":[{}],"retryPolicy":
+		{"maxAttempts":3,"initialBackoff":"0.01s","maxBackoff":"0.01s","backoffMultiplier":1,"retryableStatusCodes":["UNAVAILABLE"]}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	var header metadata.MD
+	if _, err := whoamiv1.NewWhoAmIServiceClient(connection).WhoAmI(t.Context(), nil, grpc.Header(&header)); err != nil {
+		t.Errorf("%v, want a third attempt that succeeds", err)
+	}
+	if got := header["x-instance"]; len(got) != 1 {
+		t.Errorf("x-instance %q in the header of a response, want it once", got)
+	}
+}
+
+// failing is a service whose first calls fail.
+type failing struct {
+	*service
+	left int
+}
+
+func (s *failing) WhoAmI(ctx context.Context, req *whoamiv1.WhoAmIRequest) (*whoamiv1.WhoAmIResponse, error) {
+	if s.left > 0 {
+		s.left--
+		return nil, status.Error(codes.Unavailable, "on purpose")
+	}
+	return s.service.WhoAmI(ctx, req)
 }
 
 // garbage is a codec that sends bytes that are not a message.

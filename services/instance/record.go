@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"os"
@@ -12,7 +13,7 @@ import (
 // A record holds what both lines of a request have in the records file. Each request to either listener writes two lines of
 // JSON, at arrival and completion, matched by call. A line has further fields: before these v (recordVersion), event (arrival
 // or completion) and time (wall clock), and after them, only at completion, code (the name of the gRPC code, or the number of
-// the HTTP status) and duration_us (microseconds since arrival).
+// the HTTP status) and duration_us (microseconds since arrival). A call that the service makes for a request has a third line, outgoing.
 type record struct {
 	Instance string   `json:"instance"` //
 	PID      int      `json:"pid"`      //
@@ -22,6 +23,27 @@ type record struct {
 	Protocol Protocol `json:"protocol"` // http or grpc
 	Method   string   `json:"method"`   // "GET /" or "/whoami.v1.WhoAmIService/WhoAmI"
 	Attempts string   `json:"previous_attempts,omitempty"`
+}
+
+// An Outgoing is a call that a service made for the call of a context.
+type Outgoing struct {
+	ID       string   `json:"id"` // request ID
+	Protocol Protocol `json:"protocol"`
+	Method   string   `json:"method"`
+	Code     string   `json:"code"`     // gRPC code by name, or HTTP status
+	Attempts int      `json:"attempts"` // sends begun
+	// MaybeUnlogged has a reason for each attempt that got no response, and Reason is why there was none at all, or not a whole one, in the
+	// words of docs/records.md.
+	MaybeUnlogged []string  `json:"maybe_unlogged,omitempty"`
+	Reason        string    `json:"reason,omitempty"`
+	Began         time.Time `json:"-"`
+}
+
+// Record records that o has ended, for the call of ctx. Without a records file, and outside a call, it does nothing.
+func (o Outgoing) Record(ctx context.Context) {
+	if c := callFrom(ctx); c != nil {
+		c.records.outgoing(c, o)
+	}
 }
 
 // recordVersion is raised when a field changes its meaning, not for a new one.
@@ -58,8 +80,9 @@ func (r *recorder) arrive(c *Call, attempts string) {
 	if r == nil {
 		return
 	}
+	c.number = r.calls.Add(1)
 	c.record, _ = json.Marshal(record{ // It cannot fail: these are strings and numbers.
-		Instance: r.instance, PID: os.Getpid(), Start: r.start, Call: r.calls.Add(1),
+		Instance: r.instance, PID: os.Getpid(), Start: r.start, Call: c.number,
 		ID: c.ID, Protocol: c.Protocol, Method: c.Method, Attempts: attempts,
 	})
 	r.write("arrival", c.Began, c.record, "")
@@ -72,6 +95,23 @@ func (r *recorder) complete(c *Call, code string) {
 	}
 	now := time.Now()
 	r.write("completion", now, c.record, `,"code":"`+code+`","duration_us":`+strconv.FormatInt(now.Sub(c.Began).Microseconds(), 10))
+}
+
+// outgoing records the end of a call made for c.
+func (r *recorder) outgoing(c *Call, o Outgoing) {
+	if r == nil {
+		return
+	}
+	now := time.Now()
+	fields, _ := json.Marshal(struct {
+		Instance string `json:"instance"`
+		PID      int    `json:"pid"`
+		Start    string `json:"start"`
+		Call     uint64 `json:"call"`
+		Outgoing
+		Duration int64 `json:"duration_us"`
+	}{r.instance, os.Getpid(), r.start, c.number, o, now.Sub(o.Began).Microseconds()})
+	r.write("outgoing", now, fields, "")
 }
 
 // write writes a line with the fields of a record and those that end it. The record is encoded once for both lines, because

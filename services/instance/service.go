@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"log/slog"
 	"net/http"
 
 	"google.golang.org/grpc"
@@ -15,7 +16,7 @@ type Service struct {
 	Port uint16
 	// Summary and Example are for --help: what an instance does, in lines of at most 80 characters, and how to run some.
 	Summary, Example string
-	New              func(Config) (App, error)
+	New              func(Config, *slog.Logger) (App, error)
 }
 
 // An App holds what an instance serves. To add an RPC service, add it to Register and its REST mapping to Mappings. To add an
@@ -26,4 +27,5 @@ type App struct {
 	OpenAPI  http.HandlerFunc // serves the description of the REST mapping at /openapi.json: gateway.OpenAPI
 	Unary    []grpc.UnaryServerInterceptor
 	Stream   []grpc.StreamServerInterceptor
+	Close    func() // ends what the app has opened; it runs after the last call. nil for nothing
 }

@@ -39,6 +39,9 @@ type text struct {
 	TLSCA          string `env:"TLS_CA" flag:"tls-ca" auto:"off" want:"a PEM file with certificates of authorities, or off" help:"authorities whose certificates are accepted; read again when it changes"`
 	TLSCallers     string `env:"TLS_CALLERS, default=spiffe://trivet/*" flag:"tls-callers" want:"SPIFFE IDs separated by commas, each maybe with a * at its end, like spiffe://trivet/nginx,spiffe://trivet/client/*" help:"identities that may call, with TLS_CERT; a * stands for any rest"`
 	TLSMinVersion  string `env:"TLS_MIN_VERSION, default=1.3" flag:"tls-min-version" want:"1.2 or 1.3" help:"lowest version of TLS, with TLS_CERT; over 1.3 a caller that is refused may have sent its request already"`
+	HopsHTTP       string `env:"HOPS_HTTP" flag:"hops-http" auto:"off" want:"a URL, http:// or https:// with a host and no path, or off" help:"URL of nginx's HTTP listener, where the calls go that a request wants over http"`
+	HopsGRPC       string `env:"HOPS_GRPC" flag:"hops-grpc" auto:"off" want:"host:port, for TLS with https:// before it, or off" help:"nginx's gRPC listener, where the calls go that a request wants over grpc"`
+	MaxWork        string `env:"MAX_WORK" flag:"max-work" auto:"1s in dev and qa, 0s in prod" want:"a duration, 0s to 10m, like 500ms or 5s" help:"longest work that a request may ask for"`
 	LogLevel       string `env:"LOG_LEVEL, default=info" flag:"log-level" want:"debug, info, warn or error" help:"lowest level that is logged; debug logs every request"`
 	LogFormat      string `env:"LOG_FORMAT, default=text" flag:"log-format" want:"text or json" help:"format of log lines, which go to standard error"`
 	RequestLog     string `env:"REQUEST_LOG, default=false" flag:"request-log" want:"true or false" help:"log every request at level info"`

@@ -3,22 +3,21 @@ package whoami
 
 import (
 	"context"
-	"net"
+	"log/slog"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"trivet/gateway"
 	whoamiv1 "trivet/gen/whoami/v1"
 	"trivet/internal/buildinfo"
+	"trivet/services/caller"
+	"trivet/services/hops"
 	"trivet/services/instance"
 )
 
@@ -43,12 +42,13 @@ client. It serves until Ctrl-C or SIGTERM, and then drains.`,
 	New: newApp,
 }
 
-func newApp(c instance.Config) (instance.App, error) {
-	s, err := newService(c)
+func newApp(c instance.Config, log *slog.Logger) (instance.App, error) {
+	s, err := newService(c, log)
 	if err != nil {
 		return instance.App{}, err
 	}
 	return instance.App{
+		Close:    s.hops.Close,
 		Register: func(r grpc.ServiceRegistrar) { whoamiv1.RegisterWhoAmIServiceServer(r, s) },
 		Mappings: []gateway.Mapping{mapping},
 		OpenAPI:  gateway.OpenAPI("whoami"),
@@ -60,6 +60,7 @@ type service struct {
 	whoamiv1.UnimplementedWhoAmIServiceServer
 	name, environment, hostname, version string
 	start                                *timestamppb.Timestamp
+	hops                                 *hops.Caller
 }
 
 // mapping is the REST mapping of the service.
@@ -67,43 +68,37 @@ func mapping(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInt
 	return whoamiv1.RegisterWhoAmIServiceHandlerClient(ctx, mux, whoamiv1.NewWhoAmIServiceClient(conn))
 }
 
-func newService(c instance.Config) (*service, error) {
+func newService(c instance.Config, log *slog.Logger) (*service, error) {
 	hostname, err := os.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	calls, err := hops.New(c, log)
 	if err != nil {
 		return nil, err
 	}
 	return &service{
 		name: c.Instance, environment: c.Environment, hostname: hostname,
-		version: buildinfo.String(), start: timestamppb.Now(),
+		version: buildinfo.String(), start: timestamppb.Now(), hops: calls,
 	}, nil
 }
 
 // WhoAmI implements [whoamiv1.WhoAmIServiceServer].
-func (s *service) WhoAmI(ctx context.Context, _ *whoamiv1.WhoAmIRequest) (*whoamiv1.WhoAmIResponse, error) {
-	call := instance.CallFrom(ctx)
-	response := &whoamiv1.WhoAmIResponse{
-		Instance: s.name, Environment: s.environment, Hostname: s.hostname, Version: s.version, StartTime: s.start,
-		Protocol: string(call.Protocol),
-		Caller:   &whoamiv1.Caller{RequestId: call.ID, ForwardedFor: forwardedFor(ctx)},
+func (s *service) WhoAmI(ctx context.Context, req *whoamiv1.WhoAmIRequest) (*whoamiv1.WhoAmIResponse, error) {
+	response := s.identify(ctx)
+	var err error
+	if response.Calls, err = s.hops.Handle(ctx, req); err != nil {
+		return nil, err
 	}
-	if id := instance.CallerIdentity(ctx); id != "" {
-		response.Caller.Identity = &id
-	}
-	if id := instance.ClientIdentity(ctx); id != "" {
-		response.Caller.ClientIdentity = &id
-	}
-	if p, ok := peer.FromContext(ctx); ok {
-		response.Caller.PeerAddress = p.Addr.String()
-		if local, ok := p.LocalAddr.(*net.TCPAddr); ok {
-			response.Port = uint32(local.Port)
-		}
-	}
-	return response, nil
+	return response, hops.Failure(response)
 }
 
-// forwardedFor returns the X-Forwarded-For that arrived, with several values joined as in one header.
-func forwardedFor(ctx context.Context) string {
-	return strings.Join(metadata.ValueFromIncomingContext(ctx, "x-forwarded-for"), ", ")
+// identify returns the response without calls.
+func (s *service) identify(ctx context.Context) *whoamiv1.WhoAmIResponse {
+	return &whoamiv1.WhoAmIResponse{
+		Instance: s.name, Environment: s.environment, Hostname: s.hostname, Version: s.version, StartTime: s.start,
+		Protocol: string(instance.CallFrom(ctx).Protocol), Port: caller.Port(ctx), Caller: caller.Of(ctx), DeadlineLeft: caller.DeadlineLeft(ctx),
+	}
 }
 
 // WatchWhoAmI implements [whoamiv1.WhoAmIServiceServer]. It ends with its context: the client has left, or the instance
@@ -119,11 +114,7 @@ func (s *service) WatchWhoAmI(req *whoamiv1.WatchWhoAmIRequest, stream grpc.Serv
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for sequence := uint64(1); ; sequence++ {
-		response, err := s.WhoAmI(stream.Context(), nil)
-		if err != nil {
-			return err
-		}
-		if err := stream.Send(&whoamiv1.WatchWhoAmIResponse{Sequence: sequence, Answer: response}); err != nil {
+		if err := stream.Send(&whoamiv1.WatchWhoAmIResponse{Sequence: sequence, Answer: s.identify(stream.Context())}); err != nil {
 			return err
 		}
 		select {
