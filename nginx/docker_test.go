@@ -24,7 +24,7 @@ func TestImageSitesMatchLocalSite(t *testing.T) {
 	}
 	// Files that do not depend on where the instances run are identical.
 	for _, name := range []string{"process.conf", "logs.conf", "http-listen.conf", "grpc-listen.conf", "public.conf", "hosts.conf", "admin-listen.conf",
-		"http-pass.conf", "grpc-pass.conf", "front-http-pass.conf", "front-grpc-pass.conf", "mesh.conf", "tls.conf", "tls-listen.conf", "tls-certificate.conf"} {
+		"http-pass.conf", "grpc-pass.conf", "front-http-pass.conf", "front-grpc-pass.conf", "mesh.conf", "tls.conf", "tls-listen.conf", "tls-listen-again.conf", "tls-certificate.conf"} {
 		if read(t, "docker/site/"+name) != read(t, "docker/host/"+name) {
 			t.Errorf("docker/site/%s and docker/host/%s differ", name, name)
 		}

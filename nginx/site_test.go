@@ -67,8 +67,8 @@ func TestSiteFilesOfMesh(t *testing.T) {
 			golden(t, filepath.Join("testdata", "site-mesh", name), text)
 		}
 	}
-	if n := len(strings.Fields(names(t, "testdata/site-mesh"))); n != 10 {
-		t.Errorf("%d files differ, want 10", n)
+	if n := len(strings.Fields(names(t, "testdata/site-mesh"))); n != 11 {
+		t.Errorf("%d files differ, want 11", n)
 	}
 	if got := s.files(Version{1, 25, 1})["tls-listen.conf"]; !strings.Contains(got, "listen [::1]:8443 ssl so_keepalive=60s:10s:3;\nhttp2 on;") {
 		t.Errorf("for 1.25.1: %s", got)

@@ -98,14 +98,16 @@ func (s Site) frontEdits() map[string][]string {
 
 // edgeEdits returns the edits of the files about the TLS edge, for an nginx of version v.
 func (s Site) edgeEdits(v Version) map[string][]string {
-	edits := map[string][]string{"tls.conf": nil, "tls-listen.conf": nil, "tls-certificate.conf": nil}
+	edits := map[string][]string{"tls.conf": nil, "tls-listen.conf": nil, "tls-listen-again.conf": nil, "tls-certificate.conf": nil}
 	if s.TLS == nil {
 		return edits
 	}
 	edits["tls.conf"] = []string{"# include tls-listener.conf;", "include tls-listener.conf;"}
 	const shipped = "127.0.0.1:8443 ssl http2 so_keepalive=60s:10s:3;"
 	edits["tls-listen.conf"] = []string{shipped, s.TLS.Listen + " ssl http2 so_keepalive=60s:10s:3;"}
+	edits["tls-listen-again.conf"] = []string{"127.0.0.1:8443 ssl;", s.TLS.Listen + " ssl;"}
 	if v.atLeast(http2Directive) {
+		edits["tls-listen-again.conf"][1] += "\nhttp2 on;"
 		edits["tls-listen.conf"][1] = s.TLS.Listen + " ssl so_keepalive=60s:10s:3;\nhttp2 on;"
 	}
 	edits["tls-certificate.conf"] = []string{
