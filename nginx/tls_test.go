@@ -53,6 +53,8 @@ func (c certificates) client(t testing.TB, name string) *tls.Config {
 			t.Fatal(err)
 		}
 		config.Certificates = []tls.Certificate{pair}
+		// Without it, a certificate of an authority that the server does not name would not be sent.
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	return config
 }
