@@ -3,6 +3,7 @@ package hops
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -20,7 +21,7 @@ import (
 const maxStatus = 8 << 10
 
 // maxMessage is how many bytes of a call's error its parent repeats.
-const maxMessage = 200
+const maxMessage = 300
 
 // A Response is one with calls in it.
 type Response interface {
@@ -29,15 +30,19 @@ type Response interface {
 }
 
 // Failure returns the error of a request of whose calls one has failed; nil if all succeeded. Its code is that of the first that failed,
-// in the hop's order. Its detail is the response, cut until it fits: without the responses of the deepest calls.
+// in the hop's order, its message that of the deepest call behind it. Its detail is the response, cut until it fits: without the responses
+// of the deepest calls first, then without the messages of its own.
 func Failure(response Response) error {
 	n := slices.IndexFunc(response.GetCalls(), func(c *whoamiv1.Call) bool { return c.GetCode() != "OK" })
 	if n < 0 {
 		return nil
 	}
 	failed := response.GetCalls()[n]
-	s := status.New(code(failed.GetCode()), fmt.Sprintf("call %s (%s): %s", failed.GetRequestId(), failed.GetHop(), words.Clip(failed.GetMessage(), maxMessage)))
-	return attach(s, proto.Clone(response).(Response))
+	message := failed.GetMessage()
+	if below := "call " + failed.GetRequestId(); !strings.HasPrefix(message, below+".") && !strings.HasPrefix(message, below+"-") { // Else it names the deepest call.
+		message = fmt.Sprintf("%s (%s): %s", below, failed.GetHop(), message)
+	}
+	return attach(status.New(code(failed.GetCode()), words.Clip(message, maxMessage)), proto.Clone(response).(Response))
 }
 
 // code is the code with a name.
@@ -66,7 +71,7 @@ func attach(s *status.Status, response Response) error {
 	}
 	// What is left are the calls of the request itself.
 	for _, call := range response.GetCalls() {
-		call.Message = words.Clip(call.GetMessage(), maxStatus/200)
+		call.Message = ""
 	}
 	if with, err := s.WithDetails(protoadapt.MessageV1Of(response)); err == nil && proto.Size(with.Proto()) <= maxStatus {
 		return with.Err()

@@ -3,6 +3,7 @@ package outgoing
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
@@ -39,6 +40,32 @@ func (t caller) RoundTrip(r *http.Request) (*http.Response, error) {
 		c.recordHTTP(ctx, method, strconv.Itoa(response.StatusCode), err)
 	}}
 	return response, nil
+}
+
+// unusedTimeout is how long a connection may stay without a request. net/http opens more than it needs where many requests are sent at once,
+// and nginx, when it shuts down, waits for the first request of each.
+const unusedTimeout = time.Second
+
+// dial opens a connection that closes if it is not used.
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &unusedConn{c, time.AfterFunc(unusedTimeout, func() { c.Close() })}, nil
+}
+
+// unusedConn is a connection that is closed by a timer until its first write. A request that comes just then has not been sent, so net/http
+// sends it over another one.
+type unusedConn struct {
+	net.Conn
+	unused *time.Timer
+}
+
+// Write implements [net.Conn].
+func (c *unusedConn) Write(b []byte) (int, error) {
+	c.unused.Stop()
+	return c.Conn.Write(b)
 }
 
 // timeout is d as gRPC writes a timeout: at most eight digits, and a unit.

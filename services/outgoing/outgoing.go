@@ -10,7 +10,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -83,7 +82,7 @@ type Retries struct {
 func New(o Options) *Connections {
 	c := &Connections{options: o, grpc: make(map[Retries]*grpc.ClientConn)}
 	c.transport = &http.Transport{
-		DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, TLSClientConfig: o.tlsTo(o.HTTP), TLSHandshakeTimeout: dialTimeout,
+		DialContext: dial, TLSClientConfig: o.tlsTo(o.HTTP), TLSHandshakeTimeout: dialTimeout,
 		MaxConnsPerHost: maxConnections, MaxIdleConnsPerHost: maxConnections, IdleConnTimeout: idleTimeout, DisableCompression: true,
 	}
 	var sends http.RoundTripper = c.transport
@@ -157,7 +156,7 @@ func (r Retries) serviceConfig() string {
 	if r.Budget {
 		budget = `,"retryThrottling":{"maxTokens":10,"tokenRatio":0.1}`
 	}
-	return fmt.Sprintf(`{"methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":%d,"initialBackoff":"0.05s","maxBackoff":"0.5s",`+
+	return fmt.Sprintf(`{"methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":%d,"initialBackoff":"0.01s","maxBackoff":"0.1s",`+
 		`"backoffMultiplier":2,"retryableStatusCodes":["UNAVAILABLE"]}}]%s}`, r.Attempts, budget)
 }
 
