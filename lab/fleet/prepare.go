@@ -159,7 +159,16 @@ func (f *Fleet) instanceEnv() []string {
 	}
 	env = append(env, f.options.Env...)
 	// Calls that requests want go through this nginx, unless a setting says otherwise: of two values the last counts.
-	return append([]string{"HOPS_HTTP=http://" + f.HTTP(), "HOPS_GRPC=" + f.GRPC()}, env...)
+	return append(f.hops(), env...)
+}
+
+// hops are the settings of where calls go that requests want. They are encrypted where instances have what that takes: an authority to
+// trust.
+func (f *Fleet) hops() []string {
+	if f.options.TLS && f.options.MTLS {
+		return []string{"HOPS_HTTP=https://" + f.TLS(), "HOPS_GRPC=https://" + f.TLS()}
+	}
+	return []string{"HOPS_HTTP=http://" + f.HTTP(), "HOPS_GRPC=" + f.GRPC()}
 }
 
 func (f *Fleet) instanceArgs(name string) []string {
