@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -22,7 +21,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(withWhoami{m}, map[string]func(){"trivet": func() {
+	testscript.Main(withServices{m}, map[string]func(){"trivet": func() {
 		system = func(f *fleet.Fleet) trial.System { return unsampled{f} }
 		main()
 	}})
@@ -33,21 +32,21 @@ type unsampled struct{ *fleet.Fleet }
 
 func (unsampled) Processes() map[string]int { return nil }
 
-// withWhoami puts the instances' program on PATH, beside trivet, which testscript.Main put there, and runs the tests.
-type withWhoami struct{ m *testing.M }
+// withServices puts the programs of the instances on PATH, beside trivet, which testscript.Main put there, and runs the tests.
+type withServices struct{ m *testing.M }
 
-func (w withWhoami) Run() int {
+func (w withServices) Run() int {
 	// Under nohup this process ignores SIGHUP, and its children would, too. If it catches SIGHUP, they have the default.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
-	return labtest.WithWhoami(func(whoami string) int {
-		err := errors.Join(os.Setenv("PATH", filepath.Dir(whoami)+string(os.PathListSeparator)+os.Getenv("PATH")),
+	return labtest.WithPrograms(func(dir string) int {
+		err := errors.Join(os.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH")),
 			os.Setenv("GORACE", proctest.QuickExit+" "+os.Getenv("GORACE")))
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		return w.m.Run()
-	})
+	}, "whoami", "front")
 }
 
 var addresses atomic.Uint32

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -135,8 +136,8 @@ func (c *upCall) describe() string {
 
 // addresses prints where each process listens.
 func (r *reporter) addresses(f *fleet.Fleet, call *upCall) {
-	table := tabwriter.NewWriter(r.stdout, 0, 0, 2, ' ', 0)
-	defer table.Flush()
+	var text bytes.Buffer
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	for _, name := range append([]string{scenario.Nginx}, f.Names()...) {
 		p, http, grpc := f.Process(name), "http", "grpc"
 		if call.MTLS && name != scenario.Nginx {
@@ -146,6 +147,10 @@ func (r *reporter) addresses(f *fleet.Fleet, call *upCall) {
 		if name == scenario.Nginx && call.TLS {
 			fmt.Fprintf(table, "  \thttps://%s\tgrpcs://%s\t\t\n", f.TLS(), f.TLS())
 		}
+	}
+	_ = table.Flush() // A buffer takes all.
+	for line := range strings.Lines(text.String()) {
+		fmt.Fprintln(r.stdout, strings.TrimRight(line, " \n")) // The line without a pid ends in blanks.
 	}
 }
 
@@ -162,7 +167,10 @@ func (r *reporter) suggestions(f *fleet.Fleet, call *upCall, metrics string, p p
 			fmt.Sprintf("%s -cacert %s %s%s %s", grpcurl, f.CA(), p.contract(f.Reflection()), handy(f.TLS()), method))
 	}
 	if call.Front > 0 {
-		all = append(all, fmt.Sprintf("curl %s/front        # front-1 calls whoami through nginx", handy(f.HTTP())))
+		all = append(all, fmt.Sprintf("curl %s/front       # front calls whoami through nginx", handy(f.HTTP())))
+	}
+	if call.TLS || call.MTLS {
+		all = append(all, p.self()+" certs                     # certificates: list, renew, issue")
 	}
 	all = append(all,
 		p.self()+" logs -f whoami-1",
