@@ -14,7 +14,7 @@ import (
 // TestBothToolsAcceptTheFiles checks docker-compose.yml alone and with each override.
 func TestBothToolsAcceptTheFiles(t *testing.T) {
 	for name, tool := range both(t) {
-		for _, override := range [][]string{nil, {"docker-compose.bind.yml"}, {"docker-compose.volume.yml"}} {
+		for _, override := range [][]string{nil, {"docker-compose.bind.yml"}, {"docker-compose.volume.yml"}, {"docker-compose.tls.yml"}} {
 			for _, env := range []string{"ENVIRONMENT=dev", "ENVIRONMENT=qa", "ENVIRONMENT=prod", "BIND=0.0.0.0", "BIND=::1"} {
 				s := stack{tool: tool, files: override, env: []string{env}}
 				if out := s.try(t, "config", "-q"); !out.ok || out.text != "" {
