@@ -91,6 +91,7 @@ type calls struct {
 	level    slog.Level // of a call's log line
 	records  *recorder
 	metrics  *metrics
+	traces   *tracing
 }
 
 // begin returns ctx with a new call. id and attempts are the client's x-request-id and grpc-previous-rpc-attempts, ""
@@ -98,6 +99,7 @@ type calls struct {
 func (w *calls) begin(ctx context.Context, p Protocol, method, id, attempts string) (context.Context, *Call) {
 	c := &Call{ID: requestID(id), Protocol: p, Method: method, Began: time.Now(), records: w.records}
 	w.records.arrive(c, attempts)
+	w.traces.name(ctx, c)
 	return context.WithValue(ctx, callKey{}, c), c
 }
 

@@ -52,6 +52,7 @@ type Config struct {
 	LogFormat      string // text or json
 	RequestLog     bool
 	Records        string // path; "" is off
+	Traces         bool   // by OpenTelemetry
 	StartID        string // [A-Za-z0-9._-]{1,64}
 	Reflection     bool
 	// Tuning with costs of its own: docs/performance.md.
@@ -124,6 +125,8 @@ func (t *text) validate(s Service, source map[string]string) (Config, error) {
 		c.Records = t.Records
 		check.want(appendable(c.Records), "RECORDS", c.Records)
 	}
+	c.Traces = t.Traces == "otlp"
+	check.want(c.Traces || t.Traces == "off", "TRACES", t.Traces)
 	if c.StartID == "random" {
 		c.StartID = rand.Text()[:13] // 65 bits
 	}

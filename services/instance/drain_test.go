@@ -61,7 +61,7 @@ func newBubble(t *testing.T, environ map[string]string, d time.Duration, deaf bo
 	}
 	real := &service{name: c.Instance}
 	b := &bubble{log: &bytes.Buffer{}, over: make(chan error, 1)}
-	if b.instance, err = newInstance(c, appOf(slow{real, d, deaf}), nil, slog.New(slog.NewTextHandler(b.log, nil))); err != nil {
+	if b.instance, err = newInstance(c, appOf(slow{real, d, deaf}), nil, nil, slog.New(slog.NewTextHandler(b.log, nil))); err != nil {
 		t.Fatal(err)
 	}
 	rest, rpc := bufconn.Listen(1<<16), bufconn.Listen(1<<16)
@@ -274,7 +274,7 @@ func TestListenersCloseWhenOneFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		real := &service{name: c.Instance}
-		i, err := newInstance(c, appOf(real), nil, slog.New(slog.DiscardHandler))
+		i, err := newInstance(c, appOf(real), nil, nil, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,7 +28,7 @@ const (
 
 // grpcServer returns the gRPC server, with the services, health and, if configured, reflection.
 func (i *instance) grpcServer() *grpc.Server {
-	server := grpc.NewServer(append(append(tuning(i.config), i.secureGRPC()...),
+	server := grpc.NewServer(append(append(append(tuning(i.config), i.secureGRPC()...), i.calls.traces.grpc()...),
 		grpc.InTapHandle(i.tapTimeout),
 		grpc.ChainUnaryInterceptor(i.unaryInterceptors()...),
 		grpc.ChainStreamInterceptor(i.streamInterceptors()...),

@@ -18,18 +18,19 @@ import (
 func (i *instance) httpHandler() (http.Handler, error) {
 	conn := gateway.NewConn(i.unaryInterceptors(), i.streamInterceptors())
 	i.app.Register(early{conn, i.calls, &i.unaryCalls, i.config.ReadTimeout})
-	rest, err := gateway.New(context.Background(), conn, gateway.Options{MaxMessage: maxMessageBytes, Routed: routed}, append([]gateway.Mapping{i.paths}, i.app.Mappings...)...)
+	rest, err := gateway.New(context.Background(), conn, gateway.Options{MaxMessage: maxMessageBytes, Routed: i.routed}, append([]gateway.Mapping{i.paths}, i.app.Mappings...)...)
 	if err != nil {
 		return nil, err
 	}
-	return i.calls.http(i.panics.http(i.drain.bodies(rest))), nil
+	return i.calls.traces.http(i.calls.http(i.panics.http(i.drain.bodies(rest)))), nil
 }
 
-// routed notes the route of a REST call for its metrics.
-func routed(ctx context.Context, route string) {
+// routed notes the route of a REST call for its metrics and its span.
+func (i *instance) routed(ctx context.Context, route string) {
 	if c := callFrom(ctx); c != nil {
 		c.route = route
 	}
+	i.calls.traces.route(ctx, route)
 }
 
 // paths adds the paths that are not RPCs.

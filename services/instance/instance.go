@@ -40,6 +40,11 @@ func Run(ctx context.Context, s Service, c Config, log *slog.Logger) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, records.close()) }()
+	traces, err := newTracing(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	defer traces.shutDown() // After the last call.
 	app, err := s.New(c, log)
 	if err != nil {
 		return err
@@ -47,7 +52,7 @@ func Run(ctx context.Context, s Service, c Config, log *slog.Logger) (err error)
 	if app.Close != nil {
 		defer app.Close()
 	}
-	i, err := newInstance(c, app, records, log)
+	i, err := newInstance(c, app, records, traces, log)
 	if err != nil {
 		return err
 	}
@@ -139,7 +144,7 @@ type instance struct {
 	admin         *http.Server
 }
 
-func newInstance(c Config, a App, records *recorder, log *slog.Logger) (*instance, error) {
+func newInstance(c Config, a App, records *recorder, traces *tracing, log *slog.Logger) (*instance, error) {
 	level := slog.LevelDebug
 	if c.RequestLog {
 		level = slog.LevelInfo
@@ -151,7 +156,7 @@ func newInstance(c Config, a App, records *recorder, log *slog.Logger) (*instanc
 	counted := newMetrics(c)
 	i := &instance{
 		config: c, identity: own, metrics: counted, app: a, log: log, health: health.NewServer(), unaryMethods: make(map[string]bool),
-		calls:         &calls{instance: c.Instance, log: log, level: level, records: records, metrics: counted},
+		calls:         &calls{instance: c.Instance, log: log, level: level, records: records, metrics: counted, traces: traces},
 		panics:        &panics{log: log},
 		drain:         newDrainState(c.ReadTimeout),
 		unaryCalls:    limit{most: int64(c.MaxCalls), name: "unary calls"},

@@ -63,6 +63,12 @@ func start(t *testing.T, service whoamiv1.WhoAmIServiceServer) running {
 // startApp runs an instance of a, with settings, until the test ends.
 func startApp(t *testing.T, a App, environ map[string]string) running {
 	t.Helper()
+	return startTraced(t, a, environ, nil)
+}
+
+// startTraced runs an instance that makes spans.
+func startTraced(t *testing.T, a App, environ map[string]string, traces *tracing) running {
+	t.Helper()
 	all := map[string]string{"INSTANCE": "whoami-7", "ENVIRONMENT": "qa", "START_ID": "first"}
 	maps.Copy(all, environ)
 	c, err := load(t, all)
@@ -76,7 +82,7 @@ func startApp(t *testing.T, a App, environ map[string]string) running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i, err := newInstance(c, a, records, log)
+	i, err := newInstance(c, a, records, traces, log)
 	if err != nil {
 		t.Fatal(err)
 	}

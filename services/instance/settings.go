@@ -46,6 +46,7 @@ type text struct {
 	LogFormat      string `env:"LOG_FORMAT, default=text" flag:"log-format" want:"text or json" help:"format of log lines, which go to standard error"`
 	RequestLog     string `env:"REQUEST_LOG, default=false" flag:"request-log" want:"true or false" help:"log every request at level info"`
 	Records        string `env:"RECORDS" flag:"records" auto:"off" want:"a file that can be appended to, or off" help:"file to append a line to when a request arrives and when it ends"`
+	Traces         string `env:"TRACES" flag:"traces" auto:"otlp if OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set, else off" want:"otlp or off" help:"OpenTelemetry: send a span of every request to a collector, as the variables OTEL_* say"`
 	StartID        string `env:"START_ID, default=random" flag:"start-id" want:"1 to 64 of A-Z a-z 0-9 . _ -, or random" help:"identifies this start of the instance in its records"`
 	Reflection     string `env:"REFLECTION" flag:"reflection" auto:"true in dev and qa, false in prod" want:"true or false" help:"serve gRPC reflection, which lists the services"`
 	GOGC           string `env:"GOGC, default=100" flag:"gogc" want:"a number, 10 to 10000" help:"garbage collection target in percent of live memory; higher uses less CPU and more memory"`
@@ -118,8 +119,21 @@ func (s Service) Load(ctx context.Context, from Sources) (Config, []Value, error
 	if err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: &t, Lookuper: lookup}); err != nil {
 		return Config{}, nil, errors.Join(errs, err)
 	}
+	t.Traces = cmp.Or(t.Traces, from.traces())
 	config, wrong := t.validate(s, found)
 	return config, t.values(s, found), errors.Join(errs, wrong)
+}
+
+// traces is the default of TRACES: the standard variables, which are read from the environment alone, turn traces on and off.
+func (s Sources) traces() string {
+	get := func(name string) string {
+		value, _ := s.Environ.Lookup(name)
+		return value
+	}
+	if get("OTEL_EXPORTER_OTLP_ENDPOINT")+get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" || get("OTEL_TRACES_EXPORTER") == "none" || strings.EqualFold(get("OTEL_SDK_DISABLED"), "true") {
+		return "off"
+	}
+	return "otlp"
 }
 
 // envFile reads the env file, and rejects unknown settings: a misspelled one would silently do nothing.
