@@ -29,7 +29,7 @@ const (
 func TestEachRequestHasOneSpan(t *testing.T) {
 	t.Parallel()
 	exporter := tracetest.NewInMemoryExporter()
-	a, err := fixture.New(Config{Instance: "whoami-7"})
+	a, err := fixture.New(Config{Instance: "whoami-7"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func spansOf(t *testing.T, exporter *tracetest.InMemoryExporter, wanted bool) tr
 // A stream reaches its client message by message, and a body of a request is read, also through the middleware.
 func TestTracedResponsesAreTheSame(t *testing.T) {
 	t.Parallel()
-	a, err := fixture.New(Config{Instance: "whoami-7"})
+	a, err := fixture.New(Config{Instance: "whoami-7"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,6 +39,9 @@ type Options struct {
 // authorities, and the instance shows its own.
 func From(c instance.Config, log *slog.Logger) (Options, error) {
 	o := Options{HTTP: c.HopsHTTP, GRPC: c.HopsGRPC, UserAgent: c.Service}
+	if c.Traces {
+		o = traced(o)
+	}
 	if c.TLS == (identity.Files{}) {
 		return o, nil
 	}
