@@ -1,80 +1,20 @@
 package main
 
 import (
-	"context"
 	"encoding/hex"
 	"errors"
-	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
-	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
-	"google.golang.org/grpc"
-	_ "google.golang.org/grpc/encoding/gzip"
-	"google.golang.org/protobuf/proto"
-
+	"trivet/internal/collectortest"
 	"trivet/internal/proctest"
 )
-
-// A fakeCollector takes spans over OTLP, by gRPC and by HTTP.
-type fakeCollector struct {
-	collector.UnimplementedTraceServiceServer
-	mu    sync.Mutex
-	spans []string // name, parent, service, instance
-}
-
-func (f *fakeCollector) Export(_ context.Context, m *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, r := range m.ResourceSpans {
-		of := make(map[string]string)
-		for _, a := range r.Resource.Attributes {
-			of[a.Key] = a.Value.GetStringValue()
-		}
-		for _, scope := range r.ScopeSpans {
-			for _, s := range scope.Spans {
-				f.spans = append(f.spans, strings.Join([]string{s.Name, hex.EncodeToString(s.ParentSpanId), of["service.name"], of["service.instance.id"], of["deployment.environment.name"]}, " "))
-			}
-		}
-	}
-	return &collector.ExportTraceServiceResponse{}, nil
-}
-
-func (f *fakeCollector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	m := &collector.ExportTraceServiceRequest{}
-	if errors.Join(err, proto.Unmarshal(body, m)) != nil || r.URL.Path != "/v1/traces" {
-		http.Error(w, "want traces at /v1/traces", http.StatusBadRequest)
-		return
-	}
-	_, _ = f.Export(r.Context(), m) // It returns no error.
-}
-
-// serve serves the fake over a protocol of OTEL_EXPORTER_OTLP_PROTOCOL, and returns its endpoint.
-func (f *fakeCollector) serve(t *testing.T, protocol string) string {
-	t.Helper()
-	if protocol != "grpc" {
-		server := httptest.NewServer(f)
-		t.Cleanup(server.Close)
-		return server.URL
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := grpc.NewServer()
-	collector.RegisterTraceServiceServer(server, f)
-	go server.Serve(listener)
-	t.Cleanup(server.Stop)
-	return "http://" + listener.Addr().String()
-}
 
 // startTraced starts whoami with variables in its environment, sends it a request and ends it. It returns its log.
 func startTraced(t *testing.T, environ ...string) string {
@@ -117,14 +57,24 @@ func TestSpansReachCollector(t *testing.T) {
 		"grpc":          "GET / 0011223344556677 whoami whoami-9 dev",
 		"http/protobuf": "GET / 0011223344556677 renamed whoami-9 dev",
 	} {
-		f := &fakeCollector{}
-		environ := []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + f.serve(t, protocol), "OTEL_EXPORTER_OTLP_PROTOCOL=" + protocol}
+		c := &collectortest.Collector{}
+		endpoint := ""
+		if protocol == "grpc" {
+			endpoint = "http://" + c.GRPC(t)
+		} else {
+			endpoint = c.HTTP(t)
+		}
+		environ := []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL=" + protocol}
 		if strings.Contains(want, "renamed") {
 			environ = append(environ, "OTEL_SERVICE_NAME=renamed")
 		}
 		log := startTraced(t, environ...)
-		if len(f.spans) != 1 || f.spans[0] != want {
-			t.Errorf("%s: got %q, want %q; the log:\n%s", protocol, f.spans, want, log)
+		var got []string
+		for _, s := range c.Spans() {
+			got = append(got, strings.Join([]string{s.Name, hex.EncodeToString(s.ParentSpanId), s.Resource["service.name"], s.Resource["service.instance.id"], s.Resource["deployment.environment.name"]}, " "))
+		}
+		if !slices.Equal(got, []string{want}) {
+			t.Errorf("%s: got %q, want %q; the log:\n%s", protocol, got, want, log)
 		}
 	}
 }

@@ -2,30 +2,20 @@ package otlp
 
 import (
 	"bytes"
-	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"io"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	_ "google.golang.org/grpc/encoding/gzip"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"trivet/internal/collectortest"
 	"trivet/lab/labtest"
 	"trivet/lab/trace"
 )
@@ -157,70 +147,13 @@ func spansOf(m *collector.ExportTraceServiceRequest) (all []*otlp.Span) {
 	return all
 }
 
-// A fake collector refuses its first requests, then accepts all, or says that it has rejected a span.
-type fake struct {
-	collector.UnimplementedTraceServiceServer
-	mu      sync.Mutex
-	refuse  int // requests, yet
-	rejects bool
-	spans   map[string]bool
-	asked   int
-}
-
-func (f *fake) Export(_ context.Context, m *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.asked++
-	if f.refuse > 0 {
-		f.refuse--
-		return nil, status.Error(codes.Unavailable, "busy")
-	}
-	for _, s := range spansOf(m) {
-		f.spans[hex.EncodeToString(s.SpanId)] = true
-	}
-	response := &collector.ExportTraceServiceResponse{}
-	if f.rejects {
-		response.PartialSuccess = &collector.ExportTracePartialSuccess{RejectedSpans: 1, ErrorMessage: "one is too old"}
-	}
-	return response, nil
-}
-
-// ServeHTTP is OTLP over HTTP.
-func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	m := &collector.ExportTraceServiceRequest{}
-	if err := errors.Join(err, proto.Unmarshal(body, m)); err != nil || r.URL.Path != "/v1/traces" {
-		http.Error(w, "want traces at /v1/traces", http.StatusBadRequest)
-		return
-	}
-	response, err := f.Export(r.Context(), m)
-	if err != nil {
-		http.Error(w, "busy", http.StatusServiceUnavailable)
-		return
-	}
-	body, _ = proto.Marshal(response)
-	w.Header().Set("Content-Type", "application/x-protobuf")
-	_, _ = w.Write(body)
-}
-
-// serve serves the fake, and returns its endpoint.
-func (f *fake) serve(t *testing.T, scheme string) string {
+// serve serves a collector over a scheme, and returns its endpoint.
+func serve(t *testing.T, c *collectortest.Collector, scheme string) string {
 	t.Helper()
-	f.spans = make(map[string]bool)
 	if scheme == "http" {
-		server := httptest.NewServer(f)
-		t.Cleanup(server.Close)
-		return server.URL
+		return c.HTTP(t)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := grpc.NewServer()
-	collector.RegisterTraceServiceServer(server, f)
-	go server.Serve(listener)
-	t.Cleanup(server.Stop)
-	return "grpc://" + listener.Addr().String()
+	return "grpc://" + c.GRPC(t)
 }
 
 func TestSenderSendsAllInBatchesAndAgainWhereRefused(t *testing.T) {
@@ -230,14 +163,14 @@ func TestSenderSendsAllInBatchesAndAgainWhereRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, scheme := range []string{"http", "grpc"} {
-		f := &fake{refuse: 1}
-		s, err := NewSender(t.Context(), f.serve(t, scheme))
+		c := &collectortest.Collector{Refuse: 1}
+		s, err := NewSender(t.Context(), serve(t, c, scheme))
 		if err != nil {
 			t.Fatal(err)
 		}
 		err = errors.Join(Read(dir, func(m *collector.ExportTraceServiceRequest) error { return s.Add(t.Context(), m) }), s.Flush(t.Context()), s.Close())
-		if err != nil || s.Traces != 300 || s.Spans != 1200 || s.Batches != 3 || f.asked != 4 || len(f.spans) != 1200 {
-			t.Errorf("%s: %d traces, %d spans, %d batches in %d requests, %d arrived: %v", scheme, s.Traces, s.Spans, s.Batches, f.asked, len(f.spans), err)
+		if err != nil || s.Traces != 300 || s.Spans != 1200 || s.Batches != 3 || c.Requests() != 4 || len(c.Spans()) != 1200 {
+			t.Errorf("%s: %d traces, %d spans, %d batches in %d requests, %d arrived: %v", scheme, s.Traces, s.Spans, s.Batches, c.Requests(), len(c.Spans()), err)
 		}
 	}
 }
@@ -245,8 +178,7 @@ func TestSenderSendsAllInBatchesAndAgainWhereRefused(t *testing.T) {
 func TestSenderReportsWhatCollectorRejects(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range []string{"http", "grpc"} {
-		f := &fake{rejects: true}
-		endpoint := f.serve(t, scheme)
+		endpoint := serve(t, &collectortest.Collector{Rejects: true}, scheme)
 		s, err := NewSender(t.Context(), endpoint)
 		if err != nil {
 			t.Fatal(err)

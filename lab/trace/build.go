@@ -123,7 +123,7 @@ func (r *records) nearestHop(t time.Time) int {
 func (b *builder) entry(id string, index int, e entry, parent *Span) []*Span {
 	key := strconv.Itoa(index)
 	s := &Span{
-		ID: derive(16, b.salt, id, "nginx", key), Parent: e.ParentSpan, Kind: Nginx, Service: "nginx", Process: "nginx", Request: id,
+		ID: derive(16, b.salt, id, "nginx", key), Parent: e.ParentSpan, Caller: e.ParentSpan, Kind: Nginx, Service: "nginx", Process: "nginx", Request: id,
 		Name: strings.TrimSpace(e.Method + " " + path(e.URI)), Begin: e.Begin(), End: e.When(), Result: OK, Note: e.Status,
 	}
 	if isID(e.Trace, 32) && e.ParentSpan == "" { // Then the trace's ID is nginx's $request_id, whose second half is this span's.

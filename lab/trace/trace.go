@@ -50,7 +50,9 @@ type Span struct {
 	Attributes []Attribute `json:"attributes,omitempty"`
 	// Linked is the trace ID that nginx passed on, if it is another than the trace's: a client that sends no traceparent begins a new trace
 	// with each attempt.
-	Linked   string  `json:"linked,omitempty"`
+	Linked string `json:"linked,omitempty"`
+	// Caller is the span in the traceparent that nginx got, of a client or of a hop by OpenTelemetry.
+	Caller   string  `json:"caller,omitempty"`
 	Children []*Span `json:"children,omitempty"`
 
 	attempt
