@@ -26,7 +26,7 @@ func usual(cpu, rate *stats.Bar) []goal {
 	return []goal{{instanceCPU, cpu}, {nginxCPU, nil}, {p50, nil}, {p99, nil}, {perSecond, rate}}
 }
 
-// comparisons are the rows of two sides: the table's sections 0 to 3 and 6 to 8.
+// comparisons are the rows of two sides: the table's sections 0 to 3 and 6 to 9.
 func (b *bench) comparisons() []comparison {
 	var (
 		defaults = front{defaults: true}
@@ -81,6 +81,9 @@ func (b *bench) comparisons() []comparison {
 
 		{"8 metrics REST", false, behind("metrics on", scraped, front{}), side{name: "off", backend: scraped, env: []string{noMetrics}}, unary, cpu},
 		{"8 metrics gRPC", true, behind("metrics on", scraped, front{}), side{name: "off", backend: scraped, env: []string{noMetrics}}, unary, cpu},
+
+		{"9 traces REST", false, behind("traces on", traced, front{}), ours("off"), unary, cpu},
+		{"9 traces gRPC", true, behind("traces on", traced, front{}), ours("off"), unary, cpu},
 	}
 	if b.traefik != "" {
 		all = append(all,

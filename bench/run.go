@@ -27,6 +27,7 @@ type bench struct {
 	nginxAt  nginx.Binary
 	table    []Row
 	parts    int // subdirectories of dir made so far
+	spans    spanSink
 }
 
 // A metric is what is compared, with its unit.
