@@ -11,7 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build experiments picture soak bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-slow examples catalog test-all test-docker check fmt lint scripts repo-rules generate generated breaking fuzz nginx nginx-next man dist release clean
+.PHONY: help up build experiments picture soak bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-slow examples catalog test-all test-docker check fmt lint scripts repo-rules generate generated breaking fuzz nginx nginx-next prometheus prometheus-programs test-observability man dist release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -79,14 +79,25 @@ nginx: ## get Debian's nginx into .cache/nginx, unless this machine has one that
 nginx-next: ## get the newer nginx of Debian's next release into .cache/nginx-next (TRIVET_NGINX=$$(nginx/fetch --next --which) uses it)
 	@nginx/fetch --next
 
+prometheus-programs: ## get Debian's prometheus and promtool into .cache/prometheus, unless this machine has some that will do
+	@deploy/prometheus/fetch
+
+prometheus: prometheus-programs ## start Prometheus at 127.0.0.1:7090 beside make up; Ctrl-C ends it (docs/metrics.md)
+	@exec deploy/prometheus/run $(ARGS)
+
 test: nginx ## test the main module, also through a real nginx (experiments: examples; bench: bench-smoke; containers: test-docker)
 	$(if $(RACE),,@echo "no C compiler here: the tests run without -race (apt-get install gcc)")
 	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test $(TEST_FLAGS) $$(go list ./... | grep -v /experiments/)
 	$(if $(RACE),go test -shuffle=on -count=1 ./internal/rawconn) # With -race it makes other system calls.
 
-test-slow: nginx nginx-next ## half an hour: the tests behind the build tag slow, and those of nginx's configuration with the newer nginx
+test-slow: nginx nginx-next prometheus-programs ## half an hour: the tests behind the build tag slow, and those of nginx's configuration with the newer nginx
 	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test -tags slow -shuffle=on -count=1 -timeout 30m $$(go list ./... | grep -v /experiments/)
 	TRIVET_NGINX=$$(nginx/fetch --next --which) go test -tags slow -shuffle=on -count=1 -timeout 30m ./nginx/... ./e2e
+	deploy/prometheus/fetch --next
+	TRIVET_PROMETHEUS=$$(deploy/prometheus/fetch --next --which) go test -tags slow -count=1 -timeout 5m ./deploy/...
+
+test-observability: nginx prometheus-programs ## half a minute: promtool checks configuration and alerts, a real Prometheus scrapes a real fleet
+	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test -tags slow -count=1 -timeout 5m ./deploy/...
 
 # By itself: beside other tests the machine would be too busy, and a run on a busy machine is invalid.
 examples: nginx ## five minutes: run each example experiment, and try to pass off a busy machine as a result
