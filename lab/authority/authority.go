@@ -353,7 +353,9 @@ func (a *Authority) locked(operation string, f func() error) error {
 	return nil
 }
 
-// replace writes a file by rename. Its mode is there before its content, so no other user reads a key in between.
+// replace writes a file by rename. Its mode is there before its content, so no other user reads a key in between. Its time is a later whole
+// second than that of the file before it: since 1.27.4 nginx keeps over a reload what it has read of a file with the same number and second,
+// and file systems use numbers again.
 func replace(path string, text []byte, mode fs.FileMode) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
 	if err != nil {
@@ -367,6 +369,13 @@ func replace(path string, text []byte, mode fs.FileMode) (err error) {
 	_, err = f.Write(text)
 	if err = errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
 		return err
+	}
+	if former, err := os.Stat(path); err == nil {
+		if next := former.ModTime().Truncate(time.Second).Add(time.Second); next.After(time.Now()) {
+			if err := os.Chtimes(f.Name(), next, next); err != nil {
+				return err
+			}
+		}
 	}
 	return os.Rename(f.Name(), path)
 }

@@ -162,6 +162,30 @@ func TestRenewalKeepsTheKey(t *testing.T) {
 	issue(t, a, "whoami-1", Standard("whoami-1"))
 }
 
+// TestReplacedFilesHaveLaterSeconds is for readers that compare numbers of files and whole seconds, as nginx does: a number may come again.
+func TestReplacedFilesHaveLaterSeconds(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	last := map[string]int64{}
+	for range 4 {
+		issue(t, a, "nginx", Standard("nginx"))
+		if err := a.Add(); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{a.CA(), a.Path("nginx")} {
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if second := info.ModTime().Unix(); second <= last[path] {
+				t.Errorf("%s: second %d after %d", path, second, last[path])
+			} else {
+				last[path] = second
+			}
+		}
+	}
+}
+
 // TestAuthorityRotation follows the order of a rotation without loss: trust both, issue anew, trust the new one alone.
 func TestAuthorityRotation(t *testing.T) {
 	t.Parallel()
