@@ -32,9 +32,10 @@ type Site struct {
 type Server struct{ HTTP, GRPC string }
 
 // Endpoints returns both endpoints of each server by the name of its instance, and each by that name with the protocol, "whoami-2:grpc";
-// names has the instances in the order of Servers, then of Front. Edits can write such a name for an endpoint: confedit.Names.
+// names has the instances in the order of Servers, then of Front. "nginx:admin" is nginx's admin listener. Edits can write such a name for
+// an endpoint: confedit.Names.
 func (s Site) Endpoints(names []string) map[string][]string {
-	all := map[string][]string{}
+	all := map[string][]string{"nginx:admin": {s.Admin}}
 	for i, server := range slices.Concat(s.Servers, s.Front) {
 		all[names[i]] = []string{server.HTTP, server.GRPC}
 		all[names[i]+":http"], all[names[i]+":grpc"] = []string{server.HTTP}, []string{server.GRPC}

@@ -132,7 +132,7 @@ var subrequests = map[string][]string{
 var unlogged = []string{"mirror", "auth_request", "add_before_body", "add_after_body"}
 
 // subrequests refuses requests of nginx's own, as no client has sent what the access log or the instances have of them, unless they certainly
-// reach no instance.
+// reach no instance: nginx responds itself, in a location or on its admin listener, which passes nothing on.
 func (c *check) subrequests(l *level) {
 	server := l
 	for server.up != nil && server.at.Name() != "server" {
@@ -140,28 +140,111 @@ func (c *check) subrequests(l *level) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(subrequests)) {
 		for _, d := range l.effective(name) {
-			if len(d.Words) != 2 || slices.Contains(subrequests[name], d.Words[1]) || slices.Contains(unlogged, name) && server.answers(d.Words[1]) {
+			if len(d.Words) != 2 || slices.Contains(subrequests[name], d.Words[1]) || slices.Contains(unlogged, name) && c.answers(server, d.Words[1]) {
 				continue
 			}
 			c.lose(d, `%s: nginx sends such requests itself, so that instances or the access log would have what no client sent: `+
-				`remove it, or let it lead to a "location = PATH" that returns something itself`, label(d))
+				`remove it, or let it lead to a "location = PATH" that returns something itself or passes to nginx's admin listener (server nginx:admin)`, label(d))
 		}
 	}
 }
 
-// answers reports whether a server has a location for just this path in which nothing is passed on.
-func (l *level) answers(path string) bool {
-	return slices.ContainsFunc(l.body, func(d *confedit.Directive) bool {
-		return slices.Equal(d.Words, []string{"location", "=", path}) && !passes(d.Body)
+// answers reports whether a server has a location for just this path in which nothing is passed on, unless to nginx's admin listener.
+func (c *check) answers(server *level, path string) bool {
+	return slices.ContainsFunc(server.body, func(d *confedit.Directive) bool {
+		return slices.Equal(d.Words, []string{"location", "=", path}) && !leads(d.Body, server.responds) && !c.passes(d.Body)
 	})
 }
 
-// passes reports whether a body passes requests on, or may lead them elsewhere.
-func passes(body []*confedit.Directive) bool {
+// leads reports whether a body may lead requests to another location, unless to one that known reports on: a named one that responds.
+func leads(body []*confedit.Directive, known func(name string) bool) bool {
 	return slices.ContainsFunc(body, func(d *confedit.Directive) bool {
-		name := d.Name()
-		return strings.HasSuffix(name, "_pass") || name == "rewrite" || name == "error_page" || name == "try_files" || passes(d.Body)
+		switch d.Name() {
+		case "rewrite", "try_files":
+			return true
+		case "error_page":
+			return !known(d.Words[len(d.Words)-1])
+		}
+		return leads(d.Body, known)
 	})
+}
+
+// responds reports whether a server has a named location that neither passes requests on nor leads them elsewhere.
+func (l *level) responds(name string) bool {
+	nowhere := func(string) bool { return false }
+	return slices.ContainsFunc(l.body, func(d *confedit.Directive) bool {
+		return strings.HasPrefix(name, "@") && slices.Equal(d.Words, []string{"location", name}) && !leads(d.Body, nowhere) && !passesAnything(d.Body)
+	})
+}
+
+// passesAnything reports whether a body passes requests on, to whatever.
+func passesAnything(body []*confedit.Directive) bool {
+	return slices.ContainsFunc(body, func(d *confedit.Directive) bool {
+		return strings.HasSuffix(d.Name(), "_pass") || passesAnything(d.Body)
+	})
+}
+
+// passes reports whether a body may pass requests on to anything but nginx's admin listener, or to that while it passes them on itself.
+func (c *check) passes(body []*confedit.Directive) bool {
+	return slices.ContainsFunc(body, func(d *confedit.Directive) bool {
+		switch name := d.Name(); {
+		case name == "proxy_pass" && c.isAdmin(d):
+			return c.adminPasses()
+		case strings.HasSuffix(name, "_pass"):
+			return true
+		}
+		return c.passes(d.Body)
+	})
+}
+
+// passURL matches where a proxy_pass leads, and a variable that follows it at once.
+var passURL = regexp.MustCompile(`^http://([A-Za-z0-9_.:-]+)(?:/.*|(\$).*)?$`)
+
+// isAdmin reports whether a proxy_pass leads to nginx's admin listener: its address, or an upstream that has no other server. What a
+// variable adds to that must not be able to name another upstream.
+func (c *check) isAdmin(d *confedit.Directive) bool {
+	parts := passURL.FindStringSubmatch(argument(d, 1))
+	if parts == nil {
+		return false
+	}
+	host, more := parts[1], parts[2] != ""
+	if host == c.site.Admin {
+		return !more
+	}
+	found := false
+	for _, http := range named(c.conf, "http") {
+		for _, upstream := range named(http.Body, "upstream") {
+			switch name := argument(upstream, 1); {
+			case name == host:
+				servers := named(upstream.Body, "server")
+				if found = len(servers) > 0; slices.ContainsFunc(servers, func(s *confedit.Directive) bool { return argument(s, 1) != c.site.Admin }) {
+					return false
+				}
+			case more && strings.HasPrefix(name, host):
+				return false
+			}
+		}
+	}
+	return found
+}
+
+// adminPasses reports whether what listens on nginx's admin address passes anything on, unless to itself.
+func (c *check) adminPasses() bool {
+	elsewhere := func(d *confedit.Directive) bool {
+		return strings.HasSuffix(d.Name(), "_pass") && !(d.Name() == "proxy_pass" && c.isAdmin(d))
+	}
+	var any func(body []*confedit.Directive) bool
+	any = func(body []*confedit.Directive) bool {
+		return slices.ContainsFunc(body, func(d *confedit.Directive) bool { return elsewhere(d) || any(d.Body) })
+	}
+	for _, http := range named(c.conf, "http") {
+		for _, server := range named(http.Body, "server") {
+			if slices.ContainsFunc(named(server.Body, "listen"), func(l *confedit.Directive) bool { return argument(l, 1) == c.site.Admin }) && any(server.Body) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // code refuses what only running it could decide.
