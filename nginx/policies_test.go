@@ -23,11 +23,10 @@ func inHTTP(policy string) edit {
 	return edit{"nginx.conf", last, last + "include policies/" + policy + ".conf;\n"}
 }
 
-// inServers includes a policy in the servers of both listeners.
+// inServers includes a policy in all servers.
 func inServers(policy string) []edit {
-	const first = "include host-check.conf;\n"
-	text := first + "include policies/" + policy + ".conf;\n"
-	return []edit{{"http-listener.conf", first, text}, {"grpc-server.conf", first, text}}
+	const first = "if ($refused_host = 400) {\n"
+	return []edit{{"host-check.conf", first, "include policies/" + policy + ".conf;\n" + first}}
 }
 
 // inErrors includes a policy where local replies are built, for HTTP and for gRPC.
@@ -89,7 +88,7 @@ func TestPoliciesSayHowToTurnThemOn(t *testing.T) {
 func TestAPIKeys(t *testing.T) {
 	t.Parallel()
 	const key = "00000000000000000000000000000001"
-	b := startNginx(t, both(t), append(inServers("api-key-check"), inHTTP("api-key"))...)
+	b := startNginx(t, both(t), append(inServers("api-key-server"), inHTTP("api-key"))...)
 	for _, c := range []struct {
 		name string
 		keys []string
@@ -154,7 +153,7 @@ func stream(t *testing.T, addr string, pairs ...string) error {
 // TestRateLimitPushesBack: what is refused says when to come back, over both protocols; the limit of one listener is not the other's.
 func TestRateLimitPushesBack(t *testing.T) {
 	t.Parallel()
-	edits := append(inServers("rate-limit-check"), inErrors("pushback-headers")...)
+	edits := append(inServers("rate-limit-server"), inErrors("pushback-errors")...)
 	edits = append(edits, edit{"nginx.conf", "	include site/public.conf;\n", "	include site/public.conf;\ninclude policies/rate-limit.conf;\ninclude policies/pushback.conf;\n"},
 		edit{"policies/rate-limit.conf", "rate=10r/s", "rate=1r/m"})
 	b := startNginx(t, both(t), edits...)
@@ -174,7 +173,7 @@ func TestRateLimitPushesBack(t *testing.T) {
 func TestBusyInstancesPushBack(t *testing.T) {
 	t.Parallel()
 	const server = "max_fails=0;"
-	edits := append(inErrors("pushback-headers"), inHTTP("pushback"),
+	edits := append(inErrors("pushback-errors"), inHTTP("pushback"),
 		edit{"site/http-servers.conf", server, "max_fails=0 max_conns=1;"}, edit{"site/grpc-servers.conf", server, "max_fails=0 max_conns=1;"})
 	held := &instance{release: make(chan struct{})}
 	b := startNginx(t, []Server{{web(t), held.serve(t)}}, edits...)
@@ -193,7 +192,7 @@ func TestBusyInstancesPushBack(t *testing.T) {
 	}
 	close(held.release)
 
-	down := startNginx(t, noInstances(t), append(inErrors("pushback-headers"), inHTTP("pushback"))...)
+	down := startNginx(t, noInstances(t), append(inErrors("pushback-errors"), inHTTP("pushback"))...)
 	if _, md, err = call(t, down.GRPC, "down"); status.Code(err) != codes.Unavailable || len(md["grpc-retry-pushback-ms"]) > 0 {
 		t.Errorf("%v %v", md, err)
 	}
