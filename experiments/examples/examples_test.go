@@ -1,4 +1,4 @@
-// Package examples tests the example experiments, each of which shows one thing that an experiment can ask.
+// Package examples tests the example experiments, each of which shows one thing that an experiment can ask, and those of the policies.
 package examples
 
 import (
@@ -13,16 +13,18 @@ import (
 	"trivet/lab/labtest"
 )
 
-// Each example passes. A run that is invalid says only that the machine was busy, or a defect that comes again.
+// Each example and each policy passes. A run that is invalid says only that the machine was busy, or a defect that comes again.
 func TestExamplesPass(t *testing.T) {
 	files, err := filepath.Glob("*.yaml")
-	if err != nil || len(files) < 15 {
-		t.Fatalf("%d examples, error %v", len(files), err)
+	policies, err2 := filepath.Glob("../policies/*.yaml")
+	if err != nil || err2 != nil || len(files) < 15 || len(policies) < 6 {
+		t.Fatalf("%d examples, %d policies, errors %v, %v", len(files), len(policies), err, err2)
 	}
+	files = append(files, policies...)
 	bin := programs(t)
 	nginx := labtest.Nginx(t).Path
 	for _, file := range files {
-		t.Run(file, func(t *testing.T) {
+		t.Run(filepath.Base(file), func(t *testing.T) {
 			const invalid, tries = 3, 5
 			for try := 1; ; try++ {
 				var output bytes.Buffer
