@@ -20,7 +20,7 @@ func differences(m record.Manifest, want scenario.Scenario, trial int, nginx, tr
 		Planned   []int             `json:"planned"`
 		Instances []string          `json:"instances"`
 	}
-	has, should := setup{m.Nginx, m.Trivet, m.Trial, m.Scenario, m.Planned, nil}, setup{nginx, trivet, trial, want, nil, want.InstanceNames()}
+	has, should := setup{m.Nginx, m.Trivet, m.Trial, m.Scenario, m.Planned, nil}, setup{nginx, trivet, trial, want, nil, want.ServiceNames()}
 	for _, instance := range m.Instances {
 		has.Instances = append(has.Instances, instance.Name)
 	}

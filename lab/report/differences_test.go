@@ -48,6 +48,23 @@ func TestManifestOfAnotherScenarioIsInvalid(t *testing.T) {
 	}
 }
 
+// Instances of front are among those that the manifest should have.
+func TestManifestHasInstancesOfFront(t *testing.T) {
+	t.Parallel()
+	s := oneVariant().Scenarios[0]
+	s.Front = 2
+	m := record.Manifest{Scenario: s}
+	for _, l := range s.Loads {
+		m.Planned = append(m.Planned, l.Rate.Count(s.Length()))
+	}
+	for _, name := range []string{"whoami-1", "whoami-2", "whoami-3", "front-1", "front-2"} {
+		m.Instances = append(m.Instances, record.Instance{Name: name})
+	}
+	if got := differences(m, s, 0, "", ""); len(got) > 0 {
+		t.Errorf("%q", got)
+	}
+}
+
 // A spoil changes a trial's records, and gives the experiment for the index.
 type spoil = func(*testing.T, records) scenario.Experiment
 

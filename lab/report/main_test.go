@@ -154,7 +154,7 @@ func flawless(t *testing.T, s scenario.Scenario) records {
 	t.Helper()
 	r, starts := records{}, records{}
 	m := record.Manifest{V: record.ManifestVersion, Scenario: s, Nginx: "1.22.1", Trivet: "(devel)", Begin: begin, Trial: 1}
-	for i, name := range s.InstanceNames() {
+	for i, name := range s.ServiceNames() {
 		starts.event(t, record.Event{Event: record.ProcessEvent, Kind: record.Started, Process: name, Start: name + "-a"})
 		m.Instances = append(m.Instances, record.Instance{Name: name, HTTP: fmt.Sprint("127.0.0.1:", 8001+i), GRPC: fmt.Sprint("127.0.0.1:", 9001+i)})
 	}
