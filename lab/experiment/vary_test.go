@@ -28,6 +28,10 @@ func varied(t *testing.T) (scenario.Experiment, varier) {
 	return f.Experiment, newVarier(f.Scenarios)
 }
 
+// leftOut reports whether the n-th of many generated cases is left out: under the race detector, which makes each several times slower and
+// looks for other errors, all but each eighth are.
+func leftOut(n int) bool { return underRace && n%8 != 0 }
+
 func TestGeneratedMetricsKeepTheRules(t *testing.T) {
 	t.Parallel()
 	_, v := varied(t)
@@ -40,7 +44,9 @@ func TestGeneratedMetricsKeepTheRules(t *testing.T) {
 	seen := map[int]bool{}
 	for s, p := range v.plans {
 		for n := range 2000 {
-			g.ideal = n < ideals
+			if g.ideal = n < ideals; leftOut(n) {
+				continue
+			}
 			m := g.metrics(p)
 			if err := m.Validate(); err != nil {
 				t.Fatalf("%v: %v\n%+v", s, err, m)
@@ -49,7 +55,7 @@ func TestGeneratedMetricsKeepTheRules(t *testing.T) {
 		}
 	}
 	for _, n := range []int{0, 1, 16, 17, 18, 60010} {
-		if !seen[n] {
+		if !seen[n] && !underRace {
 			t.Errorf("%d are never failed", n)
 		}
 	}
@@ -115,7 +121,10 @@ func TestEveryComparisonThatCanChangeIsAccepted(t *testing.T) {
 				all = append(all, name+" "+operator+" "+value)
 			}
 		}
-		for _, text := range all {
+		for n, text := range all {
+			if leftOut(n) {
+				continue
+			}
 			if err := checked(e, v, text); err != nil {
 				t.Errorf("%s: %v", text, err)
 			}
@@ -201,7 +210,10 @@ func TestMutatedExamplesThatCanChangeAreAccepted(t *testing.T) {
 			t.Fatal(err)
 		}
 		v := newVarier(f.Scenarios)
-		for _, e := range f.Expect {
+		for n, e := range f.Expect {
+			if leftOut(n) {
+				continue
+			}
 			for _, mutate := range []func(int) int{func(n int) int { return n }, func(n int) int { return n + 1 }, func(n int) int { return 3*n + 2 }} {
 				text := number.ReplaceAllStringFunc(e.Text, func(digits string) string {
 					unit := strings.TrimLeft(digits, "0123456789")
@@ -223,7 +235,7 @@ func TestMutatedExamplesThatCanChangeAreAccepted(t *testing.T) {
 			}
 		}
 	}
-	if changed < 100 {
+	if changed < 100 && !underRace {
 		t.Errorf("only %d", changed)
 	}
 }
