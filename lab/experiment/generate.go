@@ -332,7 +332,7 @@ func (g *generator) attempts(m *measure.Metrics, p plan) {
 		m.Executions = max(sent-m.NotExecuted+m.Duplicated, oneOf(g, 0, g.count(most)))
 		m.FailedAttempts = g.count(m.NginxAttempts)
 		m.InDoubt = g.count(m.FailedAttempts)
-		m.NoLiveUpstreams, m.LocalReplies = g.count(sent), m.NginxErrors+g.count(sent)
+		m.NoLiveUpstreams, m.LocalReplies = g.count(sent), m.NginxErrors+g.count((p.attempts-1)*sent)
 	}
 	if sent > 0 {
 		m.Amplification = new(float64(m.NginxAttempts) / float64(sent))

@@ -84,7 +84,7 @@ expect:
 		`7:28: name is "d_hop1", which means the calls that are made for requests: choose another name`,
 		"7:54: hops has 9 entries: want 1 to 8",
 		"8:61: hops are for call: unary",
-		"9:49: hops: invalid hop: 72 calls or more, want at most 64",
+		`9:49: hops: invalid hop "grpc,grpc,grpc,grpc,grpc,grpc,grpc,grpc": with it the request has more than 64 calls`,
 	}},
 	{name: "negative zero", old: "question: Q?", new: "question: Q?\nseed: -0", want: []string{"2:7: seed is -0: want a whole number, 0 to 18446744073709551615"}},
 	{name: "enum of one value", old: "for: 1s}", new: "for: 1s, do: [{reload: ngin}]}", want: []string{`6:43: reload is "ngin": want nginx`}},
