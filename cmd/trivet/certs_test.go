@@ -2,12 +2,18 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"io"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -170,4 +176,91 @@ func TestSpansAreInUnitsOfTwoOrMore(t *testing.T) {
 			t.Errorf("%v is %q, want %q", d, got, want)
 		}
 	}
+}
+
+// TestCertificatesRotateUnderRunningFleet uses trivet certs beside a trivet up, as its user does.
+func TestCertificatesRotateUnderRunningFleet(t *testing.T) {
+	t.Parallel()
+	o := launch(t, "--tls", "--mtls", "--tls-port", "0", "--http", "0", "--grpc", "0", "--json")
+	up := o.until(t, event("up"))
+	a := mustOpen(t, up.Dir)
+	edge := o.tlsAddress(t, up.Dir)
+	own := func() []byte { // what a client keeps
+		t.Helper()
+		text, err := os.ReadFile(a.CA())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	// get returns the serial number of the certificate that nginx shows, and calls through it to an instance.
+	get := func(ca []byte, client string) (serial string, err error) {
+		t.Helper()
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM(ca)
+		config := &tls.Config{RootCAs: pool, ServerName: "localhost"}
+		if client != "" {
+			pair, err := tls.LoadX509KeyPair(a.Path(client), a.Path(client))
+			if err != nil {
+				t.Fatal(err)
+			}
+			config.Certificates = []tls.Certificate{pair}
+		}
+		transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}
+		response, err := (&http.Client{Transport: transport}).Get("https://" + edge + "/")
+		if err != nil {
+			return "", err
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if response.StatusCode != http.StatusOK || client != "" && !strings.Contains(string(text), `"`+client+`"`) {
+			t.Errorf("as %q: %s %s", client, response.Status, text)
+		}
+		return response.TLS.PeerCertificates[0].SerialNumber.Text(16), err
+	}
+	certs := func(args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), trivet(t), append([]string{"certs"}, args...)...)
+		cmd.Env, cmd.Stderr = append(os.Environ(), "TMPDIR="+o.tmp), t.Output()
+		text, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("trivet certs %v: %v\n%s", args, err, text)
+		}
+		return string(text)
+	}
+	first := own()
+	before, err := get(first, "client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustMatch(t, certs(), `(?m)^whoami-1 +spiffe://trivet/whoami +whoami.mesh +in 90 days +1$`)
+	mustMatch(t, certs("renew", "whoami-2"), `renewed: whoami-2\ninstances use theirs`, `nginx has no new one`)
+	if serial, err := get(first, ""); err != nil || serial != before {
+		t.Errorf("after the renewal of an instance nginx shows %s, %v; want %s", serial, err, before)
+	}
+	mustMatch(t, certs("renew"), `renewed: client, edge, nginx, trivet, whoami-1, whoami-2, whoami-3\nnginx was reloaded`)
+	if serial, err := get(first, ""); err != nil || serial == before {
+		t.Errorf("after its renewal nginx still shows %s, %v", serial, err)
+	}
+	mustMatch(t, certs("client", "alice"), `curl --cacert \S+/ca.pem --cert \S+/alice.pem https://localhost:[0-9]+/`)
+	mustMatch(t, certs("rotate-authority"), `1 of 3: authority 2 is trusted, too`, `2 of 3: authority 2 signed anew: alice, client, edge, `, `3 of 3: authority 2 alone is trusted`, `done; clients`)
+	if _, err := get(first, ""); err == nil {
+		t.Error("a client with the former authority trusts nginx")
+	}
+	if _, err := get(own(), "alice"); err != nil {
+		t.Error(err)
+	}
+	o.signal(t, syscall.SIGTERM)
+	o.wait(t)
+}
+
+// tlsAddress returns where nginx serves TLS, from its configuration.
+func (o *outside) tlsAddress(t *testing.T, dir string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "conf", "site", "tls-listen.conf"))
+	m := regexp.MustCompile(`(?m)^listen (\S+:[0-9]+) ssl`).FindSubmatch(text)
+	if err != nil || m == nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return string(m[1])
 }
