@@ -30,10 +30,11 @@ trivet up does this for its own nginx.`,
 	var o exporter.Options
 	set.StringVar(&o.AccessLog, "access-log", "", "`FILE` that nginx logs to; it may come later")
 	set.StringVar(&o.Status, "status", "", "`URL` of nginx's stub_status, for its connections")
+	set.StringVar(&o.TLS, "tls", "", "`HOST:PORT` of nginx's TLS listener, for the expiry of its certificate")
 	listen := set.String("listen", "127.0.0.1:7079", "serve /metrics at `ADDRESS:PORT`; port 0: any free one")
 	routes := set.StringArray("route", nil, "count requests that match `PATTERN` separately, a pattern of Go's http.ServeMux; repeatable")
 	set.BoolVar(&o.FromStart, "from-start", false, "count what is in the log already, too")
-	for _, flag := range []string{"status", "listen", "route"} {
+	for _, flag := range []string{"status", "tls", "listen", "route"} {
 		completeFlag(c, flag)
 	}
 	return c, func(ctx context.Context, in invocation) int {

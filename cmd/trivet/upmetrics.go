@@ -46,7 +46,7 @@ func (m *upMetrics) serve(ctx context.Context, f *fleet.Fleet, say *reporter) {
 		return
 	}
 	e, err := exporter.New(exporter.Options{
-		AccessLog: filepath.Join(f.Dir(), "logs", "access.log"), FromStart: true, Status: "http://" + f.Admin() + "/nginx_status",
+		AccessLog: filepath.Join(f.Dir(), "logs", "access.log"), FromStart: true, Status: "http://" + f.Admin() + "/nginx_status", TLS: f.TLS(),
 		Problem: func(err error) { say.note("nginx's metrics: " + err.Error()) },
 	})
 	if err != nil {

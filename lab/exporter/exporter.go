@@ -7,6 +7,7 @@ package exporter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -31,6 +32,7 @@ type Options struct {
 	AccessLog string      // path of its access log, which may come later
 	FromStart bool        // whether to count what is in the log already; else the count begins with what is appended
 	Status    string      // URL of its stub_status; "": none
+	TLS       string      // host:port of a TLS listener, for the expiry of its certificate; "": none
 	Routes    []string    // patterns of Go's http.ServeMux: the values of the label route; nil: Routes()
 	Problem   func(error) // gets an error of the log when it appears; nil: none
 }
@@ -52,6 +54,9 @@ func New(o Options) (*Exporter, error) {
 	}
 	if u, err := url.Parse(o.Status); o.Status != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
 		errs = append(errs, errors.New("status: want a URL of nginx's stub_status, like http://127.0.0.1:7080/nginx_status"))
+	}
+	if _, port, err := net.SplitHostPort(o.TLS); o.TLS != "" && (err != nil || port == "") {
+		errs = append(errs, fmt.Errorf("TLS listener %q: want host:port, like 127.0.0.1:8443", o.TLS))
 	}
 	if o.Routes == nil {
 		o.Routes = Routes()
@@ -80,6 +85,9 @@ func New(o Options) (*Exporter, error) {
 	)
 	if o.Status != "" {
 		registry.MustRegister(newStatusCollector(o.Status))
+	}
+	if o.TLS != "" {
+		registry.MustRegister(newCertificateCollector(o.TLS))
 	}
 	return e, nil
 }

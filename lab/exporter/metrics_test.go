@@ -2,6 +2,8 @@ package exporter
 
 import (
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -157,10 +159,25 @@ nginx_up 1
 	}
 }
 
+func TestExpiryIsOfTheCertificateInUse(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // The collector hangs up after the handshake.
+	server.StartTLS()
+	c := newCertificateCollector(server.Listener.Addr().String())
+	if got, want := testutil.ToFloat64(c), float64(server.Certificate().NotAfter.Unix()); got != want {
+		t.Errorf("expiry %v, want %v", got, want)
+	}
+	server.Close()
+	if n := testutil.CollectAndCount(c); n != 0 {
+		t.Errorf("%d series of a listener that is closed", n)
+	}
+}
+
 func TestOptionsAreChecked(t *testing.T) {
 	t.Parallel()
-	_, err := New(Options{Status: "127.0.0.1:7080", Routes: []string{"x"}})
-	for _, want := range []string{"access log is missing", "status: want a URL", `route "x"`} {
+	_, err := New(Options{Status: "127.0.0.1:7080", TLS: "8443", Routes: []string{"x"}})
+	for _, want := range []string{"access log is missing", "status: want a URL", `TLS listener "8443": want host:port`, `route "x"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in: %v", want, err)
 		}
@@ -170,7 +187,9 @@ func TestOptionsAreChecked(t *testing.T) {
 // TestManualListsMetrics compares docs/metrics.md with what is exposed: names, types and labels.
 func TestManualListsMetrics(t *testing.T) {
 	t.Parallel()
-	e, err := New(Options{AccessLog: "none", Status: "http://127.0.0.1:1/"})
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	defer secure.Close()
+	e, err := New(Options{AccessLog: "none", Status: "http://127.0.0.1:1/", TLS: secure.Listener.Addr().String()})
 	if err != nil {
 		t.Fatal(err)
 	}
