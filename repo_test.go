@@ -63,6 +63,7 @@ var rules = []rule{
 	{"trivet/lab/trace", []string{"trivet/lab/record", "trivet/lab/scenario", "trivet/internal/"}, "a trace comes from records alone"},
 	{"trivet/lab/otlp", []string{"trivet/lab/trace", "trivet/internal/"}, "another form of traces, and nothing else"},
 	{"trivet/lab/waterfall", []string{"trivet/lab/trace", "trivet/internal/"}, "it draws traces, and reads no files"},
+	{"trivet/lab/calltree", []string{"trivet/gen/", "trivet/internal/"}, "one client and its drawing: it knows no fleet and no records"},
 	{"trivet/lab/trial", []string{"trivet/lab/load", "trivet/lab/measure", "trivet/lab/otlp", "trivet/lab/record", "trivet/lab/sampler", "trivet/lab/scenario", "trivet/internal/"}, "a trial takes a system, it does not know which"},
 	{"trivet/lab/report", []string{"trivet/lab/experiment", "trivet/lab/ledger", "trivet/lab/measure", "trivet/lab/record", "trivet/lab/scenario", "trivet/internal/"}, "a report reads a run directory and nothing else"},
 	{"trivet/cmd/trivet", []string{"trivet/lab/", "trivet/nginx", "trivet/internal/"}, "a main is only an entry point"},

@@ -26,7 +26,9 @@ func addRecords(call *upCall) error {
 	return record.MkdirAll(filepath.Dir(path))
 }
 
-// writeFleet writes down which instances there are: records name them, the access log their addresses.
+// writeFleet writes down which instances there are, because records name them and the access log their addresses, and where nginx listens.
 func writeFleet(call *upCall, f *fleet.Fleet) error {
-	return record.Fleet{Time: time.Now(), Nginx: call.Nginx.Version.String(), Trivet: buildinfo.String(), Instances: f.Instances()}.Write(call.Dir)
+	return record.Fleet{
+		Time: time.Now(), Nginx: call.Nginx.Version.String(), Trivet: buildinfo.String(), Instances: f.Instances(), HTTP: f.HTTP(), GRPC: f.GRPC(), TLS: f.TLS(),
+	}.Write(call.Dir)
 }

@@ -166,6 +166,7 @@ func (r *reporter) suggestions(f *fleet.Fleet, call *upCall, metrics string, p p
 			fmt.Sprintf("curl --cacert %s https://%s/", f.CA(), handy(f.TLS())),
 			fmt.Sprintf("%s -cacert %s %s%s %s", grpcurl, f.CA(), p.contract(f.Reflection()), handy(f.TLS()), method))
 	}
+	all = append(all, p.self()+" call --hops grpc,http --hops grpc    # services call each other")
 	if call.Front > 0 {
 		all = append(all, fmt.Sprintf("curl %s/front       # front calls whoami through nginx", handy(f.HTTP())))
 	}

@@ -18,6 +18,10 @@ type Fleet struct {
 	Nginx     string     `json:"nginx"` // version
 	Trivet    string     `json:"trivet"`
 	Instances []Instance `json:"instances"`
+	// Where nginx listens, as host:port reachable from this machine.
+	HTTP string `json:"http"`
+	GRPC string `json:"grpc"`
+	TLS  string `json:"tls,omitempty"` // both protocols
 }
 
 // Write puts the fleet into a run directory.
