@@ -1,6 +1,7 @@
-# Image of one instance: the static program whoami and certificate authorities. From the root of the tree:
+# Image of one instance: the static program of its service, and certificate authorities. From the root of the tree:
 #
 #     docker build -t trivet-whoami .
+#     docker build -t trivet-front --target front .
 #
 # It builds for its own platform: on a Raspberry Pi, arm64. It does not need BuildKit.
 
@@ -22,7 +23,16 @@ ARG VERSION=
 ARG REVISION=
 RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false \
 	-ldflags "-s -w -X trivet/internal/buildinfo.version=${VERSION} -X trivet/internal/buildinfo.revision=${REVISION}" \
-	-o /whoami ./cmd/whoami
+	-o / ./cmd/whoami ./cmd/front
+
+# The second service. Why each line is as it is: below.
+FROM scratch AS front
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /front /front
+USER 65532:65532
+ENV BIND=0.0.0.0
+EXPOSE 8100 9100
+ENTRYPOINT ["/front"]
 
 FROM scratch
 # scratch has no certificate authorities, which TLS clients need.

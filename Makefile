@@ -20,7 +20,7 @@ up: build nginx ## start three instances and nginx; Ctrl-C stops everything (ARG
 	@exec bin/trivet up $(ARGS)
 
 # CGO_ENABLED=0: static, so that it runs anywhere, also in an image without a libc.
-build: ## build whoami and trivet into bin/
+build: ## build trivet, and the services whoami and front, into bin/
 	CGO_ENABLED=0 go build $(BUILD_FLAGS) -o bin/ ./cmd/...
 
 experiments: build nginx ## run all experiments, and write experiments/README.md from what they measured
@@ -61,7 +61,7 @@ attack: build nginx ## two minutes: do to an instance and to nginx what a hostil
 
 man: build ## write manual pages and completion scripts to man/
 	bin/trivet man man
-	for shell in bash zsh fish; do for program in trivet whoami; do \
+	for shell in bash zsh fish; do for program in trivet whoami front; do \
 	  bin/$$program completion $$shell > man/$$program.$$shell || exit 1; \
 	done; done
 

@@ -8,9 +8,10 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Config returns the image configuration of the last stage of a Dockerfile. It supports the instructions that ours has; any other is an
-// error, so that the released image cannot silently lack one. Config checks COPY; Image copies the files.
-func Config(dockerfile string) (v1.Config, error) {
+// Config returns the image configuration of a service's stage of a Dockerfile: the one of its name, else the last. It supports the
+// instructions that ours has; any other is an error, so that the released image cannot silently lack one. Config checks COPY; Image copies
+// the files.
+func Config(dockerfile, service string) (v1.Config, error) {
 	c := v1.Config{ExposedPorts: map[string]struct{}{}, WorkingDir: "/", Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}}
 	empty, stage, final := c, "", false
 	for line := range strings.Lines(strings.ReplaceAll(dockerfile, "\\\n", " ")) {
@@ -18,7 +19,10 @@ func Config(dockerfile string) (v1.Config, error) {
 		word, rest, _ := strings.Cut(line, " ")
 		rest = strings.TrimSpace(rest)
 		if word == "FROM" {
-			c, stage, final = empty, rest, rest == "scratch"
+			if stage == named(service) {
+				break
+			}
+			c, stage, final = empty, rest, rest == "scratch" || rest == named(service)
 			c.ExposedPorts = map[string]struct{}{}
 			continue
 		}
@@ -27,7 +31,7 @@ func Config(dockerfile string) (v1.Config, error) {
 		}
 		switch word {
 		case "COPY":
-			if rest != "--from=build "+authorities+" /etc/ssl/certs/" && rest != "--from=build /whoami /whoami" {
+			if rest != "--from=build "+authorities+" /etc/ssl/certs/" && rest != "--from=build /"+service+" /"+service {
 				return c, fmt.Errorf("%s: release supports COPY only for the program and the certificates", line)
 			}
 		case "USER":
@@ -53,3 +57,6 @@ func Config(dockerfile string) (v1.Config, error) {
 	}
 	return c, nil
 }
+
+// named is how the stage of a service begins that is not the last.
+func named(service string) string { return "scratch AS " + service }

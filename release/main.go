@@ -1,8 +1,8 @@
 // Command release writes the image of an instance as an OCI layout, one image per architecture, without a Docker engine or a registry:
 //
-//	release DOCKERFILE VERSION REVISION TIME LAYOUT ARCH=PROGRAM…
+//	release DOCKERFILE SERVICE VERSION REVISION TIME LAYOUT ARCH=PROGRAM…
 //
-// The image's configuration comes from the last stage of the Dockerfile; an unsupported instruction is an error.
+// The image's configuration comes from the service's stage of the Dockerfile; an unsupported instruction is an error.
 package main
 
 import (
@@ -35,14 +35,15 @@ func main() {
 const authorities = "/etc/ssl/certs/ca-certificates.crt"
 
 func run(args []string) error {
-	if len(args) < 6 {
-		return errors.New("usage: release DOCKERFILE VERSION REVISION TIME LAYOUT ARCH=PROGRAM…")
+	if len(args) < 7 {
+		return errors.New("usage: release DOCKERFILE SERVICE VERSION REVISION TIME LAYOUT ARCH=PROGRAM…")
 	}
 	text, err := os.ReadFile(args[0])
 	if err != nil {
 		return err
 	}
-	config, err := Config(string(text))
+	service, args := args[1], append(args[:1:1], args[2:]...)
+	config, err := Config(string(text), service)
 	if err != nil {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}
@@ -51,7 +52,7 @@ func run(args []string) error {
 		return fmt.Errorf("TIME=%s: want seconds since 1970, as from git log -1 --format=%%ct", args[3])
 	}
 	labels := map[string]string{
-		"org.opencontainers.image.title": "whoami", "org.opencontainers.image.licenses": "Apache-2.0",
+		"org.opencontainers.image.title": service, "org.opencontainers.image.licenses": "Apache-2.0",
 		"org.opencontainers.image.version": args[1], "org.opencontainers.image.revision": args[2],
 	}
 	config.Labels = labels
@@ -61,7 +62,7 @@ func run(args []string) error {
 		if !ok {
 			return fmt.Errorf("%s: want ARCH=PROGRAM", pair)
 		}
-		image, err := Image(config, arch, program, time.Unix(seconds, 0).UTC())
+		image, err := Image(config, arch, service, program, time.Unix(seconds, 0).UTC())
 		if err != nil {
 			return err
 		}
@@ -77,12 +78,12 @@ func run(args []string) error {
 }
 
 // Image returns an image with the layers of the Dockerfile: one with the certificates, one with the program.
-func Image(config v1.Config, arch, program string, at time.Time) (v1.Image, error) {
+func Image(config v1.Config, arch, service, program string, at time.Time) (v1.Image, error) {
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	for _, f := range []struct {
 		from, to string
 		mode     int64
-	}{{authorities, authorities, 0o644}, {program, "/whoami", 0o755}} {
+	}{{authorities, authorities, 0o644}, {program, "/" + service, 0o755}} {
 		layer, err := file(f.from, f.to, f.mode, at)
 		if err != nil {
 			return nil, err

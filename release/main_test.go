@@ -15,14 +15,23 @@ import (
 // configuration.
 func TestLayoutMatchesDockerfile(t *testing.T) {
 	t.Parallel()
-	program := filepath.Join(t.TempDir(), "whoami")
+	for service, port := range map[string]string{"whoami": "8000/tcp", "front": "8100/tcp"} {
+		t.Run(service, func(t *testing.T) {
+			t.Parallel()
+			layoutMatches(t, service, port)
+		})
+	}
+}
+
+func layoutMatches(t *testing.T, service, port string) {
+	program := filepath.Join(t.TempDir(), service)
 	if err := os.WriteFile(program, []byte("a program"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	var digests [2]v1.Hash
 	for n := range digests {
 		dir := filepath.Join(t.TempDir(), "layout")
-		if err := run([]string{"../Dockerfile", "v1.2.3", "0123abc", "1700000000", dir, "amd64=" + program, "arm64=" + program}); err != nil {
+		if err := run([]string{"../Dockerfile", service, "v1.2.3", "0123abc", "1700000000", dir, "amd64=" + program, "arm64=" + program}); err != nil {
 			t.Fatal(err)
 		}
 		index, err := layout.ImageIndexFromPath(dir)
@@ -48,9 +57,12 @@ func TestLayoutMatchesDockerfile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c.Architecture != arch || manifest.Manifests[i].Platform.Architecture != arch || c.Config.User != "65532:65532" || c.Config.Entrypoint[0] != "/whoami" ||
+			if c.Architecture != arch || manifest.Manifests[i].Platform.Architecture != arch || c.Config.User != "65532:65532" || c.Config.Entrypoint[0] != "/"+service ||
 				!strings.Contains(strings.Join(c.Config.Env, " "), "BIND=0.0.0.0") || len(c.RootFS.DiffIDs) != 2 || c.Config.Labels["org.opencontainers.image.version"] != "v1.2.3" {
 				t.Errorf("%s: %+v", arch, c)
+			}
+			if _, exposed := c.Config.ExposedPorts[port]; !exposed || len(c.Config.ExposedPorts) != 2 {
+				t.Errorf("%s: exposes %v, want %s and one more", arch, c.Config.ExposedPorts, port)
 			}
 		}
 	}
@@ -66,7 +78,7 @@ func TestUnknownInstructionIsRejected(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{"VOLUME /data", "COPY --from=build /other /other", "FROM debian"} {
-		if _, err := Config(string(text) + line + "\n"); err == nil {
+		if _, err := Config(string(text)+line+"\n", "whoami"); err == nil {
 			t.Errorf("%s is accepted", line)
 		}
 	}
