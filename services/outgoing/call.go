@@ -30,6 +30,7 @@ type attempt struct {
 	sent        bool // its headers were given to a connection
 	header      bool // response headers came
 	trailer     bool // response trailers came
+	ended       bool
 	err         error
 }
 
@@ -65,7 +66,18 @@ func from(ctx context.Context) (context.Context, *Call, error) {
 func (c *Call) Attempts() int {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	return len(c.attempts)
+	return len(c.made())
+}
+
+// made are the attempts that were made. Where there is no connection, grpc-go 1.85 begins two attempts for each retry, and forgets one:
+// that one neither sends anything nor ends. The caller holds the lock.
+func (c *Call) made() (all []*attempt) {
+	for i, a := range c.attempts {
+		if a.sent || a.ended || i+1 == len(c.attempts) {
+			all = append(all, a)
+		}
+	}
+	return all
 }
 
 func (c *Call) add(a *attempt) {
@@ -101,13 +113,14 @@ func (c *Call) recordGRPC(ctx context.Context, method string, err error) {
 	o := instance.Outgoing{ID: c.ID, Protocol: instance.GRPC, Method: method, Code: status.Code(err).String(), Began: c.began}
 	c.mutex.Lock()
 	last := &attempt{}
-	o.Attempts = len(c.attempts)
-	for i, a := range c.attempts {
+	attempts := c.made()
+	o.Attempts = len(attempts)
+	for i, a := range attempts {
 		last = a
-		over := i+1 == len(c.attempts)
+		over := i+1 == len(attempts)
 		switch {
 		case a.header || a.trailer:
-		case !over && c.attempts[i+1].transparent:
+		case !over && attempts[i+1].transparent:
 			o.MaybeUnlogged = append(o.MaybeUnlogged, transparentRetry)
 		case !over && !notGRPC(a.err):
 			o.MaybeUnlogged = append(o.MaybeUnlogged, last.reason(a.err))

@@ -53,7 +53,7 @@ func (counter) HandleRPC(ctx context.Context, event stats.RPCStats) {
 	case *stats.InTrailer:
 		a.trailer = true
 	case *stats.End:
-		a.err = e.Error
+		a.ended, a.err = true, e.Error
 	}
 }
 

@@ -23,7 +23,7 @@ func (t caller) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	sent := r.Clone(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GetConn: func(string) { c.add(&attempt{call: c}) }}))
+	sent := r.Clone(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GetConn: func(string) { c.add(&attempt{call: c, ended: true}) }}))
 	sent.Header.Set("User-Agent", t.userAgent)
 	sent.Header.Set("X-Request-Id", c.ID)
 	inherited(ctx, sent.Header.Add)
