@@ -103,17 +103,24 @@ type second struct {
 	gaps [9][2]time.Duration // from the client's start to nginx's, and from nginx's end to the client's
 }
 
-func (c clock) add(at int64, start, end, late time.Duration) {
-	s := c[at]
-	if s == nil {
-		s = &second{}
-		c[at] = s
-	}
-	s.late = max(s.late, late)
-	if s.n < len(s.gaps) {
+func (c clock) add(at int64, start, end time.Duration) {
+	if s := c.second(at); s.n < len(s.gaps) {
 		s.gaps[s.n] = [2]time.Duration{start, end}
 		s.n++
 	}
+}
+
+// wasLate takes by how much the generator was late with a request, or stalled during it.
+func (c clock) wasLate(at int64, late time.Duration) {
+	s := c.second(at)
+	s.late = max(s.late, late)
+}
+
+func (c clock) second(at int64) *second {
+	if c[at] == nil {
+		c[at] = &second{}
+	}
+	return c[at]
 }
 
 // shift is by how much the wall clock was set since the load began: nginx then starts so much later than the client, and ends so much

@@ -59,14 +59,16 @@ func (t *times) add(k key, q *Request) {
 	if len(t.suspects) < maxSuspects && q.wrongTimes(0, 0) != "" {
 		t.suspects = append(t.suspects, suspect{k, q})
 	}
+	if q.parent == nil { // Also without a whole response: where all requests reach their deadlines, none has one.
+		t.clock.wasLate(t.second(q), time.Duration(max(q.Client.Late, q.Client.Stalled))*time.Microsecond)
+	}
 	i, ok := q.compared()
 	if !ok || q.parent != nil { // An instance may be paused while it calls: of the clock its records say less.
 		return
 	}
 	entry := q.Entries[i]
 	start, end := q.interval()
-	late := time.Duration(max(q.Client.Late, q.Client.Stalled)) * time.Microsecond
-	t.clock.add(t.second(q), entry.Begin().Sub(start), end.Sub(entry.When()), late)
+	t.clock.add(t.second(q), entry.Begin().Sub(start), end.Sub(entry.When()))
 	if q.Client.Attempts == 1 && !q.mayLinger(i) {
 		phase := t.manifest.Scenario.PhaseAt(q.Client.Planned.Sub(t.manifest.Begin))
 		t.distributions[k.load][phase].add(q.Client, entry.Took(), end.Sub(entry.When()))

@@ -77,6 +77,27 @@ var tenfold = each(func(_ int, c *record.Client) {
 })
 
 // Times that contradict each other are noticed: as discrepancies of single requests where those can tell, else by the distribution.
+// Where every request reaches its deadline, none has a response to compare; but the generator's stalls are known, and nginx shares its
+// machine.
+func TestStallsExplainTimesOfRequestsWithoutResponse(t *testing.T) {
+	t.Parallel()
+	for stalled, want := range map[time.Duration]int{0: 1, time.Second: 0} {
+		m := labtest.Manifest(1)
+		c := labtest.OK("11.http.0.0", labtest.Planned(m, 0, 0))
+		c.Late, c.Service, c.Latency, c.Stalled = 0, 2_000_000, 2_000_000, stalled.Microseconds()
+		c.Outcome, c.Reason, c.Code, c.Instance, c.MaybeUnlogged = record.Incomplete, record.Deadline, "", "", []string{record.Deadline}
+		end := c.Planned.Add(4 * time.Second)
+		entry := record.AccessLogEntry{
+			V: 1, ID: c.ID, End: seconds(end), Duration: 3.9, Status: "499", Addr: m.Instances[0].HTTP, AddrStatus: "-", HeaderTime: "-", BytesSent: "0",
+		}
+		got, _ := reconcile(t, labtest.History{Manifest: m, Records: []any{c, entry}})
+		found := slices.DeleteFunc(got.Discrepancies, func(d Discrepancy) bool { return d.ID != c.ID })
+		if len(found) != want {
+			t.Errorf("stalled %v: %v, want %d discrepancies", stalled, found, want)
+		}
+	}
+}
+
 func TestForgedTimesAreFound(t *testing.T) {
 	t.Parallel()
 	const long = 203 * time.Millisecond
