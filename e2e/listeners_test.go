@@ -107,7 +107,7 @@ func TestLargeBodyIsRejectedUnlessLimitIsRaised(t *testing.T) {
 	if err := os.CopyFS(larger, nginx.Conf()); err != nil {
 		t.Fatal(err)
 	}
-	listener := filepath.Join(larger, "http-listener.conf")
+	listener := filepath.Join(larger, "http-locations.conf")
 	text, err := os.ReadFile(listener)
 	if err != nil || strings.Count(string(text), "client_max_body_size 1m;") != 1 {
 		t.Fatalf("%v, or no client_max_body_size 1m", err)
