@@ -34,8 +34,9 @@ func TestCatalogIsComplete(t *testing.T) {
 		t.Fatalf("%q, %v", paths, err)
 	}
 	stress, _ := filepath.Glob(tree("experiments/stress/*.yaml"))
+	policies, _ := filepath.Glob(tree("experiments/policies/*.yaml"))
 	page := text(t, "experiments/README.md")
-	for _, path := range slices.Concat(paths, stress) {
+	for _, path := range slices.Concat(paths, stress, policies) {
 		f, err := Read(path)
 		if err != nil {
 			t.Error(err)
