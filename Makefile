@@ -16,8 +16,8 @@ TOOL := go tool -modfile=tools.mod
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
-up: build nginx ## start three instances and nginx; Ctrl-C stops everything (ARGS="-n 5" adds flags)
-	@exec bin/trivet up $(ARGS)
+up: build nginx ## start nginx, three instances and one of front, with TLS and mutual TLS; Ctrl-C stops everything (ARGS="-n 5" adds flags)
+	@exec bin/trivet up --front 1 --tls --mtls $(ARGS)
 
 # CGO_ENABLED=0: static, so that it runs anywhere, also in an image without a libc.
 build: ## build trivet, and the services whoami and front, into bin/

@@ -166,22 +166,25 @@ func (r *reporter) suggestions(f *fleet.Fleet, call *upCall, metrics string, p p
 			fmt.Sprintf("curl --cacert %s https://%s/", f.CA(), handy(f.TLS())),
 			fmt.Sprintf("%s -cacert %s %s%s %s", grpcurl, f.CA(), p.contract(f.Reflection()), handy(f.TLS()), method))
 	}
-	all = append(all, p.self()+" call --hops grpc,http --hops grpc    # services call each other")
+	all = append(all, suggestion(p.self()+" call --hops grpc,http --hops grpc", "services call each other"))
 	if call.Front > 0 {
-		all = append(all, fmt.Sprintf("curl %s/front       # front calls whoami through nginx", handy(f.HTTP())))
+		all = append(all, suggestion("curl "+handy(f.HTTP())+"/front", "front calls whoami through nginx"))
 	}
 	if call.TLS || call.MTLS {
-		all = append(all, p.self()+" certs                     # certificates: list, renew, issue")
+		all = append(all, suggestion(p.self()+" certs", "certificates: list, renew, issue"))
 	}
 	all = append(all,
 		p.self()+" logs -f whoami-1",
-		fmt.Sprintf("kill -9 %d                    # and watch it come back here", f.Process(scenario.InstanceName(1)).PID()),
-		fmt.Sprintf("curl %s/nginx_status  # nginx's own status; also /healthz", handy(f.Admin())))
+		suggestion(fmt.Sprintf("kill -9 %d", f.Process(scenario.InstanceName(1)).PID()), "and watch it come back here"),
+		suggestion("curl "+handy(f.Admin())+"/nginx_status", "nginx's own status; also /healthz"))
 	if metrics != "" {
-		all = append(all, fmt.Sprintf("curl %s/metrics       # nginx's metrics, for Prometheus", handy(metrics)))
+		all = append(all, suggestion("curl "+handy(metrics)+"/metrics", "nginx's metrics, for Prometheus"))
 	}
 	return all
 }
+
+// suggestion is a command with a comment.
+func suggestion(command, comment string) string { return fmt.Sprintf("%-45s # %s", command, comment) }
 
 func (r *reporter) stopping(why error) {
 	r.mu.Lock()

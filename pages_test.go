@@ -21,14 +21,17 @@ import (
 	"trivet/services/whoami"
 )
 
-// An example is a command of one of the README's console blocks, and its output.
+// pages are the pages whose console blocks TestConsoleBlocks runs, with the least number of commands in them.
+var pages = map[string]int{"README.md": 8, "docs/mesh.md": 6}
+
+// An example is a command of one of a page's console blocks, and its output.
 type example struct {
 	command, output string
 }
 
-func examples(t *testing.T) []example {
+func examples(t *testing.T, page string) []example {
 	t.Helper()
-	text, err := os.ReadFile("README.md")
+	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,8 +42,8 @@ func examples(t *testing.T) []example {
 			all = append(all, example{command, output})
 		}
 	}
-	if len(all) < 8 {
-		t.Fatalf("only %d commands in the README's console blocks", len(all))
+	if len(all) < pages[page] {
+		t.Fatalf("only %d commands in the console blocks of %s", len(all), page)
 	}
 	return all
 }
@@ -61,6 +64,8 @@ var masks = []struct{ pattern, mask string }{
 	{`(admin=|"admin":")(off|ADDRESS)`, "${1}ADDRESS"},
 	{`nginx \d+\.\d+\.\d+`, "nginx V"},
 	{`Run directory: \S+`, "RUN DIRECTORY"},
+	{`\S+/tls/ca\.pem`, "CA"},
+	{`front-\d+`, "front-N"},
 	{` {2,}`, "  "},
 	{`\r`, ""},
 }
@@ -72,14 +77,28 @@ func masked(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// TestREADMEConsoleBlocks runs the README's commands in their order, on ports that the kernel gives, and compares the output.
-func TestREADMEConsoleBlocks(t *testing.T) {
+// TestConsoleBlocks runs the commands of each page in their order, on ports that the kernel gives, and compares the output.
+func TestConsoleBlocks(t *testing.T) {
 	t.Parallel()
 	bin, path := programs(t)
+	for page := range pages {
+		t.Run(page, func(t *testing.T) {
+			t.Parallel()
+			runPage(t, page, bin, path)
+		})
+	}
+}
+
+func runPage(t *testing.T, page, bin, path string) {
+	t.Helper()
 	ports := map[string]string{"8001": proctest.Reserve(t), "9001": proctest.Reserve(t), "8002": proctest.Reserve(t), "9002": proctest.Reserve(t)}
 	dir := t.TempDir()
 	var script strings.Builder
-	for n, d := range examples(t) {
+	all := examples(t, page)
+	if !slices.ContainsFunc(all, func(e example) bool { return e.command == "make up" }) {
+		script.WriteString("up said\n") // The page takes it for granted.
+	}
+	for n, d := range all {
 		want := filepath.Join(dir, fmt.Sprintf("want-%d", n))
 		if err := os.WriteFile(want, []byte(d.output), 0o600); err != nil {
 			t.Fatal(err)
@@ -90,11 +109,12 @@ func TestREADMEConsoleBlocks(t *testing.T) {
 		})
 		fmt.Fprintf(&script, "# %s\n%s got '%s'\nsame %s got\n", d.command, verb(command), strings.ReplaceAll(command, "'", "''"), want)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "readme.txt"), []byte(script.String()), 0o600); err != nil {
+	file := filepath.Join(dir, "page.txt")
+	if err := os.WriteFile(file, []byte(script.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Files: []string{filepath.Join(dir, "readme.txt")},
+		Files: []string{file},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", path+":"+env.Getenv("PATH"))
 			env.Setenv("TRIVET_NGINX", os.Getenv("TRIVET_NGINX"))
@@ -120,7 +140,7 @@ func link(dir string, names ...string) error {
 	return nil
 }
 
-// programs builds what the README calls: the project's programs into bin, which is not on PATH, and grpcurl into path, which is.
+// programs builds what the pages call: the project's programs into bin, which is not on PATH, and grpcurl into path, which is.
 func programs(t *testing.T) (bin, path string) {
 	t.Helper()
 	bin, path = t.TempDir(), t.TempDir()
@@ -133,7 +153,7 @@ func programs(t *testing.T) (bin, path string) {
 	return bin, path
 }
 
-// verb is the script command for a command of the README: servers run in the background.
+// verb is the script command for a command of a page: servers run in the background.
 func verb(command string) string {
 	switch {
 	case command == "make up":
@@ -144,9 +164,10 @@ func verb(command string) string {
 	return "shell"
 }
 
-// up does what `make up` does once everything is built, on ports that the kernel gives, and sets $HTTP and $GRPC to nginx's.
+// up does what `make up` does once everything is built, on ports that the kernel gives, and sets $HTTP, $GRPC and $TLS to nginx's, and
+// $RUN to the run directory.
 func up(ts *testscript.TestScript, _ bool, args []string) {
-	command := []string{"bin/trivet", "up", "--http", "0", "--grpc", "0"}
+	command := append([]string{"bin/trivet", "up", "--http", "0", "--grpc", "0", "--tls-port", "0"}, upFlags(ts)...)
 	if nginx := ts.Getenv("TRIVET_NGINX"); nginx != "" {
 		command = append(command, "--nginx", nginx)
 	}
@@ -158,6 +179,21 @@ func up(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ts.Setenv("HTTP", listeners[1])
 	ts.Setenv("GRPC", listeners[2])
+	if tls := regexp.MustCompile(`https://localhost:(\d+)`).FindStringSubmatch(said); tls != nil {
+		ts.Setenv("TLS", tls[1])
+	}
+	ts.Setenv("RUN", strings.TrimSpace(regexp.MustCompile(`(?m)^Run directory: (.*)$`).FindStringSubmatch(said)[1]))
+}
+
+// upFlags are the flags that the Makefile's target up gives to trivet up.
+func upFlags(ts *testscript.TestScript) []string {
+	text, err := os.ReadFile("Makefile")
+	ts.Check(err)
+	found := regexp.MustCompile(`(?m)^\t@exec bin/trivet up (.*)\$\(ARGS\)$`).FindSubmatch(text)
+	if found == nil {
+		ts.Fatalf("no line of the Makefile starts trivet up")
+	}
+	return strings.Fields(string(found[1]))
 }
 
 // serve runs an instance until the script ends, and takes its first line.
@@ -168,20 +204,20 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 
 // shell runs a command in bash. Its output says whether it failed.
 func shell(ts *testscript.TestScript, _ bool, args []string) {
-	command := strings.NewReplacer("localhost:8080", "localhost:"+ts.Getenv("HTTP"), "localhost:9090", "localhost:"+ts.Getenv("GRPC")).Replace(args[1])
+	command := strings.NewReplacer("localhost:8080", "localhost:"+ts.Getenv("HTTP"), "localhost:9090", "localhost:"+ts.Getenv("GRPC"), "localhost:8443", "localhost:"+ts.Getenv("TLS")).Replace(args[1])
 	cmd := exec.Command("bash", "-c", command)
-	cmd.Dir, cmd.Env = ts.MkAbs("."), append(os.Environ(), "PATH="+ts.Getenv("PATH"))
+	cmd.Dir, cmd.Env = ts.MkAbs("."), append(os.Environ(), "PATH="+ts.Getenv("PATH"), "RUN="+ts.Getenv("RUN"), "TMPDIR="+ts.Getenv("TMPDIR"))
 	said, _ := cmd.CombinedOutput()
 	// curl draws its progress where output is not a terminal.
 	said = regexp.MustCompile(`(?s)  % Total.*?\r[^\n{]*`).ReplaceAll(said, nil)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), said, 0o600))
 }
 
-// same compares the README's output with the actual one, masked.
+// same compares a page's output with the actual one, masked.
 func same(ts *testscript.TestScript, _ bool, args []string) {
 	want, got := masked(ts.ReadFile(args[0])), masked(ts.ReadFile(args[1]))
 	if got != want {
-		ts.Fatalf("the README has\n%s\n\nbut the output is\n%s", want, got)
+		ts.Fatalf("the page has\n%s\n\nbut the output is\n%s", want, got)
 	}
 }
 
