@@ -13,7 +13,8 @@ import (
 // toAdmin is edits with a request of nginx's own to /own, which passes it to an upstream of one server; admin is in the admin listener, and
 // more in http.
 func toAdmin(subrequest, server, pass, admin, more string) string {
-	text := "  edits:\n"
+	var text strings.Builder
+	text.WriteString("  edits:\n")
 	for _, e := range []struct{ context, add string }{
 		{"http-listener.conf server", subrequest + " /own"},
 		{"http-listener.conf server", "location = /own { internal; include http-headers.conf; proxy_pass http://" + pass + "; }"},
@@ -22,10 +23,10 @@ func toAdmin(subrequest, server, pass, admin, more string) string {
 		{"http", more},
 	} {
 		if e.add != "" {
-			text += fmt.Sprintf("    - {context: %s, add: '%s'}\n", e.context, e.add)
+			text.WriteString(fmt.Sprintf("    - {context: %s, add: '%s'}\n", e.context, e.add))
 		}
 	}
-	return text
+	return text.String()
 }
 
 // down is an edit that adds a named location to the HTTP listener.

@@ -76,8 +76,10 @@ func TestRunningRunsAreKnown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !Running(r.Dir) || !Running(r.Dir) {
-		t.Error("a run that lives is not running")
+	for range 2 { // The first question must not end the run's lock.
+		if !Running(r.Dir) {
+			t.Error("a run that lives is not running")
+		}
 	}
 	if err := r.Close(); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package trace
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,9 +45,7 @@ func (h *history) at(ms float64) time.Time {
 
 func (h *history) client(t *testing.T, id string, ms, took float64, more fields) {
 	f := fields{"id": id, "protocol": "http", "method": "GET /", "planned": h.at(ms), "late_us": 0, "latency_us": int(took * 1000), "service_us": int(took * 1000), "outcome": "ok", "code": "200", "attempts": 1}
-	for k, v := range more {
-		f[k] = v
-	}
+	maps.Copy(f, more)
 	h.add(t, record.ClientFile, record.ClientVersion, f)
 }
 
@@ -70,9 +69,7 @@ func (h *history) entry(t *testing.T, id string, end, took float64, status strin
 	join := func(list []string) string { return strings.Join(list, ", ") }
 	f["upstream_addr"], f["upstream_status"], f["upstream_header_time"] = join(addrs), join(statuses), join(headers)
 	f["upstream_bytes_sent"], f["upstream_response_time"] = join(sent), join(times)
-	for k, v := range more {
-		f[k] = v
-	}
+	maps.Copy(f, more)
 	h.add(t, record.AccessLogFile, record.AccessLogVersion, f)
 }
 

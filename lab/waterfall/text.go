@@ -142,7 +142,7 @@ func clip(s string, most int) string {
 // wrap breaks a text between words.
 func wrap(text string, width int) (lines []string) {
 	line := ""
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		if line != "" && length(line)+1+length(word) > width {
 			lines, line = append(lines, line), ""
 		}

@@ -80,15 +80,6 @@ func newBubble(t *testing.T, environ map[string]string, d time.Duration, deaf bo
 	return b
 }
 
-// stop ends a bubble whose drain is not under test.
-func (b *bubble) stop(t *testing.T) {
-	t.Helper()
-	b.signal()
-	if err := <-b.over; err != nil {
-		t.Error(err)
-	}
-}
-
 // get returns the status (0 without a response), the body, and whether the response has Connection: close.
 func (b *bubble) get(path string) (int, string, bool) {
 	response, err := b.rest.Get("http://instance" + path)

@@ -230,18 +230,19 @@ func TestMetricsFollowDrain(t *testing.T) {
 		synctest.Wait()
 		in := func(state string, ready, streamsEnded, canceled int) {
 			t.Helper()
-			text := fmt.Sprintf("# HELP service_ready Whether the instance accepts requests: 1 or 0.\n# TYPE service_ready gauge\nservice_ready %d\n", ready)
-			text += "# HELP service_drain_state 1 for the state of the shutdown, 0 for the others.\n# TYPE service_drain_state gauge\n"
+			var text strings.Builder
+			text.WriteString(fmt.Sprintf("# HELP service_ready Whether the instance accepts requests: 1 or 0.\n# TYPE service_ready gauge\nservice_ready %d\n", ready))
+			text.WriteString("# HELP service_drain_state 1 for the state of the shutdown, 0 for the others.\n# TYPE service_drain_state gauge\n")
 			for _, s := range drainStates {
 				value := 0
 				if s == state {
 					value = 1
 				}
-				text += fmt.Sprintf("service_drain_state{state=%q} %d\n", s, value)
+				text.WriteString(fmt.Sprintf("service_drain_state{state=%q} %d\n", s, value))
 			}
-			text += fmt.Sprintf("# HELP service_drain_streams_ended_total Streams that the shutdown has ended.\n# TYPE service_drain_streams_ended_total counter\nservice_drain_streams_ended_total %d\n", streamsEnded)
-			text += fmt.Sprintf("# HELP service_drain_calls_canceled_total Unary calls that outlived DRAIN_TIMEOUT.\n# TYPE service_drain_calls_canceled_total counter\nservice_drain_calls_canceled_total %d\n", canceled)
-			if err := testutil.GatherAndCompare(b.metrics.registry, strings.NewReader(text), "service_ready", "service_drain_state", "service_drain_streams_ended_total", "service_drain_calls_canceled_total"); err != nil {
+			text.WriteString(fmt.Sprintf("# HELP service_drain_streams_ended_total Streams that the shutdown has ended.\n# TYPE service_drain_streams_ended_total counter\nservice_drain_streams_ended_total %d\n", streamsEnded))
+			text.WriteString(fmt.Sprintf("# HELP service_drain_calls_canceled_total Unary calls that outlived DRAIN_TIMEOUT.\n# TYPE service_drain_calls_canceled_total counter\nservice_drain_calls_canceled_total %d\n", canceled))
+			if err := testutil.GatherAndCompare(b.metrics.registry, strings.NewReader(text.String()), "service_ready", "service_drain_state", "service_drain_streams_ended_total", "service_drain_calls_canceled_total"); err != nil {
 				t.Error(state, err)
 			}
 		}

@@ -83,7 +83,7 @@ func TestEachRequestHasOneSpan(t *testing.T) {
 		s := got[0]
 		attributes := make(map[string]string)
 		for _, a := range s.Attributes {
-			attributes[string(a.Key)] = a.Value.Emit()
+			attributes[string(a.Key)] = a.Value.String()
 		}
 		if name := s.Name + " " + attributes["http.route"]; name != c.want || s.SpanKind != trace.SpanKindServer {
 			t.Errorf("%s: %s span %q, want %q", c.what, s.SpanKind, name, c.want)

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -29,9 +30,7 @@ func secured(t *testing.T, a *authority.Authority, environ map[string]string) in
 	t.Helper()
 	own := issued(t, a, "whoami-7", authority.Standard("whoami-7"))
 	all := map[string]string{"TLS_CERT": own, "TLS_KEY": own, "TLS_CA": a.CA(), "TLS_CALLERS": "spiffe://trivet/nginx,spiffe://trivet/client/*,spiffe://trivet/whoami"}
-	for name, value := range environ {
-		all[name] = value
-	}
+	maps.Copy(all, environ)
 	return launch(t, all)
 }
 
