@@ -101,8 +101,8 @@ test-observability: nginx prometheus-programs ## half a minute: promtool checks 
 	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test -tags slow -count=1 -timeout 5m ./deploy/...
 
 # By itself: beside other tests the machine would be too busy, and a run on a busy machine is invalid.
-examples: nginx ## six minutes: run each example experiment and policy, and try to pass off a busy machine as a result
-	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test -count=1 -timeout 20m ./experiments/...
+examples: nginx ## six minutes: run each example experiment and policy, and try to pass off a busy machine as a result (EXAMPLES=-short: a third of them)
+	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test $(EXAMPLES) -count=1 -timeout 20m ./experiments/...
 
 catalog: build nginx ## an hour: all experiments ten times on an idle machine, ten times beside busy loops (ARGS="2" runs fewer)
 	@.ci/catalog $(ARGS)
