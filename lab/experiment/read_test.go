@@ -29,7 +29,7 @@ func TestExperimentIsReadWithDefaults(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	want := []scenario.Scenario{{
-		Experiment: "kill-one", Variant: scenario.Only, Seed: 1, Instances: 3, Workers: 2,
+		Experiment: "kill-one", Variant: scenario.Only, Seed: 1, Instances: 3, Workers: 2, TLSMin: "1.3",
 		Edits: []confedit.Edit{{Context: "upstream whoami_http", Directive: "keepalive 4"}, {Context: "upstream whoami_grpc server", Parameter: "max_fails=1"}},
 		Loads: []scenario.Load{
 			{Name: "http", Protocol: "http", Call: scenario.Unary, Rate: constant(300), Users: 1, Deadline: 5 * time.Second},

@@ -34,7 +34,7 @@ func TestFleetServesWithAnyResponse(t *testing.T) {
 // Then nginx does not reach the instances, or does not respond.
 func TestFleetDoesNotServeWithoutInstancesOrResponse(t *testing.T) {
 	t.Parallel()
-	const http, grpc = "http-listener.conf server location /", "grpc-listener.conf server location /"
+	const http, grpc = "site/http-pass.conf", "site/grpc-pass.conf"
 	for want, edits := range map[string][]confedit.Edit{
 		"over HTTP": {{Context: http, Directive: "proxy_pass http://127.0.0.1:1"}},
 		"over gRPC": {{Context: grpc, Directive: "grpc_pass grpc://127.0.0.1:1"}},

@@ -35,7 +35,7 @@ func workers(master int) []worker {
 			continue
 		}
 		title, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
-		if err == nil {
+		if err == nil && len(title) > 0 { // Without one it has just ended.
 			w := worker{pid: p.pid, started: p.started, booting: bytes.Contains(title, []byte("master process")), leaving: bytes.Contains(title, []byte("shutting down"))}
 			w.helper = !w.booting && !w.leaving && !bytes.Contains(title, []byte("worker process"))
 			all = append(all, w)
