@@ -11,7 +11,12 @@ import (
 	"strconv"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/types/descriptorpb"
+
 	"trivet/bench/launch"
+	whoamiv1 "trivet/gen/whoami/v1"
 	"trivet/lab/load"
 	"trivet/lab/record"
 	"trivet/lab/scenario"
@@ -173,10 +178,14 @@ func (b *bench) ghz(ctx context.Context, dir, address string, rate int, d time.D
 	if err != nil {
 		return 0, 0, err
 	}
+	contract := filepath.Join(dir, "contract.binpb")
+	if err := writeContract(contract); err != nil {
+		return 0, 0, err
+	}
 	report := filepath.Join(dir, "report.json")
 	calls := int(math.Round(float64(rate) * d.Seconds()))
 	used, err := generate(ctx, dir, d, launch.Program{Path: path, Args: []string{
-		"--insecure", "--proto", filepath.Join(b.tree, "proto", "whoami", "v1", "whoami.proto"), "--call", "whoami.v1.WhoAmIService/WhoAmI",
+		"--insecure", "--protoset", contract, "--call", "whoami.v1.WhoAmIService/WhoAmI",
 		"--async", "--connections", "1", "--rps", strconv.Itoa(rate), "--total", strconv.Itoa(calls), "--concurrency", strconv.Itoa(min(50, calls)),
 		"--format", "json", "--output", report, address,
 	}})
@@ -185,6 +194,21 @@ func (b *bench) ghz(ctx context.Context, dir, address string, rate int, d time.D
 	}
 	sent, err := okResponses(report, "OK")
 	return used, sent, err
+}
+
+// writeContract writes the contract as descriptors: ghz's parser of .proto files refuses fields that proto3 marks optional.
+func writeContract(path string) error {
+	set := &descriptorpb.FileDescriptorSet{}
+	file := whoamiv1.File_whoami_v1_whoami_proto
+	for i := range file.Imports().Len() {
+		set.File = append(set.File, protodesc.ToFileDescriptorProto(file.Imports().Get(i).FileDescriptor))
+	}
+	set.File = append(set.File, protodesc.ToFileDescriptorProto(file))
+	text, err := proto.Marshal(set)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, 0o644)
 }
 
 // okResponses returns the responses in a report of vegeta or ghz, all of which must have the code.
