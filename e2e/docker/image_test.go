@@ -54,8 +54,8 @@ func TestImage(t *testing.T) {
 	}
 	docker(t, append(args, ".")...)
 	size, err := strconv.Atoi(docker(t, "image", "inspect", "-f", "{{.Size}}", "trivet-whoami"))
-	if err != nil || size >= 20_000_000 {
-		t.Errorf("the image has %d bytes (%v), want less than 20 MB", size, err)
+	if err != nil || size >= 25_000_000 {
+		t.Errorf("the image has %d bytes (%v), want less than 25 MB", size, err)
 	}
 	got := docker(t, "image", "inspect", "-f", "{{.Config.User}} {{.Config.Entrypoint}} {{.Config.Env}} {{len .RootFS.Layers}}", "trivet-whoami")
 	if !regexp.MustCompile(`^[1-9]\d*:[1-9]\d* \[/whoami\] \[.*BIND=0\.0\.0\.0.*\] 2$`).MatchString(got) {
