@@ -94,10 +94,7 @@ func TestHTTPRequestIsSentAsPlanned(t *testing.T) {
 // A body does not make net/http resend what it would not without one, and with retry it sends it again whole.
 func TestBodyIsResentOnlyWithRetry(t *testing.T) {
 	t.Parallel()
-	for retry, want := range map[bool]map[string]int{
-		true:  {`ok 200 1[]`: 1, `ok 200 2["connection_closed"]`: 3},
-		false: {`ok 200 1[]`: 2, `incomplete  reset 1["reset"]`: 2},
-	} {
+	for retry, want := range fickleEndings {
 		for _, body := range []string{"", "body"} {
 			f := &fickle{Listener: listen(t)}
 			go f.serve()
@@ -105,7 +102,7 @@ func TestBodyIsResentOnlyWithRetry(t *testing.T) {
 			l.Retry, l.Connections, l.Request.Method, l.Request.Body = retry, 1, "GET", body
 			p := plan(t, 200*time.Millisecond, l)
 			p.HTTP = f.Addr().String()
-			if got := count(carriedOut(t, p)[0], ending); !maps.Equal(got, want) {
+			if got := endings(carriedOut(t, p)[0]); !maps.Equal(got, want) {
 				t.Errorf("with retry %v and body %q: %v, want %v", retry, body, got, want)
 			}
 		}
