@@ -154,7 +154,7 @@ func do(actions ...[2]string) func(*testing.T, stack) {
 	return func(t *testing.T, f stack) {
 		t.Helper()
 		for _, a := range actions {
-			if err := f.Do(t.Context(), a[0], a[1]); err != nil {
+			if err := f.Do(t.Context(), scenario.Operation{Kind: a[0], Process: a[1]}); err != nil {
 				t.Fatalf("%s %s: %v", a[0], a[1], err)
 			}
 		}

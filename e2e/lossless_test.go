@@ -139,7 +139,7 @@ func restartInTurn(t *testing.T, f stack, l *load) {
 	for range 2 {
 		for _, name := range f.Names() {
 			l.flow(t)
-			if err := f.Do(t.Context(), scenario.Restart, name); err != nil {
+			if err := f.Do(t.Context(), scenario.Operation{Kind: scenario.Restart, Process: name}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -151,7 +151,7 @@ func restartTwo(t *testing.T, f stack, l *load) {
 	var both sync.WaitGroup
 	for _, name := range f.Names()[:2] {
 		both.Go(func() {
-			if err := f.Do(t.Context(), scenario.Restart, name); err != nil {
+			if err := f.Do(t.Context(), scenario.Operation{Kind: scenario.Restart, Process: name}); err != nil {
 				t.Error(err)
 			}
 		})

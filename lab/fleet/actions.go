@@ -9,14 +9,19 @@ import (
 	"syscall"
 	"time"
 
+	"trivet/lab/record"
 	"trivet/lab/scenario"
 )
 
 // actionTimeout bounds the wait for a process to be ready, or paused, and for nginx to drain. A reload has a bound of its own.
 const actionTimeout = 30 * time.Second
 
-// Can reports whether Do carries out actions of a kind on a process.
-func (f *Fleet) Can(kind, process string) bool {
+// Target is nil: a trial starts a fleet itself.
+func (f *Fleet) Target() *record.Target { return nil }
+
+// Can reports whether Do carries out an operation, whatever the state of its process.
+func (f *Fleet) Can(o scenario.Operation) bool {
+	kind, process := o.Kind, o.Process
 	info := f.balancer.Info()
 	if _, ok := scenario.WorkerNumber(process); ok {
 		return info.Workers && slices.Contains(scenario.WorkerKinds, kind)
@@ -33,8 +38,9 @@ func (f *Fleet) Can(kind, process string) bool {
 	return slices.Contains(scenario.InstanceKinds, kind)
 }
 
-// Do carries out one action on one process, and returns when it is done.
-func (f *Fleet) Do(ctx context.Context, kind, process string) error {
+// Do carries out one operation, and returns when it is done.
+func (f *Fleet) Do(ctx context.Context, o scenario.Operation) error {
+	kind, process := o.Kind, o.Process
 	if n, ok := scenario.WorkerNumber(process); ok && f.balancer.Info().Workers {
 		return f.doToWorker(ctx, kind, n)
 	}

@@ -55,7 +55,7 @@ func TestDoCarriesOutEachKind(t *testing.T) {
 		{scenario.Restart, "whoami-1", []string{"whoami-1 stopped exit code 0", "whoami-1 started", "whoami-1 ready"}, false, false},
 		{scenario.Reload, scenario.Nginx, nil, false, false},
 	} {
-		if err := f.Do(t.Context(), step.kind, step.process); err != nil {
+		if err := f.Do(t.Context(), scenario.Operation{Kind: step.kind, Process: step.process}); err != nil {
 			t.Errorf("%s %s: %v", step.kind, step.process, err)
 		}
 		var got []string
@@ -94,7 +94,7 @@ func TestDoReportsWhatFailed(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := begin(t, o)
-	if err := errors.Join(f.Do(t.Context(), scenario.Drain, "whoami-2"), os.Remove(o.Whoami),
+	if err := errors.Join(f.Do(t.Context(), scenario.Operation{Kind: scenario.Drain, Process: "whoami-2"}), os.Remove(o.Whoami),
 		os.WriteFile(filepath.Join(f.Dir(), "conf", "nginx.conf"), []byte("nonsense;\n"), 0o644)); err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestDoReportsWhatFailed(t *testing.T) {
 		{"paint", "whoami-2", "no such action: paint"},
 		{scenario.Kill, "whoami-9", "there is no process whoami-9"},
 	} {
-		if err := f.Do(t.Context(), test[0], test[1]); err == nil || !strings.HasPrefix(err.Error(), test[2]) {
+		if err := f.Do(t.Context(), scenario.Operation{Kind: test[0], Process: test[1]}); err == nil || !strings.HasPrefix(err.Error(), test[2]) {
 			t.Errorf("%s %s: %v, want %s", test[0], test[1], err, test[2])
 		}
 	}

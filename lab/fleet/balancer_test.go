@@ -86,13 +86,13 @@ func TestFleetWorksWithAnotherBalancer(t *testing.T) {
 	if len(seen) != 2 || seen[""] {
 		t.Errorf("%v", seen)
 	}
-	if f.Can(scenario.Reload, scenario.Nginx) {
+	if f.Can(scenario.Operation{Kind: scenario.Reload, Process: scenario.Nginx}) {
 		t.Error("it declares no reload")
 	}
-	if err := f.Do(t.Context(), scenario.Reload, scenario.Nginx); err == nil || !strings.Contains(err.Error(), "cannot reload") {
+	if err := f.Do(t.Context(), scenario.Operation{Kind: scenario.Reload, Process: scenario.Nginx}); err == nil || !strings.Contains(err.Error(), "cannot reload") {
 		t.Errorf("reload: %v", err)
 	}
-	if err := f.Do(t.Context(), scenario.Restart, "whoami-1"); err != nil {
+	if err := f.Do(t.Context(), scenario.Operation{Kind: scenario.Restart, Process: "whoami-1"}); err != nil {
 		t.Error(err)
 	}
 	if err := f.Stop(t.Context()); err != nil {

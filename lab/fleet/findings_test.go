@@ -165,7 +165,7 @@ func TestDebugLogHasNoFindings(t *testing.T) {
 	o := testOptions(t, 1)
 	o.Edits = []confedit.Edit{{Context: "main", Directive: "error_log logs/error.log debug"}}
 	f := begin(t, o)
-	if err := f.Do(t.Context(), scenario.Reload, scenario.Nginx); err != nil {
+	if err := f.Do(t.Context(), scenario.Operation{Kind: scenario.Reload, Process: scenario.Nginx}); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Stop(t.Context()); err != nil {
@@ -208,7 +208,7 @@ func TestFindingsAreWhatNoActionRequested(t *testing.T) {
 	t.Parallel()
 	f := begin(t, testOptions(t, 1))
 	nginx := f.Process(scenario.Nginx)
-	if err := f.Do(t.Context(), scenario.Reload, scenario.Nginx); err != nil {
+	if err := f.Do(t.Context(), scenario.Operation{Kind: scenario.Reload, Process: scenario.Nginx}); err != nil {
 		t.Fatal(err)
 	}
 	killed := slices.DeleteFunc(workers(nginx.PID()), func(w worker) bool { return w.leaving })[0].pid

@@ -44,7 +44,7 @@ func TestFrontCallsWhoamiThroughNginx(t *testing.T) {
 			if want := map[bool]int{true: 4}[secure]; err != nil || encrypted != want {
 				t.Errorf("%d calls of front were encrypted, and had its identity, want %d; %v\n%s", encrypted, want, err, log)
 			}
-			if err := f.Do(t.Context(), scenario.Restart, "front-2"); err != nil {
+			if err := f.Do(t.Context(), scenario.Operation{Kind: scenario.Restart, Process: "front-2"}); err != nil {
 				t.Error(err)
 			}
 		})

@@ -31,7 +31,7 @@ func act(whoami, binary, dir, kind, process string) (code int) {
 		return 1
 	}
 	all := f.Processes()
-	if err := f.Do(context.Background(), kind, process); err != nil {
+	if err := f.Do(context.Background(), scenario.Operation{Kind: kind, Process: process}); err != nil {
 		fmt.Println(err)
 		return 1
 	}

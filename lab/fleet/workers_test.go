@@ -60,7 +60,7 @@ func TestProcessesAreNamed(t *testing.T) {
 	if len(now) != 2 || now[0].pid != all["nginx-worker-1"] || now[1].pid != all["nginx-worker-2"] || now[0].started == 0 || now[0].started > now[1].started {
 		t.Errorf("%v, workers %+v", all, now)
 	}
-	if err := f.Do(t.Context(), scenario.Kill, "whoami-1"); err != nil {
+	if err := f.Do(t.Context(), scenario.Operation{Kind: scenario.Kill, Process: "whoami-1"}); err != nil {
 		t.Fatal(err)
 	}
 	if pid := f.Processes()["whoami-1"]; pid == all["whoami-1"] {
@@ -108,11 +108,11 @@ func TestDoCarriesOutEachKindOnNginx(t *testing.T) {
 		{scenario.Start, []string{"started", "ready"}, false, false},
 		{scenario.Pause, nil, false, true}, // The end of the fleet resumes it.
 	} {
-		if !f.Can(step.kind, scenario.Nginx) {
+		if !f.Can(scenario.Operation{Kind: step.kind, Process: scenario.Nginx}) {
 			t.Errorf("it cannot %s nginx", step.kind)
 		}
 		before := f.Processes()
-		if err := f.Do(t.Context(), step.kind, scenario.Nginx); err != nil {
+		if err := f.Do(t.Context(), scenario.Operation{Kind: step.kind, Process: scenario.Nginx}); err != nil {
 			t.Errorf("%s: %v", step.kind, err)
 		}
 		if got := eventKinds(events); !slices.Equal(got, step.want) {
@@ -156,7 +156,7 @@ func TestDoCarriesOutEachKindOnAWorker(t *testing.T) {
 	f := begin(t, o)
 	first, second := f.Processes()["nginx-worker-1"], f.Processes()["nginx-worker-2"]
 	for _, kind := range []string{scenario.Pause, scenario.Resume, scenario.Pause, scenario.Kill} {
-		if err := f.Do(t.Context(), kind, "nginx-worker-1"); err != nil {
+		if err := f.Do(t.Context(), scenario.Operation{Kind: kind, Process: "nginx-worker-1"}); err != nil {
 			t.Errorf("%s: %v", kind, err)
 		}
 		if is := paused(first); is != (kind == scenario.Pause) || paused(second) {
@@ -166,7 +166,7 @@ func TestDoCarriesOutEachKindOnAWorker(t *testing.T) {
 	if runs(first) {
 		t.Error("the killed worker runs")
 	}
-	if err := f.Do(t.Context(), scenario.Kill, "nginx-worker-1"); err != nil { // It waits for another.
+	if err := f.Do(t.Context(), scenario.Operation{Kind: scenario.Kill, Process: "nginx-worker-1"}); err != nil { // It waits for another.
 		t.Error(err)
 	}
 	eventually(t, "another worker", func() bool { return f.Processes()["nginx-worker-1"] != 0 })
@@ -184,14 +184,14 @@ func TestDoCarriesOutEachKindOnAWorker(t *testing.T) {
 		{scenario.Kill, "nginx-worker-9", "nginx has no nginx-worker-9 that takes connections"},
 		{scenario.Drain, "nginx-worker-1", "no such action on a worker of nginx: drain"},
 	} {
-		if err := f.Do(t.Context(), test[0], test[1]); err == nil || err.Error() != test[2] {
+		if err := f.Do(t.Context(), scenario.Operation{Kind: test[0], Process: test[1]}); err == nil || err.Error() != test[2] {
 			t.Errorf("%s %s: %v, want %s", test[0], test[1], err, test[2])
 		}
 	}
-	if err := f.Do(t.Context(), scenario.Kill, scenario.Nginx); err != nil {
+	if err := f.Do(t.Context(), scenario.Operation{Kind: scenario.Kill, Process: scenario.Nginx}); err != nil {
 		t.Error(err)
 	}
-	if err := f.Do(t.Context(), scenario.Kill, "nginx-worker-1"); !errors.Is(err, os.ErrProcessDone) {
+	if err := f.Do(t.Context(), scenario.Operation{Kind: scenario.Kill, Process: "nginx-worker-1"}); !errors.Is(err, os.ErrProcessDone) {
 		t.Errorf("got %v", err)
 	}
 	if err := f.Stop(t.Context()); err != nil {
@@ -214,7 +214,7 @@ func TestCanSaysWhatDoDoes(t *testing.T) {
 		for process, kinds := range processes {
 			kinds = slices.Concat(kinds, certificates[process])
 			for _, kind := range scenario.Kinds {
-				if got, want := f.Can(kind, process), slices.Contains(kinds, kind); got != want {
+				if got, want := f.Can(scenario.Operation{Kind: kind, Process: process}), slices.Contains(kinds, kind); got != want {
 					t.Errorf("%s: %s %s: %v, want %v", what, kind, process, got, want)
 				}
 			}

@@ -53,12 +53,14 @@ type Event struct {
 	Action    string `json:"action,omitempty"`  // a kind of action, see package scenario
 	Process   string `json:"process,omitempty"` // an instance, or scenario.Nginx
 	Kind      string `json:"kind,omitempty"`    // of a ProcessEvent or NginxEvent
-	PID       int    `json:"pid,omitempty"`
-	Start     string `json:"start,omitempty"` // of an instance, as in Call
-	Exit      *Exit  `json:"exit,omitempty"`
-	Wait      int64  `json:"wait_us,omitempty"` // microseconds a wait is to take
-	ID        string `json:"id,omitempty"`
-	Error     string `json:"error,omitempty"`
+	// Instance is of a Started that announces an instance which the manifest does not have.
+	Instance *Instance `json:"instance,omitempty"`
+	PID      int       `json:"pid,omitempty"`
+	Start    string    `json:"start,omitempty"` // of an instance, as in Call
+	Exit     *Exit     `json:"exit,omitempty"`
+	Wait     int64     `json:"wait_us,omitempty"` // microseconds a wait is to take
+	ID       string    `json:"id,omitempty"`
+	Error    string    `json:"error,omitempty"`
 }
 
 // ActionName is the action and what it is done to, "kill whoami-2".

@@ -30,16 +30,28 @@ const (
 type Manifest struct {
 	V         int               `json:"v"` // ManifestVersion
 	Scenario  scenario.Scenario `json:"scenario"`
-	Nginx     string            `json:"nginx"`     // version
-	Trivet    string            `json:"trivet"`    // version
-	Begin     time.Time         `json:"begin"`     // of the first phase, wall clock
-	Planned   []int             `json:"planned"`   // requests of each of Scenario.Loads: their numbers run from 0 to Planned-1
-	Instances []Instance        `json:"instances"` //
-	HTTP      string            `json:"http"`      // nginx's listeners, as host:port
-	GRPC      string            `json:"grpc"`      //
-	Trial     int               `json:"trial"`     // of its variant, from 1
-	Sampled   bool              `json:"sampled"`   // whether the trial writes SamplesFile
-	CPUs      int               `json:"cpus"`      // that the processes could use
+	Nginx     string            `json:"nginx"`            // version
+	Trivet    string            `json:"trivet"`           // version
+	Begin     time.Time         `json:"begin"`            // of the first phase, wall clock
+	Planned   []int             `json:"planned"`          // requests of each of Scenario.Loads: their numbers run from 0 to Planned-1
+	Instances []Instance        `json:"instances"`        //
+	HTTP      string            `json:"http"`             // nginx's listeners, as host:port
+	GRPC      string            `json:"grpc"`             //
+	Trial     int               `json:"trial"`            // of its variant, from 1
+	Sampled   bool              `json:"sampled"`          // whether the trial writes SamplesFile
+	CPUs      int               `json:"cpus"`             // that the processes could use
+	Target    *Target           `json:"target,omitempty"` // nil: a fleet that the trial started itself
+}
+
+// A Target is what a trial was run against, if the trial did not start it, and what it gives.
+type Target struct {
+	Kind      string `json:"kind"`       // scenario.Compose, Kubernetes or URL
+	Name      string `json:"name"`       // as trivet run --target has it: "compose:trivet", "k8s:trivet-dev", or a URL
+	AccessLog bool   `json:"access_log"` // whether nginx's access log is read, of each nginx
+	Calls     bool   `json:"calls"`      // whether the instances' records are read
+	Nginxes   int    `json:"nginxes"`    // how many of nginx share the load; 0: unknown
+	// Changes reports whether instances may come and go during the trial. One that comes is announced by a Started event with Instance.
+	Changes bool `json:"changes"`
 }
 
 // An Instance is where one can be called.

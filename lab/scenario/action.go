@@ -29,6 +29,12 @@ const (
 	Add                 = "add"                   // an authority, trusted beside the others; it signs from then on
 	Retire              = "retire"                // the oldest authority: it is trusted no more
 
+	// Actions on a target that runs containers on machines of its own.
+	RollOut      = "roll_out"      // of a service: replace all of its instances, as an update does, and wait until that is done
+	Scale        = "scale"         // of a service: run so many instances, and wait until they are ready
+	DrainNode    = "drain_node"    // evict everything from the machine on which an instance runs, and start nothing there any more
+	UncordonNode = "uncordon_node" // ends DrainNode: of the same instance, even if it is gone by then
+
 	Together = "together" // actions at the same time
 	Repeat   = "repeat"   // actions again and again
 )
@@ -45,6 +51,11 @@ var (
 	IssueKinds     = []string{Renew, IssueExpired, IssueNotYetValid, IssueOtherAuthority, IssueWrongName, IssueNoIdentity}
 	TrustKinds     = []string{Distrust, Trust}
 	AuthorityKinds = []string{Add, Retire}
+
+	// ServiceKinds are of a service, "whoami" or "nginx"; NodeKinds of an instance, whose machine they are about. A target can carry them out,
+	// the local fleet cannot.
+	ServiceKinds = []string{RollOut, Scale}
+	NodeKinds    = []string{DrainNode, UncordonNode}
 
 	// CertificateKinds are all of them. None of them ends, starts or pauses a process.
 	CertificateKinds = slices.Concat(IssueKinds, TrustKinds, AuthorityKinds)
@@ -66,8 +77,9 @@ type Action struct {
 
 // A ProcessAction is done to processes, or to their certificates, one after the other.
 type ProcessAction struct {
-	Kind  string   `json:"kind"`  // one of InstanceKinds, NginxKinds, WorkerKinds or CertificateKinds
-	Names []string `json:"names"` // of instances, Nginx, Edge, Authority, or of workers (see WorkerName)
+	Kind  string   `json:"kind"`         // one of InstanceKinds, NginxKinds, WorkerKinds or CertificateKinds
+	Names []string `json:"names"`        // of instances, Nginx, Edge, Authority, or of workers (see WorkerName)
+	To    int      `json:"to,omitempty"` // of Scale: how many instances
 }
 
 // A WaitAction does nothing for a time.
@@ -103,6 +115,7 @@ type Operation struct {
 	Kind    string        // one of Kinds, never Together or Repeat
 	Process string        // "" for Wait
 	Wait    time.Duration // of Wait
+	To      int           // of Scale
 	// After are the operations, by index, that must be done before this one starts. Without any it starts with the phase, or as Base says.
 	After []int
 	// Base is the operation, by index, that Offset counts from: this one does not start earlier than Offset after Base's start. -1: none.
@@ -161,7 +174,7 @@ func (f *flattener) action(a Action, after []int, base int, offset time.Duration
 	switch {
 	case a.Process != nil && len(a.Process.Names) > 0:
 		for _, name := range a.Process.Names {
-			after = f.add(Operation{Kind: a.Process.Kind, Process: name, After: after, Base: base, Offset: offset})
+			after = f.add(Operation{Kind: a.Process.Kind, Process: name, To: a.Process.To, After: after, Base: base, Offset: offset})
 		}
 		return after
 	case a.Together != nil:

@@ -75,7 +75,7 @@ func (r *phaseRun) run(ctx context.Context, index int) {
 	if o.Kind == scenario.Wait {
 		err = waitUntil(ctx, e.Time.Add(o.Wait))
 	} else {
-		err = r.system.Do(ctx, o.Kind, o.Process)
+		err = r.system.Do(ctx, o.Operation)
 	}
 	if ctx.Err() != nil {
 		return

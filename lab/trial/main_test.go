@@ -113,11 +113,13 @@ func (f *fake) called(what ...string) {
 	f.calls = append(f.calls, strings.Join(what, " "))
 }
 
-func (f *fake) HTTP() string            { return f.server.Listener.Addr().String() }
-func (f *fake) GRPC() string            { return "127.0.0.1:1" }
-func (f *fake) TLS() string             { return "" }
-func (f *fake) CA() string              { return "" }
-func (f *fake) Can(kind, _ string) bool { return kind != f.cannot }
+func (f *fake) HTTP() string                  { return f.server.Listener.Addr().String() }
+func (f *fake) GRPC() string                  { return "127.0.0.1:1" }
+func (f *fake) TLS() string                   { return "" }
+func (f *fake) CA() string                    { return "" }
+func (f *fake) Can(o scenario.Operation) bool { return o.Kind != f.cannot }
+
+func (f *fake) Target() *record.Target { return nil }
 
 func (f *fake) Processes() map[string]int { return nil }
 
@@ -125,12 +127,12 @@ func (f *fake) Instances() []record.Instance {
 	return []record.Instance{{Name: "whoami-1", HTTP: "127.0.0.1:8001", GRPC: "127.0.0.1:9001"}}
 }
 
-func (f *fake) Do(ctx context.Context, kind, process string) error {
-	f.called(kind, process)
+func (f *fake) Do(ctx context.Context, o scenario.Operation) error {
+	f.called(o.Kind, o.Process)
 	if f.do == nil {
 		return nil
 	}
-	return f.do(ctx, kind, process)
+	return f.do(ctx, o.Kind, o.Process)
 }
 
 func (f *fake) Stop(ctx context.Context) error {

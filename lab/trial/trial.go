@@ -31,13 +31,15 @@ type System interface {
 	TLS() string
 	CA() string
 	Instances() []record.Instance
-	// Can reports whether the system can carry out actions of a kind on a process.
-	Can(kind, process string) bool
+	// Target is what a system is that the trial did not start; nil of one that it did.
+	Target() *record.Target
+	// Can reports whether the system can carry out an operation.
+	Can(o scenario.Operation) bool
 	// Processes are the PIDs of its processes that run, by name: scenario.Nginx, its workers, the instances. A system without any is not
 	// sampled.
 	Processes() map[string]int
-	// Do carries out one action on one process, and returns when it is done. It may be called while another action is carried out.
-	Do(ctx context.Context, kind, process string) error
+	// Do carries out one operation, and returns when it is done. It may be called while another is carried out.
+	Do(ctx context.Context, o scenario.Operation) error
 	// Stop ends all processes, and returns when they are gone.
 	Stop(ctx context.Context) error
 	// Findings are what the system's logs show and no action requested. It is called after Stop. It returns an error if a source could not
@@ -160,7 +162,7 @@ func sample(dir string, m record.Manifest, system System, generator *load.Genera
 func checkKinds(s scenario.Scenario, system System) error {
 	for _, phase := range s.Phases {
 		for _, o := range phase.Operations() {
-			if o.Kind != scenario.Wait && !system.Can(o.Kind, o.Process) {
+			if o.Kind != scenario.Wait && !system.Can(o) {
 				return fmt.Errorf("phase %s: the system under test cannot %s", phase.Name, o.Name())
 			}
 		}
@@ -215,7 +217,7 @@ func follow(ctx context.Context, s Setup, measured *measure.Trial, events *event
 func manifest(s Setup, system System) record.Manifest {
 	m := record.Manifest{
 		V: record.ManifestVersion, Scenario: s.Scenario, Nginx: s.Nginx, Trivet: buildinfo.String(),
-		Instances: system.Instances(), HTTP: system.HTTP(), GRPC: system.GRPC(), Trial: max(1, s.Trial), CPUs: runtime.NumCPU(),
+		Instances: system.Instances(), HTTP: system.HTTP(), GRPC: system.GRPC(), Trial: max(1, s.Trial), CPUs: runtime.NumCPU(), Target: system.Target(),
 		Sampled: len(system.Processes()) > 0 && sampler.Supported() == nil,
 	}
 	if s.Scenario.TLS {
