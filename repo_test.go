@@ -57,6 +57,7 @@ var rules = []rule{
 	{"trivet/lab/measure", []string{"trivet/lab/ledger", "trivet/lab/record", "trivet/lab/scenario", "trivet/internal/"}, "metrics come from reconciled requests alone"},
 	{"trivet/lab/load", []string{"trivet/lab/record", "trivet/lab/scenario", "trivet/gen/", "trivet/nginx", "trivet/internal/"}, "the generator records, and judges nothing"},
 	{"trivet/lab/fleet", []string{"trivet/lab/authority", "trivet/lab/record", "trivet/lab/scenario", "trivet/gen/", "trivet/nginx", "trivet/nginx/confedit", "trivet/internal/"}, "a system knows no load and no measurement"},
+	{"trivet/lab/remote", []string{"trivet/gen/", "trivet/lab/record", "trivet/lab/scenario", "trivet/lab/trial"}, "it can call a stack, and do nothing else with it"},
 	{"trivet/lab/exporter", []string{"trivet/gen/", "trivet/lab/record"}, "it exports what any nginx logs, and starts none"},
 	{"trivet/lab/sampler", []string{"trivet/lab/record", "trivet/lab/scenario"}, "samples are of any processes, and nothing judges them here"},
 	{"trivet/lab/experiment", []string{"trivet/gen/", "trivet/lab/authority", "trivet/lab/evidence", "trivet/lab/measure", "trivet/lab/record", "trivet/lab/scenario", "trivet/nginx", "trivet/nginx/confedit", "trivet/internal/"}, "expectations read metrics alone"},

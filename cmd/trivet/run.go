@@ -32,6 +32,12 @@ and instances recorded of each request, and judges the expectations.
 
   FILE  an experiment; DIR: all of its files *.yaml
 
+With --target an experiment runs on a stack that is there already: a namespace
+of Kubernetes (k8s:NAMESPACE), a project of Compose (compose, compose:PROJECT),
+or whatever responds at a URL. http://HOST:8080 serves gRPC at port 9090, unless
+",grpc://HOST:PORT" follows; https://HOST:8443 serves both. What the target
+cannot give is an error before anything starts.
+
 All files are checked before anything starts. The run directory, printed at the
 end, has all records and logs; trivet report prints the newest report again. The
 directories of the newest five finished runs stay, and those with --keep; a new
@@ -53,6 +59,7 @@ highest counts.`},
 	var over overTLS
 	c.Flags().BoolVar(&over.tls, "tls", false, "send the load over TLS, in every variant, with certificates of the trial's own authority")
 	c.Flags().BoolVar(&over.mtls, "mtls", false, "let nginx and the instances use mutual TLS, in every variant")
+	at := addTargetFlags(c)
 	keep := c.Flags().Bool("keep", false, "never remove the run directory; to undo that, remove the file keep in it")
 	return c, func(ctx context.Context, in invocation) int {
 		out := newOutcome(in, call.json)
@@ -66,12 +73,16 @@ highest counts.`},
 			fmt.Fprintf(in.stderr, "trivet: stopping (%v); a second Ctrl-C ends at once\n", context.Cause(ctx))
 		})
 		defer stop()
+		stack, err := at.open(ctx, c)
+		if err != nil {
+			return out.refused(ctx, errors.Join(in.flagErr, err))
+		}
 		files, err := call.read(ctx, in)
 		if _, usage := errors.AsType[usageError](err); err != nil && !usage || in.flagErr != nil {
 			return out.refused(ctx, err)
 		}
 		over.apply(files)
-		s, otherErr := prepare(ctx, files, call)
+		s, otherErr := prepare(ctx, files, call, stack)
 		if err != nil && errors.Is(otherErr, nginx.ErrMissing) && call.nginx == "" {
 			otherErr = nil // What is wrong with the files goes first.
 		}
@@ -189,12 +200,16 @@ func filesOf(paths []string) ([]string, error) {
 // A setup is what a run needs.
 type setup struct {
 	files []*experiment.File
+	stack trial.Stack // nil: each trial starts a fleet
 	fleet.Local
 	trivet string
 }
 
 // programs are those of the services that the experiments have instances of.
 func (s *setup) programs() servicePrograms {
+	if s.stack != nil {
+		return servicePrograms{}
+	}
 	all := servicePrograms{whoami: &s.Whoami}
 	for _, file := range s.files {
 		for _, variant := range file.Scenarios {
@@ -206,10 +221,13 @@ func (s *setup) programs() servicePrograms {
 	return all
 }
 
-// prepare finds the programs, and lets nginx check each variant's configuration.
-func prepare(ctx context.Context, files []*experiment.File, call *fileCall) (s setup, err error) {
+// prepare finds the programs, and lets nginx check each variant's configuration. A run on a stack needs no program but this one.
+func prepare(ctx context.Context, files []*experiment.File, call *fileCall, stack trial.Stack) (s setup, err error) {
 	p := here()
-	s.files, s.trivet = files, "/proc/self/exe"
+	s.files, s.trivet, s.stack = files, "/proc/self/exe", stack
+	if stack != nil {
+		return s, nil
+	}
 	if s.Nginx, err = p.nginx(ctx, nginx.Find, call.nginx); err != nil {
 		return s, err
 	}
@@ -234,6 +252,9 @@ func (s setup) series(dir string) trial.Series {
 			}
 			return system(f), nil
 		},
+	}
+	if s.stack != nil {
+		all.Nginx, all.Start = s.stack.Nginx(), onTarget(s.stack)
 	}
 	for _, file := range s.files {
 		all.Experiments = append(all.Experiments, file.Experiment)
@@ -303,6 +324,9 @@ func runSeries(ctx context.Context, s setup, out outcome, keep bool) int {
 		out.say(err.Error()) // Zombies may stay; nothing else depends on it.
 	}
 	series := s.series(run.Dir)
+	if s.stack != nil {
+		describeTarget(out.in.stderr, s.stack)
+	}
 	progress := newProgress(out.in.stderr, series.Experiments)
 	series.Watch = progress.watch
 	var r *report.Run

@@ -72,7 +72,9 @@ func TestAttemptsAreLoggedOrMaybeUnlogged(t *testing.T) {
 	for i, do := range []func() error{
 		func() error { return f.Process("whoami-1").Signal(syscall.SIGKILL) },
 		func() error { return f.Reload(t.Context()) },
-		func() error { return f.Do(t.Context(), scenario.Operation{Kind: scenario.Restart, Process: "whoami-2"}) },
+		func() error {
+			return f.Do(t.Context(), scenario.Operation{Kind: scenario.Restart, Process: "whoami-2"})
+		},
 		func() error { return f.Reload(t.Context()) },
 	} {
 		await(t, p, 100+200*i)

@@ -6,7 +6,9 @@ import (
 	"time"
 )
 
-func on(kind string, names ...string) Action { return Action{Process: &ProcessAction{Kind: kind, Names: names}} }
+func on(kind string, names ...string) Action {
+	return Action{Process: &ProcessAction{Kind: kind, Names: names}}
+}
 
 func TestOperationsOfNestedActions(t *testing.T) {
 	t.Parallel()
