@@ -30,6 +30,7 @@ var rules = []rule{
 	{"trivet/gen/", []string{"trivet/gen/"}, "generated code depends on nothing else of ours"},
 	{"trivet/internal/", []string{"trivet/internal/"}, "what both sides use must not couple them"},
 	{"trivet/deploy/prometheus", nil, "tests only: nothing may import them"},
+	{"trivet/deploy/swarm", nil, "tests only: nothing may import them"},
 	{"trivet/docs", nil, "documents and their tests"},
 	{"trivet/e2e", nil, "tests only: nothing may import them"},
 	{"trivet/e2e/attack", []string{"trivet/gen/", "trivet/lab/", "trivet/nginx"}, "a client of the fleet, with the same view as any other"},
