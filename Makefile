@@ -135,9 +135,10 @@ scripts: ## shellcheck over the shell scripts, actionlint over the workflow
 repo-rules: ## the repository rules: import lines, sizes, language, what tests may not do
 	go test -count=1 -run 'Imports|Budgets|Neither|Replaces|Text|Language' .
 
-generate: ## write gen/ and gateway/openapi/ again from proto/
+generate: ## write gen/ and gateway/openapi/ again from proto/, and nginx/docker/site from nginx/conf/site
 	$(TOOL) buf generate
 	$(TOOL) buf generate internal/notes --template internal/notes/buf.gen.yaml
+	go test -count=1 -run '^TestImageSiteIsFresh$$' ./nginx -update
 
 generated: ## lint the contract; is the generated code fresh?
 	$(TOOL) buf lint

@@ -18,6 +18,7 @@ var (
 	ticketKeysInCache   = Version{1, 23, 2} // TLS session tickets survive a reload: their key is in the shared cache
 	http2Directive      = Version{1, 25, 1} // http2 on; instead of listen … http2
 	keepaliveMinTimeout = Version{1, 27, 4}
+	imageVersion        = Version{1, 27, 4} // the oldest for the image; resolve needs 1.27.3
 )
 
 // String returns the version as nginx writes it: 1.22.1.

@@ -45,15 +45,17 @@ func TestFilesAgree(t *testing.T) {
 	}
 	text := files(t, tree(t)+"/nginx")
 	port := regexp.MustCompile(`(?m)^server [^ ]*:(\d+) `)
+	endpoint := regexp.MustCompile(`whoami-\d:(\d+)`)
 	for _, protocol := range []string{"http", "grpc"} {
-		var all [3][]string
-		for i, site := range []string{"conf/site/", "docker/site/", "docker/host/"} {
-			for _, match := range port.FindAllStringSubmatch(text[site+protocol+"-servers.conf"], -1) {
-				all[i] = append(all[i], match[1])
-			}
+		var all [2][]string
+		for _, match := range port.FindAllStringSubmatch(text["conf/site/"+protocol+"-servers.conf"], -1) {
+			all[0] = append(all[0], match[1])
 		}
-		if len(all[0]) != 3 || !slices.Equal(all[0], all[1]) || !slices.Equal(all[0], all[2]) {
-			t.Errorf("%s ports: local %v, compose %v, host %v", protocol, all[0], all[1], all[2])
+		for _, match := range endpoint.FindAllStringSubmatch(m.Services["nginx"].Environment["WHOAMI_"+strings.ToUpper(protocol)], -1) {
+			all[1] = append(all[1], match[1])
+		}
+		if len(all[0]) != 3 || !slices.Equal(all[0], all[1]) {
+			t.Errorf("%s ports: local %v, compose %v", protocol, all[0], all[1])
 		}
 		for n, p := range all[0] {
 			service := m.Services[services[n+1]]

@@ -85,7 +85,8 @@ func TestInstancesOnTheMachine(t *testing.T) {
 	}
 	docker(t, append(args, "nginx")...)
 	id := docker(t, "run", "-d", "-p", "127.0.0.1:8080:8080", "-p", "127.0.0.1:9090:9090", "--add-host", "host.docker.internal:host-gateway",
-		"-v", filepath.Join(tree(t), "nginx/docker/host")+":/etc/nginx/site:ro", "trivet-nginx")
+		"-e", "WHOAMI_HTTP=host.docker.internal:8001 host.docker.internal:8002 host.docker.internal:8003",
+		"-e", "WHOAMI_GRPC=host.docker.internal:9001 host.docker.internal:9002 host.docker.internal:9003", "trivet-nginx")
 	defer docker(t, "rm", "-f", id)
 	await(t, "nginx and an instance respond", 30*time.Second, func() bool { _, err := get(t.Context(), httpURL); return err == nil })
 	equal(t, "HTTP", shares(t, 30))
