@@ -75,6 +75,12 @@ func (e edit) apply(t testing.TB, dir string) {
 func (b *testNginx) start(t testing.TB, nginx Binary) bool {
 	t.Helper()
 	b.cmd = exec.Command(nginx.Path, nginx.Args(b.dir)...)
+	return b.run(t)
+}
+
+// run runs b.cmd as start does.
+func (b *testNginx) run(t testing.TB) bool {
+	t.Helper()
 	b.cmd.Stderr = &b.stderr
 	b.cmd.SysProcAttr = endWithTests()
 	if err := b.cmd.Start(); err != nil {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"trivet/internal/proctest"
 )
 
 // place is where a container's start script finds and puts files.
@@ -20,7 +22,7 @@ type place struct {
 // newPlace returns a place with the start script, whose paths lead into it. In place of nginx it runs program, a script.
 func newPlace(t *testing.T, program string) place {
 	t.Helper()
-	p := place{dir: t.TempDir()}
+	p := place{dir: proctest.Passable(t)}
 	p.script = filepath.Join(p.dir, "start")
 	put(t, p.script, strings.NewReplacer("/run/nginx", p.dir+"/run", "/tls/", p.dir+"/tls/", "-d /tls ", "-d "+p.dir+"/tls ", "/etc/", p.dir+"/",
 		"/usr/sbin/nginx", p.dir+"/nginx").Replace(read(t, "docker/nginx")))
@@ -30,13 +32,17 @@ func newPlace(t *testing.T, program string) place {
 	return p
 }
 
-// run runs the script in a shell with an environment, and returns what it prints and its exit code.
-func (p place) run(t *testing.T, shell []string, env []string, args ...string) (string, int) {
-	t.Helper()
-	args = append(append(slices.Clone(shell[1:]), p.script), args...)
-	cmd := exec.CommandContext(t.Context(), shell[0], args...)
+// command runs the script in a shell with an environment and nothing else.
+func (p place) command(shell, env []string, args ...string) *exec.Cmd {
+	cmd := exec.Command(shell[0], append(append(slices.Clone(shell[1:]), p.script), args...)...)
 	cmd.Dir, cmd.Env = p.dir, append([]string{"PATH=" + os.Getenv("PATH")}, env...)
-	text, err := cmd.CombinedOutput()
+	return cmd
+}
+
+// run runs the script, and returns what it prints and its exit code.
+func (p place) run(t *testing.T, shell, env []string, args ...string) (string, int) {
+	t.Helper()
+	text, err := p.command(shell, env, args...).CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
 		t.Fatal(err)
 	} else if ok {
