@@ -94,13 +94,14 @@ func (b *bubble) get(path string) (int, string, bool) {
 	return response.StatusCode, string(body), response.Close
 }
 
-func (b *bubble) health(t *testing.T) healthv1.HealthCheckResponse_ServingStatus {
+// health returns what grpc.health.v1 says of a service.
+func (b *bubble) health(t *testing.T, service string) string {
 	t.Helper()
-	response, err := healthv1.NewHealthClient(b.connection).Check(t.Context(), &healthv1.HealthCheckRequest{Service: "whoami.v1.WhoAmIService"})
+	response, err := healthv1.NewHealthClient(b.connection).Check(t.Context(), &healthv1.HealthCheckRequest{Service: service})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response.GetStatus()
+	return response.GetStatus().String()
 }
 
 func (b *bubble) client() whoamiv1.WhoAmIServiceClient {
@@ -111,7 +112,7 @@ func TestDrainIsUnreadyAtOnceButOpenForDelay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t, map[string]string{"DRAIN_DELAY": "5s"}, 0, false)
-		if status, _, _ := b.get("/readyz"); status != 200 || b.health(t) != healthv1.HealthCheckResponse_SERVING {
+		if status, _, _ := b.get("/readyz"); status != 200 || b.health(t, "whoami.v1.WhoAmIService") != "SERVING" || b.health(t, Readiness) != "SERVING" {
 			t.Fatalf("before: readyz %d", status)
 		}
 		began := time.Now()
@@ -120,8 +121,10 @@ func TestDrainIsUnreadyAtOnceButOpenForDelay(t *testing.T) {
 		if status, body, _ := b.get("/readyz"); status != 503 || !strings.Contains(body, "NOT_SERVING") {
 			t.Errorf("draining: readyz %d %s", status, body)
 		}
-		if got := b.health(t); got != healthv1.HealthCheckResponse_NOT_SERVING {
-			t.Errorf("draining: health %v", got)
+		for service, want := range map[string]string{"whoami.v1.WhoAmIService": "NOT_SERVING", Readiness: "NOT_SERVING", "": "SERVING"} {
+			if got := b.health(t, service); got != want {
+				t.Errorf("draining: health of %q is %s, want %s", service, got, want)
+			}
 		}
 		if status, _, _ := b.get("/healthz"); status != 200 {
 			t.Errorf("draining: healthz %d, want 200: the process is alive", status)

@@ -36,8 +36,7 @@ func CheckHealth(ctx context.Context, c Config) (healthv1.HealthCheckResponse_Se
 		return 0, err
 	}
 	defer connection.Close()
-	response, err := healthv1.NewHealthClient(connection).Check(ctx,
-		&healthv1.HealthCheckRequest{})
+	response, err := healthv1.NewHealthClient(connection).Check(ctx, &healthv1.HealthCheckRequest{Service: Readiness})
 	if err != nil {
 		return 0, fmt.Errorf("check the health of %s: %w", target, err)
 	}

@@ -169,6 +169,7 @@ func newInstance(c Config, a App, records *recorder, traces *tracing, log *slog.
 	}
 	i.grpc = i.grpcServer()
 	i.metrics.observe(i)
+	i.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING) // Liveness, like /healthz.
 	i.setReady(false)
 	i.http = i.httpServer(handler)
 	i.admin = i.httpServer(i.adminHandler())
@@ -187,14 +188,17 @@ func (i *instance) httpServer(handler http.Handler) *http.Server {
 	}
 }
 
-// setReady sets both gRPC health and /readyz.
+// Readiness is the name by which grpc.health.v1 reports whether an instance of any service is ready. The names of its RPC services do, too.
+const Readiness = "readiness"
+
+// setReady sets /readyz, and gRPC health of every name but "", which is liveness.
 func (i *instance) setReady(ready bool) {
 	i.ready.Store(ready)
 	state := healthv1.HealthCheckResponse_NOT_SERVING
 	if ready {
 		state = healthv1.HealthCheckResponse_SERVING
 	}
-	i.health.SetServingStatus("", state)
+	i.health.SetServingStatus(Readiness, state)
 	for service := range i.grpc.GetServiceInfo() {
 		i.health.SetServingStatus(service, state)
 	}
@@ -234,8 +238,7 @@ func (i *instance) serve(ctx context.Context, l listeners) error {
 func (i *instance) shutDown(l listeners) {
 	began := time.Now()
 	i.drain.begun.Store(true)
-	i.health.Shutdown()
-	i.ready.Store(false)
+	i.setReady(false)
 	time.Sleep(i.config.DrainDelay) // Listeners stay open so that load balancers that check readiness stop sending first.
 
 	i.drain.close()
