@@ -36,6 +36,9 @@ func newApp(c instance.Config, log *slog.Logger) (instance.App, error) {
 		return instance.App{}, err
 	}
 	s := &service{name: c.Instance, hops: calls}
+	if c.Node != "" {
+		s.node = &c.Node
+	}
 	return instance.App{
 		Register: func(r grpc.ServiceRegistrar) { frontv1.RegisterFrontServiceServer(r, s) },
 		Mappings: []gateway.Mapping{mapping},
@@ -52,6 +55,7 @@ func mapping(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInt
 type service struct {
 	frontv1.UnimplementedFrontServiceServer
 	name string
+	node *string // nil if it is unknown
 	hops *hops.Caller
 }
 
@@ -62,7 +66,7 @@ func (s *service) Visit(ctx context.Context, req *frontv1.VisitRequest) (*frontv
 		return nil, err
 	}
 	response := &frontv1.VisitResponse{
-		Instance: s.name, Protocol: string(instance.CallFrom(ctx).Protocol), Port: caller.Port(ctx), Caller: caller.Of(ctx),
+		Instance: s.name, Node: s.node, Protocol: string(instance.CallFrom(ctx).Protocol), Port: caller.Port(ctx), Caller: caller.Of(ctx),
 		DeadlineLeft: caller.DeadlineLeft(ctx), Calls: calls,
 	}
 	return response, hops.Failure(response)

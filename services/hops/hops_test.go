@@ -247,3 +247,15 @@ func TestConnectionsCloseAtTheEnd(t *testing.T) {
 	stacks := make([]byte, 1<<20)
 	t.Errorf("%d goroutines, %d before:\n%s", left, before, stacks[:runtime.Stack(stacks, true)])
 }
+
+// front states its node, as whoami does.
+func TestFrontStatesItsNode(t *testing.T) {
+	t.Parallel()
+	_, rpc := serve(t, backend{got: make(chan map[string]string, 2)})
+	for _, node := range []string{"node-b", ""} {
+		visit, err := start(t, map[string]string{"NODE": node, "HOPS_GRPC": rpc}).Visit(t.Context(), &frontv1.VisitRequest{})
+		if err != nil || visit.GetNode() != node || (visit.Node == nil) != (node == "") {
+			t.Errorf("NODE=%s: %v, %v", node, visit, err)
+		}
+	}
+}

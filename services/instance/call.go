@@ -126,8 +126,11 @@ func requestID(clients string) string {
 const MaxID = 64
 
 // isID reports whether s matches [A-Za-z0-9._-]{1,64}.
-func isID(s string) bool {
-	if len(s) == 0 || len(s) > MaxID {
+func isID(s string) bool { return isWord(s, MaxID) }
+
+// isWord reports whether s is 1 to most of A-Z a-z 0-9 . _ -.
+func isWord(s string, most int) bool {
+	if len(s) == 0 || len(s) > most {
 		return false
 	}
 	for _, c := range []byte(s) {

@@ -28,6 +28,7 @@ type Config struct {
 	Service        string // the name of the service
 	Environment    string // dev, qa or prod
 	Instance       string // [A-Za-z0-9._-]{1,64}
+	Node           string // [A-Za-z0-9._-]{1,253}; "" is unknown
 	Bind           netip.Addr
 	HTTPPort       uint16
 	GRPCPort       uint16
@@ -51,7 +52,7 @@ type Config struct {
 	LogLevel       slog.Level
 	LogFormat      string // text or json
 	RequestLog     bool
-	Records        string // path; "" is off
+	Records        string // path, or RecordsToStdout; "" is off
 	Traces         bool   // by OpenTelemetry
 	StartID        string // [A-Za-z0-9._-]{1,64}
 	Reflection     bool
@@ -123,7 +124,7 @@ func (t *text) validate(s Service, source map[string]string) (Config, error) {
 	c.Reflection = check.boolean("REFLECTION", t.Reflection)
 	if t.Records = cmp.Or(t.Records, "off"); t.Records != "off" {
 		c.Records = t.Records
-		check.want(appendable(c.Records), "RECORDS", c.Records)
+		check.want(c.Records == RecordsToStdout || appendable(c.Records), "RECORDS", c.Records)
 	}
 	c.Traces = t.Traces == "otlp"
 	check.want(c.Traces || t.Traces == "off", "TRACES", t.Traces)
@@ -164,6 +165,8 @@ func (t *text) listeners(s Service, check *checker, c *Config) {
 	t.Instance = cmp.Or(t.Instance, s.defaultInstance(c.HTTPPort))
 	c.Instance = t.Instance
 	check.want(isID(c.Instance), "INSTANCE", c.Instance)
+	c.Node = t.Node
+	check.want(c.Node == "" || isWord(c.Node, maxNode), "NODE", c.Node)
 }
 
 // bounds validates the timeouts and limits that clients are subject to.
@@ -335,6 +338,9 @@ func (c *checker) level(value string) slog.Level {
 	c.want(ok, "LOG_LEVEL", value)
 	return level
 }
+
+// maxNode is the longest name of a node in bytes, as Kubernetes allows it.
+const maxNode = 253
 
 // mostNumbered is how many instances of a service have names by their ports.
 const mostNumbered = 60

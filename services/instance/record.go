@@ -134,10 +134,10 @@ func (r *recorder) write(event string, at time.Time, fields []byte, end string) 
 	}
 }
 
-// close closes the file. Calls that are still running lose their completion record.
+// close closes the file, but not standard output. Calls that are still running lose their completion record.
 func (r *recorder) close() error {
 	if r == nil {
 		return nil
 	}
-	return r.file.file.Close()
+	return r.file.close()
 }

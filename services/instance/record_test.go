@@ -1,13 +1,17 @@
 package instance
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -47,20 +51,43 @@ func TestRecordsFIFOWithoutReaderIsAnError(t *testing.T) {
 	}
 }
 
-// full returns a recorder to a FIFO, and the FIFO's reader, which must read before anything more than a few kilobytes is written.
-func full(t *testing.T, raw bool, log io.Writer) (*recorder, *os.File) {
+// full returns a recorder to a FIFO, or to a pipe that blocks as standard output does, and the reader, which must read before anything
+// more than a few kilobytes is written.
+func full(t *testing.T, blocks, raw bool, log io.Writer) (*recorder, *os.File) {
 	t.Helper()
+	r := &recorder{instance: "whoami-1", start: "a", log: slog.New(slog.NewTextHandler(log, nil))}
+	if blocks {
+		var ends [2]int
+		if err := syscall.Pipe2(ends[:], syscall.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+		reader := os.NewFile(uintptr(ends[0]), "reader")
+		t.Cleanup(func() { reader.Close() })
+		r.file = newRecordFile(os.NewFile(uintptr(ends[1]), "stdout"), raw)
+		return r, reader
+	}
 	path := fifo(t)
 	reader, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { reader.Close() })
-	r, err := openRecorder(Config{Records: path, Instance: "whoami-1", StartID: "a", RawSyscalls: raw}, slog.New(slog.NewTextHandler(log, nil)))
-	if err != nil {
+	if r.file, err = openRecordFile(path, raw); err != nil {
 		t.Fatal(err)
 	}
 	return r, reader
+}
+
+// pipes runs a test with each kind of pipe and of system call.
+func pipes(t *testing.T, test func(t *testing.T, blocks, raw bool)) {
+	for _, blocks := range []bool{false, true} {
+		for _, raw := range []bool{false, true} {
+			t.Run(fmt.Sprintf("blocks=%t,RAW_SYSCALLS=%t", blocks, raw), func(t *testing.T) {
+				t.Parallel()
+				test(t, blocks, raw)
+			})
+		}
+	}
 }
 
 // torn is a call whose record a pipe, which holds 64 KiB, does not hold; a write of more than 4 KiB may be partial.
@@ -68,61 +95,110 @@ func torn() *Call {
 	return &Call{ID: "torn", Method: "GET /" + strings.Repeat("x", 100<<10), Began: time.Now()}
 }
 
-// After a write that failed midway the next record starts a new line. Here the reader of a FIFO is slow, so the write of a
-// long record ends at its timeout; a full disk has the same effect.
+// After a write that failed midway the next record starts a new line. Here the reader of a pipe is slow, so the write of a
+// long record ends at its timeout; a full disk has the same effect. A pipe that blocks gets the whole line later.
 func TestRecordAfterTornOneStartsNewLine(t *testing.T) {
 	t.Parallel()
-	for _, raw := range []bool{false, true} {
-		t.Run(fmt.Sprintf("RAW_SYSCALLS=%t", raw), func(t *testing.T) {
-			t.Parallel()
-			var log bytes.Buffer
-			r, reader := full(t, raw, &log)
-			r.arrive(torn(), "")
-			read := make(chan string)
-			go func() { b, _ := io.ReadAll(reader); read <- string(b) }()
-			r.arrive(&Call{ID: "whole", Method: "GET /", Began: time.Now()}, "")
-			r.arrive(&Call{ID: "next", Method: "GET /", Began: time.Now()}, "")
-			if err := r.close(); err != nil {
-				t.Fatal(err)
+	pipes(t, func(t *testing.T, blocks, raw bool) {
+		var log bytes.Buffer
+		r, reader := full(t, blocks, raw, &log)
+		r.arrive(torn(), "")
+		read := make(chan string)
+		go func() { b, _ := io.ReadAll(reader); read <- string(b) }()
+		r.arrive(&Call{ID: "whole", Method: "GET /", Began: time.Now()}, "")
+		r.arrive(&Call{ID: "next", Method: "GET /", Began: time.Now()}, "")
+		if err := r.close(); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSuffix(<-read, "\n"), "\n")
+		if len(lines) != 3 || !strings.Contains(log.String(), "records are incomplete") {
+			t.Fatalf("%d lines, want 3; log: %s", len(lines), log.String())
+		}
+		if whole := json.Valid([]byte(lines[0])); whole != blocks {
+			t.Errorf("the first line is whole: %t, want %t", whole, blocks)
+		}
+		for n, id := range map[int]string{1: "whole", 2: "next"} {
+			var got recordLine
+			if err := json.Unmarshal([]byte(lines[n]), &got); err != nil || got.ID != id {
+				t.Errorf("line %d: %v, ID %q, want %q", n, err, got.ID, id)
 			}
-			lines := strings.Split(strings.TrimSuffix(<-read, "\n"), "\n")
-			if len(lines) != 3 || !strings.Contains(log.String(), "records are incomplete") {
-				t.Fatalf("%d lines, want 3; log: %s", len(lines), log.String())
-			}
-			for n, id := range map[int]string{1: "whole", 2: "next"} {
-				var got recordLine
-				if err := json.Unmarshal([]byte(lines[n]), &got); err != nil || got.ID != id {
-					t.Errorf("line %d: %v, ID %q, want %q", n, err, got.ID, id)
-				}
-			}
-		})
-	}
+		}
+	})
 }
 
-// A call waits at most recordTimeout for a FIFO that is full, also when others begin meanwhile.
-func TestFullFIFODelaysCallsOnlyOnce(t *testing.T) {
+// A call waits at most recordTimeout for a pipe that is full, also when others begin meanwhile.
+func TestFullPipeDelaysCallsOnlyOnce(t *testing.T) {
 	t.Parallel()
-	r, _ := full(t, false, io.Discard)
-	first := make(chan struct{})
-	go func() { defer close(first); r.arrive(torn(), "") }()
-	var others sync.WaitGroup
-	ticker := time.NewTicker(recordTimeout / 10)
-	defer ticker.Stop()
-	returned := false
-	for range 50 {
-		select {
-		case <-first:
-			returned = true
-		case <-ticker.C:
-			others.Go(func() { r.arrive(torn(), "") })
-			continue
+	pipes(t, func(t *testing.T, blocks, raw bool) {
+		r, _ := full(t, blocks, raw, io.Discard)
+		first := make(chan struct{})
+		go func() { defer close(first); r.arrive(torn(), "") }()
+		var others sync.WaitGroup
+		ticker := time.NewTicker(recordTimeout / 10)
+		defer ticker.Stop()
+		returned := false
+		for range 50 {
+			select {
+			case <-first:
+				returned = true
+			case <-ticker.C:
+				others.Go(func() { r.arrive(torn(), "") })
+				continue
+			}
+			break
 		}
-		break
-	}
-	others.Wait()
-	if !returned {
-		t.Error("a call waited as long as others began")
-	}
+		others.Wait()
+		if !returned {
+			t.Error("a call waited as long as others began")
+		}
+	})
+}
+
+// Lines are whole, and in the order of the writes, though many calls write at the same time, and some more than a pipe takes at once.
+func TestConcurrentRecordsAreWholeAndInOrder(t *testing.T) {
+	t.Parallel()
+	pipes(t, func(t *testing.T, blocks, raw bool) {
+		var log bytes.Buffer
+		r, reader := full(t, blocks, raw, &log)
+		const clients, calls = 16, 50
+		go func() {
+			var all sync.WaitGroup
+			for client := range clients {
+				all.Go(func() {
+					for n := range calls {
+						c := &Call{ID: fmt.Sprintf("%d.%d", client, n), Method: "GET /" + strings.Repeat("x", n%5*2000), Began: time.Now()}
+						r.arrive(c, "")
+						r.complete(c, "200")
+					}
+				})
+			}
+			all.Wait()
+			r.close()
+		}()
+		next := make(map[string]string) // by client: the event and ID that come next
+		count := 0
+		for lines := bufio.NewReader(reader); ; count++ {
+			line, err := lines.ReadBytes('\n')
+			if err == io.EOF {
+				break
+			}
+			var got recordLine
+			if err := errors.Join(err, json.Unmarshal(line, &got)); err != nil {
+				t.Fatalf("line %d: %v", count, err)
+			}
+			client, number, _ := strings.Cut(got.ID, ".")
+			if want := cmp.Or(next[client], "arrival 0"); got.Event+" "+number != want {
+				t.Fatalf("%s %s after all before %s of client %s", got.Event, number, want, client)
+			}
+			next[client] = "completion " + number
+			if n, _ := strconv.Atoi(number); got.Event == "completion" {
+				next[client] = fmt.Sprint("arrival ", n+1)
+			}
+		}
+		if count != clients*calls*2 || log.Len() > 0 {
+			t.Errorf("%d lines, want %d; log: %s", count, clients*calls*2, log.String())
+		}
+	})
 }
 
 // What clients send may not break a line, and both lines of a call have it.

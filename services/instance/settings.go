@@ -21,6 +21,7 @@ import (
 type text struct {
 	Environment    string `env:"ENVIRONMENT, default=dev" flag:"environment" want:"dev, qa or prod" help:"environment that the instance runs in; part of every response"`
 	Instance       string `env:"INSTANCE" flag:"instance" auto:"{service}-N on port {port}+N (N to 60), else the hostname" want:"1 to 64 of A-Z a-z 0-9 . _ -" help:"name of the instance; part of every response, header and log line"`
+	Node           string `env:"NODE" flag:"node" auto:"none" want:"1 to 253 of A-Z a-z 0-9 . _ -" help:"machine or cluster node that the instance runs on; part of every response if set"`
 	Bind           string `env:"BIND, default=127.0.0.1" flag:"bind" want:"an IP address" help:"IP address that the HTTP and gRPC listeners bind; 0.0.0.0 accepts remote connections"`
 	HTTPPort       string `env:"HTTP_PORT" flag:"port" auto:"{port}" want:"a port, 1 to 65535" help:"port of the HTTP listener (REST)"`
 	GRPCPort       string `env:"GRPC_PORT" flag:"grpc-port" auto:"HTTP_PORT + 1000" want:"a port, 1 to 65535, other than HTTP_PORT" help:"port of the gRPC listener"`
@@ -45,7 +46,7 @@ type text struct {
 	LogLevel       string `env:"LOG_LEVEL, default=info" flag:"log-level" want:"debug, info, warn or error" help:"lowest level that is logged; debug logs every request"`
 	LogFormat      string `env:"LOG_FORMAT, default=text" flag:"log-format" want:"text or json" help:"format of log lines, which go to standard error"`
 	RequestLog     string `env:"REQUEST_LOG, default=false" flag:"request-log" want:"true or false" help:"log every request at level info"`
-	Records        string `env:"RECORDS" flag:"records" auto:"off" want:"a file that can be appended to, or off" help:"file to append a line to when a request arrives and when it ends"`
+	Records        string `env:"RECORDS" flag:"records" auto:"off" want:"a file that can be appended to, stdout, or off" help:"file to append a line to when a request arrives and when it ends; stdout is standard output"`
 	Traces         string `env:"TRACES" flag:"traces" auto:"otlp if OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set, else off" want:"otlp or off" help:"OpenTelemetry: send a span of every request to a collector, as the variables OTEL_* say"`
 	StartID        string `env:"START_ID, default=random" flag:"start-id" want:"1 to 64 of A-Z a-z 0-9 . _ -, or random" help:"identifies this start of the instance in its records"`
 	Reflection     string `env:"REFLECTION" flag:"reflection" auto:"true in dev and qa, false in prod" want:"true or false" help:"serve gRPC reflection, which lists the services"`

@@ -48,6 +48,7 @@ func TestUnsetSettingsAreDerived(t *testing.T) {
 	}{
 		{"gRPC is HTTP + 1000", map[string]string{"HTTP_PORT": "8002"}, func(c Config) bool { return c.GRPCPort == 9002 }},
 		{"unless set", map[string]string{"HTTP_PORT": "8002", "GRPC_PORT": "7"}, func(c Config) bool { return c.GRPCPort == 7 }},
+		{"8000, the port of each pod, is the hostname", map[string]string{"HTTP_PORT": "8000", "BIND": "0.0.0.0", "NODE": "node-a"}, func(c Config) bool { return c.Instance == hostname(t) && c.Node == "node-a" }},
 		{"8001 is whoami-1", map[string]string{"HTTP_PORT": "8001"}, func(c Config) bool { return c.Instance == "whoami-1" }},
 		{"8060 is whoami-60", map[string]string{"HTTP_PORT": "8060"}, func(c Config) bool { return c.Instance == "whoami-60" }},
 		{"8061 is the hostname", map[string]string{"HTTP_PORT": "8061"}, func(c Config) bool { return c.Instance == hostname(t) }},
@@ -56,6 +57,9 @@ func TestUnsetSettingsAreDerived(t *testing.T) {
 		{"unless set", map[string]string{"HTTP_PORT": "9000", "ADMIN_PORT": "9"}, func(c Config) bool { return c.AdminPort == 9 }},
 		{"unless off", map[string]string{"ADMIN_PORT": "off"}, func(c Config) bool { return c.AdminPort == 0 }},
 		{"admin stays on loopback", map[string]string{"BIND": "0.0.0.0"}, func(c Config) bool { return c.AdminAddr() == "127.0.0.1:7000" }},
+		{"no node", nil, func(c Config) bool { return c.Node == "" }},
+		{"a node as long as Kubernetes allows", map[string]string{"NODE": strings.Repeat("n", 253)}, func(c Config) bool { return len(c.Node) == 253 }},
+		{"records to standard output", map[string]string{"RECORDS": "stdout"}, func(c Config) bool { return c.Records == RecordsToStdout }},
 		{"no records", map[string]string{"RECORDS": "off"}, func(c Config) bool { return c.Records == "" }},
 		{"start ID is random", nil, func(c Config) bool { return len(c.StartID) == 13 && isID(c.StartID) }},
 		{"start ID is set", map[string]string{"START_ID": "second"}, func(c Config) bool { return c.StartID == "second" }},
@@ -138,8 +142,10 @@ func TestInvalidSettingIsRejected(t *testing.T) {
 		{map[string]string{"LOG_FORMAT": "xml"}, "LOG_FORMAT=xml (environment): want text or json"},
 		{map[string]string{"REFLECTION": "yes"}, "REFLECTION=yes (environment): want true or false"},
 		{map[string]string{"START_ID": "a b"}, "START_ID=a b (environment): want 1 to 64 of A-Z a-z 0-9 . _ -, or random"},
-		{map[string]string{"RECORDS": "no/such/dir/r"}, "RECORDS=no/such/dir/r (environment): want a file that can be appended to, or off"},
-		{map[string]string{"RECORDS": "."}, "RECORDS=. (environment): want a file that can be appended to, or off"},
+		{map[string]string{"RECORDS": "no/such/dir/r"}, "RECORDS=no/such/dir/r (environment): want a file that can be appended to, stdout, or off"},
+		{map[string]string{"RECORDS": "."}, "RECORDS=. (environment): want a file that can be appended to, stdout, or off"},
+		{map[string]string{"RECORDS": "no/stdout"}, "RECORDS=no/stdout (environment): want a file that can be appended to, stdout, or off"},
+		{map[string]string{"NODE": "a/b"}, "NODE=a/b (environment): want 1 to 253 of A-Z a-z 0-9 . _ -"},
 		{map[string]string{"INSTANCE": "a b"}, "INSTANCE=a b (environment): want 1 to 64 of A-Z a-z 0-9 . _ -"},
 	} {
 		t.Run(test.want, func(t *testing.T) {

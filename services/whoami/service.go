@@ -59,6 +59,7 @@ func newApp(c instance.Config, log *slog.Logger) (instance.App, error) {
 type service struct {
 	whoamiv1.UnimplementedWhoAmIServiceServer
 	name, environment, hostname, version string
+	node                                 *string // nil if it is unknown
 	start                                *timestamppb.Timestamp
 	hops                                 *hops.Caller
 }
@@ -77,10 +78,14 @@ func newService(c instance.Config, log *slog.Logger) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &service{
+	s := &service{
 		name: c.Instance, environment: c.Environment, hostname: hostname,
 		version: buildinfo.String(), start: timestamppb.Now(), hops: calls,
-	}, nil
+	}
+	if c.Node != "" {
+		s.node = &c.Node
+	}
+	return s, nil
 }
 
 // WhoAmI implements [whoamiv1.WhoAmIServiceServer].
@@ -96,7 +101,7 @@ func (s *service) WhoAmI(ctx context.Context, req *whoamiv1.WhoAmIRequest) (*who
 // identify returns the response without calls.
 func (s *service) identify(ctx context.Context) *whoamiv1.WhoAmIResponse {
 	return &whoamiv1.WhoAmIResponse{
-		Instance: s.name, Environment: s.environment, Hostname: s.hostname, Version: s.version, StartTime: s.start,
+		Instance: s.name, Node: s.node, Environment: s.environment, Hostname: s.hostname, Version: s.version, StartTime: s.start,
 		Protocol: string(instance.CallFrom(ctx).Protocol), Port: caller.Port(ctx), Caller: caller.Of(ctx), DeadlineLeft: caller.DeadlineLeft(ctx),
 	}
 }

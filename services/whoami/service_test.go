@@ -140,6 +140,41 @@ func TestBothListenersGiveTheSameFields(t *testing.T) {
 	}
 }
 
+// The node is in responses of both listeners and of watches; without NODE it is unset, and absent over REST.
+func TestResponseHasNode(t *testing.T) {
+	t.Parallel()
+	for node, unset := range map[string]bool{"node-a.example.org": false, "": true} {
+		c, connection := run(t, map[string]string{"NODE": node})
+		client := whoamiv1.NewWhoAmIServiceClient(connection)
+		rpc, err := client.WhoAmI(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		watch, err := client.WatchWhoAmI(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, err := watch.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, got := range map[string]*whoamiv1.WhoAmIResponse{"REST": get(t, c, "/", nil), "gRPC": rpc, "watch": first.GetAnswer()} {
+			if got.GetNode() != node || (got.Node == nil) != unset {
+				t.Errorf("%s with NODE=%s: %q, unset: %t", name, node, got.GetNode(), got.Node == nil)
+			}
+		}
+		response, err := http.Get("http://" + c.HTTPAddr() + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || bytes.Contains(text, []byte(`"node"`)) == unset {
+			t.Errorf("NODE=%s: %s, %v", node, text, err)
+		}
+	}
+}
+
 // The OpenAPI file is this service's.
 func TestOpenAPIDescribesTheService(t *testing.T) {
 	t.Parallel()

@@ -96,7 +96,9 @@ type VisitResponse struct {
 	// The time left until the client's deadline when the call arrived; unset if the client set none.
 	DeadlineLeft *durationpb.Duration `protobuf:"bytes,5,opt,name=deadline_left,json=deadlineLeft,proto3,oneof" json:"deadline_left,omitempty"`
 	// The calls of the first hop, in its order.
-	Calls         []*v1.Call `protobuf:"bytes,6,rep,name=calls,proto3" json:"calls,omitempty"`
+	Calls []*v1.Call `protobuf:"bytes,6,rep,name=calls,proto3" json:"calls,omitempty"`
+	// The machine or cluster node that the instance runs on, as NODE states it; unset without NODE.
+	Node          *string `protobuf:"bytes,7,opt,name=node,proto3,oneof" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -173,6 +175,13 @@ func (x *VisitResponse) GetCalls() []*v1.Call {
 	return nil
 }
 
+func (x *VisitResponse) GetNode() string {
+	if x != nil && x.Node != nil {
+		return *x.Node
+	}
+	return ""
+}
+
 var File_front_v1_front_proto protoreflect.FileDescriptor
 
 const file_front_v1_front_proto_rawDesc = "" +
@@ -180,15 +189,17 @@ const file_front_v1_front_proto_rawDesc = "" +
 	"\x14front/v1/front.proto\x12\bfront.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16whoami/v1/whoami.proto\"Q\n" +
 	"\fVisitRequest\x12\x12\n" +
 	"\x04hops\x18\x01 \x03(\tR\x04hops\x12-\n" +
-	"\x04work\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04work\"\x84\x02\n" +
+	"\x04work\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04work\"\xa6\x02\n" +
 	"\rVisitResponse\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x1a\n" +
 	"\bprotocol\x18\x03 \x01(\tR\bprotocol\x12)\n" +
 	"\x06caller\x18\x04 \x01(\v2\x11.whoami.v1.CallerR\x06caller\x12C\n" +
 	"\rdeadline_left\x18\x05 \x01(\v2\x19.google.protobuf.DurationH\x00R\fdeadlineLeft\x88\x01\x01\x12%\n" +
-	"\x05calls\x18\x06 \x03(\v2\x0f.whoami.v1.CallR\x05callsB\x10\n" +
-	"\x0e_deadline_left2M\n" +
+	"\x05calls\x18\x06 \x03(\v2\x0f.whoami.v1.CallR\x05calls\x12\x17\n" +
+	"\x04node\x18\a \x01(\tH\x01R\x04node\x88\x01\x01B\x10\n" +
+	"\x0e_deadline_leftB\a\n" +
+	"\x05_node2M\n" +
 	"\fFrontService\x12=\n" +
 	"\x05Visit\x12\x16.front.v1.VisitRequest\x1a\x17.front.v1.VisitResponse\"\x03\x90\x02\x01B\x1dZ\x1btrivet/gen/front/v1;frontv1b\x06proto3"
 

@@ -113,7 +113,9 @@ type WhoAmIResponse struct {
 	// The time left until the client's deadline when the call arrived; unset if the client set none.
 	DeadlineLeft *durationpb.Duration `protobuf:"bytes,9,opt,name=deadline_left,json=deadlineLeft,proto3,oneof" json:"deadline_left,omitempty"`
 	// The calls of the request's first hop, in its order.
-	Calls         []*Call `protobuf:"bytes,10,rep,name=calls,proto3" json:"calls,omitempty"`
+	Calls []*Call `protobuf:"bytes,10,rep,name=calls,proto3" json:"calls,omitempty"`
+	// The machine or cluster node that the instance runs on, as NODE states it; unset without NODE.
+	Node          *string `protobuf:"bytes,11,opt,name=node,proto3,oneof" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -216,6 +218,13 @@ func (x *WhoAmIResponse) GetCalls() []*Call {
 		return x.Calls
 	}
 	return nil
+}
+
+func (x *WhoAmIResponse) GetNode() string {
+	if x != nil && x.Node != nil {
+		return *x.Node
+	}
+	return ""
 }
 
 // Call is a call that an instance made for a request, and what it got.
@@ -511,7 +520,7 @@ const file_whoami_v1_whoami_proto_rawDesc = "" +
 	"\x16whoami/v1/whoami.proto\x12\twhoami.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"R\n" +
 	"\rWhoAmIRequest\x12\x12\n" +
 	"\x04hops\x18\x01 \x03(\tR\x04hops\x12-\n" +
-	"\x04work\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04work\"\x98\x03\n" +
+	"\x04work\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04work\"\xba\x03\n" +
 	"\x0eWhoAmIResponse\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x1a\n" +
@@ -524,8 +533,10 @@ const file_whoami_v1_whoami_proto_rawDesc = "" +
 	"\x06caller\x18\b \x01(\v2\x11.whoami.v1.CallerR\x06caller\x12C\n" +
 	"\rdeadline_left\x18\t \x01(\v2\x19.google.protobuf.DurationH\x00R\fdeadlineLeft\x88\x01\x01\x12%\n" +
 	"\x05calls\x18\n" +
-	" \x03(\v2\x0f.whoami.v1.CallR\x05callsB\x10\n" +
-	"\x0e_deadline_left\"\xef\x01\n" +
+	" \x03(\v2\x0f.whoami.v1.CallR\x05calls\x12\x17\n" +
+	"\x04node\x18\v \x01(\tH\x01R\x04node\x88\x01\x01B\x10\n" +
+	"\x0e_deadline_leftB\a\n" +
+	"\x05_node\"\xef\x01\n" +
 	"\x04Call\x12\x10\n" +
 	"\x03hop\x18\x01 \x01(\tR\x03hop\x12\x1d\n" +
 	"\n" +
