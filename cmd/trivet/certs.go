@@ -25,11 +25,12 @@ const (
 	renewWord  = "renew"
 	rotateWord = "rotate-authority"
 	clientWord = "client"
+	newWord    = "new"
 )
 
 func certsCommand() (*cobra.Command, action) {
 	c := &cobra.Command{
-		Use:   "certs [flags] [renew [NAME...] | rotate-authority | client NAME]",
+		Use:   "certs [flags] [renew [NAME...] | rotate-authority | client NAME | new DIR]",
 		Short: "list, renew and issue the certificates of a running trivet up",
 		Long: `List the certificates of the newest running trivet up that has some, with what
 each proves, until when, and which authority signed it.
@@ -43,6 +44,10 @@ each proves, until when, and which authority signed it.
                     know only what they read when they were started
   client NAME       issue a certificate for a client of that name, and print its
                     file and a curl line that uses it
+  new DIR           no running trivet up is needed: make an authority in DIR,
+                    with certificates for nginx, the TLS edge, instances and a
+                    client in containers (docker-compose.mtls.yml). As root, it
+                    gives the files to the accounts of the images
 
 Certificates and keys are files in RUN_DIR/tls, of mode 0600. A browser or curl
 that is to trust nginx needs ca.pem there, and after rotate-authority again.`,
@@ -52,6 +57,7 @@ error, no such certificate.`},
   trivet certs renew whoami-2
   trivet certs rotate-authority
   trivet certs client alice
+  trivet certs new tls
   trivet certs --json | jq -r '.certificates[] | select(.expired) | .name'`,
 	}
 	var call certsCall
@@ -70,8 +76,10 @@ type certsCall struct {
 
 func (call *certsCall) complete(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	switch {
+	case len(args) == 1 && args[0] == newWord:
+		return nil, cobra.ShellCompDirectiveFilterDirs
 	case len(args) == 0:
-		return []cobra.Completion{renewWord, rotateWord, clientWord}, cobra.ShellCompDirectiveNoFileComp
+		return []cobra.Completion{renewWord, rotateWord, clientWord, newWord}, cobra.ShellCompDirectiveNoFileComp
 	case args[0] == renewWord:
 		if a, _, err := call.open(); err == nil {
 			names, _ := certificateNames(a)
@@ -88,6 +96,9 @@ func (call *certsCall) run(ctx context.Context, in invocation) int {
 	}
 	if in.isWrong(call.check(word, names)) {
 		return exitUsage
+	}
+	if word == newWord {
+		return in.done(newCertificates(in.stdout, names[0]))
 	}
 	a, dir, err := call.open()
 	if err != nil {
@@ -128,7 +139,7 @@ func (call *certsCall) run(ctx context.Context, in invocation) int {
 
 // check returns what is wrong with the words of a command line.
 func (call *certsCall) check(word string, names []string) error {
-	words := []string{renewWord, rotateWord, clientWord}
+	words := []string{renewWord, rotateWord, clientWord, newWord}
 	switch {
 	case word != "" && !slices.Contains(words, word):
 		return fmt.Errorf("unexpected argument %q%s; want one of %s, or none", word, nearest.Hint(word, words), strings.Join(words, ", "))
@@ -136,6 +147,12 @@ func (call *certsCall) check(word string, names []string) error {
 		return errors.New("--json is for the list")
 	case word == rotateWord:
 		return cli.Unexpected(names, 0)
+	case word == newWord && call.dir != "":
+		return errors.New("--run is for certificates of a run; new makes others")
+	case word == newWord && len(names) == 0:
+		return errors.New("new: which directory? As in: trivet certs new tls")
+	case word == newWord:
+		return cli.Unexpected(names, 1)
 	case word == clientWord && len(names) == 0:
 		return errors.New("client: which name? As in: trivet certs client alice")
 	case word == clientWord && !authority.IsClient(names[0]):

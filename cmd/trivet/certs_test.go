@@ -137,11 +137,15 @@ func TestWrongUsesOfCertsSayWhatToDo(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"renw"}, exitUsage, `unexpected argument "renw": did you mean renew\?; want one of renew, rotate-authority, client, or none`},
+		{[]string{"renw"}, exitUsage, `unexpected argument "renw": did you mean renew\?; want one of renew, rotate-authority, client, new, or none`},
 		{[]string{"client"}, exitUsage, "which name\\? As in: trivet certs client alice"},
 		{[]string{"client", "whoami-1"}, exitUsage, `client "whoami-1": want a name`},
 		{[]string{"client", "../x"}, exitUsage, `client "../x": want a name`},
 		{[]string{"client", "a", "b"}, exitUsage, `unexpected argument "b"`},
+		{[]string{"new"}, exitUsage, "new: which directory\\? As in: trivet certs new tls"},
+		{[]string{"new", "a", "b"}, exitUsage, `unexpected argument "b"`},
+		{[]string{"--run", dir, "new", "a"}, exitUsage, "--run is for certificates of a run"},
+		{[]string{"new", filepath.Join(dir, record.TLSDir)}, exitFailed, "has one already; use another directory"},
 		{[]string{"rotate-authority", "now"}, exitUsage, `unexpected argument "now"`},
 		{[]string{"renew", "--json"}, exitUsage, "--json is for the list"},
 		{[]string{"--run", dir, "renew", "whoami-2", "client"}, exitUsage, `no certificate "whoami-2" in .*: did you mean whoami-1\? \(there are: client, edge, nginx, whoami-1\)`},
@@ -155,6 +159,37 @@ func TestWrongUsesOfCertsSayWhatToDo(t *testing.T) {
 	}
 	if trusted, _, err := mustOpen(t, dir).List(); err != nil || len(trusted) != 1 {
 		t.Errorf("a rotation without nginx began: %v, %v", trusted, err)
+	}
+}
+
+// TestNewCertificatesAreForContainers checks names, and accounts where this process may set them.
+func TestNewCertificatesAreForContainers(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "tls")
+	code, stdout, stderr := certs(t, "new", dir)
+	if code != 0 {
+		t.Fatal(code, stderr)
+	}
+	a, err := authority.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := certificateNames(a)
+	if got := strings.Join(names, " "); err != nil || got != "client edge front-1 nginx whoami-1 whoami-2 whoami-3" {
+		t.Errorf("issued %s, %v", got, err)
+	}
+	for name, account := range map[string]int{"nginx": 101, "edge": 101, "whoami-3": 65532, "front-1": 65532, "client": os.Geteuid()} {
+		if os.Geteuid() != 0 {
+			mustMatch(t, stdout, `(?m)^  sudo chown 101 .*nginx\.pem`, `(?m)^  sudo chown 65532 .*whoami-1\.pem`)
+			break
+		}
+		info, err := os.Stat(a.Path(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := int(info.Sys().(*syscall.Stat_t).Uid); got != account || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s belongs to %d with mode %v, want %d alone", name, got, info.Mode(), account)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +64,9 @@ type stack struct {
 	env   []string // NAME=value, for the Compose files
 }
 
+// frontFile is the override file with front.
+const frontFile = "docker-compose.front.yml"
+
 // v1 and v2 are the two tools that the files support. Each test says which ones it uses.
 const v1 = "docker-compose"
 
@@ -114,11 +118,23 @@ func (s stack) upNginx(t *testing.T) result {
 	return s.try(t, "up", "-d", "--no-build", "--no-deps", "nginx")
 }
 
-// build builds the images of the tree; without changes it takes a second. It always uses the old tool, because Compose v2 needs buildx to
-// build.
+// built has the services whose images are those of the tree. Building one again takes seconds, because the tool sends the whole context.
+var built = map[string]bool{}
+
+// build builds the images of the tree that are not built yet. It always uses the old tool, because Compose v2 needs buildx to build.
 func (s stack) build(t *testing.T) {
 	t.Helper()
-	stack{tool: v1, env: s.env}.do(t, "build", "-q", "--force-rm")
+	needed := []string{"nginx", "whoami-1"} // whoami-2 and -3 have the image of whoami-1.
+	b := stack{tool: v1, env: s.env}
+	if slices.Contains(s.files, frontFile) {
+		needed, b.files = append(needed, "front-1"), []string{frontFile}
+	}
+	for _, service := range needed {
+		if !built[service] {
+			b.do(t, "build", "-q", "--force-rm", service)
+			built[service] = true
+		}
+	}
 }
 
 func (s stack) down(t *testing.T) {
@@ -186,6 +202,7 @@ func edit(t *testing.T, name, old, new string) {
 		t.Fatalf("%q occurs %d times in %s, want once", old, n, name)
 	}
 	put := func(text []byte) {
+		delete(built, "nginx") // whose files all edits are
 		if err := os.WriteFile(path+".new", text, 0o644); err != nil {
 			t.Fatal(err)
 		}

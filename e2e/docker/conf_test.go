@@ -29,7 +29,7 @@ func rebuilt(t *testing.T, s stack) {
 		t.Fatalf("X-Conf is %q before anything was edited", got)
 	}
 	edit(t, headers, place, mark("baked"))
-	s.do(t, "up", "-d", "--build", "nginx")
+	s.do(t, "up", "-d", "--build", "--no-deps", "nginx")
 	wantConf(t, "baked")
 }
 
@@ -60,10 +60,11 @@ func TestConfigurationBindMounted(t *testing.T) {
 	calls.lossless(t)
 }
 
-// TestConfigurationInVolume checks the third way, with docker-compose 1.29.
+// TestConfigurationInVolume checks the third way, with docker-compose 1.29, and front with it.
 func TestConfigurationInVolume(t *testing.T) {
-	s := stack{tool: v1, files: []string{"docker-compose.volume.yml"}}
+	s := stack{tool: v1, files: []string{"docker-compose.volume.yml", frontFile}}
 	s.up(t)
+	visit(t, "")
 	calls := load(t)
 	sed := func(script, file string) { s.do(t, "run", "--rm", "-T", "editor", "sed", "-i", script, file) }
 	sed(`s|^add_header        X-Request-Id .*|&\nadd_header X-Conf volume;|`, "http-headers.conf")

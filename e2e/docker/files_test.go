@@ -14,14 +14,21 @@ import (
 // TestBothToolsAcceptTheFiles checks docker-compose.yml alone and with each override.
 func TestBothToolsAcceptTheFiles(t *testing.T) {
 	for name, tool := range both(t) {
-		for _, override := range [][]string{nil, {"docker-compose.bind.yml"}, {"docker-compose.volume.yml"}, {"docker-compose.tls.yml"}} {
-			for _, env := range []string{"ENVIRONMENT=dev", "ENVIRONMENT=qa", "ENVIRONMENT=prod", "BIND=0.0.0.0", "BIND=::1"} {
-				s := stack{tool: tool, files: override, env: []string{env}}
-				if out := s.try(t, "config", "-q"); !out.ok || out.text != "" {
-					t.Errorf("%s, %v, %s: %s", name, override, env, out.text)
-				}
+		accept := func(env string, override ...string) {
+			s := stack{tool: tool, files: override, env: []string{env}}
+			if out := s.try(t, "config", "-q"); !out.ok || out.text != "" {
+				t.Errorf("%s, %v, %s: %s", name, override, env, out.text)
 			}
 		}
+		for _, env := range []string{"ENVIRONMENT=qa", "ENVIRONMENT=prod", "BIND=0.0.0.0", "BIND=::1"} {
+			accept(env)
+		}
+		for _, override := range append([]string{"docker-compose.bind.yml", "docker-compose.volume.yml", frontFile}, tlsFiles...) {
+			if override != "docker-compose.front-mtls.yml" { // It is for front alone, which another file has.
+				accept("TLS=./tls", override)
+			}
+		}
+		accept("TLS=./tls", append([]string{frontFile}, tlsFiles...)...)
 	}
 }
 

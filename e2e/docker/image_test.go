@@ -17,12 +17,15 @@ import (
 	"trivet/internal/proctest"
 )
 
-// program builds whoami from the copy of the tree, for an architecture or, if that is "", for this machine.
+// program builds whoami as make dist does, for an architecture or, if that is "", for this machine: not in the copy of the tree, where Go
+// would find nothing in its cache.
 func program(t *testing.T, arch string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "whoami")
-	if out := run(t, []string{"CGO_ENABLED=0", "GOARCH=" + arch}, "go", "build", "-buildvcs=false", "-o", name, "./cmd/whoami"); !out.ok {
-		t.Fatal(out.text)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", name, "trivet/cmd/whoami")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 	return name
 }

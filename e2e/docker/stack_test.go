@@ -235,7 +235,7 @@ func sameSettings(t *testing.T, s stack) {
 	local := program(t, "")
 	for n := 1; n <= 3; n++ {
 		name := fmt.Sprintf("whoami-%d", n)
-		here := run(t, nil, local, "config", "--instance", name, "--port", fmt.Sprint(8000+n), "--grpc-port", fmt.Sprint(9000+n), "--env-file", ".env.dev")
+		here := run(t, nil, local, "config", "--instance", name, "--port", fmt.Sprint(8000+n), "--grpc-port", fmt.Sprint(9000+n), "--env-file", ".env.dev", "--records", "stdout")
 		there := s.do(t, "exec", "-T", name, "/whoami", "config")
 		a, b := values(here.text), values(there)
 		if a["BIND"] != "127.0.0.1" || b["BIND"] != "0.0.0.0" {
