@@ -36,6 +36,7 @@ type Reconciliation struct {
 	Count         int           // of discrepancies
 	Kinds         []Kind        // of all of them, the most frequent first
 	Reasons       []string      // why the trial is invalid, a sentence each
+	Others        int           // requests of others, on a target: they are ignored
 }
 
 // add keeps the first by request, in whatever order they are found.

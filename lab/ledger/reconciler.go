@@ -41,8 +41,9 @@ const (
 type Reconciler struct {
 	manifest  record.Manifest
 	emit      func(*Request)
-	prefixes  []string // of IDs, by load
-	endpoints map[string]Endpoint
+	prefixes  []string              // of IDs, by load
+	endpoints map[string][]Endpoint // by address; several only on a target
+	lacks     lacks
 	calls     [][]*plannedCall  // that each execution of a load's requests makes, by load
 	open      map[key]*Request  // with the calls that were made for them
 	waiting   int               // how many requests and calls open has
@@ -56,6 +57,7 @@ type Reconciler struct {
 	nginx     interruptions
 	times     times
 	probes    map[string]int // how often the lab announced each
+	probing   map[string]int // on a target: records of what looks like a probe
 
 	maxOpen, maxClosed int
 	excess             int // records for which there was no room
@@ -66,8 +68,8 @@ type Reconciler struct {
 // Request does not change afterwards; emit may keep it. Requests beyond the 100,000 that may be open are not emitted.
 func NewReconciler(m record.Manifest, emit func(*Request)) *Reconciler {
 	r := &Reconciler{
-		manifest: m, emit: emit, endpoints: make(map[string]Endpoint), open: make(map[key]*Request),
-		closed: make(map[key]*Request), found: Reconciliation{Discrepancies: []Discrepancy{}, Kinds: []Kind{}, Reasons: []string{}}, starts: make(starts), times: newTimes(m), probes: make(map[string]int), maxOpen: maxOpen, maxClosed: recentlyClosed,
+		manifest: m, emit: emit, endpoints: make(map[string][]Endpoint), lacks: lacksOf(m), open: make(map[key]*Request),
+		closed: make(map[key]*Request), found: Reconciliation{Discrepancies: []Discrepancy{}, Kinds: []Kind{}, Reasons: []string{}}, starts: newStarts(m.Target != nil), times: newTimes(m), probes: make(map[string]int), probing: make(map[string]int), maxOpen: maxOpen, maxClosed: recentlyClosed,
 	}
 	for load, n := range m.Planned {
 		r.prefixes = append(r.prefixes, record.IDPrefix(m.Scenario.Seed, m.Scenario.Loads[load].Protocol, load))
@@ -78,10 +80,18 @@ func NewReconciler(m record.Manifest, emit func(*Request)) *Reconciler {
 		r.wrong = append(r.wrong, make([]bool, max(0, n)))
 	}
 	for _, i := range m.Instances {
-		r.endpoints[i.HTTP] = Endpoint{i.Name, scenario.HTTP}
-		r.endpoints[i.GRPC] = Endpoint{i.Name, scenario.GRPC}
+		r.addEndpoints(i)
 	}
 	return r
+}
+
+// addEndpoints adds those of an instance. One that is known under the same address becomes the last.
+func (r *Reconciler) addEndpoints(i record.Instance) {
+	for address, at := range map[string]Endpoint{i.HTTP: {i.Name, scenario.HTTP}, i.GRPC: {i.Name, scenario.GRPC}} {
+		if address != "" {
+			r.endpoints[address] = append(slices.DeleteFunc(r.endpoints[address], func(e Endpoint) bool { return e == at }), at)
+		}
+	}
 }
 
 // offsets are the planned starts of a load's first n requests: all of them, unless the manifest counts more than the rate plans.
@@ -101,7 +111,7 @@ func (r *Reconciler) newRequest(k key) *Request {
 	if k.load == Foreign {
 		return &Request{ID: k.id, Load: Foreign}
 	}
-	q := &Request{ID: r.prefixes[k.load] + strconv.FormatInt(k.n, 10), Load: k.load, N: k.n}
+	q := &Request{ID: r.prefixes[k.load] + strconv.FormatInt(k.n, 10), Load: k.load, N: k.n, lacks: r.lacks}
 	load := r.manifest.Scenario.Loads[k.load]
 	q.grpc, q.body = load.Protocol == scenario.GRPC, load.Request.Body != "" || load.Request.BodySize > 0
 	q.calls = r.calls[k.load]
@@ -187,6 +197,9 @@ func (r *Reconciler) add(id string, rule int, late string, change func(*Request)
 		of = next
 	}
 	change(of)
+	if r.manifest.Target != nil {
+		of.resolve(r.endpoints)
+	}
 	if k.load != Foreign && q.complete() { // With a late record it never is: that is one too many.
 		r.close(k, q)
 	}
@@ -254,18 +267,33 @@ func (r *Reconciler) AddAccessLogEntry(l record.AccessLogEntry) error {
 	if err != nil {
 		return err
 	}
+	if r.ignored(l.ID, true) {
+		return nil
+	}
 	r.add(l.ID, 2, "nginx has an access-log entry more than the client has attempts", func(q *Request) {
 		q.Entries = append(q.Entries, l)
 		for _, a := range attempts {
-			q.NginxAttempts = append(q.NginxAttempts, Attempt{Attempt: a, Endpoint: r.endpoints[a.Addr], Entry: len(q.Entries) - 1})
+			q.NginxAttempts = append(q.NginxAttempts, r.attempt(a, len(q.Entries)-1))
 		}
 	})
 	return nil
 }
 
+// attempt is one of nginx's, of an entry.
+func (r *Reconciler) attempt(a record.Attempt, entry int) Attempt {
+	one := Attempt{Attempt: a, Entry: entry}
+	if all := r.endpoints[a.Addr]; len(all) > 0 {
+		one.Endpoint = all[len(all)-1]
+	}
+	return one
+}
+
 // AddCall adds a record of an instance.
 func (r *Reconciler) AddCall(c record.Call) {
-	r.starts.call(c)
+	r.starts.call(c, r.Planned(c.ID))
+	if r.ignored(c.ID, r.lacks.log && c.Event == record.Arrival) {
+		return
+	}
 	r.add(c.ID, 4, fmt.Sprintf("%s recorded a further %s", c.Instance, c.Event), func(q *Request) {
 		e := q.execution(c)
 		switch {
@@ -282,6 +310,9 @@ func (r *Reconciler) AddCall(c record.Call) {
 // AddOutgoing adds what an instance recorded of a call that it made.
 func (r *Reconciler) AddOutgoing(o record.Outgoing) {
 	r.starts.outgoing(o)
+	if r.ignored(o.ID, false) {
+		return
+	}
 	r.add(o.ID, 1, o.Instance+" recorded a further time that it made this call", func(q *Request) {
 		q.Outgoing = append(q.Outgoing, o)
 	})
@@ -294,6 +325,9 @@ func (r *Reconciler) AddEvent(e record.Event) {
 	r.nginx.event(e)
 	if e.Event == record.Probe {
 		r.probes[e.ID]++
+	}
+	if e.Event == record.ProcessEvent && e.Kind == record.Started {
+		r.known(e.Instance)
 	}
 }
 
@@ -332,12 +366,16 @@ func (r *Reconciler) Finish() Reconciliation {
 	}
 	r.found.Reasons = append(r.found.Reasons, r.times.reasons()...)
 	r.found.Reasons = append(r.found.Reasons, r.starts.reasons()...)
+	r.found.Others += r.othersProbes()
 	r.found.sortKinds()
 	return r.found
 }
 
 // unlogged marks a request, and each call that was made for it, of which nginx may have lost what it knew. It is false if there is none.
 func (r *Reconciler) unlogged(q *Request) (any bool) {
+	if r.lacks.log {
+		return false
+	}
 	for one := range q.All {
 		as := one
 		if one.parent != nil {

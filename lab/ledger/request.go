@@ -31,8 +31,9 @@ type Request struct {
 	Unlogged bool
 
 	grpc    bool
-	late    bool      // it was emitted, and another record came
-	body    bool      // it has one
+	late    bool // it was emitted, and another record came
+	body    bool // it has one
+	lacks   lacks
 	planned time.Time // by the scenario; zero if that plans fewer requests
 
 	calls    []*plannedCall // that each of its executions makes
@@ -140,10 +141,16 @@ func (q *Request) seen(room []seen) []seen {
 // complete reports whether every record that may lawfully come has come, also of the calls that were made for it, and none contradicts
 // another.
 func (q *Request) complete() bool {
-	if q.Client == nil || len(q.FurtherClients) > 0 || len(q.Outgoing) > 0 || len(q.Entries) != q.Client.Attempts || !q.Client.Planned.Equal(q.planned) {
+	if q.Client == nil || len(q.FurtherClients) > 0 || len(q.Outgoing) > 0 || !q.Client.Planned.Equal(q.planned) {
 		return false
 	}
 	if !q.Client.Sent() && q.Client.Attempts > 0 {
+		return false
+	}
+	if q.lacks.log {
+		return len(q.Entries) == 0 && q.matched()
+	}
+	if len(q.Entries) != q.Client.Attempts {
 		return false
 	}
 	return q.executed() && q.sameResponse() && q.missingCompletion(nil) == "" && q.calledAll()
@@ -158,7 +165,7 @@ func (q *Request) executed() bool {
 	}
 	var room [4]seen
 	for _, s := range q.seen(room[:]) {
-		if s.Endpoint == (Endpoint{}) || s.executions != s.sure+s.possible {
+		if s.Endpoint == (Endpoint{}) || !q.lacks.calls && s.executions != s.sure+s.possible {
 			return false
 		}
 	}
@@ -190,7 +197,13 @@ func (q *Request) own(killed func(instance, start string) bool) []Discrepancy {
 	default:
 		q.checkClient(found)
 	}
-	q.checkExecutions(found)
+	if q.lacks.log {
+		if len(all) == 0 {
+			q.checkWithoutLog(found, killed)
+		}
+		return all
+	}
+	q.checkExecutions(found, killed)
 	q.checkCalls(of)
 	if len(all) == 0 { // Else the responses differ because of that.
 		q.checkResponses(found, killed)
@@ -199,12 +212,13 @@ func (q *Request) own(killed func(instance, start string) bool) []Discrepancy {
 }
 
 // checkExecutions applies rules 3 and 4.
-func (q *Request) checkExecutions(found func(int, string, ...any)) {
+func (q *Request) checkExecutions(found func(int, string, ...any), killed func(instance, start string) bool) {
 	var room [4]seen
 	for _, s := range q.seen(room[:]) {
 		switch {
 		case s.Endpoint == (Endpoint{}):
 			found(3, "nginx tried an address that is no instance's")
+		case q.lacks.calls, s.executions < s.sure && q.mayLack(s.Instance, killed):
 		case s.executions < s.sure:
 			found(3, "nginx got %s from %s, which recorded %s", words.Count(s.sure, "response header"), s, words.Count(s.executions, "arrival"))
 		case q.Unlogged:
@@ -259,6 +273,7 @@ func (q *Request) checkClient(found func(int, string, ...any)) {
 	}
 	entries, least := len(q.Entries), c.Attempts-len(c.MaybeUnlogged)
 	switch {
+	case q.lacks.log:
 	case entries > c.Attempts:
 		found(2, "the client made %s, and the access log has %d", words.Count(c.Attempts, "attempt"), entries)
 	case entries < least && !q.Unlogged:
@@ -274,9 +289,15 @@ func (q *Request) movedWords() string {
 	return fmt.Sprintf("the client has a planned start %v after the scenario's", q.Client.Planned.Sub(q.planned))
 }
 
+// notRead stands for the records of a source that a target does not give.
+const notRead = "not read"
+
 // discrepancy puts into words what each source recorded.
 func (q *Request) discrepancy(rule int, what string) Discrepancy {
 	d := Discrepancy{Rule: rule, ID: q.ID, What: what, Client: "no record", Instances: "no record"}
+	if q.lacks.calls {
+		d.Instances = notRead
+	}
 	if c := q.Client; c != nil {
 		d.Client = fmt.Sprintf("%s, %s%s", words.Count(c.Attempts, "attempt"), c.Outcome, q.gotWords())
 		if len(c.MaybeUnlogged) > 0 {
@@ -299,6 +320,9 @@ func (q *Request) discrepancy(rule int, what string) Discrepancy {
 		}
 	}
 	d.Nginx = strings.Join(append(nginx, q.responseWords()...), ", ")
+	if q.lacks.log {
+		d.Nginx = notRead
+	}
 	var calls []string
 	for _, e := range q.Executions {
 		end := "not completed"

@@ -58,7 +58,7 @@ func (q *Request) named() (at Endpoint, named bool) {
 // compare: at a deadline, and where a connection or a stream breaks off, each source records how far it got. But a client that names an
 // instance, or has an HTTP status, has read a header, and nginx has passed that on.
 func (q *Request) sameResponse() bool {
-	return !q.wantsResponse() || q.responseEntry() >= 0
+	return q.lacks.log || !q.wantsResponse() || q.responseEntry() >= 0
 }
 
 // wantsResponse reports whether the client's record is of a response, or of a part of one.
@@ -83,7 +83,7 @@ func (q *Request) responseEntry() int {
 func (q *Request) respondedBy(i int) bool {
 	r := q.response(i)
 	at, named := q.named()
-	return q.sameAuthor(r) && (q.sameCode(r) || q.grpc && q.Client.Outcome == record.Incomplete) && (!named || r.cached || q.executedAt(at))
+	return q.sameAuthor(r) && (q.sameCode(r) || q.grpc && q.Client.Outcome == record.Incomplete) && (!named || r.cached || q.lacks.calls || q.executedAt(at))
 }
 
 // sameAuthor reports whether client and nginx agree on which of nginx and the instances generated the response.
@@ -133,6 +133,9 @@ func (q *Request) sameCode(r response) bool {
 // does not wait for calls whose clients have left. At a deadline and after a cancellation grpc-go may send another code than the call
 // ended with: there any completion will do. And HTTP codes below 200 are not final.
 func (q *Request) missingCompletion(killed func(instance, start string) bool) string {
+	if q.lacks.calls {
+		return ""
+	}
 	for i := range q.Entries {
 		at, code := q.whole(i)
 		if code == "" {

@@ -15,7 +15,12 @@ import (
 type start struct{ instance, id string }
 
 // starts are those that the event log or a call names.
-type starts map[start]*startRecords
+type starts struct {
+	of     map[start]*startRecords
+	target bool // the instances were there before the trial
+}
+
+func newStarts(target bool) starts { return starts{make(map[start]*startRecords), target} }
 
 // startRecords are what was recorded of a start.
 type startRecords struct {
@@ -24,27 +29,31 @@ type startRecords struct {
 	killed bool // it ended without draining
 
 	arrivals, highest, sum uint64 // the number of arrivals, and of the numbers that they have, the highest and their sum
+	numbers                numbers
 }
 
-func (s starts) of(instance, id string) *startRecords {
+func (s starts) find(instance, id string) *startRecords {
 	key := start{instance, id}
-	if s[key] == nil {
-		s[key] = &startRecords{}
+	if s.of[key] == nil {
+		s.of[key] = &startRecords{}
 	}
-	return s[key]
+	return s.of[key]
 }
 
 // call takes a record of an instance.
-func (s starts) call(c record.Call) {
-	r := s.of(c.Instance, c.Start)
+func (s starts) call(c record.Call, planned bool) {
+	r := s.find(c.Instance, c.Start)
 	r.calls++
 	if c.Event == record.Arrival {
 		r.arrivals, r.highest, r.sum = r.arrivals+1, max(r.highest, c.Call), r.sum+c.Call
+		if s.target {
+			r.numbers.add(c.Call, planned)
+		}
 	}
 }
 
 // outgoing takes a record of a call that an instance made.
-func (s starts) outgoing(o record.Outgoing) { s.of(o.Instance, o.Start).calls++ }
+func (s starts) outgoing(o record.Outgoing) { s.find(o.Instance, o.Start).calls++ }
 
 // counted reports whether the arrivals have the numbers from 1 on, each once. One that was killed may not have written the last.
 func (r *startRecords) counted() bool {
@@ -55,17 +64,48 @@ func (s starts) event(e record.Event) {
 	if e.Event != record.ProcessEvent || e.Process == scenario.Nginx {
 		return
 	}
-	switch clean := e.Exit != nil && e.Exit.Clean(); {
-	case e.Kind == record.Started:
-		s.of(e.Process, e.Start).events++
-	case e.Kind == record.Died, e.Kind == record.Stopped && !clean:
-		s.of(e.Process, e.Start).killed = true
+	unknown := s.target && e.Start == "" // An instance that has recorded no call yet.
+	ended := e.Kind == record.Died || e.Kind == record.Stopped && (e.Exit != nil || !s.target) && (e.Exit == nil || !e.Exit.Clean())
+	switch {
+	case e.Kind == record.Started && !unknown:
+		s.find(e.Process, e.Start).events++
+	case ended && unknown:
+		for key, r := range s.of {
+			r.killed = r.killed || key.instance == e.Process
+		}
+	case ended:
+		s.find(e.Process, e.Start).killed = true
 	}
 }
 
+// killed reports whether a start was killed. On a target the records of one that was may be lost, so id "" is any start there.
 func (s starts) killed(instance, id string) bool {
-	r := s[start{instance, id}]
+	if s.target && id == "" {
+		for key, r := range s.of {
+			if key.instance == instance && r.killed {
+				return true
+			}
+		}
+	}
+	r := s.of[start{instance, id}]
 	return r != nil && r.killed
+}
+
+// wrongArrivals says, in words, how the numbers of the arrivals in a start cannot be; "" if they can. Of a start that was there before the
+// trial not all are known, but between two of the trial's none is missing.
+func (s starts) wrongArrivals(key start, r *startRecords) string {
+	switch {
+	case r.events == 0 || r.killed:
+		return ""
+	case s.target:
+		if what := r.numbers.wrong(); what != "" {
+			return fmt.Sprintf("%s in its start %s: %s", key.instance, key.id, what)
+		}
+		return ""
+	case r.counted():
+		return ""
+	}
+	return fmt.Sprintf("%s counted %d arrivals in its start %s, and %s has %d, or has a number twice", key.instance, r.highest, key.id, record.InstancesFile, r.arrivals)
 }
 
 // reasons are for calls of starts that the lab did not make, and for IDs that do not tell starts apart: a call that such a start did not
@@ -73,7 +113,7 @@ func (s starts) killed(instance, id string) bool {
 func (s starts) reasons() (all []string) {
 	events := make(map[string]int)
 	calls := 0
-	for key, r := range s {
+	for key, r := range s.of {
 		events[key.id] += r.events
 		if r.events == 0 {
 			calls += r.calls
@@ -82,11 +122,11 @@ func (s starts) reasons() (all []string) {
 	if calls > 0 {
 		all = append(all, fmt.Sprintf("%s has %s of instances whose start is not in %s", record.InstancesFile, words.Count(calls, "record"), record.EventsFile))
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(s), func(a, b start) int {
+	for _, key := range slices.SortedFunc(maps.Keys(s.of), func(a, b start) int {
 		return cmp.Or(scenario.CompareNames(a.instance, b.instance), cmp.Compare(a.id, b.id))
 	}) {
-		if r := s[key]; r.events > 0 && !r.counted() {
-			all = append(all, fmt.Sprintf("%s counted %d arrivals in its start %s, and %s has %d, or has a number twice", key.instance, r.highest, key.id, record.InstancesFile, r.arrivals))
+		if what := s.wrongArrivals(key, s.of[key]); what != "" {
+			all = append(all, what)
 		}
 	}
 	repeated := 0

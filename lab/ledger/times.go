@@ -23,6 +23,9 @@ const (
 	slow = 3
 	// grain is the unit of the durations of client and instance, each cut to it.
 	grain = time.Microsecond
+	// drift is of how much of a time the clocks of two machines may differ, as one part in so many: where one is being adjusted, it runs by up
+	// to 500 ppm fast or slow.
+	drift = 1000
 	// maxSuspects bounds the requests that wait for the end of the trial, when the steps of the clock are known.
 	maxSuspects = 1000
 )
@@ -56,6 +59,10 @@ func (t *times) add(k key, q *Request) {
 	if q.Client == nil || q.Client.Outcome == record.Dropped {
 		return
 	}
+	if t.manifest.Target != nil {
+		t.addDurations(k, q)
+		return
+	}
 	if len(t.suspects) < maxSuspects && q.wrongTimes(0, 0) != "" {
 		t.suspects = append(t.suspects, suspect{k, q})
 	}
@@ -75,6 +82,19 @@ func (t *times) add(k key, q *Request) {
 	}
 }
 
+// addDurations is add on a target: its machines have clocks of their own, so that only durations are compared.
+func (t *times) addDurations(k key, q *Request) {
+	late := time.Duration(max(q.Client.Late, q.Client.Stalled)) * time.Microsecond
+	t.clock.wasLate(t.second(q), late)
+	if len(t.suspects) < maxSuspects && q.wrongNginxDuration(0) != "" {
+		t.suspects = append(t.suspects, suspect{k, q})
+	}
+	if i, ok := q.compared(); ok && q.Client.Attempts == 1 && !q.mayLinger(i) {
+		phase := t.manifest.Scenario.PhaseAt(q.Client.Planned.Sub(t.manifest.Begin))
+		t.distributions[k.load][phase].add(q.Client, q.Entries[i].Took(), 0)
+	}
+}
+
 // second is the one in which a request ended, since the load began.
 func (t *times) second(q *Request) int64 {
 	_, end := q.interval()
@@ -84,6 +104,12 @@ func (t *times) second(q *Request) int64 {
 // contradictions calls found for each suspect that no pause of nginx and no step of the clock explains.
 func (t *times) contradictions(paused func(*Request) bool, found func(key, *Request, string)) {
 	for _, s := range t.suspects {
+		if t.manifest.Target != nil { // Of its clocks nothing is known.
+			if what := s.wrongNginxDuration(slow * t.clock.late(t.second(s.Request))); what != "" {
+				found(s.key, s.Request, what)
+			}
+			continue
+		}
 		if paused(s.Request) {
 			continue
 		}
@@ -106,8 +132,8 @@ func (t *times) contradictions(paused func(*Request) bool, found func(key, *Requ
 
 // reasons are the distributions that contradict each other, and a clock of nginx's that was another from the start.
 func (t *times) reasons() (all []string) {
-	stepped := t.clock.stepped()
-	if shift, ok := t.clock.first(); ok && max(shift, -shift) > ahead {
+	stepped := t.clock.stepped() || t.manifest.Target != nil
+	if shift, ok := t.clock.first(); ok && t.manifest.Target == nil && max(shift, -shift) > ahead {
 		all = append(all, fmt.Sprintf("nginx's times differ from the client's by %v when the load begins, though both are of this machine's clock; if it was being set, run again", shift))
 	}
 	for i, phases := range t.distributions {
@@ -172,15 +198,22 @@ func (q *Request) executionOf(entry int) *Execution {
 	return shortest
 }
 
-// wrongDuration says, in words, that an instance took longer than the client; "" if it did not. This is exact, whatever the machine did:
+// wrongDuration says, in words, that an instance took longer than the client; "" if it did not. On one machine this is exact, whatever that did:
 // both measure by the monotonic clock, the client's time begins before the call arrives, and the instance's ends before its response.
 func (q *Request) wrongDuration() string {
-	i, ok := q.compared()
-	if !ok {
-		return ""
+	var e *Execution
+	if i, ok := q.compared(); ok {
+		e = q.executionOf(i)
 	}
-	if e := q.executionOf(i); e != nil {
-		if took := time.Duration(e.Completion.Duration) * time.Microsecond; took > q.service()+grain {
+	slack := grain
+	if q.lacks.clock {
+		slack += q.service() / drift
+	}
+	if q.lacks.log {
+		e = q.respondingExecution()
+	}
+	if e != nil {
+		if took := time.Duration(e.Completion.Duration) * time.Microsecond; took > q.service()+slack {
 			return fmt.Sprintf("%s took %v for it, and the client, whose service time contains that, %v", e.Endpoint, took, q.service())
 		}
 	}
@@ -200,12 +233,13 @@ func (q *Request) wrongTimes(shift, slack time.Duration) string {
 		return what
 	}
 	entry, whole := q.compared()
+	if what := q.wrongNginxDuration(slack); what != "" {
+		return what
+	}
 	for _, l := range q.Entries {
 		switch {
 		case start.Sub(l.When().Add(-shift)) > ahead+slack:
 			return fmt.Sprintf("nginx recorded its end %v before the client sent it", start.Sub(l.When().Add(-shift)))
-		case (whole || l.Status == clientLeft) && l.Took() > q.service()+behind+slack && !(whole && q.mayLinger(entry)):
-			return fmt.Sprintf("nginx took %v for it, and the client, whose service time contains that, %v", l.Took(), q.service())
 		}
 	}
 	if !whole {
@@ -222,6 +256,17 @@ func (q *Request) wrongTimes(shift, slack time.Duration) string {
 	if e := q.executionOf(entry); e != nil {
 		if over := e.Completion.Time.Add(-shift).Sub(end); over > ahead+slack {
 			return fmt.Sprintf("%s completed it %v after the client had read the response", e.Endpoint, over)
+		}
+	}
+	return ""
+}
+
+// wrongNginxDuration says, in words, that nginx took longer than the client; "" if it did not. slack is as in wrongTimes.
+func (q *Request) wrongNginxDuration(slack time.Duration) string {
+	entry, whole := q.compared()
+	for _, l := range q.Entries {
+		if (whole || l.Status == clientLeft) && l.Took() > q.service()+behind+slack && !(whole && q.mayLinger(entry)) {
+			return fmt.Sprintf("nginx took %v for it, and the client, whose service time contains that, %v", l.Took(), q.service())
 		}
 	}
 	return ""

@@ -75,7 +75,7 @@ func (q *Request) child(s step) *Request {
 
 // add adds the request to which a step leads.
 func (q *Request) add(s step) *Request {
-	c := &Request{ID: s.id(q.ID), Load: q.Load, N: q.N, Depth: q.Depth + 1, parent: q, step: s, calls: q.calls[s.n-1].calls}
+	c := &Request{ID: s.id(q.ID), Load: q.Load, N: q.N, Depth: q.Depth + 1, parent: q, step: s, calls: q.calls[s.n-1].calls, lacks: q.lacks}
 	c.grpc, c.attempts = q.calls[s.n-1].Protocol == hop.GRPC, q.calls[s.n-1].Attempts
 	q.Calls = append(q.Calls, c)
 	return c

@@ -229,6 +229,9 @@ func (c *counters) undoubted(q *ledger.Request) {
 func (c *counters) add(other *counters) {
 	sum, of := reflect.ValueOf(&c.Metrics).Elem(), reflect.ValueOf(other.Metrics)
 	for i := range sum.NumField() {
+		if !sum.Type().Field(i).IsExported() {
+			continue
+		}
 		switch field := sum.Field(i); field.Kind() {
 		case reflect.Int:
 			field.SetInt(field.Int() + of.Field(i).Int())
@@ -280,6 +283,7 @@ func (t *Trial) metrics(sum *counters, group string, phase int) Metrics {
 		from, to = s.Bounds(phase)
 	}
 	m := sum.Metrics
+	m.unknown = t.missing
 	if sent := m.sent(); sent > 0 {
 		amplification := float64(m.NginxAttempts) / float64(sent)
 		m.Amplification = &amplification
@@ -290,14 +294,28 @@ func (t *Trial) metrics(sum *counters, group string, phase int) Metrics {
 	m.Recovery, m.Saturation = sum.timeline.recovery(), sum.timeline.saturation()
 	t.machine.usage[phase].metrics(&m)
 	m.RoundRobin = RoundRobin{
-		WholeUpstream: s.WholeUpstream(group), Spread: spread(m.FirstAttempts, sum.timeline.instances), BoundaryRequests: sum.boundary,
+		WholeUpstream: s.WholeUpstream(group) && t.others == 0, Others: t.others, Spread: spread(m.FirstAttempts, sum.timeline.instances), BoundaryRequests: sum.boundary,
 		Configurations: 1 + t.events.resetsWithin(from, to), Workers: s.Workers, Instances: len(sum.timeline.instances),
+	}
+	if t.manifest.Target != nil {
+		t.complete(&m)
 	}
 	return m
 }
 
-// instancesOf are those that can receive a group's requests.
+// complete adds the instances of a target that got nothing.
+func (t *Trial) complete(m *Metrics) {
+	for _, name := range t.known {
+		m.FirstAttempts[name] += 0
+		m.OKByInstance[name] += 0
+	}
+}
+
+// instancesOf are those that can receive a group's requests. Those of a target that may change are not known.
 func (t *Trial) instancesOf(group string) []string {
+	if t.manifest.Target != nil {
+		return t.instances
+	}
 	can := t.manifest.Scenario.GroupInstances(group)
 	return slices.DeleteFunc(slices.Clone(t.instances), func(name string) bool { return !slices.Contains(can, name) })
 }

@@ -49,6 +49,9 @@ func (x effect) had(exit *record.Exit) bool {
 // expectEffects is for an operation that starts.
 func (l *eventLog) expectEffects(o *operation) {
 	for _, event := range effects(o) {
+		if l.manifest.Target != nil && event == record.Started {
+			continue // A target announces a start at its first record, which may be any time later.
+		}
 		l.effects = append(l.effects, effect{operation: o, event: event})
 	}
 }
@@ -58,6 +61,9 @@ func (l *eventLog) endEffects(o *operation, e record.Event) {
 	for i, x := range l.effects {
 		if x.operation == o {
 			l.effects[i].until = e.Time.Add(MaxLateness)
+			if l.manifest.Target != nil {
+				l.effects[i].until = e.Time.Add(announced)
+			}
 		}
 	}
 	if e.Error != "" {
@@ -65,10 +71,21 @@ func (l *eventLog) endEffects(o *operation, e record.Event) {
 	}
 }
 
+// announced is how long after an action a target may report what it did.
+const announced = 10 * time.Second
+
+// shows reports whether an event is what an action asks for. What ends on a target has ended; how, not every engine says.
+func (l *eventLog) shows(x effect, e record.Event) bool {
+	if l.manifest.Target != nil {
+		return x.event != record.Started && (e.Kind == record.Died || e.Kind == record.Stopped)
+	}
+	return x.event == e.Kind && x.had(e.Exit)
+}
+
 // takeEffect reports whether an action requested an event of its process.
 func (l *eventLog) takeEffect(e record.Event) bool {
 	i := slices.IndexFunc(l.effects, func(x effect) bool {
-		return x.Process == e.Process && x.event == e.Kind && x.had(e.Exit) && (x.until.IsZero() || !e.Time.After(x.until))
+		return l.manifest.ProcessName(x.Process) == e.Process && l.shows(x, e) && (x.until.IsZero() || !e.Time.After(x.until))
 	})
 	if i >= 0 {
 		l.effects = slices.Delete(l.effects, i, i+1)

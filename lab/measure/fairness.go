@@ -47,6 +47,9 @@ func (m Metrics) Fair() FairnessResult {
 //
 //	Spread ≤ Workers × Configurations + BoundaryRequests
 func (m Metrics) FairWithoutZone() FairnessResult {
+	if why := m.Unknown("round_robin.workers"); why != "" {
+		return inconclusive("%s", why)
+	}
 	return m.fair("without zone", m.RoundRobin.Workers*m.RoundRobin.Configurations+m.RoundRobin.BoundaryRequests)
 }
 
@@ -56,6 +59,10 @@ func (m Metrics) fair(where string, allowed int) FairnessResult {
 	moved := int(skew * float64(n))
 	r := m.RoundRobin
 	switch {
+	case m.Unknown("round_robin.spread") != "":
+		return inconclusive("%s", m.Unknown("round_robin.spread"))
+	case r.Others > 0:
+		return inconclusive("others sent the target %s meanwhile, which took turns, too", words.Count(r.Others, "request"))
 	case !r.WholeUpstream:
 		return inconclusive("these are not all requests of their upstream; ask for the protocol, which has all of them")
 	case r.Instances < 2:

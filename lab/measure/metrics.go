@@ -61,6 +61,8 @@ type Metrics struct {
 	Recovery   Recovery   `json:"recovery" expr:"recovery"`
 	Saturation Saturation `json:"saturation" expr:"saturation"`
 	RoundRobin RoundRobin `json:"round_robin" expr:"round_robin"`
+
+	unknown map[string]string // see Unknown
 }
 
 // Counts by key have a type for each kind of key, so that expectations cannot look up a key that never occurs.
@@ -117,4 +119,5 @@ type RoundRobin struct {
 	Configurations   int  `json:"configurations" expr:"configurations"`       // of nginx that took part: one, and one more per reload and start of nginx
 	Workers          int  `json:"workers" expr:"workers"`
 	Instances        int  `json:"instances" expr:"instances"`
+	Others           int  `json:"others" expr:"others"` // requests of others that a target got during the whole trial: they take turns, too
 }

@@ -94,7 +94,7 @@ func TestBoundaryRequests(t *testing.T) {
 	p.request(-100*time.Millisecond, 50*time.Millisecond, record.OK, 2)  // before the start
 	p.finish()
 	for phase, want := range map[string]RoundRobin{
-		"a": {true, 2, 2, 1, 2, 3}, "b": {true, 1, 3, 1, 2, 3}, "c": {true, 1, 2, 1, 2, 3}, "": {true, 2, 0, 1, 2, 3},
+		"a": {true, 2, 2, 1, 2, 3, 0}, "b": {true, 1, 3, 1, 2, 3, 0}, "c": {true, 1, 2, 1, 2, 3, 0}, "": {true, 2, 0, 1, 2, 3, 0},
 	} {
 		if got := p.metrics(phase).RoundRobin; got != want {
 			t.Errorf("%q: %+v, want %+v", phase, got, want)

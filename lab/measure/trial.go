@@ -27,6 +27,9 @@ type Trial struct {
 	machine    *machine
 	waiting    []*ledger.Request // complete, the oldest first, until the samples say all about their times
 	readings   [][][]reading     // by load, depth (0: its own requests) and phase; the last of a depth are of the whole trial
+	known      []string          // instances: those of the manifest, and those that have come since
+	others     int               // requests of others
+	missing    map[string]string // metrics without a source
 	unrecorded int               // planned requests without a client record
 	progress   Progress
 }
@@ -50,6 +53,7 @@ type Result struct {
 	Discrepancies    []ledger.Discrepancy // the first ledger.MaxDiscrepancies
 	DiscrepancyCount int
 	Kinds            []ledger.Kind // of discrepancies, the most frequent first
+	Others           int           // requests of others that a target got
 	Phases           []Phase       // each phase, then scenario.Total if there is more than one
 }
 
@@ -85,8 +89,12 @@ func Open(dir string) (*Trial, error) {
 func newTrial(m record.Manifest) *Trial {
 	t := &Trial{manifest: m, events: newEventLog(m), machine: newMachine(m), progress: Progress{Protocols: make(map[string]Counts), Executions: make(map[string]map[string]int)}}
 	t.reconciler = ledger.NewReconciler(m, t.wait)
+	t.missing = Missing(m.Target, m.Scenario.Through)
 	for _, i := range m.Instances {
-		t.instances = append(t.instances, i.Name)
+		t.known = append(t.known, i.Name)
+	}
+	if m.Target == nil || !m.Target.Changes {
+		t.instances = t.known
 	}
 	for i, l := range m.Scenario.Loads {
 		t.progress.Protocols[l.Protocol] = Counts{}
@@ -129,6 +137,9 @@ func (t *Trial) add(next any) error {
 	switch r := next.(type) {
 	case record.Event:
 		t.events.add(r)
+		if i := r.Instance; i != nil && t.manifest.Target != nil && !slices.Contains(t.known, i.Name) {
+			t.known = append(t.known, i.Name)
+		}
 		t.reconciler.AddEvent(r)
 	case record.Sample:
 		t.machine.add(r)
@@ -263,8 +274,9 @@ func (t *Trial) Close() (Result, error) {
 
 func (t *Trial) result(rec ledger.Reconciliation) Result {
 	t.countWaiting(true)
+	t.others = rec.Others
 	s := t.manifest.Scenario
-	result := Result{Manifest: t.manifest, Ending: t.events.ending, Reasons: t.reasons(rec), Discrepancies: rec.Discrepancies, DiscrepancyCount: rec.Count, Kinds: rec.Kinds}
+	result := Result{Manifest: t.manifest, Ending: t.events.ending, Reasons: t.reasons(rec), Discrepancies: rec.Discrepancies, DiscrepancyCount: rec.Count, Kinds: rec.Kinds, Others: rec.Others}
 	phases, first := s.Phases, 1 // One phase is the whole trial.
 	if len(phases) > 1 {
 		phases, first = append(slices.Clone(phases), scenario.Phase{Name: scenario.Total, For: s.Length()}), 0

@@ -58,18 +58,25 @@ func (m Metrics) checkCounts(rule rulebook) {
 	}
 }
 
-func (m Metrics) checkAttempts(rule rulebook) {
+func (m Metrics) checkAttempts(all rulebook) {
 	sent := m.sent()
+	rule := all
+	of := func(metric string) { // What is unknown breaks no rule.
+		rule = func(holds bool, what string, args ...any) { all(holds || m.Unknown(metric) != "", what, args...) }
+	}
 	rule(m.ClientAttempts >= m.OK+m.InstanceErrors+m.NginxErrors, "client_attempts is %d: of %d requests a response came", m.ClientAttempts, m.OK+m.InstanceErrors+m.NginxErrors)
+	of("nginx_attempts")
 	rule((m.Amplification == nil) == (sent == 0), "amplification is %v of %d sent requests", m.Amplification, sent)
 	if m.Amplification != nil && sent > 0 {
 		rule(*m.Amplification == float64(m.NginxAttempts)/float64(sent), "amplification is %g: %d attempts for %d requests", *m.Amplification, m.NginxAttempts, sent)
 	}
+	of("executions")
 	rule(m.NotExecuted+m.Duplicated <= sent, "not_executed is %d, duplicated %d, of %d sent requests", m.NotExecuted, m.Duplicated, sent)
 	rule(m.Executions >= sent-m.NotExecuted+m.Duplicated, "executions is %d: %d sent requests, not_executed %d, duplicated %d", m.Executions, sent, m.NotExecuted, m.Duplicated)
 	rule(m.Cached >= 0 && m.Cached <= sent && m.Unlogged >= 0 && m.Unlogged <= sent, "cached is %d, unlogged %d, of %d sent requests", m.Cached, m.Unlogged, sent)
 	rule(m.InDoubt <= m.FailedAttempts && m.FailedAttempts <= m.NginxAttempts, "in_doubt is %d, failed_attempts %d, nginx_attempts %d", m.InDoubt, m.FailedAttempts, m.NginxAttempts)
 	rule(sum(m.FirstAttempts) <= m.NginxAttempts, "first_attempts is %v, nginx_attempts %d", m.FirstAttempts, m.NginxAttempts)
+	of("round_robin.spread")
 	r := m.RoundRobin
 	rule(r.Configurations >= 1 && r.Workers >= 1 && r.Instances >= 0 && r.BoundaryRequests >= 0, "round_robin is %+v", r)
 	counts := slices.Collect(maps.Values(m.FirstAttempts))
@@ -141,7 +148,7 @@ func (m Metrics) checkRecovery(rule rulebook) {
 	if r.FirstSuccess != nil && r.LastFailure != nil {
 		rule(*r.FirstSuccess > *r.LastFailure, "recovery.first_success is %v, last_failure %v", *r.FirstSuccess, *r.LastFailure)
 	}
-	rule(r.FairAtEnd == (r.FairSince != nil), "recovery.fair_at_end is %t, fair_since %v", r.FairAtEnd, r.FairSince)
+	rule(m.Unknown("recovery.fair_at_end") != "" || r.FairAtEnd == (r.FairSince != nil), "recovery.fair_at_end is %t, fair_since %v", r.FairAtEnd, r.FairSince)
 	s := m.Saturation
 	rule(s.Peak >= 0 && s.Peak <= float64(m.OK) && (s.Knee == nil || s.Saturated && *s.Knee >= 0 && *s.Knee <= float64(m.Requests)), "saturation is %t, knee %v, peak %g; ok %d", s.Saturated, s.Knee, s.Peak, m.OK)
 	rule((m.RunDelay == nil) == (m.OtherCPUs == nil), "run_delay is %v, other_cpus %v", m.RunDelay, m.OtherCPUs)

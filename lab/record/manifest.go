@@ -61,6 +61,27 @@ type Instance struct {
 	GRPC string `json:"grpc"`
 }
 
+// Has reports whether the trial has records of nginx (its access log) and of the instances. Of a load that goes past nginx, nginx has none.
+func (m Manifest) Has() (accessLog, calls bool) {
+	if m.Target == nil {
+		return true, true
+	}
+	return m.Target.AccessLog && m.Scenario.Through == "", m.Target.Calls
+}
+
+// ProcessName is the name that events have of what a scenario calls so: on a target whoami-2 is the second of its instances.
+func (m Manifest) ProcessName(name string) string {
+	if m.Target == nil {
+		return name
+	}
+	for i, instance := range m.Instances {
+		if name == scenario.InstanceName(i+1) {
+			return instance.Name
+		}
+	}
+	return name
+}
+
 // Settle is how long after its start a request can be open: the longest deadline and a second.
 func (m Manifest) Settle() time.Duration {
 	var longest time.Duration

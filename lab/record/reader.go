@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"trivet/internal/words"
@@ -17,8 +19,9 @@ import (
 // concurrent use. Any number of Readers may read one directory, and a slow one delays only itself, since it reads files.
 type Reader struct {
 	files      []*source
-	ended      bool   // an Ended event was read
-	unexpected string // a file that the manifest says there is not; "": none
+	ended      bool // an Ended event was read
+	dir        string
+	unexpected map[string]string // files that the manifest says there are not, and how it does
 }
 
 // A source is one file of records.
@@ -48,7 +51,7 @@ type rejected struct {
 
 // NewReader reads the trial directory that has this manifest. The files may come later.
 func NewReader(dir string, m Manifest) *Reader {
-	r := &Reader{}
+	r := &Reader{dir: dir, unexpected: make(map[string]string)}
 	add := func(name string, version int, parse func([]byte) (parsed, error)) {
 		r.files = append(r.files, &source{tail: tail{path: filepath.Join(dir, name)}, name: name, version: version, parse: parse})
 	}
@@ -57,21 +60,42 @@ func NewReader(dir string, m Manifest) *Reader {
 		add(SamplesFile, SampleVersion, decode(func(s Sample) parsed { return parsed{s.V, s.Time, s, s.validate()} }))
 	}
 	if !m.Sampled {
-		r.unexpected = filepath.Join(dir, SamplesFile)
+		r.unexpected[SamplesFile] = "that the trial has no samples"
 	}
-	add(InstancesFile, CallVersion, decode(func(o Outgoing) parsed {
-		if o.Event != OutgoingCall {
-			return parsed{o.V, o.Time, o.Call, o.Call.validate()}
-		}
-		o.Code = codeName(o.Code)
-		return parsed{o.V, o.Time, o, o.validate()}
-	}))
-	add(AccessLogFile, AccessLogVersion, decode(func(l AccessLogEntry) parsed { return parsed{l.V, l.When(), l, l.validate()} }))
+	r.addSources(m, add)
 	add(ClientFile, ClientVersion, decode(func(l clientLine) parsed {
 		c, err := l.client()
 		return parsed{c.V, c.Planned.Add(time.Duration(c.Latency) * time.Microsecond), c, cmp.Or(err, c.validate(m))}
 	}))
 	return r
+}
+
+// addSources adds the records of instances and nginx, as far as there are any. Those of nginx may be there, and only of others, if the load
+// goes past it.
+func (r *Reader) addSources(m Manifest, add func(name string, version int, parse func([]byte) (parsed, error))) {
+	accessLog, calls := m.Has()
+	if !calls {
+		r.unexpected[InstancesFile] = "that the target gives no records of instances"
+	} else {
+		add(InstancesFile, CallVersion, parseCall)
+	}
+	switch {
+	case accessLog:
+		add(AccessLogFile, AccessLogVersion, decode(func(l AccessLogEntry) parsed { return parsed{l.V, l.When(), l, l.validate()} }))
+	case !m.Target.AccessLog:
+		r.unexpected[AccessLogFile] = "that the target gives no access log"
+	}
+}
+
+// parseCall reads a line of InstancesFile.
+func parseCall(text []byte) (parsed, error) {
+	return decode(func(o Outgoing) parsed {
+		if o.Event != OutgoingCall {
+			return parsed{o.V, o.Time, o.Call, o.Call.validate()}
+		}
+		o.Code = codeName(o.Code)
+		return parsed{o.V, o.Time, o, o.validate()}
+	})(text)
 }
 
 // decode reads lines as records of one type.
@@ -118,8 +142,10 @@ func (r *Reader) Next() (any, error) {
 // Problems says, in a sentence each, what is wrong with the files when everything has been read.
 func (r *Reader) Problems() []string {
 	var all []string
-	if _, err := os.Lstat(r.unexpected); r.unexpected != "" && err == nil {
-		all = append(all, fmt.Sprintf("%s exists, and %s says that the trial has no samples", SamplesFile, ManifestFile))
+	for _, name := range slices.Sorted(maps.Keys(r.unexpected)) {
+		if _, err := os.Lstat(filepath.Join(r.dir, name)); err == nil {
+			all = append(all, fmt.Sprintf("%s exists, and %s says %s", name, ManifestFile, r.unexpected[name]))
+		}
 	}
 	for _, s := range r.files {
 		if s.file == nil {
