@@ -62,6 +62,8 @@ var rules = []rule{
 	{"trivet/lab/exporter", []string{"trivet/gen/", "trivet/lab/record"}, "it exports what any nginx logs, and starts none"},
 	{"trivet/lab/engine", []string{"trivet/internal/"}, "it runs a command line, and knows no containers"},
 	{"trivet/lab/logstream", []string{"trivet/lab/engine", "trivet/lab/record", "trivet/lab/scenario"}, "it reads logs of any engine's containers"},
+	{"trivet/lab/compose", []string{"trivet/lab/engine", "trivet/lab/logstream", "trivet/lab/record", "trivet/lab/scenario", "trivet/lab/trial"}, "a system knows no load and no measurement"},
+	{"trivet/lab/kubernetes", []string{"trivet/lab/engine", "trivet/lab/logstream", "trivet/lab/record", "trivet/lab/scenario", "trivet/lab/trial", "trivet/nginx/confedit"}, "a system knows no load and no measurement"},
 	{"trivet/lab/sampler", []string{"trivet/lab/record", "trivet/lab/scenario"}, "samples are of any processes, and nothing judges them here"},
 	{"trivet/lab/experiment", []string{"trivet/gen/", "trivet/lab/authority", "trivet/lab/evidence", "trivet/lab/measure", "trivet/lab/record", "trivet/lab/scenario", "trivet/nginx", "trivet/nginx/confedit", "trivet/internal/"}, "expectations read metrics alone"},
 	{"trivet/lab/trace", []string{"trivet/lab/record", "trivet/lab/scenario", "trivet/internal/"}, "a trace comes from records alone"},

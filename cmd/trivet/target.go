@@ -12,6 +12,8 @@ import (
 
 	"trivet/internal/nearest"
 	"trivet/internal/words"
+	"trivet/lab/compose"
+	"trivet/lab/kubernetes"
 	"trivet/lab/record"
 	"trivet/lab/remote"
 	"trivet/lab/scenario"
@@ -29,11 +31,19 @@ type target struct {
 
 // opens opens the stack of each kind of target. The error says why trials cannot be run there.
 var opens = map[string]func(context.Context, target) (trial.Stack, error){
-	scenario.Kubernetes: func(context.Context, target) (trial.Stack, error) {
-		return nil, errors.New("targets in Kubernetes are not there yet")
+	scenario.Kubernetes: func(ctx context.Context, t target) (trial.Stack, error) {
+		s, err := kubernetes.Open(ctx, t.name, t.of)
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
 	},
-	scenario.Compose: func(context.Context, target) (trial.Stack, error) {
-		return nil, errors.New("targets of Compose are not there yet")
+	scenario.Compose: func(ctx context.Context, t target) (trial.Stack, error) {
+		s, err := compose.Open(ctx, t.name, t.of)
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
 	},
 	scenario.URL: func(ctx context.Context, t target) (trial.Stack, error) {
 		s, err := remote.Open(ctx, t.name, t.at, t.ca)

@@ -17,11 +17,15 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"trivet/lab/engine"
 	"trivet/lab/record"
 )
+
+// Earlier is how many lines a command prints that a container has logged before the trial, of which the first are of calls that run on.
+const Earlier = 200
 
 // A Source is a container whose log is read, over all its starts.
 type Source struct {
@@ -266,22 +270,30 @@ func (c *Collector) send(ctx context.Context, to []*Stream, round int) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	var all sync.WaitGroup
-	var mu sync.Mutex
-	unreached := false
+	var unreached atomic.Bool
 	for _, s := range to {
 		all.Go(func() {
-			if s.source.HTTP != "" && get(ctx, s.source.HTTP, c.probeID(round)) == nil {
-				return
+			if c.address(s) == "" || c.sendOne(ctx, s, round) != nil {
+				unreached.Store(true)
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			unreached = true
 		})
 	}
 	all.Wait()
-	if unreached {
+	if unreached.Load() {
 		_ = get(ctx, c.through, c.probeID(round)) // What does not come back is missing.
 	}
+}
+
+// sendOne sends a probe to one container, through nginx if it has no address that can be reached from here.
+func (c *Collector) sendOne(ctx context.Context, s *Stream, round int) error {
+	return get(ctx, cmp.Or(c.address(s), c.through), c.probeID(round))
+}
+
+// address is where a container is called.
+func (c *Collector) address(s *Stream) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return s.source.HTTP
 }
 
 // probeID makes the request ID of one probe, and reports it.

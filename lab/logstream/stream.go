@@ -3,6 +3,7 @@ package logstream
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -36,6 +37,7 @@ type Stream struct {
 
 // A start is one start of an instance.
 type start struct {
+	id   string
 	base uint64          // its calls up to this one are not the trial's
 	open map[uint64]bool // calls that have not ended
 }
@@ -66,47 +68,47 @@ func (s *Stream) set(change func()) {
 	s.c.notify()
 }
 
-// Starts are the IDs of the container's starts of which a record was read.
-func (s *Stream) Starts() []string {
+// Latest is the ID of the container's latest start of which a record was read; "" if none was.
+func (s *Stream) Latest() string {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	var all []string
-	for id := range s.starts {
-		all = append(all, id)
+	if s.latest == nil {
+		return ""
 	}
-	return all
+	return s.latest.id
 }
 
-// Probed returns when a record of another start than those has been read, or ctx ends. It sends probes for that.
-func (s *Stream) Probed(ctx context.Context, before int) error {
+// Count is how many starts have been announced.
+func (s *Stream) Count() int {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return len(s.starts)
+}
+
+// Responds returns when the container responds to a probe, and, if it gives records, when a start has been announced beyond so many.
+func (s *Stream) Responds(ctx context.Context, announced int) error {
 	for {
 		s.c.mu.Lock()
-		n, failure := len(s.starts), s.failure
+		round, failure := max(1, s.c.round), s.failure
 		s.c.mu.Unlock()
-		if n > before || !s.source.Records {
+		once, cancel := context.WithTimeout(ctx, time.Second)
+		err := s.c.sendOne(once, s, round)
+		cancel()
+		come := !s.source.Records
+		if err == nil && !come {
+			once, cancel := context.WithTimeout(ctx, probeInterval)
+			come = s.c.await(once, func() bool { return len(s.starts) > announced })
+			cancel()
+		}
+		if err == nil && come {
 			return nil
 		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("no record of %s came after its start: %w", s.source.Name, orElse(failure, context.Cause(ctx)))
+		select {
+		case <-time.After(probeInterval / 4):
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not respond, or no record of it came after its start: %w", s.source.Name, cmp.Or(failure, err, context.Cause(ctx)))
 		}
-		s.c.send(ctx, []*Stream{s}, s.c.currentRound())
-		once, cancel := context.WithTimeout(ctx, probeInterval)
-		s.c.await(once, func() bool { return len(s.starts) > before })
-		cancel()
 	}
-}
-
-func orElse(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
-}
-
-func (c *Collector) currentRound() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.round
 }
 
 // retryWait is the pause before a stream that broke off is read on.
@@ -285,7 +287,7 @@ func (s *Stream) announce(id string, base uint64) *start {
 	if s.source.Announce {
 		e.Instance = &s.source.Instance
 	}
-	s.latest = &start{base: base, open: map[uint64]bool{}}
+	s.latest = &start{id: id, base: base, open: map[uint64]bool{}}
 	s.starts[id] = s.latest
 	s.c.observe(e)
 	s.c.notify()
