@@ -212,7 +212,7 @@ func (p place) whoami(t *testing.T, v service) []error {
 	if len(v.Ports) > 0 || v.Deploy.Replicas != 3 || strings.Join(v.Healthcheck.Test, " ") != "CMD /whoami health" || v.Healthcheck.Interval == 0 {
 		errs = append(errs, fmt.Errorf("whoami: ports %v, replicas %d, health check %v", v.Ports, v.Deploy.Replicas, v.Healthcheck))
 	}
-	known := []string{"NODE"}
+	var known []string
 	for _, setting := range whoami.Service.Settings() {
 		known = append(known, setting.Name)
 	}
@@ -296,7 +296,7 @@ func around(t *testing.T) place {
 	return place{
 		compose:  map[string]container{"whoami": compose.Services["whoami-1"], "nginx": compose.Services["nginx"]},
 		shutdown: duration("../../nginx/conf/nginx.conf", `(?m)^worker_shutdown_timeout (\S+);`),
-		valid:    duration("../../nginx/docker/site/newer.conf", `resolver .*valid=(\S+) ipv6=off;`),
+		valid:    duration("../../nginx/docker/nginx", `resolver\$nameservers valid=(\S+) ipv6=off;`),
 	}
 }
 

@@ -1,0 +1,257 @@
+//go:build swarm
+
+package swarm
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Requests this long are in flight for longer than Swarm waits between DNS and SIGTERM, so only a drain completes them.
+const (
+	longWork    = 4 * time.Second
+	longCallers = 2 // per node and protocol
+)
+
+// TestSwarm deploys the stack once and does with it what an operator does, and what happens to one. Unless said otherwise nginx's retries
+// are off: with them, nginx would hide what an instance loses.
+func TestSwarm(t *testing.T) {
+	deploy(t, "v1", "no-retries")
+	took := await(t, "node-1", "three instances and three nginx run", 2*time.Minute, func() bool { return settled(t, "node-1", 3, 3) })
+	t.Logf("deployed in %v", took.Round(time.Second))
+	// For long requests. The update that sets it is the first under way while all is well.
+	change(t, "whoami", "--env-add", "MAX_WORK=5s")
+	updated(t, "whoami", "completed")
+	t.Run("shares are equal through each node", shares)
+	t.Run("scaling loses nothing", scaled)
+	t.Run("failed update rolls back and loses nothing", rolledBack)
+	t.Run("update loses nothing", rolled)
+	t.Run("update without drain loses requests", undrained)
+	t.Run("update of nginx breaks off no request", nginxReplaced)
+	t.Run("node cut loses at most what was in flight", cut)
+}
+
+// settled reports whether so many tasks run, and no others, as a node knows it.
+func settled(t *testing.T, node string, whoami, nginx int) bool {
+	for service, want := range map[string]int{"whoami": whoami, "nginx": nginx} {
+		n := 0
+		for _, k := range tasks(t, node, service) {
+			if k.running() {
+				n++
+			} else if k.DesiredState == "Running" {
+				return false
+			}
+		}
+		if n != want {
+			return false
+		}
+	}
+	return true
+}
+
+func shares(t *testing.T) {
+	running := instances(t, "node-1")
+	spread := map[string]bool{}
+	for _, node := range running {
+		spread[node] = true
+	}
+	if len(spread) != 3 {
+		t.Errorf("instances are not spread over the nodes: %v", running)
+	}
+	for _, node := range nodes {
+		for _, protocol := range []string{"http", "grpc"} {
+			c, count := newCaller(t, protocol, node, 0), map[string]int{}
+			for range 300 {
+				a, err := c.call(t.Context())
+				if err != nil {
+					t.Fatalf("%v: %v", c, err)
+				}
+				count[a.Instance]++
+				if a.Node != running[a.Instance] {
+					t.Fatalf("%s says that it runs on %q, Swarm says %q", a.Instance, a.Node, running[a.Instance])
+				}
+			}
+			least, most := 300, 0
+			for name := range running {
+				least, most = min(least, count[name]), max(most, count[name])
+			}
+			t.Logf("%v: %v", c, count)
+			// Up to one request: round robin over the state that nginx's workers share.
+			if len(count) != len(running) || most-least > 1 {
+				t.Errorf("%v: want equal shares of %v", c, running)
+			}
+		}
+	}
+}
+
+func scaled(t *testing.T) {
+	l := start(t, nodes, 1, 0)
+	for _, replicas := range []string{"6", "3"} {
+		before := time.Now()
+		docker(t, "node-1", "service", "scale", "--detach", "trivet_whoami="+replicas)
+		want := int(replicas[0] - '0')
+		ran := await(t, "node-1", replicas+" instances run", time.Minute, func() bool { return settled(t, "node-1", want, 3) })
+		running := instances(t, "node-1")
+		await(t, "node-1", "nginx uses all of "+replicas+" instances", time.Minute, func() bool { return l.sawAll(running, 1) })
+		t.Logf("scaled to %s: running after %v, all in use by nginx after %v", replicas, ran.Round(100*time.Millisecond), time.Since(before).Round(100*time.Millisecond))
+		if replicas == "3" {
+			await(t, "node-1", "ended tasks receive nothing", time.Minute, func() bool { return l.onlyLately(running, 5*time.Second) })
+		}
+	}
+	l.lossless(t, "scaling 3 to 6 to 3", 3000)
+}
+
+// rolledBack updates to instances that cannot run, and to some that run but never get healthy.
+func rolledBack(t *testing.T) {
+	for _, c := range []struct{ what, flag, value string }{
+		{"a setting that the instance refuses", "--env-add", "LOG_LEVEL=loud"},
+		{"a health check that fails", "--health-cmd", "/whoami nonsense"},
+		{"an image that no node has", "--image", "trivet-whoami:missing"},
+	} {
+		before := docker(t, "node-1", "service", "inspect", "-f", "{{json .Spec}}", "trivet_whoami")
+		running := instances(t, "node-1")
+		l := start(t, nodes, 1, longCallers)
+		change(t, "whoami", c.flag, c.value)
+		took := updated(t, "whoami", "rollback_completed")
+		l.lossless(t, "update to "+c.what+", rolled back after "+took.Round(time.Second).String(), 2000)
+		if after := docker(t, "node-1", "service", "inspect", "-f", "{{json .Spec}}", "trivet_whoami"); after != before {
+			t.Errorf("%s: after the rollback the service is\n%s, want\n%s", c.what, after, before)
+		}
+		await(t, "node-1", "three instances run", time.Minute, func() bool { return settled(t, "node-1", 3, 3) })
+		kept := 0
+		for name := range instances(t, "node-1") {
+			if _, ok := running[name]; ok {
+				kept++
+			}
+		}
+		t.Logf("%s: %d of 3 instances were never replaced", c.what, kept)
+		if kept < 2 {
+			t.Errorf("%s: want at most one instance replaced", c.what)
+		}
+	}
+}
+
+func rolled(t *testing.T) {
+	before := instances(t, "node-1")
+	l := start(t, nodes, 1, longCallers)
+	change(t, "whoami", "--image", "trivet-whoami:v2")
+	took := updated(t, "whoami", "completed")
+	after := instances(t, "node-1")
+	await(t, "node-1", "each new instance responds", time.Minute, func() bool { return l.sawAll(after, 50) })
+	await(t, "node-1", "old instances receive nothing", time.Minute, func() bool { return l.onlyLately(after, 5*time.Second) })
+	l.lossless(t, "update to v2 in "+took.Round(time.Second).String(), 3000)
+	for name := range after {
+		if _, old := before[name]; old || len(after) != 3 {
+			t.Errorf("instances before %v, after %v", before, after)
+		}
+	}
+	for _, node := range nodes {
+		if a, err := newCaller(t, "grpc", node, 0).call(t.Context()); err != nil || a.Version != "v2" {
+			t.Errorf("through %s: version %q, %v", node, a.Version, err)
+		}
+	}
+}
+
+// undrained is the control of rolled: the same update of instances that do not drain.
+func undrained(t *testing.T) {
+	change(t, "whoami", "--env-add", "DRAIN_DELAY=0s", "--env-add", "DRAIN_TIMEOUT=0s")
+	updated(t, "whoami", "completed")
+	l := start(t, nodes, 1, longCallers)
+	change(t, "whoami", "--image", "trivet-whoami:v1")
+	updated(t, "whoami", "completed")
+	if failed := l.end(t, "update without drain", 3000); len(failed) == 0 {
+		t.Error("no request failed: the other tests could not see a loss either")
+	} else {
+		t.Logf("first:\n%s", first(failed))
+	}
+}
+
+// nginxReplaced updates nginx itself. Each node's ports are closed for a while, so its clients cannot connect, but no request that nginx
+// has received is broken off.
+func nginxReplaced(t *testing.T) {
+	deploy(t, "v1", "no-retries") // instances that drain
+	updated(t, "whoami", "completed")
+	change(t, "whoami", "--env-add", "MAX_WORK=5s")
+	updated(t, "whoami", "completed")
+	l := start(t, nodes, 1, longCallers)
+	change(t, "nginx", "--image", "trivet-nginx:latest")
+	took := updated(t, "nginx", "completed")
+	failed := l.end(t, "update of nginx in "+took.Round(time.Second).String(), 3000)
+	var broken []failure
+	for _, f := range failed {
+		if !strings.Contains(f.text, "connect: connection refused") {
+			broken = append(broken, f)
+		}
+	}
+	t.Logf("%d could not connect, %d were broken off", len(failed)-len(broken), len(broken))
+	if len(broken) > 0 {
+		t.Errorf("broken off, first:\n%s", first(broken))
+	}
+}
+
+// cut takes one node off the network, with nginx's retries on, as shipped.
+func cut(t *testing.T) {
+	await(t, "node-1", "three instances and three nginx run", time.Minute, func() bool { return settled(t, "node-1", 3, 3) })
+	const lost = "node-3"
+	var gone string
+	for name, node := range instances(t, "node-1") {
+		if node == lost {
+			gone = name
+		}
+	}
+	if gone == "" {
+		t.Fatalf("no instance runs on %s: %s", lost, describe(t, "node-1", "whoami"))
+	}
+	l := start(t, nodes[:2], 5, 0)
+	await(t, "node-1", "load reaches the node", time.Minute, func() bool { return l.answers()[gone] > 100 })
+	link(t, lost, "down")
+	at := time.Now()
+	down := await(t, "node-1", lost+" is down", 2*time.Minute, func() bool {
+		return strings.HasPrefix(docker(t, "node-1", "node", "inspect", "-f", "{{.Status.State}}", lost), "down")
+	})
+	again := await(t, "node-1", "three instances run elsewhere", 2*time.Minute, func() bool {
+		running := instances(t, "node-1")
+		n := 0
+		for _, node := range running {
+			if node != lost {
+				n++
+			}
+		}
+		return n == 3 && l.sawAll(without(running, lost), 20)
+	}) + down
+	failed := l.end(t, "node cut: down after "+down.Round(time.Second).String()+", three instances in use again after "+again.Round(time.Second).String(), 3000)
+	for _, f := range failed {
+		t.Logf("%v after the cut: %s", f.at.Sub(at).Round(time.Millisecond), f.text)
+	}
+	if len(failed) > l.size {
+		t.Errorf("%d requests failed, want at most the %d in flight", len(failed), l.size)
+	}
+	if late := l.last[gone].Sub(at); late > time.Second {
+		t.Errorf("%s answered %v after its node was cut off", gone, late)
+	}
+	link(t, lost, "up")
+	back := await(t, "node-1", lost+" is back", 2*time.Minute, func() bool {
+		return strings.HasPrefix(docker(t, "node-1", "node", "inspect", "-f", "{{.Status.State}}", lost), "ready") && settled(t, "node-1", 3, 3)
+	})
+	t.Logf("%s is back after %v", lost, back.Round(time.Second))
+}
+
+func without(instances map[string]string, node string) map[string]string {
+	rest := map[string]string{}
+	for name, on := range instances {
+		if on != node {
+			rest[name] = on
+		}
+	}
+	return rest
+}
+
+// link sets a node's only link up or down.
+func link(t *testing.T, node, state string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), "ip", "link", "set", node, state).CombinedOutput(); err != nil {
+		t.Fatalf("ip link set %s %s: %v: %s", node, state, err, out)
+	}
+}
