@@ -11,7 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build experiments picture soak bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-slow examples catalog test-all test-docker test-swarm check fmt lint scripts repo-rules generate generated breaking fuzz nginx nginx-next prometheus prometheus-programs test-observability man dist release clean
+.PHONY: help up build experiments picture soak bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-slow examples catalog test-all test-docker test-swarm check fmt lint scripts repo-rules generate generated breaking fuzz nginx nginx-next prometheus prometheus-programs test-observability manifests man dist release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -116,7 +116,7 @@ test-docker: ## run the stack in containers, on a Docker engine that is there or
 test-swarm: ## ten minutes: run deploy/swarm/stack.yml on a real Swarm of three nodes in namespaces of this machine (root, Debian)
 	@deploy/swarm/run
 
-check: fmt lint scripts repo-rules generated breaking fuzz ## all checks but the tests: fmt, lint, scripts, repo-rules, generated, breaking, fuzz
+check: fmt lint scripts repo-rules generated breaking fuzz manifests ## all checks but the tests: fmt, lint, scripts, repo-rules, generated, breaking, fuzz, manifests
 
 fmt: ## check gofmt and go.mod
 	@wrong=$$(git ls-files '*.go' | grep -v ^gen/ | xargs gofmt -l); [ -z "$$wrong" ] || { echo "gofmt wants: $$wrong"; exit 1; }
@@ -153,6 +153,14 @@ breaking: ## compare the contract with the last release's, or the parent commit'
 
 fuzz: ## fuzz each of the parsers
 	@.ci/fuzz $(FUZZ_TIME)
+
+# A module of its own: Kubernetes' modules must not get into go.mod. CGO_ENABLED and -trimpath as for its programs, so that packages are
+# compiled once.
+PROOF := CGO_ENABLED=0 go -C deploy/kubernetes/proof
+manifests: ## seconds: render the overlays of deploy/kubernetes, and check them without a cluster
+	$(PROOF) vet -trimpath ./manifests
+	staticcheck=$$($(TOOL) -n staticcheck) && cd deploy/kubernetes/proof && CGO_ENABLED=0 GOFLAGS=-trimpath $$staticcheck ./manifests
+	$(PROOF) test -trimpath -count=1 ./manifests
 
 clean: ## remove what was built and fetched
 	rm -rf bin dist man .cache

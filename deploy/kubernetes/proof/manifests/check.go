@@ -6,7 +6,10 @@ import (
 )
 
 // checks are all but decoding. Each returns what is wrong in its part.
-var checks = []func(*stack) []error{}
+var checks = []func(*stack) []error{
+	checkKinds, checkNamespace, checkData, checkVolumes, checkSelectors, checkTargets, checkUpstreams, checkPorts, checkRoutes, checkSecurity, checkResources,
+	checkImages, checkProbes, checkShutdown, checkRollouts, checkConfigMaps, checkSettings, checkFiles, checkCertificates, checkNetwork,
+}
 
 // Check reports everything that is wrong with the objects of an overlay.
 func Check(tree Tree, overlay string, objects []Object) error {
