@@ -117,11 +117,11 @@ func visit(t *testing.T, identity string) {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), `"instance":"front-1"`) || strings.Count(string(body), `"instance":"whoami-`) != 3 {
-		t.Errorf("%s, %v: %s; want front-1 and three calls of whoami", resp.Status, err, body)
+	if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), `"instance":"front-1"`) || strings.Count(string(body), `"instance":"whoami-`) != 4 {
+		t.Errorf("%s, %v: %s; want front-1, two calls of whoami, and one by each of these", resp.Status, err, body)
 	}
-	if n := strings.Count(string(body), `"identity":"`+identity+`"`); identity != "" && n != 4 {
-		t.Errorf("%d of 4 instances were called by %s: %s", n, identity, body)
+	if n := strings.Count(string(body), `"identity":"`+identity+`"`); identity != "" && n != 5 {
+		t.Errorf("%d of 5 instances were called by %s: %s", n, identity, body)
 	}
 	connection, err := grpc.NewClient("passthrough:"+grpcAddr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
