@@ -19,17 +19,29 @@ var nodes = []string{"node-1", "node-2", "node-3"}
 
 func address(node string) string { return "192.168.77." + strings.TrimPrefix(node, "node-") }
 
-// docker runs a docker command on a node's engine. It must succeed within two minutes.
-func docker(t *testing.T, node string, args ...string) string {
+// docker runs a docker command on a manager. It must succeed.
+func docker(t *testing.T, args ...string) {
 	t.Helper()
-	text, err := tryDocker(t, node, nil, args...)
-	if err != nil {
-		t.Fatalf("%s: docker %s: %v: %s", node, strings.Join(args, " "), err, text)
+	if text, err := tryDocker(t, nil, args...); err != nil {
+		t.Fatalf("docker %s: %v: %s", strings.Join(args, " "), err, text)
 	}
-	return text
 }
 
-func tryDocker(t *testing.T, node string, env []string, args ...string) (string, error) {
+// ask runs a docker command that changes nothing, again for a minute if it fails: managers refuse while they lose or regain a third.
+func ask(t *testing.T, args ...string) string {
+	t.Helper()
+	var text string
+	var err error
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+		if text, err = tryDocker(t, nil, args...); err == nil {
+			return text
+		}
+	}
+	t.Fatalf("docker %s: %v: %s", strings.Join(args, " "), err, text)
+	return ""
+}
+
+func tryDocker(t *testing.T, env []string, args ...string) (string, error) {
 	t.Helper()
 	dir := os.Getenv("TRIVET_SWARM")
 	if dir == "" {
@@ -37,7 +49,7 @@ func tryDocker(t *testing.T, node string, env []string, args ...string) (string,
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "docker", append([]string{"-H", "unix://" + dir + "/" + node + "/docker.sock"}, args...)...)
+	cmd := exec.CommandContext(ctx, "docker", append([]string{"-H", "unix://" + dir + "/node-1/docker.sock"}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -46,18 +58,16 @@ func tryDocker(t *testing.T, node string, env []string, args ...string) (string,
 }
 
 // deploy does what a user does, with the images of this test: a version of the instance and nginx with or without retries.
-func deploy(t *testing.T, whoami, nginx string) {
+func deploy(t *testing.T, whoami, nginx string, files ...string) {
 	t.Helper()
 	env := []string{"TRIVET_WHOAMI_IMAGE=trivet-whoami:" + whoami, "TRIVET_NGINX_IMAGE=trivet-nginx:" + nginx, "ENVIRONMENT=qa"}
-	if out, err := tryDocker(t, "node-1", env, "stack", "deploy", "--detach=true", "--resolve-image", "never", "-c", "stack.yml", "trivet"); err != nil {
+	args := []string{"stack", "deploy", "--resolve-image", "never"}
+	for _, file := range append([]string{"stack.yml", "testdata/work.yml"}, files...) {
+		args = append(args, "-c", file)
+	}
+	if out, err := tryDocker(t, env, append(args, "trivet")...); err != nil {
 		t.Fatalf("docker stack deploy: %v: %s", err, out)
 	}
-}
-
-// change updates a service without waiting.
-func change(t *testing.T, service string, args ...string) {
-	t.Helper()
-	docker(t, "node-1", append(append([]string{"service", "update", "-q", "--detach", "--no-resolve-image"}, args...), "trivet_"+service)...)
 }
 
 // task is one line of docker service ps.
@@ -70,11 +80,11 @@ func (k task) running() bool {
 // instance is the name that the task's instance has: INSTANCE in stack.yml.
 func (k task) instance() string { return k.Name + "." + k.ID }
 
-// tasks asks a node for all tasks of a service, ended ones too.
-func tasks(t *testing.T, node, service string) []task {
+// tasks returns all tasks of a service, ended ones too.
+func tasks(t *testing.T, service string) []task {
 	t.Helper()
 	var all []task
-	text := docker(t, node, "service", "ps", "--no-trunc", "--format", "{{json .}}", "trivet_"+service)
+	text := ask(t, "service", "ps", "--no-trunc", "--format", "{{json .}}", "trivet_"+service)
 	for line := range strings.Lines(text) {
 		var k task
 		if err := json.Unmarshal([]byte(line), &k); err != nil {
@@ -86,10 +96,10 @@ func tasks(t *testing.T, node, service string) []task {
 }
 
 // instances are the names of the instances that run, with their nodes.
-func instances(t *testing.T, node string) map[string]string {
+func instances(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	for _, k := range tasks(t, node, "whoami") {
+	for _, k := range tasks(t, "whoami") {
 		if k.running() {
 			all[k.instance()] = k.Node
 		}
@@ -98,16 +108,16 @@ func instances(t *testing.T, node string) map[string]string {
 }
 
 // describe is a service's tasks and state, for failures.
-func describe(t *testing.T, node, service string) string {
-	text := fmt.Sprintln(service, docker(t, node, "service", "inspect", "-f", "{{json .UpdateStatus}}", "trivet_"+service))
-	for _, k := range tasks(t, node, service) {
+func describe(t *testing.T, service string) string {
+	text := fmt.Sprintln(service, ask(t, "service", "inspect", "-f", "{{json .UpdateStatus}}", "trivet_"+service))
+	for _, k := range tasks(t, service) {
 		text += fmt.Sprintf("  %s %s: want %s, is %s %s\n", k.instance(), k.Node, k.DesiredState, k.CurrentState, k.Error)
 	}
 	return text
 }
 
 // await polls until ok reports true, and returns how long it took.
-func await(t *testing.T, node, what string, within time.Duration, ok func() bool) time.Duration {
+func await(t *testing.T, what string, within time.Duration, ok func() bool) time.Duration {
 	t.Helper()
 	start := time.Now()
 	tick := time.NewTicker(200 * time.Millisecond)
@@ -119,7 +129,7 @@ func await(t *testing.T, node, what string, within time.Duration, ok func() bool
 		select {
 		case <-tick.C:
 		case <-end:
-			t.Fatalf("not within %v: %s\n%s%s", within, what, describe(t, node, "whoami"), describe(t, node, "nginx"))
+			t.Fatalf("not within %v: %s\n%s%s", within, what, describe(t, "whoami"), describe(t, "nginx"))
 		}
 	}
 }
@@ -127,10 +137,10 @@ func await(t *testing.T, node, what string, within time.Duration, ok func() bool
 // updated waits until a service has ended its update in a state, like completed or rollback_completed.
 func updated(t *testing.T, service, state string) time.Duration {
 	t.Helper()
-	return await(t, "node-1", "update of "+service+" "+state, 3*time.Minute, func() bool {
-		got := docker(t, "node-1", "service", "inspect", "-f", "{{with .UpdateStatus}}{{.State}}{{end}}", "trivet_"+service)
-		if got != state && got != "updating" && got != "rollback_started" {
-			t.Fatalf("update %s, want %s\n%s", got, state, describe(t, "node-1", service))
+	return await(t, "update of "+service+" "+state, 4*time.Minute, func() bool {
+		got := ask(t, "service", "inspect", "-f", "{{with .UpdateStatus}}{{.State}}{{end}}", "trivet_"+service)
+		if got != "" && got != state && got != "updating" && got != "rollback_started" {
+			t.Fatalf("update %s, want %s\n%s", got, state, describe(t, service))
 		}
 		return got == state
 	})
