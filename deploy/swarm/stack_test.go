@@ -149,6 +149,8 @@ func TestStackMistakesAreFound(t *testing.T) {
 		{"    stop_grace_period: 25s", "    stop_grace_period: 25s\n    stop_grace_period: 26s", "stop_grace_period"},
 		{"env_file: ../../.env.${ENVIRONMENT:-prod}", "env_file: ../../.env.${ENVIRONMENT:-dev}", "env_file"},
 		{`version: "3.9"`, `version: "3.8"`, "version 3.8"},
+		{"retries: 10 #", "retries: 3 #", "whoami: Swarm replaces a busy task after 3 health checks"},
+		{"timeout: 10s, retries: 6", "timeout: 3s, retries: 6", "nginx: Swarm replaces a busy task after 6 health checks of 3s"},
 		{"max-size: 10m", "max-size: 1g", "logging"},
 	} {
 		wrong := strings.Replace(text, c.old, c.new, 1)
@@ -185,6 +187,8 @@ func (p place) check(t *testing.T, text string) []error {
 		wrong(!slices.Equal(v.CapDrop, []string{"ALL"}), "%s: capabilities", name)
 		compose := p.compose[name]
 		wrong(!reflect.DeepEqual(v.Logging, compose.Logging), "%s: logging %v, Compose's %v", name, v.Logging, compose.Logging)
+		h := v.Healthcheck
+		wrong(time.Duration(h.Retries)*h.Interval < 20*time.Second || h.Timeout < 10*time.Second, "%s: Swarm replaces a busy task after %d health checks of %v", name, h.Retries, h.Timeout)
 		d := v.Deploy
 		wrong(d.Endpoint != "dnsrr", "%s: endpoint_mode %s balances connections in the kernel", name, d.Endpoint)
 		wrong(d.Update.FailureAction != "rollback", "%s: failure_action %s", name, d.Update.FailureAction)
