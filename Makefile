@@ -93,6 +93,7 @@ test: nginx ## test the main module, also through a real nginx (experiments: exa
 
 test-slow: nginx nginx-next prometheus-programs ## half an hour: the tests behind the build tag slow, and those of nginx's configuration with the newer nginx
 	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test -tags slow -shuffle=on -count=1 -timeout 30m $$(go list ./... | grep -v /experiments/)
+	.ci/fuzz 50000x
 	go -C e2e/otlp test -tags slow -count=1 -timeout 30m ./... # A module of its own: the collector's modules must not get into go.mod.
 	TRIVET_NGINX=$$(nginx/fetch --next --which) go test -tags slow -shuffle=on -count=1 -timeout 30m ./nginx/... ./e2e
 	deploy/prometheus/fetch --next
@@ -102,8 +103,9 @@ test-observability: nginx prometheus-programs ## half a minute: promtool checks 
 	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test -tags slow -count=1 -timeout 5m ./deploy/...
 
 # By itself: beside other tests the machine would be too busy, and a run on a busy machine is invalid.
-examples: nginx ## six minutes: run each example experiment and policy, and try to pass off a busy machine as a result (EXAMPLES=-short: a third of them)
+examples: nginx ## six minutes: run each example experiment and policy, what trivet prints about valid runs, and try to pass off a busy machine as a result (EXAMPLES=-short: a third of them)
 	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test $(EXAMPLES) -count=1 -timeout 20m ./experiments/...
+	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test -tags slow -count=1 -timeout 5m -run '^TestVerdicts$$' ./cmd/trivet
 
 catalog: build nginx ## an hour: all experiments ten times on an idle machine, ten times beside busy loops (ARGS="2" runs fewer)
 	@.ci/catalog $(ARGS)
@@ -152,7 +154,7 @@ breaking: ## compare the contract with the last release's, or the parent commit'
 	@proto/breaking
 
 fuzz: ## fuzz each of the parsers
-	@.ci/fuzz $(FUZZ_TIME)
+	@.ci/fuzz $(FUZZ_TIME) lab/experiment=2000x # 6 ms per experiment; make test-slow tries 50000.
 
 # A module of its own: Kubernetes' modules must not get into go.mod. CGO_ENABLED and -trimpath as for its programs, so that packages are
 # compiled once.

@@ -63,13 +63,19 @@ func ownAddress() string {
 // `collected N` wants it to have N traces.
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	scripts(t, "testdata")
+}
+
+// scripts runs those in a directory.
+func scripts(t *testing.T, dir string) {
+	t.Helper()
 	nginx := labtest.Nginx(t).Path
 	program, err := exec.LookPath("trivet")
 	if err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir: dir,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GORACE", os.Getenv("GORACE"))
 			env.Setenv("REAL", nginx)
