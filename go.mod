@@ -70,6 +70,7 @@ tool (
 	github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-openapiv2
 	google.golang.org/grpc/cmd/protoc-gen-go-grpc
 	google.golang.org/protobuf/cmd/protoc-gen-go
+	trivet/cmd/front
 	trivet/cmd/trivet
 	trivet/cmd/whoami
 )

@@ -87,7 +87,7 @@ func disturb(t *testing.T, expect string, with func(run *exec.Cmd)) (code int, o
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	run := exec.CommandContext(ctx, filepath.Join(programs(t), "trivet"), "run", "--nginx", labtest.Nginx(t).Path, "twins.yaml")
+	run := exec.CommandContext(ctx, filepath.Join(programs, "trivet"), "run", "--nginx", labtest.Nginx(t).Path, "twins.yaml")
 	run.Dir, run.Env = dir, append(os.Environ(), "TMPDIR="+dir)
 	run.Cancel = func() error { return run.Process.Signal(syscall.SIGTERM) }
 	var all, report bytes.Buffer

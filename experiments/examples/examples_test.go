@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"trivet/lab/labtest"
@@ -21,7 +20,6 @@ func TestExamplesPass(t *testing.T) {
 		t.Fatalf("%d examples, %d policies, errors %v, %v", len(files), len(policies), err, err2)
 	}
 	files = append(files, policies...)
-	bin := programs(t)
 	nginx := labtest.Nginx(t).Path
 	for n, file := range files {
 		if testing.Short() && n%3 != 0 {
@@ -31,7 +29,7 @@ func TestExamplesPass(t *testing.T) {
 			const invalid, tries = 3, 5
 			for try := 1; ; try++ {
 				var output bytes.Buffer
-				run := exec.CommandContext(t.Context(), filepath.Join(bin, "trivet"), "run", "--nginx", nginx, file)
+				run := exec.CommandContext(t.Context(), filepath.Join(programs, "trivet"), "run", "--nginx", nginx, file)
 				run.Env = append(os.Environ(), "TMPDIR="+passable(t))
 				run.Stdout, run.Stderr = &output, &output
 				err := run.Run()
@@ -60,31 +58,12 @@ func passable(t *testing.T) string {
 	return dir
 }
 
-// programs builds trivet and whoami, once, and returns their directory.
-func programs(t *testing.T) string {
-	t.Helper()
-	build.Do(func() {
-		if bin, buildErr = os.MkdirTemp("", "trivet-test-"); buildErr != nil {
-			return
-		}
-		command := exec.Command("go", "build", "-o", bin, "trivet/cmd/...")
-		command.Stderr = os.Stderr
-		buildErr = command.Run()
-	})
-	if buildErr != nil {
-		t.Fatal(buildErr)
-	}
-	return bin
-}
-
-var (
-	build    sync.Once
-	bin      string
-	buildErr error
-)
+// programs is the directory of trivet, whoami and front.
+var programs string
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	_ = os.RemoveAll(bin)
-	os.Exit(code)
+	os.Exit(labtest.WithPrograms(func(dir string) int {
+		programs = dir
+		return m.Run()
+	}, "trivet", "whoami", "front"))
 }

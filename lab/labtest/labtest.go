@@ -4,12 +4,14 @@ package labtest
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -45,8 +47,8 @@ func Generate(serve func(context.Context, io.Reader, io.Writer) int) {
 	os.Exit(code)
 }
 
-// WithWhoami builds the instances' program into a temporary directory and runs tests with its path; for TestMain. It builds without -race,
-// even for tests with it: these are the processes that users run.
+// WithWhoami builds the instances' program and runs tests with the path of a copy in a temporary directory; for TestMain. It builds without
+// -race, even for tests with it: these are the processes that users run.
 func WithWhoami(tests func(whoami string) int) int {
 	return WithPrograms(func(dir string) int { return tests(filepath.Join(dir, "whoami")) }, "whoami")
 }
@@ -60,10 +62,26 @@ func WithPrograms(tests func(dir string) int, services ...string) int {
 	}
 	defer os.RemoveAll(dir)
 	for _, service := range services {
-		if output, err := exec.Command("go", "build", "-o", filepath.Join(dir, service), "trivet/cmd/"+service).CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", service, err, output)
+		if err := program(service, dir); err != nil {
+			fmt.Fprintf(os.Stderr, "build %s: %v\n", service, err)
 			return 1
 		}
 	}
 	return tests(dir)
+}
+
+// program copies a service's program into dir. Unlike go build, go tool keeps in Go's cache what it has linked, for all packages' tests.
+func program(service, dir string) error {
+	path, err := exec.Command("go", "tool", "-n", "trivet/cmd/"+service).Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return fmt.Errorf("%w\n%s", err, exit.Stderr)
+	}
+	if err != nil {
+		return err
+	}
+	linked, err := os.ReadFile(strings.TrimSpace(string(path)))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, service), linked, 0o755)
 }
