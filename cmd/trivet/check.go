@@ -18,18 +18,27 @@ func checkCommand() (*cobra.Command, action) {
 		Use:   "check [flags] FILE|DIR...",
 		Short: "check experiment files, and start nothing",
 		Long: `Report everything that is wrong with experiment files, each error with file, line
-and column, and start nothing. If there is an nginx, it checks the edits, too.`,
+and column, and start nothing. If there is an nginx, it checks the edits, too.
+With --target it reports what that cannot give, and nothing is done there.`,
 		ValidArgsFunction: completeExperiments,
 		Annotations: map[string]string{exitCodes: `0 nothing is wrong; 2 something is; 4 nginx could not be run, or
 stdout not written to; 130 interrupted.`},
 		Example: "  trivet check experiments my-experiment.yaml",
 	}
+	at := addTargetFlags(c)
 	call := addFileFlags(c, `print {"code":0} or {"code":2,"errors":[{"file":…,"line":…,"column":…,"message":…}]}`)
 	return c, func(ctx context.Context, in invocation) int {
 		out := newOutcome(in, call.json)
-		files, fileErr := call.read(ctx, in)
+		stack, err := at.open(ctx, c)
+		if err != nil {
+			return out.refused(ctx, errors.Join(in.flagErr, err))
+		}
+		files, fileErr := call.read(ctx, in, stack)
 		if _, usage := errors.AsType[usageError](fileErr); fileErr != nil && !usage || in.flagErr != nil {
 			return out.refused(ctx, fileErr)
+		}
+		if stack != nil {
+			return out.checked(ctx, files, fileErr)
 		}
 		binary, err := here().nginx(ctx, nginx.Find, call.nginx)
 		switch {
@@ -39,11 +48,16 @@ stdout not written to; 130 interrupted.`},
 		case err == nil:
 			err = checkEdits(ctx, files, binary)
 		}
-		if err := errors.Join(fileErr, err); err != nil {
-			return out.refused(ctx, err)
-		}
-		return out.accepted(files)
+		return out.checked(ctx, files, errors.Join(fileErr, err))
 	}
+}
+
+// checked says what is wrong with the files, or that nothing is.
+func (o outcome) checked(ctx context.Context, files []*experiment.File, err error) int {
+	if err != nil {
+		return o.refused(ctx, err)
+	}
+	return o.accepted(files)
 }
 
 // accepted says that nothing is wrong with the files.

@@ -20,8 +20,8 @@ func listCommand() (*cobra.Command, action) {
 	c := &cobra.Command{
 		Use:   "list [--json] [FILE|DIR...]",
 		Short: "list experiments",
-		Long: `List experiments: file, number of variants, seconds of load and question. A file
-with errors is listed as such; trivet check shows them.
+		Long: `List experiments: file, number of variants, seconds of load and question, before
+it in brackets the kind of target, if it is run on one. A file with errors is listed as such; trivet check shows them.
 
   DIR  default: experiments, in this directory or Trivet's source tree`,
 		ValidArgsFunction: completeExperiments,
@@ -48,6 +48,7 @@ type entry struct {
 	File     string   `json:"file"`
 	Name     string   `json:"name,omitempty"`
 	Question string   `json:"question,omitempty"`
+	Target   string   `json:"target,omitempty"` // kind of target that it is run on; none: this machine
 	Variants []string `json:"variants,omitempty"`
 	Seconds  float64  `json:"seconds,omitempty"` // of load, all variants together
 	Valid    bool     `json:"valid"`
@@ -71,7 +72,7 @@ func list(ctx context.Context, in invocation, files []string, asJSON bool) int {
 		case !e.Valid:
 			fmt.Fprintf(table, "%s\thas errors: trivet check %s\n", file, file)
 		default:
-			fmt.Fprintf(table, "%s\t%s\t%gs\t%s\n", file, words.Count(len(e.Variants), "variant"), e.Seconds, words.Printable(e.Question))
+			fmt.Fprintf(table, "%s\t%s\t%gs\t%s\n", file, words.Count(len(e.Variants), "variant"), e.Seconds, onTargetOf(e.Target)+words.Printable(e.Question))
 		}
 	}
 	_ = table.Flush() // out keeps the error.
@@ -81,12 +82,20 @@ func list(ctx context.Context, in invocation, files []string, asJSON bool) int {
 	return exitDone
 }
 
+// onTargetOf begins the question of an experiment that is run on a target.
+func onTargetOf(kind string) string {
+	if kind == "" {
+		return ""
+	}
+	return "[" + kind + "] "
+}
+
 func readEntry(ctx context.Context, path string) (entry, error) {
-	file, err := read(ctx, path)
+	file, err := read(ctx, path, nil)
 	if err != nil {
 		return entry{File: path}, err
 	}
-	e := entry{File: path, Name: file.Name, Question: file.Question, Valid: true, Seconds: file.Length().Seconds()}
+	e := entry{File: path, Name: file.Name, Question: file.Question, Target: file.Target(), Valid: true, Seconds: file.Length().Seconds()}
 	for _, s := range file.Scenarios {
 		e.Variants = append(e.Variants, s.Variant)
 	}

@@ -58,7 +58,11 @@ func (p *progress) watch(e scenario.Experiment, s scenario.Scenario, trial int, 
 	defer p.mu.Unlock()
 	if t == nil {
 		p.before, p.rates, p.phase = sample{}, nil, ""
-		p.show(fmt.Sprintf("%s: starting %s and nginx", title(e, s, trial), words.Count(s.Instances, "instance")), true)
+		doing := fmt.Sprintf("starting %s and nginx", words.Count(s.Instances, "instance"))
+		if s.Target != "" {
+			doing = "preparing the target"
+		}
+		p.show(title(e, s, trial)+": "+doing, true)
 		return
 	}
 	live := t.Progress()

@@ -77,11 +77,14 @@ highest counts.`},
 		if err != nil {
 			return out.refused(ctx, errors.Join(in.flagErr, err))
 		}
-		files, err := call.read(ctx, in)
+		files, err := call.read(ctx, in, stack)
 		if _, usage := errors.AsType[usageError](err); err != nil && !usage || in.flagErr != nil {
 			return out.refused(ctx, err)
 		}
-		over.apply(files)
+		if stack == nil {
+			over.apply(files)
+			err = errors.Join(err, local(files))
+		}
 		s, otherErr := prepare(ctx, files, call, stack)
 		if err != nil && errors.Is(otherErr, nginx.ErrMissing) && call.nginx == "" {
 			otherErr = nil // What is wrong with the files goes first.
@@ -119,26 +122,26 @@ func addFileFlags(c *cobra.Command, jsonUsage string) *fileCall {
 }
 
 // read is readAll of the arguments. Its usageError joins also what is wrong with the flags.
-func (c *fileCall) read(ctx context.Context, in invocation) ([]*experiment.File, error) {
+func (c *fileCall) read(ctx context.Context, in invocation, on trial.Stack) ([]*experiment.File, error) {
 	// A file may have been taken for the value of a wrong flag.
 	if len(in.args) == 0 && in.flagErr == nil {
 		return nil, usageError{errors.New("which experiments? Name files or directories, like experiments/kill-one.yaml; `trivet list` shows what there is")}
 	}
-	files, err := readAll(ctx, in.args)
+	files, err := readAll(ctx, in.args, on)
 	if _, usage := errors.AsType[usageError](err); in.flagErr != nil && (err == nil || usage) {
 		err = usageError{errors.Join(in.flagErr, err)}
 	}
 	return files, err
 }
 
-// readAll reads the experiments in files and directories, and returns those whose edits nginx can check. A usageError joins what is wrong
+// readAll reads the experiments in files and directories for a stack, which may be nil, and returns those whose edits nginx can check. A usageError joins what is wrong
 // with files; any other error is one of this machine, or the end of ctx.
-func readAll(ctx context.Context, paths []string) ([]*experiment.File, error) {
+func readAll(ctx context.Context, paths []string, on trial.Stack) ([]*experiment.File, error) {
 	var files []*experiment.File
 	all, err := filesOf(paths)
 	errs := []error{err}
 	for _, path := range all {
-		file, err := read(ctx, path)
+		file, err := read(ctx, path, on)
 		if errors.Is(err, experiment.ErrMachine) || ctx.Err() != nil {
 			return nil, err
 		}
@@ -153,15 +156,15 @@ func readAll(ctx context.Context, paths []string) ([]*experiment.File, error) {
 	return files, nil
 }
 
-// read is experiment.Read, which can wait for a pipe, until ctx ends.
-func read(ctx context.Context, path string) (*experiment.File, error) {
+// read is experiment.ReadFor, which can wait for a pipe, until ctx ends.
+func read(ctx context.Context, path string, on trial.Stack) (*experiment.File, error) {
 	type result struct {
 		file *experiment.File
 		err  error
 	}
 	done := make(chan result, 1)
 	go func() {
-		file, err := experiment.Read(path)
+		file, err := readFor(path, on)
 		done <- result{file, err}
 	}()
 	select {
@@ -170,6 +173,26 @@ func read(ctx context.Context, path string) (*experiment.File, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// readFor is experiment.ReadFor of a stack that may be nil.
+func readFor(path string, on trial.Stack) (*experiment.File, error) {
+	if on == nil {
+		return experiment.Read(path)
+	}
+	return experiment.ReadFor(path, on)
+}
+
+// local returns a usageError if some of the experiments can be run on a target only.
+func local(files []*experiment.File) error {
+	var errs []error
+	for _, file := range files {
+		errs = append(errs, file.Local())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return usageError{err}
+	}
+	return nil
 }
 
 // filesOf replaces directories by their files *.yaml.

@@ -166,7 +166,7 @@ func (s *Stack) nginxVersion(ctx context.Context, id string) string {
 
 // Target says that nginx's log is there, and that containers stay.
 func (s *Stack) Target() record.Target {
-	return record.Target{Kind: scenario.Compose, Name: s.name, AccessLog: true, Calls: s.calls, Nginxes: 1, Changes: true}
+	return record.Target{Kind: scenario.Compose, Name: s.name, AccessLog: true, Calls: s.calls, Nginxes: 1}
 }
 
 // Instances are whoami-1 …, then front-1 ….

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"trivet/internal/hop"
 	"trivet/lab/scenario"
 )
 
@@ -19,7 +20,7 @@ const maxOperations = 1000
 
 // phases are those of a scenario, of which the fleet is known. On the way it follows what state each process is in.
 func (f *File) phases(s *scenario.Scenario, keys []phaseKeys, phasesAt string) (phases []scenario.Phase) {
-	fleet := fleetState{document: f.doc, Scenario: s, state: map[string]string{}, certificates: certificates{distrusts: map[string]bool{}}}
+	fleet := fleetState{document: f.doc, Scenario: s, on: f.on, services: services{drained: map[string]bool{}, sizes: map[string]int{hop.Whoami: s.Instances}}, state: map[string]string{}, certificates: certificates{distrusts: map[string]bool{}}}
 	for i, k := range keys {
 		p, at := scenario.Phase{Name: k.Name, For: k.For}, fmt.Sprintf("%s/%d", phasesAt, i)
 		do := at + "/do"
@@ -83,8 +84,10 @@ func operations(do []actionKeys) int {
 type fleetState struct {
 	*document
 	*scenario.Scenario
+	on    *stack            // nil: a fleet of the trial's own
 	state map[string]string // by process: Kill, Drain or Pause; "" while it serves
 	certificates
+	services
 }
 
 // actions are those of a list, one after the other.
@@ -108,6 +111,8 @@ func (f *fleetState) action(kind string, value json.RawMessage, at string) scena
 		return f.atOnce(value, at)
 	case kind == scenario.Repeat:
 		return f.repeat(value, at)
+	case kind == scenario.Scale:
+		return scenario.Action{Process: f.scale(value, at)}
 	case slices.Contains(scenario.Kinds, kind):
 		return scenario.Action{Process: f.processAction(kind, value, at)}
 	}
@@ -157,6 +162,7 @@ func (k actionKeys) names() map[string]bool {
 	names, one, list := map[string]bool{}, "", []string{}
 	var inner []actionKeys
 	var repeat repeatKeys
+	sizes := map[string]int{}
 	switch kind, value, _ := k.given(); {
 	case kind == scenario.Repeat && json.Unmarshal(value, &repeat) == nil:
 		inner = repeat.Do
@@ -164,6 +170,8 @@ func (k actionKeys) names() map[string]bool {
 		_ = json.Unmarshal(value, &inner)
 	case json.Unmarshal(value, &one) == nil:
 		list = []string{one}
+	case json.Unmarshal(value, &sizes) == nil:
+		list = slices.Collect(maps.Keys(sizes))
 	default:
 		_ = json.Unmarshal(value, &list)
 	}
@@ -182,7 +190,7 @@ func conflict(by map[string]int, name string) (other int, twice bool) {
 	for taken, i := range by {
 		_, worker := scenario.WorkerNumber(name)
 		_, takenWorker := scenario.WorkerNumber(taken)
-		if taken == name || worker && taken == scenario.Nginx || takenWorker && name == scenario.Nginx {
+		if taken == name || ofService(taken, name) || ofService(name, taken) || worker && taken == scenario.Nginx || takenWorker && name == scenario.Nginx {
 			return i, true
 		}
 	}
@@ -278,8 +286,18 @@ var noEffect = map[string]string{
 
 // do follows one action on one process. It returns why the action is impossible or has no effect; then it was not meant.
 func (f *fleetState) do(kind, name string) string {
-	if slices.Contains(scenario.CertificateKinds, kind) {
+	switch {
+	case !f.on.can(scenario.Operation{Kind: kind, Process: name}):
+		return f.on.cannot(kind, name, f.Scenario)
+	case slices.Contains(scenario.CertificateKinds, kind):
 		return f.doToCertificate(kind, name)
+	case slices.Contains(scenario.ServiceKinds, kind):
+		return f.doToService(kind, name, 0)
+	case slices.Contains(scenario.NodeKinds, kind):
+		return f.doToNode(kind, name)
+	}
+	if why := f.lost(name); why != "" {
+		return why
 	}
 	what := "instance"
 	n, worker := scenario.WorkerNumber(name)
@@ -308,6 +326,8 @@ func (f *fleetState) do(kind, name string) string {
 		return what + " is already paused; resume it first"
 	case kind == scenario.Reload && state == scenario.Pause:
 		return impossible(what, state, false)
+	case down && !f.on.can(scenario.Operation{Kind: scenario.Start, Process: name}):
+		return what + " is gone (" + state + "); of the one in its place the name is not known"
 	case down && (kind == scenario.Kill || kind == scenario.Drain):
 		return what + " is already down (" + state + "); start it first"
 	case down && kind != scenario.Start:

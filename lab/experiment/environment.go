@@ -67,6 +67,10 @@ func newEnvironment(scenarios []scenario.Scenario, compares bool) *environment {
 // put sets metrics.
 func (e *environment) put(at set, m measure.Metrics) {
 	s := e.of[at.variant]
+	if s.OwnNames { // The metrics have all that are known.
+		*e.at[at] = metrics(m)
+		return
+	}
 	instances := s.GroupInstances(at.group)
 	m.FirstAttempts, m.OKByInstance = complete(m.FirstAttempts, instances), complete(m.OKByInstance, instances)
 	*e.at[at] = metrics(m)

@@ -19,6 +19,7 @@ import (
 	"github.com/expr-lang/expr/vm"
 
 	"trivet/lab/measure"
+	"trivet/lab/record"
 	"trivet/lab/scenario"
 )
 
@@ -36,9 +37,12 @@ var fairnessChecks = map[string]func(m measure.Metrics, more []any) measure.Fair
 	},
 }
 
+// ours reports whether a name is that of a function of this package.
+func ours(name string) bool { return fairnessChecks[name] != nil || shareFunctions[name] != nil }
+
 // reserved reports whether a name already means something in expressions.
 func reserved(name string) bool {
-	return slices.Contains(keywords, name) || slices.Contains(builtin.Names, name) || fairnessChecks[name] != nil
+	return slices.Contains(keywords, name) || slices.Contains(builtin.Names, name) || ours(name)
 }
 
 // An exprError is what is wrong with an expression; at is in characters.
@@ -61,13 +65,15 @@ type expression struct {
 	vm          vm.VM
 	reads       *reads
 	environment *environment
-	sets        []set       // that it reads, as far as it is evaluated
-	starts      map[set]int // where their names begin, in characters
-	sides       *sides      // of a comparison of two numbers; nil: it is none
+	sets        []set            // that it reads, as far as it is evaluated
+	starts      map[set]int      // where their names begin, in characters
+	metrics     map[set][]string // that it reads of them, as package measure names them
+	sides       *sides           // of a comparison of two numbers; nil: it is none
 }
 
-// compile checks an expression, and compiles it for each variant, or once if it compares variants. A condition must be true or false.
-func compile(e scenario.Experiment, text string, condition bool) ([]*expression, error) {
+// compile checks an expression, and compiles it for each variant, or once if it compares variants. A condition must be true or false. What
+// the target does not give is an error; with nil it is one when it is evaluated.
+func compile(e scenario.Experiment, on *record.Target, text string, condition bool) ([]*expression, error) {
 	if n := utf8.RuneCountInString(text); n > maxExpression {
 		return nil, &exprError{0, fmt.Sprintf("an expression of %d characters: want at most %d", n, maxExpression)}
 	}
@@ -88,7 +94,7 @@ func compile(e scenario.Experiment, text string, condition bool) ([]*expression,
 	}
 	var all []*expression
 	for scenarios := range slices.Chunk(e.Scenarios, together) {
-		one, err := compileFor(scenarios, compares, text, condition)
+		one, err := compileFor(scenarios, on, compares, text, condition)
 		if err != nil {
 			return nil, err
 		}
@@ -100,10 +106,10 @@ func compile(e scenario.Experiment, text string, condition bool) ([]*expression,
 	return all, nil
 }
 
-func compileFor(scenarios []scenario.Scenario, compares bool, text string, condition bool) (*expression, error) {
+func compileFor(scenarios []scenario.Scenario, on *record.Target, compares bool, text string, condition bool) (*expression, error) {
 	e := &expression{scenarios: scenarios, compares: compares, reads: &reads{}, environment: newEnvironment(scenarios, compares)}
 	check := &checker{
-		scenarios: scenarios, compares: compares, condition: condition,
+		scenarios: scenarios, on: on, compares: compares, condition: condition,
 		texts: map[ast.Node]string{}, whole: map[ast.Node]bool{}, declared: map[string]ast.Node{}, sets: map[set]int{},
 	}
 	options := append(e.reads.options(),
@@ -126,7 +132,7 @@ func compileFor(scenarios []scenario.Scenario, compares bool, text string, condi
 	case t.Kind() == reflect.Func:
 		return nil, &exprError{0, "is a function: call it"}
 	}
-	e.starts = check.sets
+	e.starts, e.metrics = check.sets, check.metrics()
 	for at := range e.environment.at {
 		if _, read := check.sets[at]; read || check.anySet {
 			e.sets = append(e.sets, at)
@@ -150,6 +156,11 @@ func (e *expression) run(of func(set) (measure.Metrics, bool)) (value any, read 
 		m, ok := of(at)
 		if !ok {
 			return nil, nil, fmt.Errorf("no metrics of %v", at)
+		}
+		for _, metric := range e.metrics[at] {
+			if why := m.Unknown(metric); why != "" {
+				return nil, nil, noValue(fmt.Sprintf("%s of %v has no value: %s", metric, at, why))
+			}
 		}
 		e.environment.put(at, m)
 	}
@@ -197,8 +208,8 @@ func resolve(e scenario.Experiment, root ast.Node) (compares bool, err error) {
 		switch {
 		case r.declared[n.Value]:
 		case r.callees[n]:
-			if fairnessChecks[n.Value] == nil {
-				r.add(at, "unknown function %s%s", n.Value, hint(n.Value, slices.Concat(slices.Sorted(maps.Keys(fairnessChecks)), builtin.Names)))
+			if !ours(n.Value) {
+				r.add(at, "unknown function %s%s", n.Value, hint(n.Value, slices.Concat(slices.Sorted(maps.Keys(fairnessChecks)), slices.Sorted(maps.Keys(shareFunctions)), builtin.Names)))
 			}
 		case slices.Contains(phases, n.Value):
 			phase = cmp.Or(phase, n)

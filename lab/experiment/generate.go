@@ -22,6 +22,7 @@ type plan struct {
 	requests  int
 	length    time.Duration // of the phase
 	instances []string
+	changes   bool // others may come
 	workers   int
 	whole     bool // all requests of an upstream
 	most      int  // of requests, if they are calls: with all retries of those that they follow from; 0: they are not
@@ -42,7 +43,7 @@ func planned(s scenario.Scenario) [][]int {
 
 // planOf is that of a group in a phase, of what the loads plan.
 func planOf(s scenario.Scenario, counts [][]int, phase, group string) plan {
-	p := plan{protocol: s.GroupProtocol(group), instances: s.GroupInstances(group), workers: s.Workers, length: s.Length(), whole: s.WholeUpstream(group), attempts: 2}
+	p := plan{protocol: s.GroupProtocol(group), instances: s.GroupInstances(group), changes: s.OwnNames, workers: s.Workers, length: s.Length(), whole: s.WholeUpstream(group), attempts: 2}
 	_, depth := scenario.Hop(group)
 	at := s.Phase(phase)
 	if at >= 0 {
@@ -188,6 +189,9 @@ func (g *generator) time() time.Duration {
 func (g *generator) metrics(p plan) measure.Metrics {
 	if p.most > 0 && !g.ideal {
 		p.requests = oneOf(g, p.requests, p.most, g.count(p.most))
+	}
+	if p.changes && !g.ideal && g.IntN(2) == 0 {
+		p.instances = append(slices.Clone(p.instances), scenario.InstanceName(len(p.instances)+1))
 	}
 	m := measure.Metrics{Requests: p.requests, Codes: measure.CodeCounts{}, Reasons: measure.ReasonCounts{}}
 	g.rest(reflect.ValueOf(&m).Elem(), p)
@@ -351,6 +355,7 @@ func (g *generator) attempts(m *measure.Metrics, p plan) {
 	}
 	if !g.ideal && g.IntN(2) == 0 {
 		m.RoundRobin.BoundaryRequests, m.RoundRobin.Configurations = g.count(m.Requests), 1+g.count(999)
+		m.RoundRobin.Others = oneOf(g, 0, g.count(m.Requests))
 	}
 }
 

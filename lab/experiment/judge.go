@@ -46,7 +46,7 @@ func Judge(e scenario.Experiment, m Measures) []ExpectationResult {
 	var all []ExpectationResult
 	for _, expectation := range e.Expect {
 		result := ExpectationResult{Text: expectation.Text, Line: expectation.Line}
-		compiled, err := compile(e, expectation.Text, true)
+		compiled, err := compile(e, nil, expectation.Text, true)
 		if err != nil {
 			result.Inconclusive, result.Error = true, err.Error()
 			all = append(all, result)
@@ -184,7 +184,7 @@ func Answer(e scenario.Experiment, m Measures) string {
 
 // answer is the value of an expression in each trial, and in others the one without what is in doubt.
 func answer(e scenario.Experiment, text string, m Measures) (values, others []any, err error) {
-	compiled, err := compile(e, text, false)
+	compiled, err := compile(e, nil, text, false)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -244,7 +244,7 @@ func (f *File) checkExpressions() {
 		v = newVarier(f.Scenarios)
 	}
 	check := func(text string, condition bool) ([]*expression, error) {
-		compiled, err := compile(f.Experiment, text, condition)
+		compiled, err := compile(f.Experiment, f.on.record(), text, condition)
 		for _, one := range compiled {
 			if f.unplanned {
 				break

@@ -29,8 +29,10 @@ var (
 // each node, as the patcher after it changes them.
 type checker struct {
 	scenarios []scenario.Scenario
+	on        *record.Target // nil: a fleet of the trial's own, or it is not known
 	compares  bool
 	condition bool
+	used      []usedMetric
 	texts     map[ast.Node]string
 	whole     map[ast.Node]bool   // structs that nothing names a metric of
 	order     []ast.Node          // of whole
@@ -67,6 +69,7 @@ func (c *checker) finish() *exprError {
 		at, ok := c.setOf(node)
 		c.sets[at], c.anySet = start(node), c.anySet || !ok
 	}
+	c.checkTarget()
 	for _, node := range c.order {
 		if c.whole[node] {
 			c.add(node, "%s is many metrics: name one, like %s.%s", c.texts[node], c.texts[node], example(node.Type()))
@@ -113,6 +116,7 @@ func (c *checker) Visit(node *ast.Node) {
 			break
 		}
 		c.reads = true
+		c.use(n, n.Arguments[0], fairnessNeeds[name.Value])
 		if of := n.Arguments[0]; of.Type() == metricsType {
 			c.whole[of] = false
 		} else if c.whole[of] {
@@ -150,6 +154,7 @@ func (c *checker) member(n *ast.MemberNode) {
 	} else if !isObject(of.Field(i).Type) {
 		c.reads = true
 	}
+	c.useMember(n, name.Value)
 }
 
 // word returns what a struct's fields name: metric, load, phase or variant.
@@ -172,6 +177,10 @@ func (c *checker) key(metric *ast.MemberNode, key *ast.StringNode) {
 		return
 	}
 	s, phrase := c.scenario(metric), ""
+	if s.OwnNames && metric.Type() == instanceCounts {
+		c.add(key, "%s[%q] names an instance, and those of the target have names of their own, and may change: largest_share and smallest_share are of all, like largest_share(%s)", of.Value, key.Value, c.texts[metric])
+		return
+	}
 	protocol, instances := "", s.ServiceNames()
 	if at, ok := c.setOf(metric.Node); ok && len(s.Group(at.group)) > 0 {
 		protocol, instances = s.GroupProtocol(at.group), s.GroupInstances(at.group)
@@ -243,7 +252,9 @@ func (c *checker) binomial(n *ast.CallNode) {
 	}
 	if name, ok := n.Arguments[1].(*ast.StringNode); ok {
 		s := c.scenario(n.Arguments[0])
-		if known := s.ServiceNames(); !slices.Contains(known, name.Value) {
+		if s.OwnNames {
+			c.add(name, "%s is an instance, and those of the target have names of their own, and may change: largest_share and smallest_share are of all", name.Value)
+		} else if known := s.ServiceNames(); !slices.Contains(known, name.Value) {
 			c.add(name, "unknown instance %s%s%s", name.Value, in(s), hint(name.Value, known))
 		}
 	}
@@ -258,7 +269,9 @@ func (c *checker) binomial(n *ast.CallNode) {
 func fieldNames(t reflect.Type) []string {
 	var names []string
 	for field := range t.Fields() {
-		names = append(names, field.Tag.Get("expr"))
+		if field.IsExported() {
+			names = append(names, field.Tag.Get("expr"))
+		}
 	}
 	return names
 }
@@ -302,7 +315,7 @@ func (p *patcher) Visit(node *ast.Node) {
 		}
 	case *ast.CallNode:
 		n.SetNature(nature.Nature{}) // The language is to check its arguments again, with what is around them.
-		if name, ok := n.Callee.(*ast.IdentifierNode); ok && fairnessChecks[name.Value] != nil {
+		if name, ok := n.Callee.(*ast.IdentifierNode); ok && ours(name.Value) {
 			n.Arguments = append(n.Arguments, &ast.StringNode{Value: p.texts[n]})
 		}
 	}
@@ -442,6 +455,9 @@ func (r *reads) options() []expr.Option {
 			types = []any{new(func(metrics, string, float64) bool), new(func(metrics, string, float64, string) bool)}
 		}
 		options = append(options, expr.Function(name, r.fairness(check), types...))
+	}
+	for name, share := range shareFunctions {
+		options = append(options, expr.Function(name, shareOf(share), new(func(measure.InstanceCounts) float64), new(func(measure.InstanceCounts, string) float64)))
 	}
 	return options
 }

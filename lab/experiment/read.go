@@ -30,6 +30,8 @@ type File struct {
 	Source []byte // the file itself
 
 	doc        *document
+	kind       string   // of the target that it is for; "": none
+	on         *stack   // that it was read for; nil: a fleet of the trial's own
 	nginxAt    []string // for each scenario: where doc has its files and edits
 	uneditable []bool   // for each scenario: some of its files cannot be added, or some of its edits cannot be made
 	unplanned  bool     // in some scenario it is not known how many requests there are
@@ -40,12 +42,16 @@ type File struct {
 //
 // All errors in the file are reported at once, joined, a *Diagnostic for each. Any other error is that the file cannot be read, or
 // ErrMachine. Beside diagnostics there may be a file, for File.Test alone: so that nginx's errors can be reported, too.
-func Read(path string) (*File, error) {
+func Read(path string) (*File, error) { return ReadFor(path, nil) }
+
+// ReadFor is Read for a run on a stack that is there already: what that cannot give is an error, too, and what it has by itself is that of the
+// scenarios. With nil, a file that names a kind of target is read for any of that kind.
+func ReadFor(path string, on Stack) (*File, error) {
 	source, err := source(path)
 	if err != nil {
 		return nil, err
 	}
-	file, d := parse(path, source)
+	file, d := parseFor(path, source, on)
 	if file != nil {
 		if err := file.checkConfigurations(); err != nil {
 			return nil, err
@@ -75,6 +81,7 @@ func source(path string) ([]byte, error) {
 // keys is what a file says, with the schema's defaults.
 type keys struct {
 	Question, Answer string
+	Target           string
 	Seed             uint64
 	Trials           int
 	configuration
@@ -89,6 +96,8 @@ type configuration struct {
 		Instances, Front, Workers int
 		TLS, MTLS                 bool
 		TLSMin                    string `json:"tls_min"`
+		Through                   string
+		PreStop                   *time.Duration `json:"pre_stop"`
 	}
 	Nginx *struct {
 		Files map[string]string
@@ -105,7 +114,9 @@ type phaseKeys struct {
 }
 
 // parse is Read of a text, without the edits. The file is nil if there is nothing to go on with.
-func parse(path string, source []byte) (*File, *document) {
+func parse(path string, source []byte) (*File, *document) { return parseFor(path, source, nil) }
+
+func parseFor(path string, source []byte, on Stack) (*File, *document) {
 	d := &document{
 		diagnostics: diagnostics{file: path}, left: maxMemory, open: map[*yaml.Node]bool{},
 		nodes: map[string]*yaml.Node{}, keys: map[string]*yaml.Node{}, invalid: map[string]bool{},
@@ -131,9 +142,10 @@ func parse(path string, source []byte) (*File, *document) {
 		return nil, d
 	}
 	base := filepath.Base(path)
-	f := &File{Source: source, doc: d, Experiment: scenario.Experiment{
+	f := &File{Source: source, doc: d, kind: k.Target, on: stackOf(on, k.Target), Experiment: scenario.Experiment{
 		Path: path, Name: strings.TrimSuffix(base, filepath.Ext(base)), Question: k.Question, Answer: k.Answer, Trials: k.Trials,
 	}}
+	f.checkKind(k.Target)
 	f.scenarios(&k)
 	for i, text := range k.Expect {
 		f.Expect = append(f.Expect, scenario.Expectation{Text: text, Line: d.position(fmt.Sprintf("/expect/%d", i)).line})
@@ -144,11 +156,11 @@ func parse(path string, source []byte) (*File, *document) {
 }
 
 // places are where in the file a scenario has what variants can replace.
-type places struct{ load, phases, nginx string }
+type places struct{ load, phases, nginx, fleet string }
 
 // scenarios makes a scenario of each variant, and checks it.
 func (f *File) scenarios(k *keys) {
-	shared := places{"/load", "/phases", "/nginx"}
+	shared := places{"/load", "/phases", "/nginx", "/fleet"}
 	f.checkLoads(shared.load, k.Load)
 	if len(k.Variants) == 0 {
 		f.scenario(scenario.Only, k, k.configuration, shared)
@@ -157,6 +169,8 @@ func (f *File) scenarios(k *keys) {
 		at, v, in := child("/variants", name), k.Variants[name], shared
 		if v.Fleet == nil {
 			v.Fleet = k.Fleet
+		} else {
+			in.fleet = at + "/fleet"
 		}
 		if v.Load == nil {
 			v.Load = k.Load
@@ -189,6 +203,7 @@ func (f *File) scenario(name string, k *keys, v configuration, in places) {
 		Experiment: f.Name, Variant: name, Description: v.Description, Seed: k.Seed,
 		Instances: v.Fleet.Instances, Front: v.Fleet.Front, Workers: v.Fleet.Workers, TLS: v.Fleet.TLS, MTLS: v.Fleet.MTLS, TLSMin: v.Fleet.TLSMin, Files: v.Nginx.Files, Edits: v.Nginx.Edits,
 	}
+	f.onTarget(&s, v, in)
 	s.Phases = f.phases(&s, v.Phases, in.phases)
 	for i, l := range v.Load {
 		s.Loads = append(s.Loads, f.load(&s, l, fmt.Sprintf("%s/%d", in.load, i)))

@@ -117,7 +117,7 @@ func sidesOf(scenarios []scenario.Scenario, root ast.Node) *sides {
 	s := &sides{}
 	for i, side := range []ast.Node{n.Left, n.Right} {
 		s.texts[i] = withoutFactor(side).String()
-		one, err := compileFor(scenarios, true, s.texts[i], false)
+		one, err := compileFor(scenarios, nil, true, s.texts[i], false)
 		if err != nil || len(one.sets) == 0 {
 			return nil
 		}

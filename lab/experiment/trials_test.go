@@ -183,7 +183,7 @@ func TestFactorIsNoPartOfASide(t *testing.T) {
 	f := experimentOf(t, "-", two, "plain.during.http.failed * 2 / 3 < 3 * few.during.http.failed", "plain.during.http.failed < 3", "not (plain.during.http.failed < few.during.http.failed)")
 	var got []string
 	for _, e := range f.Expect {
-		compiled, err := compile(f.Experiment, e.Text, true)
+		compiled, err := compile(f.Experiment, nil, e.Text, true)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -190,7 +190,7 @@ func TestComparisonAtEachBoundary(t *testing.T) {
 
 // checked is what the check before the run says.
 func checked(e scenario.Experiment, v varier, text string) error {
-	compiled, err := compile(e, text, true)
+	compiled, err := compile(e, nil, text, true)
 	for _, one := range compiled {
 		if err == nil {
 			err = v.check(one, text, true)
@@ -220,7 +220,7 @@ func TestMutatedExamplesThatCanChangeAreAccepted(t *testing.T) {
 					n, _ := strconv.Atoi(strings.TrimSuffix(digits, unit))
 					return strconv.Itoa(mutate(n)) + unit
 				})
-				compiled, err := compile(f.Experiment, text, true)
+				compiled, err := compile(f.Experiment, nil, text, true)
 				if err != nil || strings.Contains(text, "binomial") {
 					continue // whoami-3 of two instances, a status that is none, a share of 2
 				}

@@ -282,8 +282,7 @@ func (t *Trial) metrics(sum *counters, group string, phase int) Metrics {
 	if phase < len(s.Phases) {
 		from, to = s.Bounds(phase)
 	}
-	m := sum.Metrics
-	m.unknown = t.missing
+	m := sum.Metrics.Without(t.missing)
 	if sent := m.sent(); sent > 0 {
 		amplification := float64(m.NginxAttempts) / float64(sent)
 		m.Amplification = &amplification

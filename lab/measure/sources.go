@@ -81,6 +81,12 @@ func (s source) missing(t *record.Target, through string) string {
 // Unknown says why a metric has no value, whatever it seems to have: the trial had no records for it. It is "" if it has one.
 func (m Metrics) Unknown(metric string) string { return m.unknown[metric] }
 
+// Without are the metrics of a trial that could not have some: see Missing.
+func (m Metrics) Without(missing map[string]string) Metrics {
+	m.unknown = missing
+	return m
+}
+
 // MarshalJSON writes null in the place of what is unknown.
 func (m Metrics) MarshalJSON() ([]byte, error) {
 	type plain Metrics

@@ -91,7 +91,9 @@ func newTrial(m record.Manifest) *Trial {
 	t.reconciler = ledger.NewReconciler(m, t.wait)
 	t.missing = Missing(m.Target, m.Scenario.Through)
 	for _, i := range m.Instances {
-		t.known = append(t.known, i.Name)
+		if m.Target == nil || !scenario.IsFront(i.Name) { // Front of a target is not measured.
+			t.known = append(t.known, i.Name)
+		}
 	}
 	if m.Target == nil || !m.Target.Changes {
 		t.instances = t.known
@@ -137,7 +139,7 @@ func (t *Trial) add(next any) error {
 	switch r := next.(type) {
 	case record.Event:
 		t.events.add(r)
-		if i := r.Instance; i != nil && t.manifest.Target != nil && !slices.Contains(t.known, i.Name) {
+		if i := r.Instance; i != nil && t.manifest.Target != nil && !scenario.IsFront(i.Name) && !slices.Contains(t.known, i.Name) {
 			t.known = append(t.known, i.Name)
 		}
 		t.reconciler.AddEvent(r)

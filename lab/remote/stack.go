@@ -82,8 +82,8 @@ func (s *Stack) Instances() []record.Instance { return nil }
 // Nginx is its version, if it adds that to its responses.
 func (s *Stack) Nginx() string { return s.by }
 
-// TLS reports whether it is called over TLS.
-func (s *Stack) TLS() bool { return s.at.TLS }
+// Secure reports whether it is called over TLS.
+func (s *Stack) Secure() bool { return s.at.TLS }
 
 // Can is false: at a URL requests can be sent, and nothing else done.
 func (s *Stack) Can(scenario.Operation) bool { return false }

@@ -19,10 +19,17 @@ func differences(m record.Manifest, want scenario.Scenario, trial int, nginx, tr
 		Scenario  scenario.Scenario `json:"scenario"`
 		Planned   []int             `json:"planned"`
 		Instances []string          `json:"instances"`
+		Target    string            `json:"target"` // its kind
 	}
-	has, should := setup{m.Nginx, m.Trivet, m.Trial, m.Scenario, m.Planned, nil}, setup{nginx, trivet, trial, want, nil, want.ServiceNames()}
+	has, should := setup{m.Nginx, m.Trivet, m.Trial, m.Scenario, m.Planned, nil, ""}, setup{nginx, trivet, trial, want, nil, want.ServiceNames(), want.Target}
 	for _, instance := range m.Instances {
 		has.Instances = append(has.Instances, instance.Name)
+	}
+	if m.Target != nil {
+		has.Target = m.Target.Kind
+	}
+	if want.OwnNames {
+		should.Instances = has.Instances // The target's, which may change from one trial to the next.
 	}
 	for _, l := range want.Loads {
 		should.Planned = append(should.Planned, l.Rate.Count(want.Length()))

@@ -37,7 +37,7 @@ func TestManifestOfAnotherScenarioIsInvalid(t *testing.T) {
 		"other instances in it":       {inIndex(func(s *scenario.Scenario) { s.Instances = 4 }), "scenario.instances is 3, not 4"},
 		"an action more in it":        {inIndex(func(s *scenario.Scenario) { s.Phases[0].Do = []scenario.Action{{Wait: &scenario.WaitAction{}}} }), "the length of scenario.phases[0].do is 0, not 1"},
 		"an action of another kind":   {otherAction(onWhoami1(scenario.Kill)), "scenario.phases[0].do[0].process.kind is drain, not kill"},
-		"an action with another type": {otherAction(scenario.Action{Wait: &scenario.WaitAction{}}), "scenario.phases[0].do[0].process is &{drain [whoami-1]}, not <nil>"},
+		"an action with another type": {otherAction(scenario.Action{Wait: &scenario.WaitAction{}}), "scenario.phases[0].do[0].process is &{drain [whoami-1] 0}, not <nil>"},
 	} {
 		all := only(t)
 		v := one(t, test.spoil(t, all), all).Experiments[0].Variants[0].Trials[0]

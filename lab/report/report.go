@@ -95,6 +95,9 @@ type Trial struct {
 	DiscrepancyCount int                  `json:"discrepancy_count"`
 	Kinds            []ledger.Kind        `json:"discrepancy_kinds"` // the most frequent first
 	Phases           []measure.Phase      `json:"phases"`
+	Target           *record.Target       `json:"target,omitempty"`     // that it was run on, if it did not start its fleet itself
+	Reconciled       string               `json:"reconciled,omitempty"` // of a target: which records were compared, in words
+	Others           int                  `json:"others,omitempty"`     // requests of others that the target got
 
 	result measure.Result
 }
@@ -224,6 +227,7 @@ func (r *Run) trial(dir string, s scenario.Scenario, number int, before Verdict)
 		return t, err
 	}
 	t.Phases = append(t.Phases, t.result.Phases...)
+	t.Target, t.Reconciled, t.Others = t.result.Manifest.Target, reconciled(t.result.Manifest), t.result.Others
 	t.judge(append(differences(t.result.Manifest, s, number, r.Nginx, r.Trivet), t.result.Reasons...))
 	return t, nil
 }

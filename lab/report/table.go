@@ -47,10 +47,11 @@ type groups struct {
 	of        []measure.Group
 	trials    []int // their numbers
 	instances int
+	target    bool // its instances have names of their own
 }
 
 func (v Variant) groups(phase int, name string) groups {
-	all := groups{instances: v.Instances}
+	all := groups{instances: v.Instances, target: v.onTarget() != nil}
 	for n, t := range v.Trials {
 		if phase >= len(t.Phases) {
 			continue
@@ -69,9 +70,20 @@ func (g groups) cells() []string {
 		g.time(func(m measure.Metrics) *time.Duration { return m.ServiceTime.P50 }),
 		g.time(func(m measure.Metrics) *time.Duration { return m.ServiceTime.P99 }),
 		g.time(func(m measure.Metrics) *time.Duration { return m.ServiceTime.Max }),
-		say(median(g.of, func(g measure.Group) *float64 { return g.Metrics.Amplification })),
-		count(func(m measure.Metrics) int { return m.Duplicated }), count(func(m measure.Metrics) int { return m.InDoubt }), g.shares(),
+		g.known("amplification", say(median(g.of, func(g measure.Group) *float64 { return g.Metrics.Amplification }))),
+		g.known("duplicated", count(func(m measure.Metrics) int { return m.Duplicated })),
+		g.known("in_doubt", count(func(m measure.Metrics) int { return m.InDoubt })), g.known("first_attempts", g.shares()),
 	}
+}
+
+// known is a cell, or what stands in the place of a metric that the trials could not have.
+func (g groups) known(metric, cell string) string {
+	for _, one := range g.of {
+		if one.Metrics.Unknown(metric) != "" {
+			return say[int](nil)
+		}
+	}
+	return cell
 }
 
 // adjusted is a group's other reading.
@@ -157,7 +169,7 @@ func (g groups) names() []string {
 	whoami := false
 	for _, one := range g.of {
 		for name := range one.Metrics.FirstAttempts {
-			if !scenario.IsFront(name) {
+			if !scenario.IsFront(name) && !g.target {
 				whoami = true
 			} else if !slices.Contains(others, name) {
 				others = append(others, name)
@@ -165,7 +177,7 @@ func (g groups) names() []string {
 		}
 	}
 	slices.SortFunc(others, scenario.CompareNames)
-	if len(others) > 0 && !whoami {
+	if len(others) > 0 && !whoami || g.target {
 		return others
 	}
 	return append(scenario.InstanceNames(g.instances), others...)

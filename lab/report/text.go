@@ -118,11 +118,22 @@ func (t Text) variant(e Experiment, v Variant) {
 	if v.Verdict != Passed {
 		t.problems(v)
 	}
+	t.target(v)
 	t.table(v)
 }
 
 // fleet says in words what the variant ran on.
 func (v Variant) fleet() string {
+	if target := v.onTarget(); target != nil {
+		text := target.Name
+		if !target.Changes {
+			text += ", " + words.Count(v.Instances, "instance")
+		}
+		if v.TLS {
+			text += ", TLS"
+		}
+		return text
+	}
 	text := words.Count(v.Instances, "instance")
 	if v.Front > 0 {
 		text += fmt.Sprintf(" and %d of front", v.Front)

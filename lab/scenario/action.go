@@ -62,7 +62,7 @@ var (
 )
 
 // Kinds are the kinds of operations: all but Together and Repeat, which order them.
-var Kinds = slices.Concat(NginxKinds, CertificateKinds, []string{Wait})
+var Kinds = slices.Concat(NginxKinds, CertificateKinds, ServiceKinds, NodeKinds, []string{Wait})
 
 // Resumes reports whether a process that was paused is not paused any more when an action on it is done.
 func Resumes(kind string) bool { return kind != Pause && slices.Contains(InstanceKinds, kind) }
@@ -77,8 +77,8 @@ type Action struct {
 
 // A ProcessAction is done to processes, or to their certificates, one after the other.
 type ProcessAction struct {
-	Kind  string   `json:"kind"`         // one of InstanceKinds, NginxKinds, WorkerKinds or CertificateKinds
-	Names []string `json:"names"`        // of instances, Nginx, Edge, Authority, or of workers (see WorkerName)
+	Kind  string   `json:"kind"`         // one of InstanceKinds, NginxKinds, WorkerKinds, CertificateKinds, ServiceKinds or NodeKinds
+	Names []string `json:"names"`        // of instances, Nginx, Edge, Authority, services, or of workers (see WorkerName)
 	To    int      `json:"to,omitempty"` // of Scale: how many instances
 }
 

@@ -36,19 +36,20 @@ type Scenario struct {
 	Variant     string            `json:"variant"`               // Only if the experiment has no variants
 	Description string            `json:"description,omitempty"` // of the variant
 	Seed        uint64            `json:"seed"`
-	Instances   int               `json:"instances"`          // at least 1
-	Front       int               `json:"front,omitempty"`    // instances of front; 0: none
-	Workers     int               `json:"workers"`            // of nginx, at least 1
-	TLS         bool              `json:"tls,omitempty"`      // the load reaches nginx by TLS
-	MTLS        bool              `json:"mtls,omitempty"`     // nginx and the instances use mutual TLS
-	TLSMin      string            `json:"tls_min,omitempty"`  // lowest version of TLS that instances accept; "": their default
-	Target      string            `json:"target,omitempty"`   // kind of target that the experiment is for; "": any that gives what it needs
-	Through     string            `json:"through,omitempty"`  // ThroughService, or "": through nginx
-	PreStop     *time.Duration    `json:"pre_stop,omitempty"` // on Kubernetes, how long an instance sleeps before SIGTERM; nil: as deployed
-	Files       map[string]string `json:"files,omitempty"`    // beside the shipped configuration's: text by name, relative to conf/
-	Edits       []confedit.Edit   `json:"edits,omitempty"`    // of the shipped configuration
-	Loads       []Load            `json:"loads"`              // all run at the same time
-	Phases      []Phase           `json:"phases"`             // at least one; each follows the one before it
+	Instances   int               `json:"instances"`           // at least 1
+	Front       int               `json:"front,omitempty"`     // instances of front; 0: none
+	Workers     int               `json:"workers"`             // of nginx, at least 1
+	TLS         bool              `json:"tls,omitempty"`       // the load reaches nginx by TLS
+	MTLS        bool              `json:"mtls,omitempty"`      // nginx and the instances use mutual TLS
+	TLSMin      string            `json:"tls_min,omitempty"`   // lowest version of TLS that instances accept; "": their default
+	Target      string            `json:"target,omitempty"`    // kind of target that it is run on; "": a fleet that the trial starts itself
+	OwnNames    bool              `json:"own_names,omitempty"` // the target's instances have names of their own, and not whoami-1, whoami-2 …
+	Through     string            `json:"through,omitempty"`   // ThroughService, or "": through nginx
+	PreStop     *time.Duration    `json:"pre_stop,omitempty"`  // on Kubernetes, how long an instance sleeps before SIGTERM; nil: as deployed
+	Files       map[string]string `json:"files,omitempty"`     // beside the shipped configuration's: text by name, relative to conf/
+	Edits       []confedit.Edit   `json:"edits,omitempty"`     // of the shipped configuration
+	Loads       []Load            `json:"loads"`               // all run at the same time
+	Phases      []Phase           `json:"phases"`              // at least one; each follows the one before it
 }
 
 // A Phase is a segment of the trial. A request belongs to the phase in which it was planned, whenever it ended.
