@@ -36,6 +36,7 @@ const recordTimeout = time.Second
 func openRecordFile(path string, raw bool) (*recordFile, error) {
 	if path == RecordsToStdout {
 		// Not /dev/stdout: in a container only root may open it again.
+		widen(os.Stdout)
 		return newRecordFile(os.Stdout, raw), nil
 	}
 	// O_NONBLOCK: otherwise opening a FIFO waits for a reader, possibly forever.
