@@ -127,12 +127,13 @@ type (
 		LastState   containerState `json:"lastState"`
 	}
 	containerState struct {
-		Running *struct{} `json:"running"`
-		Waiting *struct {
-			Reason  string `json:"reason"`
-			Message string `json:"message"`
-		} `json:"waiting"`
-		Terminated *terminated `json:"terminated"`
+		Running    *struct{}     `json:"running"`
+		Waiting    *waitingState `json:"waiting"`
+		Terminated *terminated   `json:"terminated"`
+	}
+	waitingState struct {
+		Reason  string `json:"reason"`
+		Message string `json:"message"`
 	}
 	terminated struct {
 		ExitCode int    `json:"exitCode"`
