@@ -215,7 +215,7 @@ func cut(t *testing.T) {
 		return len(rest) == 6 && l.sawAll(rest, 20)
 	}) + down
 	failed := l.end(t, "node cut: down after "+down.Round(time.Second).String()+", six instances elsewhere in use after "+again.Round(time.Second).String(), 3000)
-	for _, f := range failed {
+	for _, f := range failed[:min(len(failed), l.size)] {
 		t.Logf("%v after the cut: %s", f.at.Sub(at).Round(time.Millisecond), f.text)
 	}
 	if len(failed) > l.size {
