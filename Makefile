@@ -11,7 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build experiments picture soak bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-slow examples catalog test-all test-docker test-swarm check fmt lint scripts repo-rules generate generated breaking fuzz nginx nginx-next prometheus prometheus-programs test-observability manifests man dist release clean
+.PHONY: help up build experiments picture soak bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-slow examples catalog test-all test-docker test-kubernetes test-swarm check fmt lint scripts repo-rules generate generated breaking fuzz nginx nginx-next prometheus prometheus-programs test-observability manifests man dist release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -110,10 +110,13 @@ examples: nginx ## six minutes: run each example experiment and policy, what tri
 catalog: build nginx ## an hour: all experiments ten times on an idle machine, ten times beside busy loops (ARGS="2" runs fewer)
 	@.ci/catalog $(ARGS)
 
-test-all: check test test-slow examples bench-smoke test-docker test-swarm catalog soak ## five hours: everything, also what is too slow for .ci/run
+test-all: check test test-slow examples bench-smoke test-docker test-kubernetes test-swarm catalog soak ## five hours: everything, also what is too slow for .ci/run
 
 test-docker: ## run the stack in containers, on a Docker engine that is there or one of its own (root, Debian)
 	@e2e/docker/run
+
+test-kubernetes: ## apply deploy/kubernetes to a real kube-apiserver and etcd: half a minute; the first time some 10, to compile them
+	@deploy/kubernetes/proof/test
 
 test-swarm: ## ten minutes: run deploy/swarm/stack.yml on a real Swarm of three nodes in namespaces of this machine (root, Debian)
 	@deploy/swarm/run

@@ -71,6 +71,42 @@ func TestShellcheckIsNotSilentlyMissing(t *testing.T) {
 	}
 }
 
+// TestKubernetesIsNotSilentlyMissing runs .ci/kubernetes in a repository of two commits. It proves if that is quick or something changed,
+// and says which; otherwise it says what does. It fails if the proof does.
+func TestKubernetesIsNotSilentlyMissing(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		missing, changes, proof, says string
+		ok                            bool
+	}{
+		"cached":            {"3", "README.md", "true", "is in Go's cache (3 packages are not)\nproven", true},
+		"manifests changed": {"2000", "deploy/kubernetes/base/whoami.yaml", "true", "changed since ", true},
+		"nginx changed":     {"2000", "nginx/conf/nginx.conf", "true", "nginx changed since ", true},
+		"unchanged":         {"2000", "README.md", "false", "NOT CHECKED: 2000 packages", true},
+		"refused":           {"0", "README.md", "false", "make: ***", false},
+	} {
+		tree := t.TempDir()
+		write(t, filepath.Join(tree, ".ci/kubernetes"), readFile(t, ".ci/kubernetes"))
+		write(t, filepath.Join(tree, "deploy/kubernetes/proof/test"), "#!/bin/sh\necho "+c.missing+"\n")
+		write(t, filepath.Join(tree, "Makefile"), "test-kubernetes:\n\t@"+c.proof+" && echo proven\n")
+		run := func(program string, args ...string) (string, error) {
+			cmd := exec.CommandContext(t.Context(), program, args...)
+			cmd.Dir = tree
+			output, err := cmd.CombinedOutput()
+			return string(output), err
+		}
+		for n, args := range [][]string{{"init", "-q"}, {"add", "."}, {"commit", "-qm", "before"}, {"add", "."}, {"commit", "-qm", "after"}} {
+			write(t, filepath.Join(tree, c.changes), fmt.Sprintln("after command", n))
+			if output, err := run("git", append([]string{"-c", "user.name=t", "-c", "user.email=t@test.invalid"}, args...)...); err != nil {
+				t.Fatalf("git %q: %v: %s", args, err, output)
+			}
+		}
+		if output, err := run(".ci/kubernetes"); (err == nil) != c.ok || !strings.Contains(output, c.says) || c.missing == "2000" && c.ok && c.proof == "true" && !strings.Contains(output, "proven") {
+			t.Errorf("%s: %v: %s\nwant %q", name, err, output, c.says)
+		}
+	}
+}
+
 // TestWorkflowIsMinimal checks what actionlint does not: the workflow runs .ci/run on both architectures, has read permission only, and
 // pins actions by commit.
 func TestWorkflowIsMinimal(t *testing.T) {
