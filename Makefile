@@ -11,7 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build experiments picture soak bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-slow examples catalog test-all test-docker test-kubernetes test-swarm check fmt lint scripts repo-rules generate generated breaking fuzz nginx nginx-next prometheus prometheus-programs test-observability manifests man dist release clean
+.PHONY: help up build experiments picture soak bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-slow examples catalog test-all test-docker test-cluster test-kubernetes test-swarm check fmt lint scripts repo-rules generate generated breaking fuzz nginx nginx-next prometheus prometheus-programs test-observability manifests man dist release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -110,7 +110,7 @@ examples: nginx ## six minutes: run each example experiment and policy, what tri
 catalog: build nginx ## an hour: all experiments ten times on an idle machine, ten times beside busy loops (ARGS="2" runs fewer)
 	@.ci/catalog $(ARGS)
 
-test-all: check test test-slow examples bench-smoke test-docker test-kubernetes test-swarm catalog soak ## five hours: everything, also what is too slow for .ci/run
+test-all: check test test-slow examples bench-smoke test-docker test-cluster test-kubernetes test-swarm catalog soak ## five hours: everything, also what is too slow for .ci/run
 
 test-docker: ## run the stack in containers, on a Docker engine that is there or one of its own (root, Debian)
 	@e2e/docker/run
@@ -121,6 +121,9 @@ test-kubernetes: ## apply deploy/kubernetes to a real kube-apiserver and etcd: h
 test-swarm: ## ten minutes: run deploy/swarm/stack.yml on a real Swarm of three nodes in namespaces of this machine (root, Debian)
 	@deploy/swarm/run
 
+test-cluster: ## test the stack on a real Kubernetes cluster of three nodes (root, Debian; 15 minutes more the first time), or on that of KUBECONFIG
+	@deploy/kubernetes/cluster/run $(ARGS)
+
 check: fmt lint scripts repo-rules generated breaking fuzz manifests ## all checks but the tests: fmt, lint, scripts, repo-rules, generated, breaking, fuzz, manifests
 
 fmt: ## check gofmt and go.mod
@@ -129,7 +132,7 @@ fmt: ## check gofmt and go.mod
 
 lint: ## go vet, go fix, staticcheck, misspell, govulncheck
 	go vet ./...
-	go vet -tags docker,slow,swarm ./...
+	go vet -tags cluster,docker,slow,swarm ./...
 	go fix -diff ./...
 	$(TOOL) staticcheck ./...
 	git ls-files | grep -Ev '^gen/|\.(sum|png|svg)$$' | xargs $(TOOL) misspell -locale US -error -i protocl

@@ -29,6 +29,7 @@ type rule struct {
 var rules = []rule{
 	{"trivet/gen/", []string{"trivet/gen/"}, "generated code depends on nothing else of ours"},
 	{"trivet/internal/", []string{"trivet/internal/"}, "what both sides use must not couple them"},
+	{"trivet/deploy/kubernetes/cluster", nil, "tests only: nothing may import them"},
 	{"trivet/deploy/prometheus", nil, "tests only: nothing may import them"},
 	{"trivet/deploy/swarm", nil, "tests only: nothing may import them"},
 	{"trivet/docs", nil, "documents and their tests"},
