@@ -13,12 +13,12 @@ import (
 	"trivet/lab/scenario"
 )
 
-const (
-	// maxDelay is how late a request may start; a later one is dropped. A burst that makes up for seconds is not the planned load.
-	maxDelay = time.Second
-	// maxInFlight bounds the requests in flight, of all loads together; one beyond it fails, because the system is slow.
-	maxInFlight = 10_000
-)
+// maxInFlight bounds the requests in flight, of all loads together; one beyond it fails, because the system is slow.
+const maxInFlight = 10_000
+
+// maxDelay is how late a request may start; a later one is dropped. A burst that makes up for seconds is not the planned load. Tests that do
+// not measure lateness allow more: what they send must not depend on what else the machine does.
+var maxDelay = time.Second
 
 var errInFlightLimit = fmt.Errorf("not sent: %d requests were in flight", maxInFlight)
 

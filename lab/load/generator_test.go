@@ -104,6 +104,7 @@ func TestPausedGeneratorRecordsLatenessAndDrops(t *testing.T) {
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
+	const maxDelay = time.Second // of the process
 	late := 0
 	for _, r := range records(t, p)[0] {
 		stalled := resumed.Sub(r.Planned) // after the planned start

@@ -25,7 +25,7 @@ import (
 )
 
 func get(rate float64) scenario.Load {
-	return scenario.Load{Protocol: scenario.HTTP, Call: scenario.Unary, Rate: constant(rate), Deadline: 20 * time.Second}
+	return scenario.Load{Protocol: scenario.HTTP, Call: scenario.Unary, Rate: constant(rate), Deadline: time.Minute}
 }
 
 func TestHTTPOutcomes(t *testing.T) {

@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "bare" {
 		os.Exit(bare())
 	}
+	maxDelay = time.Minute // In this process: generators that are processes of their own have the real one.
 	os.Exit(labtest.WithWhoami(func(path string) int {
 		whoami = path
 		return m.Run()
