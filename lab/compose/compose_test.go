@@ -125,7 +125,7 @@ func TestEventsOfDockerBecomeTheTrials(t *testing.T) {
 	}
 	var events []record.Event // The watcher's goroutine adds to it, which has ended when it is read.
 	observe := func(e record.Event) { events = append(events, e) }
-	logs, err := logstream.Open(cli, t.TempDir(), s.http, func(record.Event) {})
+	logs, err := logstream.Open(cli, t.TempDir(), s.http, s.calls, func(record.Event) {})
 	if err != nil {
 		t.Fatal(err)
 	}

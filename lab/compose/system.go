@@ -23,7 +23,7 @@ type system struct {
 
 // Start begins to read logs and events.
 func (s *Stack) Start(ctx context.Context, of scenario.Scenario, dir string, observe func(record.Event)) (trial.System, error) {
-	logs, err := logstream.Open(s.cli, dir, s.http, observe)
+	logs, err := logstream.Open(s.cli, dir, s.http, s.calls, observe)
 	if err != nil {
 		return nil, err
 	}

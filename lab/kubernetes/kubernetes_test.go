@@ -228,7 +228,7 @@ func TestSleepIsInWholeSeconds(t *testing.T) {
 func TestPodsBecomeEvents(t *testing.T) {
 	s, _ := open(t)
 	var events []record.Event
-	logs, err := logstream.Open(s.cli, t.TempDir(), s.http, func(record.Event) {})
+	logs, err := logstream.Open(s.cli, t.TempDir(), s.http, s.calls, func(record.Event) {})
 	if err != nil {
 		t.Fatal(err)
 	}

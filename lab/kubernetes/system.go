@@ -49,7 +49,7 @@ func (s *Stack) Start(ctx context.Context, of scenario.Scenario, dir string, obs
 	y.watcher = s.watch(observe)
 	err := y.prepare(ctx, of, dir)
 	if err == nil {
-		y.logs, err = logstream.Open(s.cli, dir, s.http, observe)
+		y.logs, err = logstream.Open(s.cli, dir, s.http, s.calls, observe)
 	}
 	if err == nil {
 		y.watcher.begin(y.logs)

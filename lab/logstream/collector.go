@@ -64,14 +64,18 @@ type Collector struct {
 	problems []string
 }
 
-// Open returns a collector that writes into a trial directory, and calls observe with the starts of instances and with probes. Probes of what cannot be
-// reached directly go through nginx.
-func Open(cli *engine.CLI, dir, through string, observe func(record.Event)) (*Collector, error) {
+// Open returns a collector that writes into a trial directory, and calls observe with the starts of instances and with probes. Calls says
+// whether instances give records. Probes of what cannot be reached directly go through nginx.
+func Open(cli *engine.CLI, dir, through string, calls bool, observe func(record.Event)) (*Collector, error) {
 	c := &Collector{
 		cli: cli, dir: dir, through: through, timeout: probeTimeout, observe: observe,
 		files: map[string]*os.File{}, probes: map[string]int{}, changed: make(chan struct{}),
 	}
-	for _, name := range []string{record.AccessLogFile, record.InstancesFile} {
+	names := []string{record.AccessLogFile}
+	if calls { // A file that no source writes is not there.
+		names = append(names, record.InstancesFile)
+	}
+	for _, name := range names {
 		if _, err := c.file(filepath.Join(dir, name)); err != nil {
 			return nil, err
 		}

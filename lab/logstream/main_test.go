@@ -199,7 +199,7 @@ func collector(t testing.TB, through string) (*Collector, *eventList) {
 		t.Fatal(err)
 	}
 	events := &eventList{}
-	c, err := Open(cli, t.TempDir(), through, events.add)
+	c, err := Open(cli, t.TempDir(), through, true, events.add)
 	if err != nil {
 		t.Fatal(err)
 	}
