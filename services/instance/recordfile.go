@@ -84,27 +84,37 @@ func (r *recordFile) append(line []byte) error {
 	return r.write(line)
 }
 
+// ticksOfTimeout is how many parts recordTimeout has. A process that gets no processor for a second misses ticks, and finds its write done
+// when it runs again; by a single timer it would find the write late.
+const ticksOfTimeout = 20
+
 // appendInTurn writes one line, and returns after recordTimeout even if the write has not. Only then the line may be written later.
 func (r *recordFile) appendInTurn(line []byte) error {
-	timeout := time.NewTimer(recordTimeout)
-	defer timeout.Stop()
-	select {
-	case r.turn <- struct{}{}:
-	case <-timeout.C:
-		return os.ErrDeadlineExceeded
+	tick := time.NewTicker(recordTimeout / ticksOfTimeout)
+	defer tick.Stop()
+	var written chan error
+	turn := r.turn
+	for range ticksOfTimeout {
+		select {
+		case turn <- struct{}{}:
+			turn, written = nil, make(chan error, 1)
+			go func() {
+				err := r.write(line)
+				<-r.turn
+				written <- err
+			}()
+		case err := <-written:
+			return err
+		case <-tick.C:
+			continue
+		}
+		select {
+		case err := <-written:
+			return err
+		case <-tick.C:
+		}
 	}
-	written := make(chan error, 1)
-	go func() {
-		err := r.write(line)
-		<-r.turn
-		written <- err
-	}()
-	select {
-	case err := <-written:
-		return err
-	case <-timeout.C:
-		return os.ErrDeadlineExceeded
-	}
+	return os.ErrDeadlineExceeded
 }
 
 // write writes one line. One write may run at a time.
