@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Each overlay runs: all its pods become ready, also under the Pod Security standard that prod's namespace enforces.
@@ -19,6 +20,13 @@ func TestEachOverlayRuns(t *testing.T) {
 				}
 			})
 			kubectlIn(t, in, "apply", "--kustomize", overlays+name)
+			if name == "prod" {
+				// Without metrics the autoscaler only sees to its minimum: the Deployment names no number.
+				eventually(t, time.Minute, "the autoscaler's minimum of instances", func() bool {
+					minimum := kubectlIn(t, in, "get", "horizontalpodautoscaler/whoami", "--output", "jsonpath={.spec.minReplicas}")
+					return minimum == kubectlIn(t, in, "get", "deployment/whoami", "--output", "jsonpath={.spec.replicas}")
+				})
+			}
 			kubectlIn(t, in, "rollout", "status", "--timeout=3m", "deployment/whoami")
 			kubectlIn(t, in, "rollout", "status", "--timeout=3m", "deployment/nginx")
 			if enforced := kubectlIn(t, in, "get", "namespace", in, "--output", `jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}`); enforced != "restricted" {
