@@ -9,7 +9,7 @@ var invalidFiles = []struct {
 }{
 	{name: "empty", text: "", want: []string{"1:1: the file is empty: want an experiment, with question, load, phases and expect"}},
 	{name: "comments alone", text: "# nothing\n", want: []string{"1:1: the file is empty: want an experiment, with question, load, phases and expect"}},
-	{name: "list", text: "- a\n", want: []string{"1:1: the file is a list: want a mapping, with answer, expect, fleet, load, nginx, phases, question, seed, trials, variants"}},
+	{name: "list", text: "- a\n", want: []string{"1:1: the file is a list: want a mapping, with answer, expect, fleet, load, nginx, phases, question, seed, target, trials, variants"}},
 	{name: "two documents", text: small + "---\na: 1\n", want: []string{"10:1: a second document begins here: want one experiment per file"}},
 	{name: "tab", text: "question: Q?\nload:\n\t- {protocol: http}\n", want: []string{"3:1: a tab: YAML wants spaces before a line's text"}},
 	{name: "invalid YAML", text: "question: [a\nload: {\n", want: []string{"2:5: not YAML: did not find expected ',' or ']'"}},
@@ -28,7 +28,7 @@ expect:
 		"2:7: seed is -1: want a whole number, 0 to 18446744073709551615",
 		"3:20: instances is 99: want a whole number, 1 to 60",
 		`3:33: workers is "two": want a whole number, 1 to 16`,
-		"3:38: unknown key cores: want front, instances, mtls, tls, tls_min, workers",
+		"3:38: unknown key cores: want front, instances, mtls, pre_stop, through, tls, tls_min, workers",
 		"4:7: load is a mapping: want a list",
 		"5:9: phases has 0 entries: want 1 to 20",
 		`7:5: expect[0] is read as a key and its value: put an expectation that contains ": " or " #" in quotes`,

@@ -65,6 +65,9 @@ func TestGeneratedMetricsKeepTheRules(t *testing.T) {
 func leaves(of reflect.Type, path string) map[string]reflect.Type {
 	all := map[string]reflect.Type{}
 	for field := range of.Fields() {
+		if !field.IsExported() {
+			continue
+		}
 		name := path + "." + field.Tag.Get("expr")
 		switch {
 		case field.Type.Kind() == reflect.Struct:
