@@ -96,12 +96,13 @@ func (c container) instance(nginx container) record.Instance {
 
 // published is where a port of it is called from here, as host:port; "" if it is not published.
 func (c container) published(port string) string {
-	for _, p := range c.NetworkSettings.Ports[port+"/tcp"] {
-		host := p.HostIP
-		if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
-			host = "127.0.0.1"
-		}
-		return net.JoinHostPort(host, p.HostPort)
+	all := c.NetworkSettings.Ports[port+"/tcp"]
+	if len(all) == 0 {
+		return ""
 	}
-	return ""
+	host := all[0].HostIP
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, all[0].HostPort)
 }

@@ -99,7 +99,7 @@ func (y *system) Do(ctx context.Context, o scenario.Operation) error {
 		_, err := y.stack.cli.Run(ctx, "kill", "--signal=HUP", f.ID)
 		return err
 	}
-	return fmt.Errorf("Compose cannot %s", o.Name())
+	return fmt.Errorf("a Compose project cannot %s", o.Name())
 }
 
 // end kills or stops a container, and returns when it has ended.

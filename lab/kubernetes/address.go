@@ -53,7 +53,7 @@ func (s *Stack) address(ctx context.Context, of service) (http, grpc string, err
 	if try(of.Spec.ClusterIP, func(p port) int { return p.Port }) {
 		return http, grpc, nil
 	}
-	return "", "", fmt.Errorf("Service %s does not respond from here at %s: run on a node, or let `kubectl --namespace %s port-forward service/%s 8080 9090` run and use --target http://127.0.0.1:8080",
+	return "", "", fmt.Errorf("the Service %s does not respond from here at %s: run on a node, or let `kubectl --namespace %s port-forward service/%s 8080 9090` run and use --target http://127.0.0.1:8080",
 		of.Metadata.Name, strings.Join(tried, ", "), s.namespace, of.Metadata.Name)
 }
 
@@ -97,7 +97,7 @@ func hosts(nodes []node) (all []string) {
 func (s *Stack) direct(ctx context.Context) (record.Instance, error) {
 	http, grpc := endpoints(s.service, s.service.Spec.ClusterIP, func(p port) int { return p.Port })
 	if !responds(ctx, http, grpc) {
-		return record.Instance{}, fmt.Errorf("Service %s does not respond from here at %s: run trivet on a node, or in a pod of the cluster", whoami, http)
+		return record.Instance{}, fmt.Errorf("the Service %s does not respond from here at %s: run trivet on a node, or in a pod of the cluster", whoami, http)
 	}
 	return record.Instance{Name: whoami, HTTP: http, GRPC: grpc}, nil
 }

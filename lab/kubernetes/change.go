@@ -86,7 +86,7 @@ func (y *system) change(ctx context.Context, of scenario.Scenario, dir string) e
 		d := y.stack.deployments[name]
 		revision := d.Metadata.Annotations["deployment.kubernetes.io/revision"]
 		if revision == "" {
-			return fmt.Errorf("Deployment %s has no revision to which it can be changed back", name)
+			return fmt.Errorf("the Deployment %s has no revision to which it can be changed back", name)
 		}
 		patch, err := json.Marshal(map[string]any{"spec": map[string]any{"template": map[string]any{
 			"metadata": map[string]any{"annotations": map[string]any{mark: filepath.Base(dir)}}, "spec": patches[name],
@@ -204,7 +204,7 @@ func (s *Stack) configuration(ctx context.Context) (volume string, files map[str
 		}
 	}
 	if files["nginx.conf"] == "" {
-		return "", nil, fmt.Errorf("Deployment nginx mounts no ConfigMap with nginx.conf on %s, so that it cannot be edited", confPath)
+		return "", nil, fmt.Errorf("the Deployment nginx mounts no ConfigMap with nginx.conf on %s, so that it cannot be edited", confPath)
 	}
 	return volume, files, nil
 }

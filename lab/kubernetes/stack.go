@@ -110,7 +110,7 @@ func (s *Stack) read(ctx context.Context) error {
 		}
 		c := d.container()
 		if portNamed(c.Ports, "http").ContainerPort == 0 || portNamed(c.Ports, "grpc").ContainerPort == 0 {
-			return fmt.Errorf("Deployment %s: container %s has no ports named http and grpc", name, c.Name)
+			return fmt.Errorf("the Deployment %s: container %s has no ports named http and grpc", name, c.Name)
 		}
 	}
 	return nil

@@ -187,7 +187,7 @@ func (y *system) Do(ctx context.Context, o scenario.Operation) error {
 	case scenario.UncordonNode:
 		return y.uncordon(ctx, o.Process)
 	}
-	return fmt.Errorf("Kubernetes cannot %s", o.Name())
+	return fmt.Errorf("a Kubernetes namespace cannot %s", o.Name())
 }
 
 // requested carries out an action that ends pods of some Deployments.
