@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -136,6 +137,9 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// attempts are the lines in which kubectl logs each attempt to reach an API server, before it says once what is wrong.
+var attempts = regexp.MustCompile(`(?m)^[EIW]\d{4} \d\d:\d\d:\d\d\.\d+ .*\n?`)
+
 // explain adds the command and its last words to an error.
 func (c *CLI) explain(ctx context.Context, err error, stderr []byte, args []string) error {
 	if err == nil {
@@ -145,6 +149,9 @@ func (c *CLI) explain(ctx context.Context, err error, stderr []byte, args []stri
 		err = context.Cause(ctx)
 	}
 	said := strings.TrimSpace(string(stderr))
+	if short := strings.TrimSpace(attempts.ReplaceAllString(said, "")); short != "" {
+		said = short
+	}
 	if lines := strings.Split(said, "\n"); len(lines) > 5 {
 		said = strings.Join(lines[len(lines)-5:], "\n")
 	}

@@ -33,6 +33,10 @@ func TestRunReturnsOutputOrWhatWasSaid(t *testing.T) {
 	if err == nil || err.Error() != "sh -c 'echo refused: why >&2; exit 3': exit status 3: refused: why" {
 		t.Error(err)
 	}
+	_, err = sh.Run(t.Context(), `printf 'E1127 01:51:44.2 1 cache.go:1] "no"\nE1127 01:51:44.3 1 cache.go:1] "no"\nrefused\n' >&2; exit 1`)
+	if err == nil || !strings.HasSuffix(err.Error(), ": exit status 1: refused") {
+		t.Error(err)
+	}
 	var v struct{ A int }
 	if err := sh.Decode(t.Context(), &v, `echo '{"a":5}'`); err != nil || v.A != 5 {
 		t.Error(v, err)

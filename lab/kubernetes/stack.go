@@ -5,7 +5,6 @@ package kubernetes
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -94,7 +93,10 @@ func (s *Stack) get(ctx context.Context, into any, args ...string) error {
 func (s *Stack) read(ctx context.Context) error {
 	var deployments list[deployment]
 	var pods list[pod]
-	if err := errors.Join(s.get(ctx, &deployments, "deployments"), s.get(ctx, &pods, "pods")); err != nil {
+	if err := s.get(ctx, &deployments, "deployments"); err != nil {
+		return err // An API server that does not respond to this would not respond to the next one either.
+	}
+	if err := s.get(ctx, &pods, "pods"); err != nil {
 		return err
 	}
 	s.deployments, s.pods = map[string]deployment{}, pods.Items

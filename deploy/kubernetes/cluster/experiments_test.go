@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// The experiments of the catalog whose target is Kubernetes, with their own expectations and their own controls.
+// The experiments of the catalog whose target is Kubernetes, with their own expectations and their own controls; and one that carries out the
+// actions that they do not.
 func TestExperimentsPass(t *testing.T) {
 	files, err := filepath.Glob("../../../experiments/targets/k8s-*.yaml")
 	if err != nil || len(files) < 2 {
@@ -19,7 +20,7 @@ func TestExperimentsPass(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range files {
+	for _, file := range append(files, "testdata/actions.yaml") {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			stack(t)
 			command := exec.CommandContext(t.Context(), program, "run", "--target", "k8s:"+namespace, file)
