@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"trivet/internal/proctest"
 )
 
@@ -124,6 +126,11 @@ func TestUnwritableStandardOutputFailsNoCall(t *testing.T) {
 		"full": func() *os.File {
 			_, writer := ends(t, false)
 			connection, err := writer.SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			// As large as the instance would make it: else there would be room again.
+			_ = connection.Control(func(fd uintptr) { _, err = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, 1<<20) })
 			if err != nil {
 				t.Fatal(err)
 			}
