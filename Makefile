@@ -121,7 +121,7 @@ test-kubernetes: ## apply deploy/kubernetes to a real kube-apiserver and etcd: h
 test-swarm: ## ten minutes: run deploy/swarm/stack.yml on a real Swarm of three nodes in namespaces of this machine (root, Debian)
 	@deploy/swarm/run
 
-test-cluster: ## test the stack on a real Kubernetes cluster of three nodes (root, Debian; 15 minutes more the first time), or on that of KUBECONFIG
+test-cluster: ## a quarter of an hour, twice that the first time: test the stack on a real Kubernetes cluster of three nodes (root, Debian), or on that of KUBECONFIG
 	@deploy/kubernetes/cluster/run $(ARGS)
 
 check: fmt lint scripts repo-rules generated breaking fuzz manifests ## all checks but the tests: fmt, lint, scripts, repo-rules, generated, breaking, fuzz, manifests
