@@ -69,25 +69,26 @@ func (s *Stack) watch(ctx context.Context, observe func(record.Event), logs *log
 	return w, nil
 }
 
-// rewatch is the pause before docker events is run again.
-const rewatch = 500 * time.Millisecond
-
 func (w *watcher) run(ctx context.Context) {
 	defer close(w.done)
-	for ctx.Err() == nil {
-		w.mu.Lock()
-		since := time.Unix(0, w.last).UTC()
-		w.mu.Unlock()
-		err := w.stack.cli.Stream(ctx, func(r io.Reader) { w.read(ctx, r) }, nil, "events", "--since="+since.Format(time.RFC3339Nano),
-			"--filter=type=container", "--filter=label="+projectLabel+"="+w.stack.project, "--format={{json .}}")
-		w.mu.Lock()
-		w.failure = err
-		w.mu.Unlock()
-		select {
-		case <-time.After(rewatch):
-		case <-ctx.Done():
-		}
+	w.stack.cli.Watch(ctx, w.events, func(r io.Reader) { w.read(ctx, r) }, w.broke)
+}
+
+// events is the command that prints what has happened since the last event.
+func (w *watcher) events() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return []string{
+		"events", "--since=" + time.Unix(0, w.last).UTC().Format(time.RFC3339Nano), "--filter=type=container",
+		"--filter=label=" + projectLabel + "=" + w.stack.project, "--format={{json .}}",
 	}
+}
+
+// broke keeps how the last docker events ended.
+func (w *watcher) broke(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failure = err
 }
 
 func (w *watcher) read(ctx context.Context, r io.Reader) {

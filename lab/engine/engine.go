@@ -128,6 +128,21 @@ func (c *CLI) Stream(ctx context.Context, read, errors func(io.Reader), args ...
 	return c.explain(ctx, err, last.text, args)
 }
 
+// again is the pause before a command that broke off is run again.
+const again = 500 * time.Millisecond
+
+// Watch streams commands, one after the other, until ctx ends: what watches an engine may break off. It calls args for each command line,
+// and ended with how each ended.
+func (c *CLI) Watch(ctx context.Context, args func() []string, read func(io.Reader), ended func(error)) {
+	for ctx.Err() == nil {
+		ended(c.Stream(ctx, read, nil, args()...))
+		select {
+		case <-time.After(again):
+		case <-ctx.Done():
+		}
+	}
+}
+
 // A tail keeps the end of what is written to it.
 type tail struct{ text []byte }
 

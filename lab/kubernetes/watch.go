@@ -55,21 +55,17 @@ func (s *Stack) watch(observe func(record.Event)) *watcher {
 	return w
 }
 
-// rewatch is the pause before a watch that broke off is begun again.
-const rewatch = 500 * time.Millisecond
-
 func (w *watcher) run(ctx context.Context) {
 	defer close(w.done)
-	for ctx.Err() == nil {
-		err := w.cli.Stream(ctx, func(r io.Reader) { w.read(ctx, r) }, nil, "get", "pods", "--output=json", "--watch", "--output-watch-events")
-		w.mu.Lock()
-		w.failure = err
-		w.mu.Unlock()
-		select {
-		case <-time.After(rewatch):
-		case <-ctx.Done():
-		}
-	}
+	pods := func() []string { return []string{"get", "pods", "--output=json", "--watch", "--output-watch-events"} }
+	w.cli.Watch(ctx, pods, func(r io.Reader) { w.read(ctx, r) }, w.broke)
+}
+
+// broke keeps how the last watch ended.
+func (w *watcher) broke(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failure = err
 }
 
 // read takes the changes that a watch prints: first a pod each for those that there are.
