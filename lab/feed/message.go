@@ -28,7 +28,7 @@ type Message struct {
 	Failures   *Failures       `json:"failures,omitempty"`   //
 	Experiment *Experiment     `json:"experiment,omitempty"` // the report on one, when it has ended
 	Control    json.RawMessage `json:"control,omitempty"`    // of a live stack: what can be done, and what is set; package session has its form
-	Story      json.RawMessage `json:"story,omitempty"`      // in a file: one request's, as GET /api/story gives it
+	Story      json.RawMessage `json:"story,omitempty"`      // in a file: one request's, as GET /api/story gives it, with the field "trial"
 	End        *End            `json:"end,omitempty"`        // the last: why nothing follows
 }
 

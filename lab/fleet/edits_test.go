@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"trivet/lab/record"
 	"trivet/nginx/confedit"
 )
 
@@ -26,6 +27,13 @@ func TestEditsAreAppliedBeforeNginxStarts(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(o.Dir, "conf", "upstreams.conf"))
 	if err != nil || !strings.Contains(string(text), "keepalive 4; # was: keepalive 256;") {
 		t.Errorf("%s, %v", text, err)
+	}
+	shipped, err := os.ReadFile(filepath.Join(o.Dir, record.ShippedDir, "upstreams.conf"))
+	if edited := strings.Replace(string(shipped), "keepalive 256;", "keepalive 4; # was: keepalive 256;", 1); err != nil || edited != string(text) {
+		t.Errorf("kept before the edit: %s, %v", shipped, err)
+	}
+	if kept, err := filepath.Glob(filepath.Join(o.Dir, record.ShippedDir, "*")); err != nil || len(kept) != 1 {
+		t.Errorf("kept %q, %v, want the edited file alone", kept, err)
 	}
 }
 

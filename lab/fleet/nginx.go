@@ -63,7 +63,7 @@ func (b nginxBalancer) Install(dir string, s Site) error {
 	if err := confedit.AddFiles(conf, b.files); err != nil {
 		return err
 	}
-	return confedit.Apply(conf, b.edits, site.Endpoints(names))
+	return keepShipped(dir, func() error { return confedit.Apply(conf, b.edits, site.Endpoints(names)) })
 }
 
 // workersUser is the account for nginx's workers: "" (nginx's own choice) unless this process is root and an account of nginx packages

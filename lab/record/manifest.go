@@ -16,6 +16,12 @@ const ManifestVersion = 3
 // TLSDir is the directory of a fleet's certificates, in a run directory or a trial directory.
 const TLSDir = "tls"
 
+// Directories of nginx's configuration in a trial directory. ShippedDir has, of each file in ConfDir that edits changed, what it was before.
+const (
+	ConfDir    = "conf"
+	ShippedDir = "shipped"
+)
+
 // Files of a trial directory, relative to it.
 const (
 	ManifestFile  = "manifest.json"           // a Manifest
