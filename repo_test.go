@@ -73,6 +73,7 @@ var rules = []rule{
 	{"trivet/lab/calltree", []string{"trivet/gen/", "trivet/internal/"}, "one client and its drawing: it knows no fleet and no records"},
 	{"trivet/lab/trial", []string{"trivet/lab/load", "trivet/lab/measure", "trivet/lab/otlp", "trivet/lab/record", "trivet/lab/sampler", "trivet/lab/scenario", "trivet/internal/"}, "a trial takes a system, it does not know which"},
 	{"trivet/lab/report", []string{"trivet/lab/experiment", "trivet/lab/ledger", "trivet/lab/measure", "trivet/lab/record", "trivet/lab/scenario", "trivet/internal/"}, "a report reads a run directory and nothing else"},
+	{"trivet/lab/draft", []string{"trivet/lab/scenario", "trivet/nginx/confedit", "trivet/internal/"}, "it writes what was done, and neither does nor measures anything"},
 	{"trivet/lab/feed", []string{"trivet/lab/measure", "trivet/lab/record", "trivet/lab/report", "trivet/lab/scenario", "trivet/lab/story", "trivet/lab/trace", "trivet/nginx", "trivet/internal/"}, "it turns records into messages, and starts nothing"},
 	{"trivet/cmd/trivet", []string{"trivet/lab/", "trivet/nginx", "trivet/internal/"}, "a main is only an entry point"},
 }
