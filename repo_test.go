@@ -69,6 +69,7 @@ var rules = []rule{
 	{"trivet/lab/experiment", []string{"trivet/gen/", "trivet/lab/authority", "trivet/lab/evidence", "trivet/lab/measure", "trivet/lab/record", "trivet/lab/scenario", "trivet/nginx", "trivet/nginx/confedit", "trivet/internal/"}, "expectations read metrics alone"},
 	{"trivet/lab/trace", []string{"trivet/lab/record", "trivet/lab/scenario", "trivet/internal/"}, "a trace comes from records alone"},
 	{"trivet/lab/otlp", []string{"trivet/lab/trace", "trivet/internal/"}, "another form of traces, and nothing else"},
+	{"trivet/lab/story", []string{"trivet/lab/trace", "trivet/internal/"}, "it puts traces into words, and reads no files"},
 	{"trivet/lab/waterfall", []string{"trivet/lab/trace", "trivet/internal/"}, "it draws traces, and reads no files"},
 	{"trivet/lab/calltree", []string{"trivet/gen/", "trivet/internal/"}, "one client and its drawing: it knows no fleet and no records"},
 	{"trivet/lab/trial", []string{"trivet/lab/load", "trivet/lab/measure", "trivet/lab/otlp", "trivet/lab/record", "trivet/lab/sampler", "trivet/lab/scenario", "trivet/internal/"}, "a trial takes a system, it does not know which"},
