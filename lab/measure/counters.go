@@ -134,20 +134,26 @@ func (c *counters) later(outcome string) {
 	}
 }
 
+// Lateness is how late the generator was with a request: see [Metrics.Lateness].
+func Lateness(r record.Client) time.Duration {
+	late := r.Late
+	if r.Stalled > r.Latency/harmless {
+		late = max(late, r.Stalled)
+	}
+	return time.Duration(late) * time.Microsecond
+}
+
 // countLate counts how late the generator was.
 func (c *counters) countLate(r *record.Client, deadline time.Duration) {
 	if r.Outcome == record.Dropped {
 		return
 	}
-	late := r.Late
-	if r.Stalled > r.Latency/harmless {
-		late = max(late, r.Stalled)
-		if time.Duration(r.Stalled)*time.Microsecond >= noticeable {
-			c.stalled++
-		}
+	if r.Stalled > r.Latency/harmless && time.Duration(r.Stalled)*time.Microsecond >= noticeable {
+		c.stalled++
 	}
-	c.lateness.record(late)
-	if time.Duration(late)*time.Microsecond > MaxLateness {
+	late := Lateness(*r)
+	c.lateness.record(late.Microseconds())
+	if late > MaxLateness {
 		c.Late++
 	}
 	for i, l := range startLimits {

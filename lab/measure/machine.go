@@ -95,19 +95,26 @@ func ofNginx(process string) bool {
 	return worker || process == scenario.Nginx
 }
 
+// Waited is for how long in a window the process waited for a CPU whose waiting delays requests and that waited the longest, and whether
+// the window is starved: other programs were the reason.
+func Waited(s record.Sample) (waited time.Duration, starved bool) {
+	for _, p := range s.Processes {
+		if delays(p.Process) {
+			waited = max(waited, time.Duration(p.Delay)*time.Microsecond)
+		}
+	}
+	window := time.Duration(s.Window) * time.Microsecond
+	return waited, s.Outside >= starvedCPUs && waited >= time.Duration(starvedWait*float64(min(window, usualWindow)))
+}
+
 // add adds the next sample.
 func (m *machine) add(s record.Sample) {
 	to := s.Time.Sub(m.manifest.Begin)
 	window := span{to - time.Duration(s.Window)*time.Microsecond, to}
 	m.checkGap(window)
 	m.until, m.sampled = max(m.until, to), true
-	length, waited := window.to-window.from, time.Duration(0)
-	for _, p := range s.Processes {
-		if delays(p.Process) {
-			waited = max(waited, time.Duration(p.Delay)*time.Microsecond)
-		}
-	}
-	starved := s.Outside >= starvedCPUs && waited >= time.Duration(starvedWait*float64(min(length, usualWindow)))
+	length := window.to - window.from
+	waited, starved := Waited(s)
 	if starved { // What waited then may have begun to before, and is worked off a little later.
 		m.starve(span{min(window.from, to-min(waited, lag)), to + usualWindow})
 	}

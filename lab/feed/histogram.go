@@ -1,0 +1,89 @@
+package feed
+
+import (
+	"math"
+	"slices"
+	"sort"
+)
+
+// growth is by how much each bucket's bound is larger than the one before it.
+const growth = 1.02
+
+// bounds are the upper bounds of the buckets in microseconds, as far as a day. A bound is computed once, so that the bucket of a time does
+// not depend on how a logarithm is rounded.
+var bounds = func() (all []float64) {
+	for bound := 1.0; len(all) == 0 || all[len(all)-1] < 24*3600e6; bound *= growth {
+		all = append(all, bound)
+	}
+	return all
+}()
+
+// bucket is that of a time in microseconds.
+func bucket(us int64) int {
+	if us <= 1 {
+		return 0
+	}
+	b := min(int(math.Log(float64(us))/math.Log(growth)), len(bounds)-1)
+	for b > 0 && bounds[b-1] >= float64(us) {
+		b--
+	}
+	for b < len(bounds)-1 && bounds[b] < float64(us) {
+		b++
+	}
+	return b
+}
+
+// add counts a time of so many microseconds.
+func (h *Histogram) add(us int64) {
+	b, all := bucket(us), *h
+	i := sort.Search(len(all)/2, func(i int) bool { return all[2*i] >= b })
+	if 2*i < len(all) && all[2*i] == b {
+		all[2*i+1]++
+		return
+	}
+	*h = slices.Insert(all, 2*i, b, 1)
+}
+
+// Merge adds another histogram.
+func (h *Histogram) Merge(other Histogram) {
+	sum := make(Histogram, 0, len(*h)+len(other))
+	all := *h
+	for len(all) > 0 || len(other) > 0 {
+		switch {
+		case len(other) == 0 || len(all) > 0 && all[0] < other[0]:
+			sum, all = append(sum, all[0], all[1]), all[2:]
+		case len(all) == 0 || other[0] < all[0]:
+			sum, other = append(sum, other[0], other[1]), other[2:]
+		default:
+			sum, all, other = append(sum, all[0], all[1]+other[1]), all[2:], other[2:]
+		}
+	}
+	*h = sum
+}
+
+// Count is how many times it has.
+func (h Histogram) Count() (n int) {
+	for i := 1; i < len(h); i += 2 {
+		n += h[i]
+	}
+	return n
+}
+
+// Percentile is the nearest rank, in microseconds: the middle of the bucket that holds the ⌈n·mille/1000⌉-th smallest of n times. It is 0
+// without any.
+func (h Histogram) Percentile(mille int) float64 {
+	rank := (h.Count()*mille + 999) / 1000
+	for i := 0; i < len(h); i += 2 {
+		if rank -= h[i+1]; rank <= 0 {
+			return middle(h[i])
+		}
+	}
+	return 0
+}
+
+func middle(bucket int) float64 {
+	if bucket == 0 {
+		return 1
+	}
+	return (bounds[bucket-1] + bounds[bucket]) / 2
+}
