@@ -11,7 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build experiments picture soak bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-slow examples catalog test-all test-docker test-cluster test-kubernetes test-swarm check fmt lint scripts repo-rules generate generated breaking fuzz nginx nginx-next prometheus prometheus-programs test-observability manifests man dist release clean
+.PHONY: help up build experiments picture soak bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-slow examples catalog test-all test-docker test-cluster test-kubernetes test-swarm check fmt lint scripts repo-rules generate generated breaking fuzz nginx nginx-next chromium prometheus prometheus-programs test-observability manifests man dist release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -79,20 +79,25 @@ nginx: ## get Debian's nginx into .cache/nginx, unless this machine has one that
 nginx-next: ## get the newer nginx of Debian's next release into .cache/nginx-next (TRIVET_NGINX=$$(nginx/fetch --next --which) uses it)
 	@nginx/fetch --next
 
+chromium: ## get Debian's headless Chromium into .cache/chromium, unless this machine has one and a font
+	@e2e/browser/fetch
+
 prometheus-programs: ## get Debian's prometheus and promtool into .cache/prometheus, unless this machine has some that will do
 	@deploy/prometheus/fetch
 
 prometheus: prometheus-programs ## start Prometheus at 127.0.0.1:7090 beside make up; Ctrl-C ends it (docs/metrics.md)
 	@exec deploy/prometheus/run $(ARGS)
 
-test: nginx ## test the main module, also through a real nginx (experiments: examples; bench: bench-smoke; containers: test-docker)
+test: nginx chromium ## test the main module, also through a real nginx (experiments: examples; bench: bench-smoke; containers: test-docker)
 	$(if $(RACE),,@echo "no C compiler here: the tests run without -race (apt-get install gcc)")
-	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test $(TEST_FLAGS) $$(go list ./... | grep -Ev '/experiments/|/lab/experiment$$')
+	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} TRIVET_CHROMIUM=$${TRIVET_CHROMIUM:-$$(e2e/browser/fetch --which)} \
+	  go test $(TEST_FLAGS) $$(go list ./... | grep -Ev '/experiments/|/lab/experiment$$')
 	# With -race, thousands of generated metrics take minutes, and rawconn makes other system calls.
 	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test -shuffle=on -count=1 ./lab/experiment $(if $(RACE),./internal/rawconn)
 
-test-slow: nginx nginx-next prometheus-programs ## half an hour: the tests behind the build tag slow, and those of nginx's configuration with the newer nginx
-	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go test -tags slow -shuffle=on -count=1 -timeout 30m $$(go list ./... | grep -v /experiments/)
+test-slow: nginx nginx-next chromium prometheus-programs ## half an hour: the tests behind the build tag slow, and those of nginx's configuration with the newer nginx
+	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} TRIVET_CHROMIUM=$${TRIVET_CHROMIUM:-$$(e2e/browser/fetch --which)} \
+	  go test -tags slow -shuffle=on -count=1 -timeout 30m $$(go list ./... | grep -v /experiments/)
 	.ci/fuzz 50000x
 	go -C e2e/otlp test -tags slow -count=1 -timeout 30m ./... # A module of its own: the collector's modules must not get into go.mod.
 	TRIVET_NGINX=$$(nginx/fetch --next --which) go test -tags slow -shuffle=on -count=1 -timeout 30m ./nginx/... ./e2e
@@ -135,7 +140,7 @@ lint: ## go vet, go fix, staticcheck, misspell, govulncheck
 	go vet -tags cluster,docker,slow,swarm ./...
 	go fix -diff ./...
 	$(TOOL) staticcheck ./...
-	git ls-files | grep -Ev '^gen/|\.(sum|png|svg)$$' | xargs $(TOOL) misspell -locale US -error -i protocl
+	git ls-files | grep -Ev '^(gen|e2e/browser/testdata/axe)/|\.(sum|png|svg)$$' | xargs $(TOOL) misspell -locale US -error -i protocl
 	@.ci/govulncheck
 
 # actionlint's own use of shellcheck is off, so that it finds the same on each machine; the workflow runs one script, checked here.
