@@ -117,13 +117,27 @@ func Begin(dir string) (*Run, error) {
 // Next adds the next experiment, which has ended. There must be one; see Complete.
 func (r *Run) Next() (Experiment, error) {
 	e, err := r.experiment(r.entries[len(r.Experiments)])
-	if err != nil {
-		return e, err
+	if err == nil {
+		r.add(e)
 	}
+	return e, err
+}
+
+func (r *Run) add(e Experiment) {
 	r.Experiments = append(r.Experiments, e)
 	r.Verdict = r.Verdict.worse(e.Verdict)
 	r.Code = r.Verdict.Code()
-	return e, nil
+}
+
+// Unreadable adds the next experiment as one whose records cannot be read, and why. There must be one.
+func (r *Run) Unreadable(err error) Experiment {
+	of := r.entries[len(r.Experiments)].Experiment
+	e := Experiment{
+		Path: of.Path, Name: of.Name, Question: of.Question, Trials: max(1, of.Trials), Verdict: Error, Reasons: lines("", err.Error()),
+		Variants: []Variant{}, Expectations: []experiment.ExpectationResult{},
+	}
+	r.add(e)
+	return e
 }
 
 // Complete adds all experiments that are not in the report yet, those that never began included.
