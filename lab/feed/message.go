@@ -29,6 +29,7 @@ type Message struct {
 	Experiment *Experiment     `json:"experiment,omitempty"` // the report on one, when it has ended
 	Control    json.RawMessage `json:"control,omitempty"`    // of a live stack: what can be done, and what is set; package session has its form
 	Story      json.RawMessage `json:"story,omitempty"`      // in a file: one request's, as GET /api/story gives it, with the field "trial"
+	Omitted    *Omitted        `json:"omitted,omitempty"`    // in a file: what it has no room for
 	End        *End            `json:"end,omitempty"`        // the last: why nothing follows
 }
 
@@ -284,6 +285,12 @@ type Failure struct {
 type Experiment struct {
 	Experiment int             `json:"experiment"` // index in Run.Experiments
 	Report     json.RawMessage `json:"report"`
+}
+
+// Omitted says of how many failed requests a file has no story, and where they are.
+type Omitted struct {
+	Stories int    `json:"stories"`
+	Text    string `json:"text"`
 }
 
 // An End is the last message.

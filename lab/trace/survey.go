@@ -146,7 +146,7 @@ func Choose(all []Summary) (ids []string) {
 		isSlow[s.Request] = true
 	}
 	others = slices.DeleteFunc(others, func(s Summary) bool { return isSlow[s.Request] })
-	chosen := slices.Concat(spread(troubled, mostTroubled), slow, spread(others, mostOthers))
+	chosen := slices.Concat(Spread(troubled, mostTroubled), slow, Spread(others, mostOthers))
 	slices.SortFunc(chosen, func(x, y Summary) int { return cmp.Or(x.Begin.Compare(y.Begin), cmp.Compare(x.Request, y.Request)) })
 	for _, s := range chosen {
 		ids = append(ids, s.Request)
@@ -154,12 +154,12 @@ func Choose(all []Summary) (ids []string) {
 	return ids
 }
 
-// spread takes at most n, at equal distances.
-func spread(all []Summary, n int) []Summary {
+// Spread takes at most n, at equal distances.
+func Spread[T any](all []T, n int) []T {
 	if len(all) <= n {
 		return all
 	}
-	some := make([]Summary, n)
+	some := make([]T, n)
 	for i := range some {
 		some[i] = all[i*len(all)/n]
 	}
