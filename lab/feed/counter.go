@@ -229,21 +229,23 @@ func (f *Flow) client(r *record.Client) {
 	}
 }
 
-// entry counts an access-log entry, in the bin in which it began.
-func (c *counter) entry(e *record.AccessLogEntry, attempts []record.Attempt) {
+// entry counts an access-log entry, in the bin in which it began. It returns the flow, and the service that received it, "" if that is not known.
+func (c *counter) entry(e *record.AccessLogEntry, attempts []record.Attempt) (flow int, service string) {
 	l, call := c.load(e.ID)
 	at := e.Begin().Sub(c.begin)
-	if l == nil {
-		if at > -time.Second && !probe(e.ID) {
-			if b := c.bin(at); b != nil {
-				b.flow(c.flowOfEntry(e, attempts)).Others++
-			}
-		}
-		return
+	if flow = c.flowOfEntry(e, attempts); l != nil && !call {
+		flow, service = l.flow, l.service
+	}
+	if l == nil && (at < -time.Second || probe(e.ID)) {
+		return flow, service
 	}
 	b := c.bin(at)
 	if b == nil {
-		return
+		return flow, service
+	}
+	if l == nil {
+		b.flow(flow).Others++
+		return flow, service
 	}
 	for _, a := range attempts {
 		of, known := c.endpoints[a.Addr]
@@ -258,9 +260,10 @@ func (c *counter) entry(e *record.AccessLogEntry, attempts []record.Attempt) {
 	if e.Error != "" && !call {
 		b.flow(l.flow).LocalReplies++
 	}
+	return flow, service
 }
 
-// flowOfEntry is that of a request that no load planned.
+// flowOfEntry is that of a call between instances, or of a request that no load planned.
 func (c *counter) flowOfEntry(e *record.AccessLogEntry, attempts []record.Attempt) int {
 	for _, a := range attempts {
 		if of, known := c.endpoints[a.Addr]; known {
@@ -301,9 +304,9 @@ func (i *instant) attempt(a record.Attempt) {
 func withoutHeader(a record.Attempt) bool { return a.Fate == record.InDoubt || a.Fate == record.Unsent }
 
 // call counts what an instance recorded, in the bin of its time.
-func (c *counter) call(r *record.Call) {
+func (c *counter) call(r *record.Call) (instance, flow int) {
 	l, call := c.load(r.ID)
-	flow := flowOfProtocol(r.Protocol)
+	flow = flowOfProtocol(r.Protocol)
 	if l != nil && !call {
 		flow = l.flow
 	}
@@ -311,15 +314,15 @@ func (c *counter) call(r *record.Call) {
 	s := c.start(r.Start, n)
 	if r.Event == record.Completion {
 		c.opened(s, at, flow, -1)
-		return
+		return n, flow
 	}
 	c.opened(s, at, flow, 1)
 	if l == nil && (probe(r.ID) || at < -time.Second) {
-		return
+		return n, flow
 	}
 	b := c.bin(at)
 	if b == nil {
-		return
+		return n, flow
 	}
 	switch one := b.instance(n, flow); {
 	case l == nil:
@@ -330,6 +333,7 @@ func (c *counter) call(r *record.Call) {
 	default:
 		one.Arrivals++
 	}
+	return n, flow
 }
 
 // outgoing counts a call that an instance made, in the bin in which that began.

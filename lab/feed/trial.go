@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"math"
 	"time"
 
 	"trivet/lab/record"
@@ -13,8 +14,11 @@ type TrialSource struct {
 	trial    int
 	manifest record.Manifest
 	reader   *record.Reader
-	view
+	*view
 }
+
+// heldBack is for how long an earlier event, attempt or failure may still come: as long as it takes until records are written and read.
+const heldBack = time.Second
 
 // maxFailures bounds the failures of a trial that are kept: the first ones.
 const maxFailures = 5000
@@ -28,13 +32,25 @@ func Open(dir string, trial int) (*TrialSource, error) {
 	width := binWidth(m.Scenario.Length())
 	last := int((m.Scenario.Length() + m.Settle() + 10*time.Second) / width)
 	t := &TrialSource{trial: trial, manifest: m, reader: record.NewReader(dir, m)}
-	t.view = newView(trial, newCounter(m.Begin, width, 0, last))
+	t.view = newView(trial, newCounter(m.Begin, width, 0, last), sinceBegin)
 	t.counter.addLoads(m)
 	for _, i := range m.Instances {
 		t.counter.addInstance(i)
 	}
-	t.maxFailures = maxFailures
+	t.maxFailures, t.queue.hold = maxFailures, heldBack
 	t.info = t.trialMessage
+	_, calls := m.Has()
+	n := t.narrator
+	n.length, n.delay, n.blind = m.Scenario.Length(), m.Settle(), !calls
+	n.maxEvents, n.maxStates = 2000, 1000
+	n.phaseFrom = func(name string) (from, to time.Duration, ok bool) {
+		i := m.Scenario.Phase(name)
+		if i < 0 {
+			return 0, 0, false
+		}
+		from, to = m.Scenario.Bounds(i)
+		return from, to, true
+	}
 	return t, nil
 }
 
@@ -68,7 +84,7 @@ func (t *TrialSource) trialMessage() Trial {
 	for _, lack := range []struct {
 		source string
 		lacks  bool
-	}{{"nginx", !accessLog}, {"instances", !calls}, {"health", !t.health}, {"samples", !m.Sampled}} {
+	}{{"nginx", !accessLog}, {"instances", !calls}, {"health", !t.narrator.health}, {"samples", !m.Sampled}} {
 		if lack.lacks {
 			one.Lacks = append(one.Lacks, lack.source)
 		}
@@ -80,11 +96,18 @@ func (t *TrialSource) trialMessage() Trial {
 func (t *TrialSource) Advance() error {
 	for {
 		next, err := t.reader.Next()
-		if next == nil || err != nil {
-			if err != nil {
-				t.problem = err.Error()
-			}
+		switch {
+		case err != nil:
+			t.problem = err.Error()
 			return err
+		case next == nil && t.ended:
+			t.queue.release(math.MaxInt64)
+			t.narrator.reach(t.queue.newest)
+			return nil
+		case next == nil:
+			t.queue.release(t.queue.newest - heldBack)
+			t.narrator.reach(t.queue.newest - heldBack)
+			return nil
 		}
 		t.add(next)
 	}

@@ -1,0 +1,121 @@
+package feed
+
+import (
+	"fmt"
+	"time"
+
+	"trivet/internal/words"
+)
+
+// Rules by which nginx's state is inferred from its access log; docs/feed.md has them in words.
+const (
+	// failingAttempts is how many attempts at an instance, one after the other, got no response header when it counts as failing.
+	failingAttempts = 3
+	// othersChosen is how many first attempts went to others of the upstream since the last at an instance when it counts as not chosen, at
+	// least; othersPerInstance is the same for each instance of it, because a random choice leaves one of many out for longer.
+	othersChosen      = 20
+	othersPerInstance = 10
+	// notChosenFor is how long that was ago, at least.
+	notChosenFor = time.Second
+	// forgotten is how long an attempt says something.
+	forgotten = 10 * time.Second
+)
+
+const protocols = 2 // HTTP and gRPC have an upstream each; streams are gRPC's
+
+var protocolWords = [protocols]string{"HTTP", "gRPC"}
+
+// upstreamOf is the index of the upstream of a flow.
+func upstreamOf(flow int) int { return min(flow, 1) }
+
+// A server is what nginx did with an instance in one upstream.
+type server struct {
+	tried   bool          // there was an attempt at it, or it was chosen
+	last    time.Duration // of the attempts at it
+	without int           // of the last attempts: how many, one after the other, got no response header
+
+	chosen time.Duration // the last time
+	others int           // first attempts at others of the upstream since
+	other  time.Duration // the last of them
+}
+
+// attempt adds one at this server that ended at a time.
+func (s *server) attempt(at time.Duration, header bool) {
+	s.tried, s.last = true, max(s.last, at)
+	if s.without++; header {
+		s.without = 0
+	}
+}
+
+// choose adds that nginx chose this server at a time.
+func (s *server) choose(at time.Duration) {
+	if !s.tried || at > s.chosen {
+		s.chosen, s.others = at, 0
+	}
+	s.tried = true
+}
+
+// pass adds that nginx chose another server of the upstream, or found none alive.
+func (s *server) pass(at time.Duration) {
+	if s.others == 0 && !s.tried && s.other == 0 {
+		s.chosen = at // It was not there to be chosen before.
+	}
+	if at >= s.chosen {
+		s.others++
+		s.other = max(s.other, at)
+	}
+}
+
+// state is what can be said of a server at a time, before which it had another one, in an upstream of so many instances. Delay is how long it
+// may take until it is known that nginx has chosen the server.
+func (s *server) state(now time.Duration, before string, instances int, delay time.Duration) string {
+	needed := max(othersChosen, othersPerInstance*instances)
+	switch {
+	case s.others >= needed && now-s.chosen >= delay && now-s.other <= forgotten:
+		return Ejected
+	case !s.tried || now-s.last > forgotten:
+		return Unknown
+	case s.without >= failingAttempts:
+		return Failing
+	case s.without == 0:
+		return Serving
+	case before == Ejected && s.others < needed:
+		return Unknown // It has been tried again, and what that came to is not clear yet.
+	}
+	return before
+}
+
+// why says from what a state is inferred.
+func (s *server) why(state string, upstream int, clock func(time.Duration) string) string {
+	over := " over " + protocolWords[upstream]
+	switch state {
+	case Ejected:
+		return fmt.Sprintf("0 of the last %s%s, since %s", words.Count(s.others, "first attempt"), over, clock(s.chosen))
+	case Failing:
+		return fmt.Sprintf("the last %s%s got no response header", words.Count(s.without, "attempt"), over)
+	case Serving:
+		return "the last attempt" + over + " got a response header"
+	}
+	return ""
+}
+
+// worse orders states of one instance in both upstreams: the worst is the instance's.
+var worse = map[string]int{Unknown: 0, Serving: 1, Failing: 2, Ejected: 3}
+
+// servers are what nginx did with an instance in both upstreams.
+type servers struct {
+	of     [protocols]server
+	judged [protocols]string
+}
+
+// judge is the worse of the states in both upstreams at a time, from what it is inferred, and when the instance was chosen for the last time.
+func (s *servers) judge(now time.Duration, instances int, delay time.Duration, clock func(time.Duration) string) (state, why string, since time.Duration) {
+	state = Unknown
+	for i := range s.of {
+		s.judged[i] = s.of[i].state(now, s.judged[i], instances, delay)
+		if worse[s.judged[i]] > worse[state] {
+			state, why, since = s.judged[i], s.of[i].why(s.judged[i], i, clock), s.of[i].chosen
+		}
+	}
+	return state, why, since
+}
