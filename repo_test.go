@@ -35,6 +35,7 @@ var rules = []rule{
 	{"trivet/docs", nil, "documents and their tests"},
 	{"trivet/e2e", nil, "tests only: nothing may import them"},
 	{"trivet/e2e/attack", []string{"trivet/gen/", "trivet/lab/", "trivet/nginx"}, "a client of the fleet, with the same view as any other"},
+	{"trivet/e2e/browser", nil, "tests only: nothing may import them"},
 	{"trivet/e2e/docker", nil, "tests only: nothing may import them"},
 	{"trivet/experiments/examples", nil, "tests only: nothing may import them"},
 	{"trivet/gateway", []string{"trivet/gen/"}, "it serves any implementation over REST, not only ours"},
