@@ -49,7 +49,7 @@ func TestFailedAlarmEndsLoadWithError(t *testing.T) {
 	t.Parallel()
 	p := plan(t, time.Second, get(10))
 	p.HTTP = quick(t)
-	dispatchers, err := newDispatchers(t.Context(), p, nil, newStallMeter())
+	dispatchers, err := newDispatchers(newHorizon(t.Context(), p.Begin, p.For), p, nil, newStallMeter())
 	if err != nil {
 		t.Fatal(err)
 	}

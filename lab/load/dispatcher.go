@@ -43,6 +43,7 @@ type dispatcher struct {
 	stalls   *stallMeter
 	inFlight *atomic.Int64
 	alarm    *alarm
+	end      *horizon
 	begin    time.Time // plan.Begin on the monotonic clock
 	idle     chan job  // to workers without a request: their stacks have grown already
 	workers  sync.WaitGroup
@@ -54,8 +55,8 @@ type job struct {
 	offset time.Duration
 }
 
-// newDispatchers makes a dispatcher for each load, which ends early if ctx does. With an error it returns those made before.
-func newDispatchers(ctx context.Context, p Plan, records *recorder, stalls *stallMeter) ([]*dispatcher, error) {
+// newDispatchers makes a dispatcher for each load. With an error it returns those made before.
+func newDispatchers(end *horizon, p Plan, records *recorder, stalls *stallMeter) ([]*dispatcher, error) {
 	var all []*dispatcher
 	inFlight := new(atomic.Int64)
 	trusted, err := newTrust(p.CA)
@@ -64,7 +65,7 @@ func newDispatchers(ctx context.Context, p Plan, records *recorder, stalls *stal
 	}
 	for i, l := range p.Loads {
 		d := &dispatcher{
-			Load: l, index: i, plan: p, records: records, stalls: stalls, inFlight: inFlight, idle: make(chan job),
+			Load: l, index: i, plan: p, records: records, stalls: stalls, inFlight: inFlight, end: end, idle: make(chan job),
 			idPrefix: record.IDPrefix(p.Seed, l.Protocol, i),
 			method:   method(l),
 		}
@@ -76,7 +77,7 @@ func newDispatchers(ctx context.Context, p Plan, records *recorder, stalls *stal
 		if err != nil {
 			return all, err
 		}
-		if d.alarm, err = newAlarm(ctx); err != nil {
+		if d.alarm, err = newAlarm(end); err != nil {
 			d.client.close()
 			return all, err
 		}
@@ -110,9 +111,12 @@ func (d *dispatcher) run(ctx context.Context) error {
 	defer close(d.idle)
 	n := 0
 	for offset := range d.Rate.Offsets(d.plan.For) {
+		if offset >= d.end.planned() {
+			return nil
+		}
 		err := d.alarm.wait(d.begin.Add(offset))
-		if ctx.Err() != nil {
-			return nil // It is reported as the reason why the load ended early.
+		if ctx.Err() != nil || offset >= d.end.planned() {
+			return nil // The end of ctx is reported as the reason why the load ended early.
 		}
 		if err != nil {
 			return err

@@ -19,7 +19,7 @@ import (
 // starved, and the starvation would be taken for the system's slowness.
 type Generator struct {
 	cmd    *exec.Cmd
-	stdin  io.Closer
+	stdin  io.WriteCloser
 	stderr lastOutput
 	done   chan struct{}
 	err    error // once done is closed
@@ -80,6 +80,20 @@ func (g *Generator) Done() <-chan struct{} { return g.done }
 func (g *Generator) Wait() error {
 	<-g.done
 	return g.err
+}
+
+// Finish ends the load early and gracefully: nothing that is planned so long after Begin or later is sent, as if the plan's For had been that. Requests
+// in flight end by themselves, and each that was planned before has its record. Of several calls the earliest time counts. A generator
+// that gets it later has sent what was planned until then.
+func (g *Generator) Finish(after time.Duration) error {
+	line, err := json.Marshal(instruction{Finish: max(after, 1)})
+	if err != nil {
+		return err
+	}
+	if _, err := g.stdin.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("send the load generator (pid %d) when to finish: %w; it may have ended", g.PID(), err)
+	}
+	return nil
 }
 
 // stopTimeout is how long a process may take to write its remaining records.

@@ -331,7 +331,7 @@ func TestRequestsOverInFlightLimitFailUnsent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dispatchers, err := newDispatchers(t.Context(), p, file, newStallMeter())
+	dispatchers, err := newDispatchers(newHorizon(t.Context(), p.Begin, p.For), p, file, newStallMeter())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,7 +354,7 @@ func TestResponseAfterDeadlineIsIncomplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dispatchers, err := newDispatchers(t.Context(), p, file, newStallMeter())
+	dispatchers, err := newDispatchers(newHorizon(t.Context(), p.Begin, p.For), p, file, newStallMeter())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -408,7 +408,10 @@ func TestStopOfAGeneratorThatSIGKILLDoesNotEndIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		g := &Generator{cmd: gone, stdin: io.NopCloser(nil), done: make(chan struct{})}
+		g := &Generator{cmd: gone, stdin: struct {
+			io.Writer
+			io.Closer
+		}{io.Discard, io.NopCloser(nil)}, done: make(chan struct{})}
 		begun := time.Now()
 		if err := g.Stop(); err == nil || !strings.Contains(err.Error(), "runs 10s after SIGKILL") || time.Since(begun) != stopTimeout+killTimeout {
 			t.Errorf("got %v after %v", err, time.Since(begun))

@@ -56,7 +56,7 @@ func carriedOut(t *testing.T, p Plan) [][]record.Client {
 	return records(t, p)
 }
 
-func serve(t *testing.T, p Plan) (code int, stderr string) {
+func serve(t *testing.T, p Plan, instructions ...string) (code int, stderr string) {
 	t.Helper()
 	line, err := json.Marshal(p)
 	if err != nil {
@@ -65,7 +65,7 @@ func serve(t *testing.T, p Plan) (code int, stderr string) {
 	open, end := io.Pipe()
 	defer end.Close()
 	var output bytes.Buffer
-	code = Serve(t.Context(), io.MultiReader(bytes.NewReader(append(line, '\n')), open), &output)
+	code = Serve(t.Context(), io.MultiReader(bytes.NewReader(append(line, '\n')), strings.NewReader(strings.Join(instructions, "\n")+"\n"), open), &output)
 	return code, output.String()
 }
 

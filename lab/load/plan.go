@@ -22,3 +22,8 @@ type Plan struct {
 	For     time.Duration   `json:"for"`     // nothing is planned at Begin+For or later
 	Loads   []scenario.Load `json:"loads"`   // all run at the same time
 }
+
+// An instruction follows the plan, on a line of its own.
+type instruction struct {
+	Finish time.Duration `json:"finish"` // nothing is planned at Begin+Finish or later; nanoseconds, more than 0
+}

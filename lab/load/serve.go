@@ -19,7 +19,7 @@ const gcPercent = 400
 var errParentGone = errors.New("its standard input has ended: the program that started it is gone")
 
 // Serve implements `trivet load`: it reads one Plan from stdin (one line of JSON), carries it out, and returns the exit code when every
-// request is over. Each request has a deadline, so the time is bounded.
+// request is over. Each request has a deadline, so the time is bounded. Further lines say when to finish, see [Generator.Finish].
 //
 // The exit code is 0 when each planned request has its record. It is 1 when that was not possible, with the reason in one line on
 // stderr: there was no plan, the records cannot be written, stdin has ended (the parent is gone), or ctx has. Then it ends at once:
@@ -31,12 +31,12 @@ func Serve(ctx context.Context, stdin io.Reader, stderr io.Writer) int {
 	debug.SetGCPercent(gcPercent)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	plans := make(chan Plan, 1)
-	go readPlan(stdin, plans, cancel)
+	plans, finishes := make(chan Plan, 1), make(chan time.Duration)
+	go readPlan(ctx, stdin, plans, finishes, cancel)
 	var err error
 	select {
 	case p := <-plans:
-		err = carryOut(ctx, cancel, p)
+		err = carryOut(ctx, cancel, p, finishes)
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
@@ -47,8 +47,8 @@ func Serve(ctx context.Context, stdin io.Reader, stderr io.Writer) int {
 	return 0
 }
 
-// readPlan reads the plan, then waits for the end of stdin.
-func readPlan(stdin io.Reader, plans chan<- Plan, cancel context.CancelCauseFunc) {
+// readPlan reads the plan, then instructions until stdin ends.
+func readPlan(ctx context.Context, stdin io.Reader, plans chan<- Plan, finishes chan<- time.Duration, cancel context.CancelCauseFunc) {
 	decoder := json.NewDecoder(stdin)
 	var p Plan
 	if err := decoder.Decode(&p); err != nil {
@@ -56,20 +56,36 @@ func readPlan(stdin io.Reader, plans chan<- Plan, cancel context.CancelCauseFunc
 		return
 	}
 	plans <- p
-	// The decoder may have read ahead. That does not matter: nothing else is expected.
-	_, _ = io.Copy(io.Discard, stdin)
-	cancel(errParentGone)
+	for {
+		var i instruction
+		switch err := decoder.Decode(&i); {
+		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+			cancel(errParentGone)
+			return
+		case err == nil && i.Finish <= 0:
+			err = fmt.Errorf("finish %v, want more than 0", i.Finish)
+			fallthrough
+		case err != nil:
+			cancel(fmt.Errorf("read instruction from standard input: %w", err))
+			return
+		}
+		select {
+		case finishes <- i.Finish:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // carryOut returns when every request is over.
-func carryOut(ctx context.Context, cancel context.CancelCauseFunc, p Plan) error {
+func carryOut(ctx context.Context, cancel context.CancelCauseFunc, p Plan, finishes <-chan time.Duration) error {
 	records, err := newRecorder(p.Records, cancel)
 	if err != nil {
 		return err
 	}
 	stalls := newStallMeter()
-	metering, end := context.WithCancel(ctx)
-	defer end()
+	metering, endMeter := context.WithCancel(ctx)
+	defer endMeter()
 	beats, err := newAlarm(metering)
 	if err != nil {
 		return cmp.Or(err, records.close())
@@ -77,16 +93,20 @@ func carryOut(ctx context.Context, cancel context.CancelCauseFunc, p Plan) error
 	defer beats.close()
 	var meter sync.WaitGroup
 	meter.Go(func() { stalls.run(beats) })
-	dispatchers, err := newDispatchers(ctx, p, records, stalls)
+	// The wall clock may be set while the load runs: from here on time is counted from now.
+	now := time.Now()
+	end := newHorizon(ctx, now.Add(p.Begin.Sub(now)), p.For)
+	defer end.close()
+	meter.Go(func() { end.take(finishes) })
+	dispatchers, err := newDispatchers(end, p, records, stalls)
 	if err == nil {
-		// The wall clock may be set while the load runs: from here on time is counted from now.
-		now := time.Now()
-		err = dispatch(ctx, dispatchers, now.Add(p.Begin.Sub(now)))
+		err = dispatch(ctx, dispatchers, end.begin)
 	}
 	for _, d := range dispatchers {
 		d.close()
 	}
-	end()
+	end.close()
+	endMeter()
 	meter.Wait()
 	// A failed write has ended ctx too: close reports it first.
 	return cmp.Or(err, records.close(), context.Cause(ctx))
