@@ -148,6 +148,11 @@ func (f *Fleet) Reload(ctx context.Context) error {
 	if err := f.balancer.Test(ctx, f.options.Dir); err != nil {
 		return err
 	}
+	return f.reload(ctx)
+}
+
+// reload is Reload of a configuration that was tested. One at a time.
+func (f *Fleet) reload(ctx context.Context) error {
 	f.requests.Lock()
 	n := len(f.requested.Reloads)
 	f.requested.Reloads = append(f.requested.Reloads, Reloading{Begin: time.Now()})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"trivet/lab/record"
+	"trivet/nginx/confedit"
 )
 
 // A Balancer is the program in front of the instances. A fleet gives it one process, scenario.Nginx, whose children end with it.
@@ -29,6 +30,7 @@ type Balancer interface {
 type BalancerInfo struct {
 	AllAttempts bool       // its access log has every attempt of a request, not only the last: the ledger needs that
 	Reloads     bool       // Reload works
+	Edits       bool       // Install makes Site.Edits
 	Workers     bool       // its children are workers, with the titles that nginx gives them
 	Stop        []StopStep // SIGKILL follows the last
 	ListenHint  string     // what to check if it runs and does not listen where it should
@@ -51,6 +53,8 @@ type Site struct {
 	EdgeCertificate string // file of the certificate and key for TLS
 	OwnCertificate  string // file of its certificate and key for mutual TLS with the instances; "": they speak plain HTTP and gRPC
 	CA              string // file of the trusted authorities of both
+
+	Edits []confedit.Edit // further changes to its configuration
 }
 
 // Requested is what actions did to a Balancer's processes that its logs have, too.

@@ -48,6 +48,7 @@ type Fleet struct {
 	requests  sync.Mutex // of the next
 	requested Requested
 	numbers   workerNumbers
+	health    *healthChecks // nil: none
 	stopping  sync.Once
 	stopErr   error
 
@@ -90,10 +91,13 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 		cancel()
 		return nil, errors.Join(err, f.Stop(now))
 	}
+	if o.Health != nil {
+		f.health = f.checkHealth()
+	}
 	return f, nil
 }
 
-// enoughFiles compares the limit of open files with what a fleet needs here: two sockets and a handle for each instance.
+// enoughFiles compares the limit of open files with what a fleet needs here: three sockets, a connection and a handle for each instance.
 func enoughFiles(instances int) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -106,7 +110,7 @@ func enoughFiles(instances int) error {
 }
 
 // FilesNeeded is about how many open files the program that runs a fleet needs.
-func FilesNeeded(instances int) uint64 { return uint64(100 + 4*instances) }
+func FilesNeeded(instances int) uint64 { return uint64(100 + 6*instances) }
 
 // CheckPorts returns an error if Start could not get the ports of a fleet: it joins a BusyError for each that another process listens on.
 // Programs and directories of o do not matter. No port stays reserved.
@@ -274,6 +278,7 @@ func (f *Fleet) Stop(ctx context.Context) error {
 }
 
 func (f *Fleet) stop(ctx context.Context) error {
+	f.health.stop() // It is no news that instances are not ready any more.
 	errs := make([]error, len(f.processes))
 	errs[0] = f.processes[0].end(ctx)
 	var all sync.WaitGroup

@@ -27,6 +27,9 @@ func (l Local) Start(ctx context.Context, s scenario.Scenario, dir string, obser
 		Observe: func(e Event) {
 			observe(record.Event{Time: e.Time, Event: record.ProcessEvent, Kind: e.Kind, Process: e.Process, Start: e.Start, PID: e.PID, Exit: e.Exit})
 		},
+		Health: func(h Health) {
+			observe(record.Event{Time: h.Time, Event: record.HealthEvent, Kind: h.Kind, Process: h.Process})
+		},
 		Probed: func(id string) { observe(record.Event{Time: time.Now(), Event: record.Probe, ID: id}) },
 	})
 }

@@ -70,7 +70,8 @@ func TestLocalStartsFleetOfScenario(t *testing.T) {
 		if e.Event == record.Probe {
 			probes++
 		}
-		return e.Event == record.Probe && !e.Time.IsZero() && strings.HasPrefix(e.ID, record.ProbeIDPrefix)
+		healthy := e.Event == record.HealthEvent && e.Kind == record.Serving && strings.HasPrefix(e.Process, "whoami-")
+		return (healthy || e.Event == record.Probe && strings.HasPrefix(e.ID, record.ProbeIDPrefix)) && !e.Time.IsZero()
 	})
 	if probes < 4 {
 		t.Errorf("%d probes, want one of each instance and one over each protocol", probes)

@@ -32,7 +32,7 @@ type nginxBalancer struct {
 
 func (nginxBalancer) Info() BalancerInfo {
 	return BalancerInfo{
-		AllAttempts: true, Reloads: true, Workers: true,
+		AllAttempts: true, Reloads: true, Edits: true, Workers: true,
 		// SIGQUIT is a graceful shutdown. Before nginx serves it has no handler for it, and would dump core.
 		Stop:       []StopStep{{Signal: syscall.SIGQUIT, Wait: 5 * time.Second, ReadyFirst: true}, {Signal: syscall.SIGTERM, Wait: 3 * time.Second}},
 		ListenHint: "its configuration must include site/http-listen.conf and site/grpc-listen.conf",
@@ -63,7 +63,8 @@ func (b nginxBalancer) Install(dir string, s Site) error {
 	if err := confedit.AddFiles(conf, b.files); err != nil {
 		return err
 	}
-	return keepShipped(dir, func() error { return confedit.Apply(conf, b.edits, site.Endpoints(names)) })
+	edits := slices.Concat(b.edits, s.Edits)
+	return keepShipped(dir, func() error { return confedit.Apply(conf, edits, site.Endpoints(names)) })
 }
 
 // workersUser is the account for nginx's workers: "" (nginx's own choice) unless this process is root and an account of nginx packages

@@ -36,7 +36,7 @@ type Options struct {
 	HTTP      int    // nginx's port for HTTP; 0: the kernel's choice
 	GRPC      int    // nginx's port for gRPC; 0: the kernel's choice
 	Admin     int    // nginx's port for its own health and status, on a loopback address; 0: the kernel's choice
-	Numbered  bool   // whoami-N on 8000+N, 9000+N and 7000+N (admin), front-N 100 above, with up to MaxNumbered instances; else on ports of the kernel's choice, without admin
+	Numbered  bool   // whoami-N on 8000+N, 9000+N and 7000+N (admin), front-N 100 above, with up to MaxNumbered instances; else on ports of the kernel's choice, without metrics
 
 	TLS     bool // nginx serves both protocols over TLS, too
 	TLSPort int  // nginx's port for that; 0: the kernel's choice
@@ -61,6 +61,7 @@ type Options struct {
 
 	NoRestart bool            // processes that die stay down
 	Observe   func(Event)     // gets every event, one after the other, and must return soon; nil: none
+	Health    func(Health)    // gets each change of an instance's health, as Observe gets events; nil: none is checked
 	Probed    func(id string) // gets the ID of each request that the fleet sends, before it is sent, as Observe gets events; nil: none
 }
 
@@ -174,6 +175,9 @@ func (o Options) numberedPorts() map[int]string {
 	return all
 }
 
+// instanceAdmin reports whether instances have an admin listener: it has their health, and no request to it is in a record.
+func (o Options) instanceAdmin() bool { return o.Numbered || o.Health != nil }
+
 // number is the N of whoami-N, and 100 + N of front-N.
 func number(name string) int {
 	_, digits, _ := strings.Cut(name, "-")
@@ -227,11 +231,13 @@ func (o Options) listenAddrs() []listenAddr {
 		add(scenario.Nginx, p.protocol, ip, p.port)
 	}
 	for _, name := range scenario.ServiceNames(o.Instances, o.Front) {
-		http, grpc := 0, 0
+		http, grpc, admin := 0, 0, 0
 		if o.Numbered {
 			n := number(name)
-			http, grpc = 8000+n, 9000+n
-			add(name, adminListener, inner, 7000+n)
+			http, grpc, admin = 8000+n, 9000+n, 7000+n
+		}
+		if o.instanceAdmin() {
+			add(name, adminListener, inner, admin)
 		}
 		add(name, httpListener, inner, http)
 		add(name, grpcListener, inner, grpc)

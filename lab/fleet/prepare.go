@@ -18,6 +18,7 @@ import (
 
 	"trivet/lab/record"
 	"trivet/lab/scenario"
+	"trivet/nginx/confedit"
 )
 
 // prepare does all that can fail before a process is started: the directory, the instances' settings, the load balancer's configuration.
@@ -31,7 +32,7 @@ func (f *Fleet) prepare(ctx context.Context) error {
 	if err := f.checkSettings(ctx); err != nil {
 		return err
 	}
-	if err := f.install(); err != nil {
+	if err := f.install(f.options.Dir, nil); err != nil {
 		return err
 	}
 	return f.balancer.Test(ctx, f.options.Dir)
@@ -94,12 +95,13 @@ func settingErrors(stderr string) string {
 	return strings.Join(lines, "\n")
 }
 
-// install writes the load balancer's configuration. It listens on the addresses as given, 0.0.0.0 included.
-func (f *Fleet) install() error {
+// install writes the load balancer's configuration into a directory, with further edits. It listens on the addresses as given, 0.0.0.0
+// included.
+func (f *Fleet) install(dir string, edits []confedit.Edit) error {
 	listen := func(protocol string) string { return f.bound(scenario.Nginx, protocol).String() }
 	site := Site{
 		HTTP: listen(httpListener), GRPC: listen(grpcListener), Admin: listen(adminListener),
-		Instances: f.Instances(), Diagnostics: f.diagnostics,
+		Instances: f.Instances(), Diagnostics: f.diagnostics, Edits: edits,
 	}
 	if f.options.TLS {
 		site.TLS, site.EdgeCertificate, site.CA = listen(tlsListener), f.authority.Path(edgeCertificate), f.authority.CA()
@@ -107,7 +109,7 @@ func (f *Fleet) install() error {
 	if f.options.MTLS {
 		site.OwnCertificate, site.CA = f.authority.Path(scenario.Nginx), f.authority.CA()
 	}
-	err := f.balancer.Install(f.options.Dir, site)
+	err := f.balancer.Install(dir, site)
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w; set TMPDIR to a directory with room", record.ErrRunDir, err)
 	}
@@ -177,11 +179,14 @@ func (f *Fleet) instanceArgs(name string) []string {
 		"--instance", name, "--bind", http.Addr().String(),
 		"--port", fmt.Sprint(http.Port()), "--grpc-port", fmt.Sprint(grpc.Port()),
 	}
-	if f.options.Numbered {
+	if f.options.instanceAdmin() {
 		a := f.bound(name, adminListener)
 		args = append(args, "--admin-bind", a.Addr().String(), "--admin-port", fmt.Sprint(a.Port()))
 	} else {
 		args = append(args, "--admin-port", "off")
+	}
+	if !f.options.Numbered {
+		args = append(args, "--metrics=false") // Their ports are known to the fleet alone.
 	}
 	if f.options.MTLS {
 		own := f.authority.Path(name)

@@ -2,6 +2,7 @@ package measure
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"trivet/lab/record"
@@ -45,6 +46,8 @@ func (l *eventLog) add(e record.Event) {
 		l.process(e)
 	case record.NginxEvent:
 		l.nginx(e)
+	case record.HealthEvent:
+		l.health(e)
 	case record.Probe:
 	case record.GeneratorKilled:
 		l.killed = true
@@ -112,6 +115,18 @@ func (l *eventLog) nginx(e record.Event) {
 		l.reason("nginx was reloaded %s, and no action requested that", at)
 	default:
 		l.reason("%s: unknown kind %q of an nginx event", record.EventsFile, e.Kind)
+	}
+}
+
+// health takes a change of an instance's own health. It judges nothing: what clients see of it, their records say.
+func (l *eventLog) health(e record.Event) {
+	switch e.Kind {
+	case record.Serving, record.NotServing, record.NoResponse:
+	default:
+		l.reason("%s: unknown kind %q of a health event", record.EventsFile, e.Kind)
+	}
+	if l.manifest.Target == nil && !slices.Contains(l.manifest.Scenario.ServiceNames(), e.Process) {
+		l.reason("%s: health of %q, which is no instance", record.EventsFile, e.Process)
 	}
 }
 

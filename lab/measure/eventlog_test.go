@@ -27,6 +27,9 @@ func TestEventsThatMakeATrialInvalid(t *testing.T) {
 	nginx := func(kind string, pid int, exit *record.Exit) event {
 		return at(ms(1500), event{Event: record.NginxEvent, Kind: kind, PID: pid, Exit: exit})
 	}
+	health := func(process, kind string) event {
+		return event{Event: record.HealthEvent, Kind: kind, Process: process}
+	}
 	killed := &record.Exit{Signal: "SIGKILL"}
 	died := process("whoami-1", record.Died, killed)
 	end := event{Event: record.Ended}
@@ -47,6 +50,10 @@ func TestEventsThatMakeATrialInvalid(t *testing.T) {
 		{[]event{end, process("whoami-2", record.Stopped, nil)}, ""},
 		{[]event{end, process(scenario.Nginx, record.Stopped, &record.Exit{})}, ""},
 		{[]event{end, process(scenario.Nginx, record.Stopped, killed)}, "nginx did not stop and had to be killed (signal SIGKILL)"},
+
+		{[]event{at(-ms(100), health("whoami-1", record.Serving)), at(ms(1000), health("whoami-1", record.NoResponse)), health("whoami-1", record.NotServing), end}, ""},
+		{[]event{end, health("whoami-1", "fine")}, `records/events.jsonl: unknown kind "fine" of a health event`},
+		{[]event{end, health("nginx", record.Serving)}, `records/events.jsonl: health of "nginx", which is no instance`},
 
 		{[]event{end, at(ms(3600), event{Event: record.PhaseStarted, Phase: "a"})}, ""},
 		{[]event{end, at(ms(3751), event{Event: record.PhaseStarted, Phase: "a"})}, "phase a started 3.751s after the load began, which is not its time"},

@@ -21,6 +21,7 @@ const (
 	Probe           = "probe"            // ID: of a request that the lab sends for itself, to nginx or to an instance, before it is sent
 	ProcessEvent    = "process"          // Kind, Process, PID, Start of an instance, Exit
 	NginxEvent      = "nginx"            // Kind, PID, Exit: from nginx's error log, what no action requested
+	HealthEvent     = "health"           // Kind, Process: an instance's own health has changed
 	GeneratorKilled = "generator_killed" // the generator did not end by itself
 	Ended           = "ended"            // the load has ended, and no process is left
 	LabError        = "error"            // Error: the lab failed
@@ -33,6 +34,13 @@ const (
 	Ready   = "ready"   // it serves
 	Died    = "died"    // it ended without a request to do so
 	Stopped = "stopped" // it ended as requested
+)
+
+// Kinds of a HealthEvent.
+const (
+	Serving    = "serving"     // it is ready
+	NotServing = "not_serving" // it responds that it is not: it starts, or drains
+	NoResponse = "no_response" // the check failed, or timed out
 )
 
 // Kinds of an NginxEvent.
@@ -52,7 +60,7 @@ type Event struct {
 	Operation int    `json:"operation,omitempty"`
 	Action    string `json:"action,omitempty"`  // a kind of action, see package scenario
 	Process   string `json:"process,omitempty"` // an instance, or scenario.Nginx
-	Kind      string `json:"kind,omitempty"`    // of a ProcessEvent or NginxEvent
+	Kind      string `json:"kind,omitempty"`    // of a ProcessEvent, NginxEvent or HealthEvent
 	// Instance is of a Started that announces an instance which the manifest does not have.
 	Instance *Instance `json:"instance,omitempty"`
 	PID      int       `json:"pid,omitempty"`

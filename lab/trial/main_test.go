@@ -230,12 +230,12 @@ func events(t *testing.T, dir string) []record.Event {
 	return all
 }
 
-// words are the events in words, in their order, without probes: "during: action_started kill whoami-1", "whoami-1 died (signal SIGKILL)".
+// words are the events in words, in their order, without probes and health: "during: action_started kill whoami-1", "whoami-1 died (signal SIGKILL)".
 func words(all []record.Event) []string {
 	var lines []string
 	for _, e := range all {
 		switch e.Event {
-		case record.Probe:
+		case record.Probe, record.HealthEvent:
 		case record.PhaseStarted:
 			lines = append(lines, "phase "+e.Phase)
 		case record.ActionStarted, record.ActionDone:
