@@ -484,3 +484,18 @@ func (c *counter) seen() {
 	}
 	c.gauge = c.first + len(c.bins)
 }
+
+// maxStarts is how many starts of instances are kept, and those that have ended within the last minute.
+const maxStarts = 1000
+
+// forgetStarts forgets starts that ended long ago, if there are too many: their records have come.
+func (c *counter) forgetStarts() {
+	if len(c.starts) <= maxStarts {
+		return
+	}
+	for id, s := range c.starts {
+		if s.ended && s.end < time.Duration(c.last)*c.width-time.Minute {
+			delete(c.starts, id)
+		}
+	}
+}

@@ -39,8 +39,8 @@ type narrator struct {
 	now     time.Duration
 	ticked  time.Duration
 	events  []*row
-	count   int // events so far
-	cause   *row
+	count   int             // events so far
+	causes  []*row          // actions and settings, the newest last
 	actions map[string]*row // the last of each process
 	failing *row            // the last of failed requests without a cause
 	all     []*subject
@@ -216,9 +216,10 @@ func note(all []string, text string) []string {
 
 // failed adds a failed request to the last action, or to an event of its own.
 func (n *narrator) failed(o observation) {
-	e := n.cause
+	cause := n.causeOf(o.at)
+	e := cause
 	if e == nil || o.at-max(e.at, e.until) > attributed && o.at-e.lastFailure > together {
-		if e = n.failing; e == nil || o.at-e.lastFailure > together || n.cause != nil && n.cause.at > e.at {
+		if e = n.failing; e == nil || o.at-e.lastFailure > together || cause != nil && cause.at > e.at {
 			e = n.say(o.at, Event{Kind: "request", Tone: Bad})
 			n.failing = e
 		}
@@ -230,6 +231,25 @@ func (n *narrator) failed(o observation) {
 		e.Until = o.at.Milliseconds()
 	}
 	n.update(e)
+}
+
+// maxCauses bounds the causes that are kept: a request that failed before the last may become known after it.
+const maxCauses = 20
+
+func (n *narrator) addCause(e *row) {
+	if n.causes = append(n.causes, e); len(n.causes) > maxCauses {
+		n.causes = slices.Delete(n.causes, 0, 1)
+	}
+}
+
+// causeOf is the last cause before a time; nil if there is none.
+func (n *narrator) causeOf(at time.Duration) *row {
+	for _, e := range slices.Backward(n.causes) {
+		if e.at <= at {
+			return e
+		}
+	}
+	return nil
 }
 
 // say adds an event.
@@ -265,7 +285,8 @@ func (n *narrator) happened(at time.Duration, e *record.Event) {
 	case record.ActionStarted:
 		if e.Action != scenario.Wait {
 			one := n.say(at, Event{Kind: "action", Tone: Action, Process: e.Process, Action: e.Action, Text: actionText(e.Action, e.Process, false)})
-			n.cause, n.actions[e.Process] = one, one
+			n.actions[e.Process] = one
+			n.addCause(one)
 		}
 	case record.ActionDone:
 		n.done(at, e)

@@ -52,39 +52,80 @@ type rejected struct {
 // NewReader reads the trial directory that has this manifest. The files may come later.
 func NewReader(dir string, m Manifest) *Reader {
 	r := &Reader{dir: dir, unexpected: make(map[string]string)}
-	add := func(name string, version int, parse func([]byte) (parsed, error)) {
-		r.files = append(r.files, &source{tail: tail{path: filepath.Join(dir, name)}, name: name, version: version, parse: parse})
-	}
-	add(EventsFile, EventVersion, decode(func(e Event) parsed { return parsed{e.V, e.Time, e, e.validate()} }))
+	r.add(dir, EventsFile, EventVersion, decode(func(e Event) parsed { return parsed{e.V, e.Time, e, e.validate()} }))
 	if m.Sampled {
-		add(SamplesFile, SampleVersion, decode(func(s Sample) parsed { return parsed{s.V, s.Time, s, s.validate()} }))
+		r.add(dir, SamplesFile, SampleVersion, parseSample)
 	}
 	if !m.Sampled {
 		r.unexpected[SamplesFile] = "that the trial has no samples"
 	}
-	r.addSources(m, add)
-	add(ClientFile, ClientVersion, decode(func(l clientLine) parsed {
-		c, err := l.client()
-		return parsed{c.V, c.Planned.Add(time.Duration(c.Latency) * time.Microsecond), c, cmp.Or(err, c.validate(m))}
-	}))
+	r.addSources(m)
+	r.add(dir, ClientFile, ClientVersion, parseClient(m))
 	return r
+}
+
+// NewFleetReader reads the run directory of trivet up: the records of its instances, and its access log. The files may come later.
+func NewFleetReader(dir string) *Reader {
+	r := &Reader{dir: dir}
+	r.add(dir, InstancesFile, CallVersion, parseCall)
+	r.add(dir, AccessLogFile, AccessLogVersion, parseEntry)
+	return r
+}
+
+// AddLoad reads what only a load has of its directory, which has this manifest: the records of its client, and its samples.
+func (r *Reader) AddLoad(dir string, m Manifest) {
+	r.add(dir, ClientFile, ClientVersion, parseClient(m))
+	if m.Sampled {
+		r.add(dir, SamplesFile, SampleVersion, parseSample)
+	}
+}
+
+// RemoveLoad ends the reading of a directory that AddLoad added.
+func (r *Reader) RemoveLoad(dir string) error {
+	var errs []error
+	r.files = slices.DeleteFunc(r.files, func(s *source) bool {
+		gone := s.path == filepath.Join(dir, ClientFile) || s.path == filepath.Join(dir, SamplesFile)
+		if gone {
+			errs = append(errs, s.close())
+		}
+		return gone
+	})
+	return errors.Join(errs...)
+}
+
+func (r *Reader) add(dir, name string, version int, parse func([]byte) (parsed, error)) {
+	r.files = append(r.files, &source{tail: tail{path: filepath.Join(dir, name)}, name: name, version: version, parse: parse})
 }
 
 // addSources adds the records of instances and nginx, as far as there are any. Those of nginx may be there, and only of others, if the load
 // goes past it.
-func (r *Reader) addSources(m Manifest, add func(name string, version int, parse func([]byte) (parsed, error))) {
+func (r *Reader) addSources(m Manifest) {
 	accessLog, calls := m.Has()
 	if !calls {
 		r.unexpected[InstancesFile] = "that the target gives no records of instances"
 	} else {
-		add(InstancesFile, CallVersion, parseCall)
+		r.add(r.dir, InstancesFile, CallVersion, parseCall)
 	}
 	switch {
 	case accessLog:
-		add(AccessLogFile, AccessLogVersion, decode(func(l AccessLogEntry) parsed { return parsed{l.V, l.When(), l, l.validate()} }))
+		r.add(r.dir, AccessLogFile, AccessLogVersion, parseEntry)
 	case !m.Target.AccessLog:
 		r.unexpected[AccessLogFile] = "that the target gives no access log"
 	}
+}
+
+// parseSample reads a line of SamplesFile, and parseEntry one of AccessLogFile.
+var (
+	parseSample = decode(func(s Sample) parsed { return parsed{s.V, s.Time, s, s.validate()} })
+	parseEntry  = decode(func(l AccessLogEntry) parsed { return parsed{l.V, l.When(), l, l.validate()} })
+)
+
+// parseClient reads lines of the ClientFile of a manifest.
+func parseClient(m Manifest) func(text []byte) (parsed, error) {
+	return decode(func(l clientLine) parsed {
+		c, err := l.client()
+		return parsed{c.V, c.Planned.Add(time.Duration(c.Latency) * time.Microsecond), c, cmp.Or(err, c.validate(m))}
+	})
 }
 
 // parseCall reads a line of InstancesFile.
