@@ -94,7 +94,7 @@ func newRoot(runs func(action) func(*cobra.Command, []string)) *cobra.Command {
 	root, do := rootCommand()
 	all := map[*cobra.Command]action{root: do}
 	for _, command := range []func() (*cobra.Command, action){
-		runCommand, reportCommand, traceCommand, tracesCommand, listCommand, checkCommand, schemaCommand, upCommand, callCommand, doctorCommand, logsCommand,
+		runCommand, reportCommand, viewCommand, traceCommand, tracesCommand, listCommand, checkCommand, schemaCommand, upCommand, callCommand, doctorCommand, logsCommand,
 		certsCommand, exporterCommand,
 		completionCommand, versionCommand, loadCommand, manCommand, helpCommand,
 	} {

@@ -52,6 +52,7 @@ no room, stdout not writable); 130 interrupted. Of several experiments the
 highest counts.`},
 		Example: `  trivet run experiments/kill-one.yaml
   trivet run experiments                     all of them
+  trivet run --watch experiments/kill-one.yaml    and watch it in a browser
   trivet run --json experiments/kill-one.yaml |
     jq '.experiments[].expectations[] | select(.passed | not)'`,
 	}
@@ -60,6 +61,7 @@ highest counts.`},
 	c.Flags().BoolVar(&over.tls, "tls", false, "send the load over TLS, in every variant, with certificates of the trial's own authority")
 	c.Flags().BoolVar(&over.mtls, "mtls", false, "let nginx and the instances use mutual TLS, in every variant")
 	at := addTargetFlags(c)
+	page := addWatchFlags(c)
 	keep := c.Flags().Bool("keep", false, "never remove the run directory; to undo that, remove the file keep in it")
 	return c, func(ctx context.Context, in invocation) int {
 		out := newOutcome(in, call.json)
@@ -73,27 +75,39 @@ highest counts.`},
 			fmt.Fprintf(in.stderr, "trivet: stopping (%v); a second Ctrl-C ends at once\n", context.Cause(ctx))
 		})
 		defer stop()
-		stack, err := at.open(ctx, c)
+		in.flagErr = errors.Join(in.flagErr, page.check())
+		s, err := call.ready(ctx, in, func() (trial.Stack, error) { return at.open(ctx, c) }, over)
 		if err != nil {
-			return out.refused(ctx, errors.Join(in.flagErr, err))
-		}
-		files, err := call.read(ctx, in, stack)
-		if _, usage := errors.AsType[usageError](err); err != nil && !usage || in.flagErr != nil {
 			return out.refused(ctx, err)
 		}
-		if stack == nil {
-			over.apply(files)
-			err = errors.Join(err, local(files))
+		w, err := page.open(ctx, in)
+		if err != nil {
+			return out.failed(ctx, err)
 		}
-		s, otherErr := prepare(ctx, files, call, stack)
-		if err != nil && errors.Is(otherErr, nginx.ErrMissing) && call.nginx == "" {
-			otherErr = nil // What is wrong with the files goes first.
-		}
-		if err := errors.Join(err, otherErr); err != nil {
-			return out.refused(ctx, err)
-		}
-		return runSeries(ctx, s, out, *keep)
+		defer w.close(ctx)
+		return runSeries(ctx, s, out, *keep, w)
 	}
+}
+
+// ready checks all that can be checked before anything starts. A usageError joins what is wrong with the command line or the files.
+func (c *fileCall) ready(ctx context.Context, in invocation, open func() (trial.Stack, error), over overTLS) (setup, error) {
+	stack, err := open()
+	if err != nil {
+		return setup{}, errors.Join(in.flagErr, err)
+	}
+	files, err := c.read(ctx, in, stack)
+	if _, usage := errors.AsType[usageError](err); err != nil && !usage || in.flagErr != nil {
+		return setup{}, err
+	}
+	if stack == nil {
+		over.apply(files)
+		err = errors.Join(err, local(files))
+	}
+	s, otherErr := prepare(ctx, files, c, stack)
+	if err != nil && errors.Is(otherErr, nginx.ErrMissing) && c.nginx == "" {
+		otherErr = nil // What is wrong with the files goes first.
+	}
+	return s, errors.Join(err, otherErr)
 }
 
 // overTLS is what trivet run turns on in every variant.
@@ -315,7 +329,7 @@ func removed(run *record.Run) string {
 }
 
 // runSeries runs the experiments in a run directory, and returns the exit code.
-func runSeries(ctx context.Context, s setup, out outcome, keep bool) int {
+func runSeries(ctx context.Context, s setup, out outcome, keep bool, w *watchedRun) int {
 	run, err := record.NewRun(experimentsBase())
 	if err != nil {
 		return out.failed(ctx, err)
@@ -351,7 +365,7 @@ func runSeries(ctx context.Context, s setup, out outcome, keep bool) int {
 		describeTarget(out.in.stderr, s.stack)
 	}
 	progress := newProgress(out.in.stderr, series.Experiments)
-	series.Watch = progress.watch
+	series.Watch = w.watching(run.Dir, progress.watch)
 	var r *report.Run
 	var readErr error
 	series.Done = func() {

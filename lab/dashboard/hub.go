@@ -144,6 +144,12 @@ func (h *hub) leave(r *reader) {
 	delete(h.readers, r)
 }
 
+func (h *hub) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.readers)
+}
+
 // take returns what waits for a reader, and whether that is all there will be.
 func (h *hub) take(r *reader) (all [][]byte, ended bool) {
 	h.mu.Lock()

@@ -127,6 +127,9 @@ func (s *Server) drain(d time.Duration) {
 // Soon makes the server read its source now, and not only after a quarter of a second.
 func (s *Server) Soon() { s.hub.soon() }
 
+// Pages returns how many pages read the feed.
+func (s *Server) Pages() int { return s.hub.count() }
+
 // discard drops what net/http logs: broken connections of clients.
 type discard struct{}
 
