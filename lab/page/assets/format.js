@@ -24,6 +24,11 @@ export function micros(us) {
   return digits(us / 1e6) + " s";
 }
 
+// microsBrief writes a round time without zeros: 30 ms.
+export function microsBrief(us) {
+  return micros(us).replace(/\.0+(?= )|(\.\d*[1-9])0+(?= )/, "$1");
+}
+
 function digits(x) {
   return x >= 100 ? x.toFixed(0) : x >= 10 ? x.toFixed(1) : x.toFixed(2);
 }

@@ -1,12 +1,12 @@
 // Puts the page together.
 import { Store } from "./store.js";
 import { connect } from "./connect.js";
+import { mountCharts } from "./charts.js";
 
 const store = new Store();
 
-// mountAll gives each view its section. A view that is not there yet is left out.
 function mountAll() {
-  for (const id of ["report", "picture", "control", "log", "story", "replay", "charts"]) document.getElementById(id);
+  mountCharts(document.getElementById("charts"), store);
   connect(store);
 }
 

@@ -111,8 +111,7 @@ export class Store {
       this.trialsChanged = false;
       this.emit("trials");
     }
-    const t = this.trials.get(this.focus);
-    if (this.live && t) this.now = t.end;
+    if (this.live) this.now = this.newest(this.focus);
     this.emit("data");
     if (this.live) this.emit("now");
   }
@@ -210,7 +209,7 @@ export class Store {
 
   setFocus(number) {
     this.focus = number;
-    this.now = this.live ? this.trials.get(number)?.end ?? 0 : Math.min(this.now, this.length(number));
+    this.now = this.live ? this.newest(number) : Math.min(this.now, this.length(number));
     this.emit("trials");
     this.emit("now");
   }
@@ -229,7 +228,13 @@ export class Store {
   // length is how long a trial is in ms: planned or, of a live stack, so far.
   length(number) {
     const t = this.trials.get(number);
-    return t ? Math.max(t.info.length_ms, t.end) : 0;
+    return t ? t.info.length_ms || t.end : 0;
+  }
+
+  // newest is how far the data of a trial goes, in ms: what ends after the last phase belongs to that.
+  newest(number) {
+    const t = this.trials.get(number);
+    return t ? Math.min(t.end, t.info.length_ms || Infinity) : 0;
   }
 
   // openStory shows a request's story; closeStory does not any more.
