@@ -1,13 +1,164 @@
-// Puts the page together.
+// Puts the page together: its views, header, notices, keys.
 import { Store } from "./store.js";
 import { connect } from "./connect.js";
+import { el } from "./dom.js";
+import { micros, number, clock } from "./format.js";
 import { mountCharts } from "./charts.js";
+import { mountReport } from "./report.js";
+import { mountReplay } from "./replay.js";
 
-const store = new Store();
+const LATE_SPAN = 10000; // milliseconds of a live stack that a warning is about
+const THEMES = ["auto", "light", "dark"];
+const KEYS = [
+  ["Space", "play or pause a replay"], ["[ and ]", "slower, faster"], ["L", "follow the newest data"],
+  ["← and → in a chart or on the slider", "move the cursor, with Shift further"], ["↑ and ↓ in a chart", "the chart above or below"],
+  ["+ and − in a chart", "zoom"], ["Escape", "show all time, close a window"], ["T", "light, dark, or as the system"], ["?", "this help"],
+];
 
-function mountAll() {
-  mountCharts(document.getElementById("charts"), store);
+// openPage builds the page and begins to read the feed.
+export function openPage() {
+  const store = new Store();
+  const section = (id) => document.getElementById(id);
+  mountReport(section("report"), store, section("details"));
+  const replay = mountReplay(section("replay"), store);
+  mountCharts(section("charts"), store);
+  mountHead(store);
+  mountNotice(section("notice"), store);
+  document.addEventListener("keydown", (event) => pageKey(event, store, replay));
   connect(store);
+  return store;
 }
 
-mountAll();
+function mountHead(store) {
+  const versions = document.getElementById("versions");
+  const help = fillHelp(document.getElementById("help"));
+  const theme = el("button", { type: "button", id: "theme", click: () => nextTheme(store) });
+  document.getElementById("tools").append(theme, el("button", { type: "button", "aria-label": "Help", click: () => help.showModal(), text: "?" }));
+  setTheme(store, stored("trivet-theme") ?? "auto");
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => store.emit("theme"));
+  store.on("trials", () => {
+    const h = store.hello;
+    if (!h) return;
+    versions.textContent = [`trivet ${h.trivet}`, `nginx ${h.nginx}`, `${h.cpus} CPUs`, h.dir].filter(Boolean).join(" · ");
+    document.title = titleOf(store);
+  });
+}
+
+function titleOf(store) {
+  const name = store.trials.get(store.focus)?.info.experiment;
+  return name ? `${name} – Trivet` : "Trivet";
+}
+
+function fillHelp(help) {
+  const rows = KEYS.map(([key, what]) => el("div", {}, el("dt", {}, el("kbd", { text: key })), el("dd", { text: what })));
+  help.append(
+    el("h2", { text: "Help" }),
+    el("p", { text: "Requests go from the client through nginx to the instances. HTTP is drawn solid and blue, gRPC dashed and orange, streams dotted and violet; × and hatches are failures." }),
+    el("p", { text: "Percentiles come from histograms and are within 1 %; all other numbers are counts. What nginx does with an instance is inferred from its access log." }),
+    el("dl", { class: "keys" }, ...rows), el("form", { method: "dialog" }, el("button", { text: "Close" })));
+  return help;
+}
+
+// nextTheme goes on to the next of the three.
+function nextTheme(store) {
+  const current = document.documentElement.dataset.theme ?? "auto";
+  setTheme(store, THEMES[(THEMES.indexOf(current) + 1) % THEMES.length]);
+}
+
+function setTheme(store, name) {
+  const root = document.documentElement;
+  if (name === "auto") delete root.dataset.theme;
+  else root.dataset.theme = name;
+  document.getElementById("theme").textContent = { auto: "◐ Auto", light: "☀ Light", dark: "☾ Dark" }[name] ?? name;
+  store.emit("theme");
+  try {
+    localStorage.setItem("trivet-theme", name);
+  } catch {
+    // A page from a file may have no storage.
+  }
+}
+
+function stored(key) {
+  try {
+    const value = localStorage.getItem(key);
+    return THEMES.includes(value) ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+// mountNotice says what is wrong: with the connection, the generator, the machine.
+function mountNotice(root, store) {
+  let shown = "";
+  const update = () => {
+    const lines = [...connectionLines(store), ...lateLines(store)];
+    const key = JSON.stringify(lines);
+    if (key === shown) return;
+    shown = key;
+    root.replaceChildren(...lines.map(([tone, text]) => el("p", { class: tone }, el("span", { "aria-hidden": "true", text: tone === "bad" ? "✕ " : "! " }), text)));
+    document.body.classList.toggle("stopped", lines.some(([tone]) => tone === "bad"));
+  };
+  store.on("connection", update);
+  store.on("data", update);
+}
+
+function connectionLines(store) {
+  if (store.ended !== null) {
+    if (store.hello?.source !== "live") return []; // A run that is over is nothing to warn of.
+    store.endedAt ??= clock(new Date());
+    return [["bad", `${sentence(store.ended)} (${store.endedAt}). The page shows what there was.`]];
+  }
+  if (store.problem) return [["bad", store.problem + (document.getElementById("feed") ? "" : " trivet has ended or cannot be reached. The page shows what there was, and tries again.")]];
+  return [];
+}
+
+function sentence(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+// lateLines warn if latencies are in doubt: of a live stack now, of a run anywhere.
+function lateLines(store) {
+  const live = store.hello?.source === "live";
+  const several = store.shown.length > 1;
+  return store.shown.map((n) => store.trials.get(n)).filter(Boolean).flatMap((trial) => {
+    const from = live ? trial.end - LATE_SPAN : 0;
+    const text = lateText(trial, from);
+    return text ? [["warn", (several ? trial.info.variant + ": " : "") + text + " Latencies there are in doubt; the charts mark it at the top."]] : [];
+  });
+}
+
+function lateText(trial, from) {
+  const width = trial.info.width_ms;
+  let late = 0;
+  let max = 0;
+  let starved = 0;
+  for (let n = Math.max(trial.first, Math.floor(from / width)); n <= trial.last; n++) {
+    const bin = trial.bins.get(n);
+    if (bin?.generator?.late) {
+      late += bin.generator.late;
+      max = Math.max(max, bin.generator.max_us);
+    }
+    if (bin?.machine?.starved) starved++;
+  }
+  const words = [];
+  if (late) words.push(`The generator was late for ${number(late)} requests, at most ${micros(max)}.`);
+  if (starved) words.push(`The machine had no CPU to spare for ${((starved * width) / 1000).toFixed(1)} s.`);
+  return words.join(" ");
+}
+
+// pageKey is for keys that mean the same everywhere; where text is written or a control has the key, they mean that.
+function pageKey(event, store, replay) {
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("dialog")) return;
+  if (event.key === "Escape" && store.zoom) return store.setZoom(null);
+  if (event.target.closest("input:not([type=range]), select, textarea")) return;
+  if (event.key === " " && event.target.closest("button, summary, a")) return;
+  const does = {
+    " ": replay.toggle, "[": () => replay.faster(-1), "]": () => replay.faster(1), l: replay.live, L: replay.live,
+    t: () => nextTheme(store), T: () => nextTheme(store), "?": () => document.getElementById("help").showModal(),
+  }[event.key];
+  if (!does) return;
+  event.preventDefault();
+  does();
+}
+
+openPage();

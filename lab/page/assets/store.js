@@ -45,6 +45,7 @@ export class Store {
     this.files = new Map(); // id → File
     this.reports = new Map(); // index of the experiment → report on it
     this.stories = new Map(); // "trial id" → story, of a file
+    this.omitted = null; // {stories, text}: what a file has no room for; or null
     this.control = null; // what can be done with a live stack, or null
     this.trials = new Map(); // number → trial, see newTrial
     this.shown = []; // numbers of the trials beside each other
@@ -79,6 +80,7 @@ export class Store {
     else if (m.experiment) this.reports.set(m.experiment.experiment, m.experiment.report);
     else if (m.story) this.stories.set(m.story.trial + " " + m.story.id, m.story);
     else if (m.control) this.control = m.control;
+    else if (m.omitted) this.omitted = m.omitted;
     else if (m.end) this.ended = m.end.text;
     if (m.control) this.emit("control");
     if (m.end) this.emit("connection");
@@ -207,9 +209,11 @@ export class Store {
     this.setFocus(focus);
   }
 
+  // setFocus keeps the moment, but the end stays the end.
   setFocus(number) {
+    const atEnd = this.now >= this.newest(this.focus);
     this.focus = number;
-    this.now = this.live ? this.newest(number) : Math.min(this.now, this.length(number));
+    this.now = this.live || atEnd ? this.newest(number) : Math.min(this.now, this.length(number));
     this.emit("trials");
     this.emit("now");
   }
