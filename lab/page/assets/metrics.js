@@ -1,7 +1,7 @@
 // The metrics of the trials that are shown, as the report has them, and nginx's configuration with its edits marked.
 import { el } from "./dom.js";
 import { number, micros } from "./format.js";
-import { currentExperiment } from "./report.js";
+import { currentExperiment } from "./experiment.js";
 
 const COLUMNS = [
   ["requests", (m) => number(m.requests)], ["failed", (m, a) => between(m.failed, a.failed)],

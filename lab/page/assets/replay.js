@@ -2,7 +2,7 @@
 import { el, setText } from "./dom.js";
 import { moment, clock } from "./format.js";
 import { actionsOf } from "./axis.js";
-import { chooseTrial } from "./report.js";
+import { chooseTrial } from "./experiment.js";
 
 const TICK = 100; // milliseconds between two steps
 const CALM_TICK = 1000; // with reduced motion

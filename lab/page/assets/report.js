@@ -1,29 +1,10 @@
 // What an experiment asked and what came of it: question, verdict, answer, expectations; further down its metrics and nginx's configuration.
 import { el } from "./dom.js";
+import { badge, currentExperiment, chooseTrial } from "./experiment.js";
 import { mountMetrics } from "./metrics.js";
 import { mountFailures } from "./failures.js";
 
-// VERDICTS are their signs and words; a sign is a shape of its own.
-const VERDICTS = {
-  passed: ["✓", "passed", "good"], failed: ["✕", "failed", "bad"], inconclusive: ["?", "inconclusive", "warn"],
-  invalid: ["!", "invalid", "warn"], error: ["!", "error", "bad"], interrupted: ["■", "interrupted", "warn"], open: ["◌", "not judged yet", "quiet"],
-};
 const ROWS = 7; // expectations that are shown at once
-
-// badge is a sign with its word.
-export function badge(verdict, large) {
-  const [sign, word, tone] = VERDICTS[verdict] ?? VERDICTS.open;
-  return el("span", { class: `badge ${tone}${large ? " large" : ""}` }, el("span", { class: "sign", "aria-hidden": "true", text: sign }), word);
-}
-
-// currentExperiment is the experiment of the trial in focus: {index, asked, report}; null of a live stack.
-export function currentExperiment(store) {
-  const name = store.trials.get(store.focus)?.info.experiment;
-  const index = store.run?.experiments.findIndex((e) => e.name === name) ?? -1;
-  const found = index < 0 ? 0 : index;
-  const asked = store.run?.experiments[found];
-  return asked ? { index: found, asked, report: store.reports.get(found) } : null;
-}
 
 // mountReport fills the section on top and, below the charts, the details.
 export function mountReport(root, store, details) {
@@ -63,13 +44,6 @@ function experimentList(store, current) {
     return el("li", {}, el("button", { type: "button", disabled: !first, "aria-current": i === current ? "true" : null, click: choose }, badge(verdict), e.name));
   };
   return el("nav", { class: "experiments", "aria-label": "Experiments of the run" }, el("ul", {}, ...store.run.experiments.map(entry)));
-}
-
-// chooseTrial looks at a trial and those beside it.
-export function chooseTrial(store, info) {
-  const newest = Math.max(...store.trials.keys());
-  if (store.live && info.trial !== newest && !store.ended) store.setNow(store.now);
-  store.setShown(store.beside(info), info.trial);
 }
 
 // outcomeOf is the verdict in numbers.
