@@ -161,4 +161,5 @@ function pageKey(event, store, replay) {
   does();
 }
 
-openPage();
+// pageStore is for tests, and for the console of a browser.
+export const pageStore = openPage();
