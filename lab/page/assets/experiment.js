@@ -10,7 +10,7 @@ const VERDICTS = {
 // badge is a sign with its word.
 export function badge(verdict, large) {
   const [sign, word, tone] = VERDICTS[verdict] ?? VERDICTS.open;
-  return el("span", { class: `badge ${tone}${large ? " large" : ""}` }, el("span", { class: "sign", "aria-hidden": "true", text: sign }), word);
+  return el("span", { class: `badge ${tone}${large ? " large" : ""}`, "data-verdict": large ? verdict : null }, el("span", { class: "sign", "aria-hidden": "true", text: sign }), word);
 }
 
 // currentExperiment is the experiment of the trial in focus: {index, asked, report}; null of a live stack.

@@ -52,5 +52,5 @@ function failureRow(store, { f, trial }) {
     el("td", {}, el("span", { class: "bad", "aria-hidden": "true", text: "✕ " }), WORDS[f.outcome] ?? f.outcome),
     el("td", { text: [f.code, f.reason].filter(Boolean).join(", ") || "–" }), el("td", { text: f.instance || "–" }),
     el("td", { class: "num", text: micros(f.latency_us) }),
-    el("td", {}, el("button", { type: "button", class: "small", click: open, "aria-label": `Story of ${f.id}`, text: "story" })));
+    el("td", {}, el("button", { type: "button", class: "small", "data-id": f.id, click: open, "aria-label": `Story of ${f.id}`, text: "story" })));
 }

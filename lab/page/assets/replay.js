@@ -30,7 +30,7 @@ class Replay {
 
   build() {
     const { store } = this;
-    this.play = el("button", { type: "button", class: "play", click: () => this.toggle() });
+    this.play = el("button", { type: "button", class: "play", "data-do": "play", click: () => this.toggle() });
     this.rate = el("select", { "aria-label": "Speed", change: () => (this.speed = +this.rate.value) }, ...SPEEDS.map((s) => el("option", { value: s, selected: s === 1, text: s + "×" })));
     this.slider = el("input", { type: "range", min: "0", step: "any", "aria-label": "Moment of the trial", input: () => this.scrub(+this.slider.value), keydown: (event) => this.arrow(event) });
     this.track = el("div", { class: "track", "aria-hidden": "true" });
