@@ -104,9 +104,9 @@ func checkProgram(service string, p place) finding {
 
 func checkPorts(ctx context.Context, call *upCall) []finding {
 	errs := unjoin(fleet.CheckPorts(ctx, call.Options))
-	if m, err := listenMetrics(ctx, call); err != nil {
-		errs = append(errs, err)
-	} else if err := m.close(); err != nil {
+	if b, err := listenBeside(ctx, call); err != nil {
+		errs = append(errs, unjoin(err)...)
+	} else if err := b.close(); err != nil {
 		errs = append(errs, err)
 	}
 	if len(errs) == 0 {
@@ -120,7 +120,7 @@ func checkPorts(ctx context.Context, call *upCall) []finding {
 	for _, err := range errs {
 		remedy := ""
 		if _, busy := errors.AsType[*fleet.BusyError](err); busy {
-			remedy = "stop the process that listens on it, or choose another (--http, --grpc, --tls-port, --admin, --metrics-port; 0: any free one)"
+			remedy = "stop the process that listens on it, or choose another (--http, --grpc, --tls-port, --admin, --metrics-port, --dashboard; 0: any free one)"
 		}
 		all = append(all, finding{"ports", problem, err.Error(), remedy})
 	}

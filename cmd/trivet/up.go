@@ -31,6 +31,9 @@ Instances listen on 8001, 8002 … (HTTP), 9001, 9002 … (gRPC) and 7001, 7002 
 (admin), those of front on 8101, 9101 and 7101 …; more than 60 of them, or with
 --http 0 --grpc 0, on ports that the kernel chooses, without admin.
 
+A page in a browser (--dashboard) shows the fleet while it runs, sends load, kills
+and pauses instances and changes nginx: docs/dashboard.md.
+
 With --tls nginx serves both protocols over TLS, too, and with --mtls it and the
 instances accept only each other's certificates. They are from an authority that
 is made anew, in the directory tls of the run directory: its ca.pem is for curl
@@ -45,6 +48,7 @@ a process), starting, up, stopping, note or error.`,
   trivet up --nginx-conf my-conf   your own configuration
   trivet up --bind 0.0.0.0         open to other machines
   trivet up --front 1 --tls --mtls    two services, all of it encrypted
+  trivet up --dashboard off        without the page in a browser
   trivet up --json | jq -r 'select(.event=="died") | .name'
 
 In another terminal: trivet logs whoami-1; kill -9 a pid that trivet up printed,
@@ -103,18 +107,22 @@ func runFleet(ctx context.Context, call *upCall, say *reporter) (err error) {
 		return err
 	}
 	warn(call, say)
+	beside, err := listenBeside(ctx, call)
+	if err != nil {
+		return errors.Join(err, fleet.CheckPorts(ctx, call.Options)) // All that are taken.
+	}
+	defer func() { err = errors.Join(err, beside.close()) }()
 	call.Observe = func(e fleet.Event) {
 		started.Store(true)
 		say.event(e)
+		beside.dashboard.observe(e)
+	}
+	if call.dashboard != dashboardOff {
+		call.Health = beside.dashboard.health
 	}
 	if err := fleet.AdoptOrphans(); err != nil {
 		say.note(err.Error()) // Zombies may stay; nothing else depends on it.
 	}
-	m, err := listenMetrics(ctx, call)
-	if err != nil {
-		return errors.Join(err, fleet.CheckPorts(ctx, call.Options)) // All that are taken.
-	}
-	defer func() { err = errors.Join(err, m.close()) }()
 	stopClock := every(2*time.Second, func() { say.starting(call.Instances + call.Front) })
 	f, err := fleet.Start(ctx, call.Options)
 	stopClock()
@@ -124,19 +132,56 @@ func runFleet(ctx context.Context, call *upCall, say *reporter) (err error) {
 	if err := writeFleet(call, f); err != nil {
 		say.note(err.Error()) // Only trivet trace needs it.
 	}
-	m.serve(ctx, f, say)
-	say.up(f, call, m.address, p)
+	beside.serve(ctx, f, call, say)
+	say.up(f, call, beside, p)
 	<-ctx.Done()
 	say.stopping(context.Cause(ctx))
 	stopClock = every(2*time.Second, say.stillStopping)
 	defer stopClock()
+	beside.dashboard.stopping()
 	// The stop needs no timeout: a second signal ends the program, and the kernel then ends the rest.
 	return f.Stop(context.WithoutCancel(ctx))
+}
+
+// upBeside is what trivet up serves beside the fleet.
+type upBeside struct {
+	metrics   *upMetrics
+	dashboard *upDashboard
+}
+
+// listenBeside takes the ports, before anything is started. The error names all that are taken.
+func listenBeside(ctx context.Context, call *upCall) (*upBeside, error) {
+	m, metricsErr := listenMetrics(ctx, call)
+	d, dashboardErr := listenUpDashboard(ctx, call)
+	b := &upBeside{m, d}
+	if err := errors.Join(metricsErr, dashboardErr); err != nil {
+		_ = b.close() // What is wrong already matters more.
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *upBeside) serve(ctx context.Context, f *fleet.Fleet, call *upCall, say *reporter) {
+	b.metrics.serve(ctx, f, say)
+	b.dashboard.serve(f, call, say)
+}
+
+func (b *upBeside) close() (err error) {
+	if b.dashboard != nil {
+		err = b.dashboard.close()
+	}
+	if b.metrics != nil {
+		err = errors.Join(err, b.metrics.close())
+	}
+	return err
 }
 
 func warn(call *upCall, say *reporter) {
 	if isRemote(call.Bind) {
 		say.note(fmt.Sprintf("--bind %s: nginx accepts connections from other machines; instances stay on 127.0.0.1", call.Bind))
+	}
+	if call.dashboard != dashboardOff && isRemote(call.dashboardBind) {
+		say.note(fmt.Sprintf("--dashboard-bind %s: browsers on other machines open the page by this machine's IP address, and can change the fleet", call.dashboardBind))
 	}
 	if call.Instances > fleet.MaxNumbered {
 		say.note(fmt.Sprintf("%d instances are more than %d, so the kernel chooses their ports", call.Instances, fleet.MaxNumbered))
@@ -168,7 +213,7 @@ func rewrite(err error, call *upCall) error {
 	_, busy := errors.AsType[*fleet.BusyError](err)
 	switch {
 	case busy:
-		return fmt.Errorf("%w\nnothing was started; stop what holds them, or choose others: nginx's by --http, --grpc, --admin, --tls-port and --metrics-port (0: any free one), all of them by --http 0 --grpc 0", err)
+		return fmt.Errorf("%w\nnothing was started; stop what holds them, or choose others: nginx's by --http, --grpc, --admin, --tls-port and --metrics-port, the page's by --dashboard (0: any free one), all of them by --http 0 --grpc 0", err)
 	case errors.Is(err, fleet.ErrConf) && call.confDir != "":
 		return errors.New(ownPaths(err.Error(), filepath.Join(call.Dir, "conf"), call.confDir))
 	}

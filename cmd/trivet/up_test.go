@@ -335,6 +335,11 @@ func TestTextOutputNamesWhatToTry(t *testing.T) {
 			t.Errorf("no %q in:\n%s", want, said.String())
 		}
 	}
+	if found := urlLine.FindStringSubmatch(said.String()); found == nil {
+		t.Errorf("no URL on a line of its own in:\n%s", said.String())
+	} else if code, _ := get(t, found[1]); code != http.StatusOK {
+		t.Errorf("the page responds with %d", code)
+	}
 	if strings.ContainsRune(said.String(), '\x1b') {
 		t.Error("colors without a terminal")
 	}

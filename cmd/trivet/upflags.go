@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -22,6 +23,9 @@ type upCall struct {
 	confDir       string // "": the shipped configuration
 	metrics       bool
 	metricsPort   int
+	dashboard     string // a port, or off
+	dashboardBind string
+	records       bool // the instances write records where trivet trace and the dashboard look
 	json          bool
 	flags         *pflag.FlagSet
 }
@@ -39,6 +43,8 @@ func addUpFlags(c *cobra.Command) *upCall {
 	set.IntVar(&call.Admin, "admin", 7080, "nginx's `PORT` for its own health and status, on a loopback address; 0: any free one, the default with --http 0 --grpc 0")
 	set.IntVar(&call.metricsPort, "metrics-port", 7079, "`PORT` for nginx's metrics, on a loopback address; 0: any free one, the default with --http 0 --grpc 0")
 	set.BoolVar(&call.metrics, "metrics", true, "serve nginx's metrics to Prometheus, from its access log")
+	set.StringVar(&call.dashboard, "dashboard", strconv.Itoa(dashboardPort), "`PORT` of a page to watch and change the fleet in a browser; 0: any free one, the default with --http 0 --grpc 0; off: none")
+	set.StringVar(&call.dashboardBind, "dashboard-bind", "", "IP `ADDRESS` of that page; 0.0.0.0 lets other machines change the fleet (default: that of --bind if it is a loopback address, else 127.0.0.1)")
 	set.StringVar(&call.Bind, "bind", "127.0.0.1", "IP `ADDRESS` nginx listens on; 0.0.0.0 accepts remote connections, :: over IPv6 only. Instances listen there too if it is a loopback address, else on 127.0.0.1 only")
 	set.StringVar(&call.EnvFile, "env-file", "", "read the instances' settings from `FILE`, like .env.qa; whoami --help lists them")
 	addNginxFlag(c, &call.nginx)
@@ -47,6 +53,8 @@ func addUpFlags(c *cobra.Command) *upCall {
 	for _, number := range []string{"instances", "front", "http", "grpc", "tls-port", "admin", "metrics-port"} {
 		completeFlag(c, number)
 	}
+	completeFlag(c, "dashboard", "off", "0")
+	completeFlag(c, "dashboard-bind", "127.0.0.1", "0.0.0.0", "::")
 	completeFlag(c, "bind", "127.0.0.1", "0.0.0.0", "::")
 	_ = c.MarkFlagDirname("nginx-conf") // It fails only where there is no such flag.
 	return call
@@ -87,7 +95,10 @@ func (c *upCall) checkOptions() error {
 	if beside && !c.flags.Changed("metrics-port") {
 		c.metricsPort = 0
 	}
-	errs := []error{c.checkMetricsPort()}
+	if beside && !c.flags.Changed("dashboard") {
+		c.dashboard = "0"
+	}
+	errs := []error{c.checkMetricsPort(), c.checkDashboard()}
 	if c.flags.Changed("tls-port") && !c.TLS {
 		errs = append(errs, errors.New("--tls-port is the port of --tls; give that, too"))
 	}
@@ -111,6 +122,39 @@ func (c *upCall) checkMetricsPort() error {
 		return fmt.Errorf("--metrics-port is %d: nginx has that port already", c.metricsPort)
 	}
 	return nil
+}
+
+// dashboardOff is the value of --dashboard without a page.
+const dashboardOff = "off"
+
+// checkDashboard checks where the page is to be, and completes it.
+func (c *upCall) checkDashboard() error {
+	var errs []error
+	if c.dashboardBind == "" {
+		c.dashboardBind = "127.0.0.1"
+		if a, err := netip.ParseAddr(c.Bind); err == nil && a.IsLoopback() {
+			c.dashboardBind = c.Bind
+		}
+	} else if _, err := netip.ParseAddr(c.dashboardBind); err != nil {
+		errs = append(errs, fmt.Errorf("--dashboard-bind is %q: want an IP address, like 127.0.0.1", c.dashboardBind))
+	}
+	if c.dashboard == dashboardOff {
+		return errors.Join(errs...)
+	}
+	port, err := parsePort(c.dashboard)
+	taken := []int{c.HTTP, c.GRPC, c.Admin}
+	if c.TLS {
+		taken = append(taken, c.TLSPort)
+	}
+	switch {
+	case err != nil:
+		errs = append(errs, fmt.Errorf("--dashboard is %q: want a port, 1 to 65535, 0 for any, or off", c.dashboard))
+	case port != 0 && slices.Contains(taken, port):
+		errs = append(errs, fmt.Errorf("--dashboard is %d: nginx has that port already", port))
+	case port != 0 && c.metrics && port == c.metricsPort:
+		errs = append(errs, fmt.Errorf("--dashboard is %d: nginx's metrics have that port already", port))
+	}
+	return errors.Join(errs...)
 }
 
 // checkFiles checks those that can be checked without a program.

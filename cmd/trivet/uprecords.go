@@ -13,7 +13,7 @@ import (
 
 var setsRecords = regexp.MustCompile(`(?m)^\s*(export\s+)?RECORDS\s*=`)
 
-// addRecords makes the instances write records into the run directory, for trivet trace, unless the user has set where.
+// addRecords makes the instances write records into the run directory, for trivet trace and the dashboard, unless the user has set where.
 func addRecords(call *upCall) error {
 	if _, set := os.LookupEnv("RECORDS"); set {
 		return nil
@@ -22,7 +22,7 @@ func addRecords(call *upCall) error {
 		return nil
 	}
 	path := filepath.Join(call.Dir, record.InstancesFile)
-	call.Env = append(call.Env, "RECORDS="+path)
+	call.Env, call.records = append(call.Env, "RECORDS="+path), true
 	return record.MkdirAll(filepath.Dir(path))
 }
 

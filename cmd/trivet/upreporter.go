@@ -45,6 +45,7 @@ type line struct {
 	TLS         string       `json:"tls,omitempty"` // for both protocols
 	CA          string       `json:"ca,omitempty"`  // file of the authorities that clients trust
 	Metrics     string       `json:"metrics,omitempty"`
+	Dashboard   string       `json:"dashboard,omitempty"` // URL of the page
 	PID         int          `json:"pid,omitempty"`
 	StartCount  int          `json:"start_count,omitempty"`
 	ElapsedMS   float64      `json:"elapsed_ms,omitempty"`
@@ -107,17 +108,21 @@ func (r *reporter) starting(instances int) {
 	r.print(line{Event: "starting", Ready: &all}, r.stderr, "trivet: still starting: %d of %d instances are ready, nginx %s\n", n, instances, nginx)
 }
 
-// up prints where the fleet and, unless metrics is "", nginx's metrics are.
-func (r *reporter) up(f *fleet.Fleet, call *upCall, metrics string, p place) {
+// up prints where the fleet is, and what is served beside it.
+func (r *reporter) up(f *fleet.Fleet, call *upCall, beside *upBeside, p place) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	metrics, url := beside.metrics.address, beside.dashboard.url()
 	if r.json {
-		r.print(line{Event: "up", HTTP: f.HTTP(), GRPC: f.GRPC(), TLS: f.TLS(), CA: f.CA(), Admin: f.Admin(), Metrics: metrics, Dir: f.Dir()}, nil, "")
+		r.print(line{Event: "up", HTTP: f.HTTP(), GRPC: f.GRPC(), TLS: f.TLS(), CA: f.CA(), Admin: f.Admin(), Metrics: metrics, Dashboard: url, Dir: f.Dir()}, nil, "")
 		return
 	}
 	r.isUp = true
 	fmt.Fprintf(r.stdout, "%s %s: %s behind nginx %s\n\n", r.paint(bold, "trivet"), buildinfo.String(), call.describe(), call.Nginx.Version)
 	r.addresses(f, call)
+	if url != "" {
+		fmt.Fprintf(r.stdout, "\nWatch it in a browser, send load, kill an instance:\n\n  %s\n", url)
+	}
 	fmt.Fprintf(r.stdout, "\nTry, in another terminal:\n\n")
 	for _, line := range r.suggestions(f, call, metrics, p) {
 		fmt.Fprintf(r.stdout, "  %s\n", line)

@@ -17,6 +17,16 @@ type Source interface {
 	Snapshot() []feed.Message // everything, from the Hello on
 }
 
+// A greeting is a source whose snapshots begin with a Hello.
+type greeting struct {
+	Source
+	hello feed.Hello
+}
+
+func (g greeting) Snapshot() []feed.Message {
+	return append([]feed.Message{{Hello: &g.hello}}, g.Source.Snapshot()...)
+}
+
 const (
 	// interval is how often the source is read.
 	interval = 250 * time.Millisecond

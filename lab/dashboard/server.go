@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"trivet/internal/connlimit"
+	"trivet/lab/feed"
 )
 
 const (
@@ -38,7 +39,8 @@ const (
 
 // Options describe a server.
 type Options struct {
-	Assets  fs.FS // index.html, and what it refers to as assets/NAME
+	Assets  fs.FS       // index.html, and what it refers to as assets/NAME
+	Hello   *feed.Hello // of a source whose snapshots have none
 	Source  Source
 	Stories Stories     // nil: there are none
 	Live    bool        // times in stories are times of day, not since the begin of the trial
@@ -71,6 +73,9 @@ func New(o Options) *Server {
 	var control func() json.RawMessage
 	if o.Control != nil {
 		control = o.Control.State
+	}
+	if o.Hello != nil {
+		o.Source = greeting{o.Source, *o.Hello}
 	}
 	s.hub = newHub(o.Source, control, o.Problem)
 	s.base, s.cancel = context.WithCancel(context.Background())

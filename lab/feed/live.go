@@ -29,6 +29,7 @@ type LiveOptions struct {
 	GRPC      string            //
 	TLS       bool              //
 	MTLS      bool              //
+	Lacks     []string          // see Trial.Lacks
 	Zone      *time.Location    // of wall-clock times in texts; nil: the local one
 }
 
@@ -72,7 +73,7 @@ func NewLive(o LiveOptions) *LiveSource {
 func (l *LiveSource) trialMessage() Trial {
 	one := Trial{
 		Begin: l.options.Begin, Number: 1, Width: liveWidth.Milliseconds(), Keep: liveKeep, Instances: l.counter.instances, Workers: l.options.Workers,
-		HTTP: l.options.HTTP, GRPC: l.options.GRPC, TLS: l.options.TLS, MTLS: l.options.MTLS, Loads: []Load{}, Phases: []Phase{}, Problem: l.problem,
+		HTTP: l.options.HTTP, GRPC: l.options.GRPC, TLS: l.options.TLS, MTLS: l.options.MTLS, Loads: []Load{}, Phases: []Phase{}, Lacks: l.options.Lacks, Problem: l.problem,
 	}
 	for _, load := range l.loads {
 		if !load.ended {
