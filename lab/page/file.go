@@ -66,52 +66,35 @@ func parts() (head, rest string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	styles, err := together(styleLine, index)
-	if err != nil {
-		return "", "", err
-	}
-	libraries, err := together(scriptLine, strings.ReplaceAll(index, "assets/"+entry, "")) // The entry is a module, and comes last.
-	if err != nil {
-		return "", "", err
-	}
-	license, err := text("uPlot.LICENSE")
-	if err != nil {
-		return "", "", err
+	var styles strings.Builder
+	for _, found := range styleLine.FindAllStringSubmatch(index, -1) {
+		content, err := text(found[1])
+		if err != nil {
+			return "", "", err
+		}
+		styles.WriteString(content)
 	}
 	modules, err := joined()
 	if err != nil {
 		return "", "", err
 	}
-	policy := fmt.Sprintf(`<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src %s %s; style-src %s; img-src data:; base-uri 'none'; form-action 'none'">`,
-		hash(libraries), hash(modules), hash(styles))
+	policy := fmt.Sprintf(`<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src %s; style-src %s; img-src data:; base-uri 'none'; form-action 'none'">`,
+		hash(modules), hash(styles.String()))
 	page := scriptLine.ReplaceAllString(styleLine.ReplaceAllString(index, ""), "")
 	page = strings.Replace(page, `<meta charset="utf-8">`, `<meta charset="utf-8">`+"\n"+policy, 1)
-	page = strings.Replace(page, "</head>", "<style>"+styles+"</style>\n</head>", 1)
+	page = strings.Replace(page, "</head>", "<style>"+styles.String()+"</style>\n</head>", 1)
 	page, end, found := strings.Cut(page, "</body>")
 	if !found {
 		return "", "", fmt.Errorf("index.html has no </body>")
 	}
 	head = page + `<script type="application/json+gzip" id="feed">`
-	rest = "</script>\n<!--\n" + license + "-->\n<script>" + libraries + "</script>\n<script type=\"module\">" + modules + "</script>\n</body>" + end
+	rest = "</script>\n<script type=\"module\">" + modules + "</script>\n</body>" + end
 	return head, rest, nil
 }
 
 func text(name string) (string, error) {
 	content, err := fs.ReadFile(Assets, name)
 	return string(content), err
-}
-
-// together are the files that lines of index.html refer to, in their order.
-func together(line *regexp.Regexp, index string) (string, error) {
-	var all strings.Builder
-	for _, found := range line.FindAllStringSubmatch(index, -1) {
-		content, err := text(found[1])
-		if err != nil {
-			return "", err
-		}
-		all.WriteString(content + "\n")
-	}
-	return all.String(), nil
 }
 
 // joined are all modules as one: each after those that it imports, without the words import and export. For that they import whole names

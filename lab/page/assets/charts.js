@@ -3,7 +3,8 @@ import { FLOWS } from "./store.js";
 import { el, setText } from "./dom.js";
 import { flowName, moment } from "./format.js";
 import { Columns } from "./columns.js";
-import { Axis, Plot, forgetPalette } from "./axis.js";
+import { forgetPalette } from "./paint.js";
+import { Axis, Plot } from "./axis.js";
 import { PANELS, paintCell } from "./panels.js";
 import { marksPanel, findRecoveries } from "./marks.js";
 import { Distribution } from "./distribution.js";
@@ -51,7 +52,7 @@ class Charts {
     store.on("zoom", () => this.update());
     store.on("now", () => this.nowMoved());
     store.on("selection", () => this.update());
-    store.on("theme", () => this.rebuild());
+    store.on("theme", () => this.fit());
     this.seen = new IntersectionObserver((entries) => entries.forEach((e) => e.target.plot?.setVisible(e.isIntersecting)), { rootMargin: "200px" });
     new ResizeObserver(() => this.fit()).observe(this.body);
   }
@@ -149,7 +150,8 @@ class Charts {
   addPlot(panel, cell, several) {
     const height = panel.id === "shares" ? Math.max(5, Math.min(14, cell.names.length * 2)) + 1.5 : panel.height * (several > 1 && panel.id !== "marks" ? 0.75 : 1);
     const draw = panel === marksPanel ? (plot, ctx) => panel.paint(plot, ctx, cell) : (plot, ctx) => paintCell(panel, plot, ctx, cell);
-    cell.plot = new Plot(cell.host, this.axis, { height, y: panel.y, info: () => cell.trial.info, paint: draw });
+    cell.host.style.height = height + "rem";
+    cell.plot = new Plot(cell.host, this.axis, { y: panel.y, info: () => cell.trial.info, paint: draw });
     cell.host.plot = cell.plot;
     cell.host.addEventListener("focus", () => this.focused(cell));
     this.seen.observe(cell.host);
@@ -165,14 +167,13 @@ class Charts {
       panel.scale(cells, (c) => c.rows());
       for (const c of cells) {
         if (panel === marksPanel) findRecoveries(this.store, c);
-        c.plot.data = [c.columns.x.subarray(0, c.columns.rows), c.columns.x.subarray(0, c.columns.rows)];
         c.box.classList.toggle("dimmed", !!this.store.selection?.flow && this.store.selection.flow !== c.flow);
         c.plot.draw();
       }
     }
     this.distribution.update();
     this.reset.hidden = !this.store.zoom;
-    this.axis.follow();
+    if (this.axis.hovered) this.axis.setCursor(this.axis.hovered.underMouse()); // Data has moved below it.
     this.read();
   }
 
@@ -260,23 +261,13 @@ class Charts {
     this.update();
   }
 
+  // fit draws anew if the size of plots or text has changed.
   fit() {
-    const size = parseFloat(getComputedStyle(document.documentElement).fontSize);
-    if (size !== this.size && this.size) {
-      this.size = size;
-      this.rebuild();
-      return;
-    }
-    this.size = size;
-    for (const { cells } of this.rows) for (const c of cells) c.plot.fit();
+    forgetPalette();
+    for (const { cells } of this.rows) for (const c of cells) c.plot.draw();
     this.distribution.fit();
   }
 
-  rebuild() {
-    forgetPalette();
-    this.key = "";
-    this.arrange();
-  }
 }
 
 // variantName is what tells trials apart that are shown beside each other.

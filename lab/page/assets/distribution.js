@@ -1,8 +1,7 @@
 // The distribution of latencies in what the charts show: a histogram per flow, on one logarithmic scale.
 import { sumFlow, percentile, bucketMiddle } from "./store.js";
 import { el, setText } from "./dom.js";
-import { palette, hatch, canvasFont, logTicks, niceTicks } from "./axis.js";
-import { blend } from "./panels.js";
+import { Surface, palette, hatch, blend, rems, logTicks, niceTicks, outlined, stroke } from "./paint.js";
 import { micros, microsBrief, number, percent, moment } from "./format.js";
 
 const JOIN = 8; // buckets that one bar joins: 17 % wide
@@ -31,7 +30,7 @@ export class Distribution {
   cell(trial, flow, caption, grid) {
     const readout = el("p", { class: "readout" });
     const canvas = el("canvas", { class: "histogram", role: "img" });
-    const cell = { trial, flow, readout, canvas, sum: null };
+    const cell = { trial, flow, readout, canvas, surface: new Surface(canvas), sum: null };
     grid.append(el("div", { class: "cell", "data-flow": flow }, el("div", { class: "cell-head" }, caption(trial, flow), readout), canvas));
     canvas.addEventListener("mousemove", (event) => this.hover(cell, event.offsetX));
     canvas.addEventListener("mouseleave", () => this.summary(cell));
@@ -70,87 +69,12 @@ export class Distribution {
   }
 
   draw(c) {
-    const px = devicePixelRatio;
-    const { clientWidth, clientHeight } = c.canvas;
-    if (!clientWidth || !c.sum) return;
-    if (c.canvas.width !== Math.round(clientWidth * px)) c.canvas.width = Math.round(clientWidth * px);
-    if (c.canvas.height !== Math.round(clientHeight * px)) c.canvas.height = Math.round(clientHeight * px);
-    const ctx = c.canvas.getContext("2d");
-    ctx.clearRect(0, 0, c.canvas.width, c.canvas.height);
-    c.box = { left: 4.2 * rem() * px, right: c.canvas.width - 1.5 * rem() * px, top: 0.5 * rem() * px, bottom: c.canvas.height - 1.5 * rem() * px };
-    if (clientWidth < 30 * rem()) c.box.left = 3 * rem() * px;
-    this.drawAxes(ctx, c);
-    for (const b of new Set([...c.ok.keys(), ...c.bad.keys()])) this.drawBar(ctx, c, b);
-    this.drawPercentiles(ctx, c);
-  }
-
-  x(c, bar) {
-    return c.box.left + ((bar - this.low) / (this.high - this.low)) * (c.box.right - c.box.left);
-  }
-
-  y(c, part) {
-    return c.box.bottom - (part / (this.top * 1.15)) * (c.box.bottom - c.box.top);
-  }
-
-  drawAxes(ctx, c) {
-    const px = devicePixelRatio;
-    const colors = palette();
-    ctx.font = canvasFont(0.75);
-    ctx.fillStyle = colors.quiet;
-    ctx.strokeStyle = colors.line;
-    ctx.lineWidth = px;
-    ctx.textAlign = "center";
-    ctx.textBaseline = "top";
-    const wide = (c.box.right - c.box.left) / (5 * rem() * px);
+    if (!c.sum || !c.surface.begin([this.low, this.high], [0, this.top * 1.15])) return;
     let ticks = logTicks(barTime(this.low), barTime(this.high));
-    while (ticks.length > wide) ticks = ticks.filter((_, i) => i % 2 === 0);
-    for (const us of ticks) {
-      const at = Math.round(this.x(c, Math.log(us) / Math.log(1.02) / JOIN)) + 0.5;
-      stroke(ctx, at, c.box.top, at, c.box.bottom);
-      ctx.fillText(microsBrief(us), at, c.box.bottom + 4 * px);
-    }
-    ctx.textAlign = "right";
-    ctx.textBaseline = "middle";
-    for (const part of niceTicks(this.top, 3)) {
-      const at = Math.round(this.y(c, part)) + 0.5;
-      stroke(ctx, c.box.left, at, c.box.right, at);
-      ctx.fillText(percent(part), c.box.left - 5 * px, at);
-    }
-  }
-
-  drawBar(ctx, c, bar) {
-    const colors = palette();
-    const all = samples(c);
-    const ok = (c.ok.get(bar) ?? 0) / all;
-    const bad = (c.bad.get(bar) ?? 0) / all;
-    const left = this.x(c, bar) + devicePixelRatio / 2;
-    const wide = this.x(c, bar + 1) - left - devicePixelRatio / 2;
-    const tall = (part) => (part ? Math.max(2 * devicePixelRatio, c.box.bottom - this.y(c, part)) : 0);
-    ctx.fillStyle = blend(colors[c.flow], 0.55);
-    ctx.fillRect(left, c.box.bottom - tall(ok), wide, tall(ok));
-    ctx.fillStyle = hatch("cross", colors.bad, colors.raised);
-    ctx.fillRect(left, c.box.bottom - tall(ok) - tall(bad), wide, tall(bad));
-  }
-
-  drawPercentiles(ctx, c) {
-    const px = devicePixelRatio;
-    ctx.textAlign = "left";
-    ctx.textBaseline = "top";
-    let after = -Infinity;
-    let row = 0;
-    for (const [name, us] of percentiles(c)) {
-      const at = this.x(c, Math.log(us) / Math.log(1.02) / JOIN);
-      ctx.strokeStyle = ctx.fillStyle = palette().text;
-      stroke(ctx, at, c.box.top, at, c.box.bottom);
-      row = at < after ? row + 1 : 0;
-      const y = c.box.top + row * 0.85 * rem() * px;
-      ctx.lineWidth = 3 * px;
-      ctx.strokeStyle = palette().raised;
-      ctx.strokeText(name, at + 3 * px, y);
-      ctx.lineWidth = px;
-      ctx.fillText(name, at + 3 * px, y);
-      after = at + ctx.measureText(name).width + 8 * px;
-    }
+    while (ticks.length > c.surface.box.width / rems(5)) ticks = ticks.filter((_, i) => i % 2 === 0);
+    c.surface.axes(ticks.map((us) => [barOf(us), microsBrief(us)]), niceTicks(this.top).map((part) => [part, percent(part)]));
+    for (const b of new Set([...c.ok.keys(), ...c.bad.keys()])) drawBar(c, b);
+    drawPercentiles(c);
   }
 
   // summary says what the histogram says.
@@ -163,23 +87,49 @@ export class Distribution {
   }
 
   hover(c, offset) {
-    if (!c.box) return;
-    const at = offset * devicePixelRatio;
-    const bar = Math.floor(this.low + ((at - c.box.left) / (c.box.right - c.box.left)) * (this.high - this.low));
-    if (at < c.box.left || at > c.box.right) return this.summary(c);
+    if (!c.surface.box) return;
+    const { left, width } = c.surface.box;
+    const part = (offset * devicePixelRatio - left) / width;
+    const bar = Math.floor(this.low + part * (this.high - this.low));
+    if (part < 0 || part > 1) return this.summary(c);
     setText(c.readout, `${micros(barTime(bar))} to ${micros(barTime(bar + 1))}: ${number(c.ok.get(bar) ?? 0)} OK, ${number(c.bad.get(bar) ?? 0)} failed`);
   }
 }
 
-function rem() {
-  return parseFloat(getComputedStyle(document.documentElement).fontSize);
+// drawBar draws OK requests, and the failed ones upon them.
+function drawBar({ surface, flow, ok, bad, ...c }, bar) {
+  const { ctx, box } = surface;
+  const px = devicePixelRatio;
+  const bottom = box.top + box.height;
+  const left = surface.x(bar) + px / 2;
+  const wide = surface.x(bar + 1) - left - px / 2;
+  const tall = (n) => (n ? Math.max(2 * px, bottom - surface.y(n / samples(c))) : 0);
+  const [below, above] = [tall(ok.get(bar)), tall(bad.get(bar))];
+  ctx.fillStyle = blend(palette()[flow], 0.55);
+  ctx.fillRect(left, bottom - below, wide, below);
+  ctx.fillStyle = hatch("cross", palette().bad);
+  ctx.fillRect(left, bottom - below - above, wide, above);
 }
 
-function stroke(ctx, x1, y1, x2, y2) {
-  ctx.beginPath();
-  ctx.moveTo(x1, y1);
-  ctx.lineTo(x2, y2);
-  ctx.stroke();
+function drawPercentiles(c) {
+  const { ctx, box } = c.surface;
+  ctx.textBaseline = "top";
+  let after = -Infinity;
+  let row = 0;
+  for (const [name, us] of percentiles(c)) {
+    const at = c.surface.x(barOf(us));
+    ctx.strokeStyle = ctx.fillStyle = palette().text;
+    ctx.lineWidth = devicePixelRatio;
+    stroke(ctx, at, box.top, at, box.top + box.height);
+    row = at < after ? row + 1 : 0;
+    outlined(ctx, name, at + rems(0.2), box.top + row * rems(0.85));
+    after = at + ctx.measureText(name).width + rems(0.5);
+  }
+}
+
+// barOf is where on the axis a time in µs lies.
+function barOf(us) {
+  return Math.log(us) / Math.log(1.02) / JOIN;
 }
 
 // barTime is the time in µs at which a bar begins.
@@ -191,7 +141,7 @@ function barTime(bar) {
 function joined(histogram) {
   const bars = new Map();
   for (let i = 0; i < histogram.length; i += 2) {
-    const bar = Math.floor(Math.log(bucketMiddle(histogram[i])) / Math.log(1.02) / JOIN);
+    const bar = Math.floor(barOf(bucketMiddle(histogram[i])));
     bars.set(bar, (bars.get(bar) ?? 0) + histogram[i + 1]);
   }
   return bars;

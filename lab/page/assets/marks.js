@@ -1,5 +1,6 @@
 // The row above the charts: phases, actions, and when requests failed and when that was over, on the same time axis.
-import { palette, hatch, canvasFont, actionsOf } from "./axis.js";
+import { palette, hatch, canvasFont } from "./paint.js";
+import { actionsOf } from "./axis.js";
 import { recoveries } from "./recovery.js";
 import { moment } from "./format.js";
 
@@ -11,14 +12,13 @@ const MOST_ACTIONS = 4;
 export const marksPanel = {
   id: "marks", title: "What was done, and how it recovered", note: "", height: 8.5,
   y: {
-    grid: false,
-    range: () => [0, lanes.names.length],
-    ticks: () => lanes.names.map((_, i) => lanes.names.length - i - 0.5),
-    label: (v) => lanes.names[lanes.names.length - Math.round(v + 0.5)],
+    lines: false,
+    ends: () => [0, lanes.names.length],
+    ticks: () => lanes.names.map((name, i) => [lanes.names.length - i - 0.5, name]),
   },
   legend: [],
   scale(cells) {
-    lanes.actions = Math.max(1, ...cells.map((c) => placed(c.plot, c.plot.u.ctx, c.trial).lanes));
+    lanes.actions = Math.max(1, ...cells.map((c) => (c.plot.box ? placed(c.plot, c.plot.ctx, c.trial).lanes : 1)));
     const phases = cells.some((c) => c.trial.info.phases.length) ? ["phase"] : [];
     lanes.names = [...phases, "action", ...Array(lanes.actions - 1).fill(""), "failed", "fair"];
   },
@@ -80,7 +80,7 @@ function writeInside(ctx, text, from, to, y) {
 // placed gives each action that can be seen a lane: the first that is free where its text is; left of its mark near the right edge.
 function placed(plot, ctx, trial) {
   const px = devicePixelRatio;
-  const { left, width } = plot.u.bbox;
+  const { left, width } = plot.box;
   const free = Array(MOST_ACTIONS).fill(-Infinity);
   const all = { actions: [], lanes: 1 };
   ctx.font = canvasFont(0.75);
@@ -125,7 +125,7 @@ function paintRecovery(plot, ctx, r) {
   if (r.firstFailure !== null) {
     const at = laneAt(plot, lanes.names.indexOf("failed"));
     const [from, to] = [plot.x(r.firstFailure), plot.x(r.lastFailure)];
-    ctx.fillStyle = hatch("cross", c.bad, c.raised);
+    ctx.fillStyle = hatch("cross", c.bad);
     ctx.fillRect(from, at.top, Math.max(4 * px, to - from), at.height);
     if (r.firstSuccess !== null) okAgain(ctx, plot.x(r.firstSuccess), at, c);
   }

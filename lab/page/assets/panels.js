@@ -1,7 +1,8 @@
 // What each row of charts shows over time: rate by outcome, latency, shares, attempts. A panel has title, note, height (rem), legend (rows of
 // [class, text]), scale(cells, range), paint(plot, ctx, cell) and read(cell, row): the exact values, in words.
 import { most, leastAbove } from "./columns.js";
-import { palette, hatch, niceTicks, logTicks, canvasFont, markActions } from "./axis.js";
+import { palette, hatch, blend, niceTicks, logTicks, canvasFont, outlined, stroke } from "./paint.js";
+import { markActions } from "./axis.js";
 import { number, rate, percent, micros, microsBrief } from "./format.js";
 
 // OUTCOMES are the parts of a stack from below, with how they are drawn.
@@ -44,14 +45,9 @@ function fillSteps(plot, ctx, x, lower, upper, [low, high], fill) {
   ctx.fill();
 }
 
-// blend mixes a color with the page's surface, so that a fill stays calm beside its line.
-export function blend(color, part) {
-  return `color-mix(in srgb, ${color} ${Math.round(part * 100)}%, ${palette().raised})`;
-}
-
 // linear is a scale from 0, the same for all plots of a panel.
 function linear(label) {
-  return { top: 1, range() { return [0, this.top]; }, ticks(min, max) { return niceTicks(max, 3); }, label };
+  return { top: 1, ends() { return [0, this.top]; }, ticks() { return niceTicks(this.top).map((v) => [v, label(v)]); } };
 }
 
 const outcomes = {
@@ -67,7 +63,7 @@ const outcomes = {
     const color = palette()[cell.flow];
     let lower = 0;
     for (const [name, , kind] of OUTCOMES) {
-      const fill = name === "ok" ? blend(color, 0.3) : hatch(kind, name === "dropped" ? palette().quiet : palette().bad, palette().raised);
+      const fill = name === "ok" ? blend(color, 0.3) : hatch(kind, name === "dropped" ? palette().quiet : palette().bad);
       fillSteps(plot, ctx, cell.columns.x, lower, c[name], rows, fill);
       lower = c[name];
     }
@@ -99,29 +95,25 @@ function lineOf(ctx, flow, width) {
 // crosses marks at the top the bins in which requests failed: a few in a thousand would have no visible height.
 function crosses(plot, ctx, x, failed, [low, high]) {
   const px = devicePixelRatio;
-  const y = plot.u.bbox.top + 6 * px;
+  const y = plot.box.top + 6 * px;
   ctx.strokeStyle = palette().bad;
   ctx.lineWidth = 1.75 * px;
-  ctx.beginPath();
   let last = -Infinity;
   for (let i = low; i < high; i++) {
     const at = (plot.x(x[i]) + plot.x(x[i + 1])) / 2;
     if (!failed[i] || at - last < 5 * px) continue;
     last = at;
     const d = 3 * px;
-    ctx.moveTo(at - d, y - d);
-    ctx.lineTo(at + d, y + d);
-    ctx.moveTo(at - d, y + d);
-    ctx.lineTo(at + d, y - d);
+    stroke(ctx, at - d, y - d, at + d, y + d);
+    stroke(ctx, at - d, y + d, at + d, y - d);
   }
-  ctx.stroke();
 }
 
 const PERCENTILES = [["p99", 1, 0.55], ["p90", 1.5, 0.8], ["p50", 2.5, 1]];
 
 const latency = {
   id: "latency", title: "Latency of OK requests", note: "p50, p90 and p99 of the last second, from the planned start; within 1 %", height: 9,
-  y: { low: 100, high: 1e5, log: true, range() { return [this.low, this.high]; }, ticks: logTicks, label: microsBrief },
+  y: { low: 100, high: 1e5, log: true, ends() { return [this.low, this.high]; }, ticks() { return logTicks(this.low, this.high).map((v) => [v, microsBrief(v)]); } },
   legend: [],
   scale(cells, rangeOf) {
     const low = Math.min(...cells.map((c) => leastAbove(c.columns.flows[c.flow].p50, rangeOf(c))));
@@ -153,8 +145,6 @@ function nameLines(plot, ctx, cell, [low, high]) {
   ctx.font = canvasFont(0.72);
   ctx.textAlign = "right";
   ctx.textBaseline = "bottom";
-  ctx.lineWidth = 3 * px;
-  ctx.strokeStyle = palette().raised;
   ctx.fillStyle = palette().text;
   const right = plot.x(cell.columns.x[high]) - 2 * px;
   let below = Infinity;
@@ -164,18 +154,16 @@ function nameLines(plot, ctx, cell, [low, high]) {
     if (Number.isNaN(c[name][i])) continue;
     const y = Math.min(plot.y(c[name][i]) - 2 * px, below - parseFloat(ctx.font));
     below = y;
-    ctx.strokeText(name, right, y);
-    ctx.fillText(name, right, y);
+    outlined(ctx, name, right, y);
   }
 }
 
 const shares = {
   id: "shares", title: "Share of each instance", note: "dotted: an equal share", height: 0,
   y: {
-    names: [], top: 1, grid: false,
-    range() { return [0, this.names.length]; },
-    ticks() { return this.names.map((_, i) => this.names.length - i - 0.5); },
-    label(v) { return this.names[this.names.length - Math.round(v + 0.5)]; },
+    names: [], top: 1, lines: false,
+    ends() { return [0, this.names.length]; },
+    ticks() { return this.names.map((name, i) => [this.names.length - i - 0.5, name]); },
   },
   legend: [],
   scale(cells, rangeOf) {
@@ -193,7 +181,7 @@ const shares = {
       const base = lanes - i - 1;
       const share = cell.columns.shares[cell.flow][name];
       const chosen = cell.chosen(name);
-      fillLane(plot, ctx, cell.columns.x, share, base, this.y.top, rows, blend(color, chosen ? 0.45 : 0.15));
+      fillLane(plot, ctx, cell.columns.x, share, base, this.y.top, rows, blend(color, chosen ? 0.7 : 0.4));
       line(ctx, plot, base, palette().edge, [], px);
       line(ctx, plot, base + 1 / lanes / this.y.top, palette().quiet, [2 * px, 3 * px], px);
     });
@@ -221,15 +209,12 @@ function fillLane(plot, ctx, x, share, base, top, [low, high], fill) {
 }
 
 function line(ctx, plot, value, color, dash, width) {
-  const { left, width: wide } = plot.u.bbox;
+  const { left, width: wide } = plot.box;
   const y = Math.round(plot.y(value)) - 0.5;
   ctx.strokeStyle = color;
   ctx.lineWidth = width;
   ctx.setLineDash(dash);
-  ctx.beginPath();
-  ctx.moveTo(left, y);
-  ctx.lineTo(left + wide, y);
-  ctx.stroke();
+  stroke(ctx, left, y, left + wide, y);
   ctx.setLineDash([]);
 }
 
@@ -245,7 +230,7 @@ const attempts = {
     const px = devicePixelRatio;
     const c = cell.columns.flows[cell.flow];
     const rows = cell.rows();
-    fillSteps(plot, ctx, cell.columns.x, 0, c.failed_attempts, rows, hatch("lines", palette().bad, palette().raised));
+    fillSteps(plot, ctx, cell.columns.x, 0, c.failed_attempts, rows, hatch("lines", palette().bad));
     lineOf(ctx, cell.flow, 2);
     ctx.setLineDash([]);
     strokeColumn(plot, ctx, cell.columns.x, c.nginx_attempts, rows, true);
@@ -281,11 +266,11 @@ function markLate(plot, ctx, trial) {
   const px = devicePixelRatio;
   const [from, to] = plot.axis.range();
   const width = trial.info.width_ms;
-  ctx.fillStyle = hatch("lines", palette().warn, palette().raised);
+  ctx.fillStyle = hatch("lines", palette().warn);
   for (let n = Math.max(trial.first, Math.floor(from / width)); n <= Math.min(trial.last, to / width); n++) {
     const bin = trial.bins.get(n);
     if (!bin?.generator?.late && !bin?.machine?.starved) continue;
     const left = plot.x(n * width);
-    ctx.fillRect(left, plot.u.bbox.top, plot.x((n + 1) * width) - left, 4 * px);
+    ctx.fillRect(left, plot.box.top, plot.x((n + 1) * width) - left, 4 * px);
   }
 }

@@ -4,7 +4,7 @@ import { badge, currentExperiment, chooseTrial } from "./experiment.js";
 import { mountMetrics } from "./metrics.js";
 import { mountFailures } from "./failures.js";
 
-const ROWS = 7; // expectations that are shown at once
+const ROWS = 5; // expectations that are shown at once
 
 // mountReport fills the section on top and, below the charts, the details.
 export function mountReport(root, store, details) {
@@ -73,9 +73,9 @@ function expectation({ text, results }) {
   const worst = ["failed", "inconclusive", "passed"].find((v) => verdicts.includes(v));
   const values = results.map((x, i) => {
     const own = verdicts.every((v) => v === verdicts[0]) ? null : badge(verdicts[i]);
-    return el("div", { class: "measured" }, own, x.variant ? el("b", { text: x.variant + " " }) : null, measuredIn(x));
+    return el("span", { class: "measured" }, own, x.variant ? el("b", { text: x.variant + " " }) : null, measuredIn(x));
   });
-  return el("li", { class: worst }, badge(worst), el("div", {}, el("code", { text }), ...values));
+  return el("li", { class: worst }, badge(worst), el("div", {}, el("code", { text }), el("p", {}, ...values)));
 }
 
 // measuredIn is what an expectation read, or why it is inconclusive.
