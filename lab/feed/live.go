@@ -39,6 +39,7 @@ type LiveOptions struct {
 // Its memory is bounded: it keeps the bins of the last two minutes, the newest 200 failures, and the newest 500 events.
 type LiveSource struct {
 	options LiveOptions
+	now     func() time.Time
 	reader  *record.Reader
 	loads   []*liveLoad
 	*view
@@ -53,11 +54,13 @@ type liveLoad struct {
 }
 
 // NewLive is the source of a fleet that runs. Close it in any case.
-func NewLive(o LiveOptions) *LiveSource {
+func NewLive(o LiveOptions) *LiveSource { return newLive(o, time.Now) }
+
+func newLive(o LiveOptions, now func() time.Time) *LiveSource {
 	if o.Zone == nil {
 		o.Zone = time.Local
 	}
-	l := &LiveSource{options: o, reader: record.NewFleetReader(o.Dir)}
+	l := &LiveSource{options: o, now: now, reader: record.NewFleetReader(o.Dir)}
 	l.view = newView(0, newCounter(o.Begin, liveWidth, liveKeep, 0), wallClock(o.Begin, o.Zone))
 	for _, i := range o.Instances {
 		l.counter.addInstance(i)
@@ -105,7 +108,7 @@ func (l *LiveSource) AddLoad(dir string) error {
 func (l *LiveSource) EndLoad(dir string) {
 	for _, load := range l.loads {
 		if load.dir == dir && !load.ended {
-			load.ended, load.until = true, time.Now().Add(load.manifest.Settle()+afterEnd)
+			load.ended, load.until = true, l.now().Add(load.manifest.Settle()+afterEnd)
 		}
 	}
 }
@@ -144,7 +147,7 @@ func (l *LiveSource) Event(e record.Event) { l.add(e) }
 func (l *LiveSource) Say(e Event) {
 	at := time.Duration(e.At) * time.Millisecond
 	if e.At == 0 {
-		at = time.Since(l.options.Begin)
+		at = l.now().Sub(l.options.Begin)
 	}
 	one := l.narrator.say(at, e)
 	if e.Kind == "setting" || e.Kind == "action" {
@@ -154,7 +157,7 @@ func (l *LiveSource) Say(e Event) {
 
 // setNow makes the bins up to now exist.
 func (l *LiveSource) setNow() time.Time {
-	now := time.Now()
+	now := l.now()
 	l.counter.last = max(l.counter.last, int(now.Sub(l.options.Begin)/liveWidth))
 	l.counter.reach(l.counter.last)
 	return now

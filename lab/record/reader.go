@@ -67,8 +67,8 @@ func NewReader(dir string, m Manifest) *Reader {
 // NewFleetReader reads the run directory of trivet up: the records of its instances, and its access log. The files may come later.
 func NewFleetReader(dir string) *Reader {
 	r := &Reader{dir: dir}
-	r.add(dir, InstancesFile, CallVersion, parseCall)
-	r.add(dir, AccessLogFile, AccessLogVersion, parseEntry)
+	r.add(dir, InstancesFile, CallVersion, parseCall())
+	r.add(dir, AccessLogFile, AccessLogVersion, parseEntry())
 	return r
 }
 
@@ -104,39 +104,63 @@ func (r *Reader) addSources(m Manifest) {
 	if !calls {
 		r.unexpected[InstancesFile] = "that the target gives no records of instances"
 	} else {
-		r.add(r.dir, InstancesFile, CallVersion, parseCall)
+		r.add(r.dir, InstancesFile, CallVersion, parseCall())
 	}
 	switch {
 	case accessLog:
-		r.add(r.dir, AccessLogFile, AccessLogVersion, parseEntry)
+		r.add(r.dir, AccessLogFile, AccessLogVersion, parseEntry())
 	case !m.Target.AccessLog:
 		r.unexpected[AccessLogFile] = "that the target gives no access log"
 	}
 }
 
-// parseSample reads a line of SamplesFile, and parseEntry one of AccessLogFile.
-var (
-	parseSample = decode(func(s Sample) parsed { return parsed{s.V, s.Time, s, s.validate()} })
-	parseEntry  = decode(func(l AccessLogEntry) parsed { return parsed{l.V, l.When(), l, l.validate()} })
-)
+// parseSample reads a line of SamplesFile.
+var parseSample = decode(func(s Sample) parsed { return parsed{s.V, s.Time, s, s.validate()} })
+
+// parseEntry reads lines of AccessLogFile.
+func parseEntry() func(text []byte) (parsed, error) {
+	take := func(l AccessLogEntry) parsed { return parsed{l.V, l.When(), l, l.validate()} }
+	slow := decode(take)
+	var f flat
+	return func(text []byte) (parsed, error) {
+		if l, ok := f.entry(text); ok {
+			return take(l), nil
+		}
+		return slow(text)
+	}
+}
 
 // parseClient reads lines of the ClientFile of a manifest.
 func parseClient(m Manifest) func(text []byte) (parsed, error) {
-	return decode(func(l clientLine) parsed {
-		c, err := l.client()
+	take := func(c Client, err error) parsed {
 		return parsed{c.V, c.Planned.Add(time.Duration(c.Latency) * time.Microsecond), c, cmp.Or(err, c.validate(m))}
-	})
+	}
+	slow := decode(func(l clientLine) parsed { return take(l.client()) })
+	var f flat
+	return func(text []byte) (parsed, error) {
+		if c, ok := f.client(text); ok {
+			return take(c, nil), nil
+		}
+		return slow(text)
+	}
 }
 
-// parseCall reads a line of InstancesFile.
-func parseCall(text []byte) (parsed, error) {
-	return decode(func(o Outgoing) parsed {
+// parseCall reads lines of InstancesFile.
+func parseCall() func(text []byte) (parsed, error) {
+	slow := decode(func(o Outgoing) parsed {
 		if o.Event != OutgoingCall {
 			return parsed{o.V, o.Time, o.Call, o.Call.validate()}
 		}
 		o.Code = codeName(o.Code)
 		return parsed{o.V, o.Time, o, o.validate()}
-	})(text)
+	})
+	var f flat
+	return func(text []byte) (parsed, error) {
+		if c, ok := f.call(text); ok {
+			return parsed{c.V, c.Time, c, c.validate()}, nil
+		}
+		return slow(text)
+	}
 }
 
 // decode reads lines as records of one type.
