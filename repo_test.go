@@ -76,6 +76,7 @@ var rules = []rule{
 	{"trivet/lab/trial", []string{"trivet/lab/load", "trivet/lab/measure", "trivet/lab/otlp", "trivet/lab/record", "trivet/lab/sampler", "trivet/lab/scenario", "trivet/internal/"}, "a trial takes a system, it does not know which"},
 	{"trivet/lab/report", []string{"trivet/lab/experiment", "trivet/lab/ledger", "trivet/lab/measure", "trivet/lab/record", "trivet/lab/scenario", "trivet/internal/"}, "a report reads a run directory and nothing else"},
 	{"trivet/lab/draft", []string{"trivet/lab/scenario", "trivet/nginx/confedit", "trivet/internal/"}, "it writes what was done, and neither does nor measures anything"},
+	{"trivet/lab/session", []string{"trivet/lab/draft", "trivet/lab/feed", "trivet/lab/fleet", "trivet/lab/load", "trivet/lab/measure", "trivet/lab/record", "trivet/lab/sampler", "trivet/lab/scenario", "trivet/lab/trace", "trivet/nginx/confedit", "trivet/internal/"}, "it does to a fleet what a person asks for, and shows nothing"},
 	{"trivet/lab/feed", []string{"trivet/lab/measure", "trivet/lab/record", "trivet/lab/report", "trivet/lab/scenario", "trivet/lab/story", "trivet/lab/trace", "trivet/nginx/confedit", "trivet/internal/"}, "it turns records into messages, and starts nothing"},
 	{"trivet/lab/page", []string{"trivet/lab/feed"}, "it shows messages, wherever they come from"},
 	{"trivet/lab/dashboard", []string{"trivet/lab/feed", "trivet/lab/page", "trivet/lab/record", "trivet/lab/story", "trivet/lab/trace", "trivet/internal/"}, "it serves a feed and takes orders for any Control, and knows no fleet"},

@@ -100,6 +100,9 @@ func (f *Fleet) CA() string {
 	return f.authority.CA()
 }
 
+// MTLS reports whether nginx and the instances use mutual TLS.
+func (f *Fleet) MTLS() bool { return f.options.MTLS }
+
 // TLS is where nginx serves both protocols over TLS, as host:port, reachable from this machine; "" if it does not.
 func (f *Fleet) TLS() string {
 	if !f.options.TLS {

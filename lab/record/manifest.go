@@ -47,6 +47,8 @@ type Manifest struct {
 	Sampled   bool              `json:"sampled"`          // whether the trial writes SamplesFile
 	CPUs      int               `json:"cpus"`             // that the processes could use
 	Target    *Target           `json:"target,omitempty"` // nil: a fleet that the trial started itself
+	// From are the sizes that files of records had before the trial, by name: nothing before is of the trial. Files without one are read whole.
+	From map[string]int64 `json:"from,omitempty"`
 }
 
 // A Target is what a trial was run against, if the trial did not start it, and what it gives.

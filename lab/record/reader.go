@@ -21,6 +21,7 @@ type Reader struct {
 	files      []*source
 	ended      bool // an Ended event was read
 	dir        string
+	from       map[string]int64  // Manifest.From
 	unexpected map[string]string // files that the manifest says there are not, and how it does
 }
 
@@ -51,7 +52,7 @@ type rejected struct {
 
 // NewReader reads the trial directory that has this manifest. The files may come later.
 func NewReader(dir string, m Manifest) *Reader {
-	r := &Reader{dir: dir, unexpected: make(map[string]string)}
+	r := &Reader{dir: dir, from: m.From, unexpected: make(map[string]string)}
 	r.add(dir, EventsFile, EventVersion, decode(func(e Event) parsed { return parsed{e.V, e.Time, e, e.validate()} }))
 	if m.Sampled {
 		r.add(dir, SamplesFile, SampleVersion, parseSample)
@@ -94,7 +95,7 @@ func (r *Reader) RemoveLoad(dir string) error {
 }
 
 func (r *Reader) add(dir, name string, version int, parse func([]byte) (parsed, error)) {
-	r.files = append(r.files, &source{tail: tail{path: filepath.Join(dir, name)}, name: name, version: version, parse: parse})
+	r.files = append(r.files, &source{tail: tail{path: filepath.Join(dir, name), from: r.from[name]}, name: name, version: version, parse: parse})
 }
 
 // addSources adds the records of instances and nginx, as far as there are any. Those of nginx may be there, and only of others, if the load

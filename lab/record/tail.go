@@ -14,6 +14,7 @@ const longestLine = 1 << 20
 // A tail reads the lines of a file that grows, and may not be there yet.
 type tail struct {
 	path   string
+	from   int64    // where the first line begins
 	file   *os.File // nil: not there yet
 	buffer []byte   // read, of which taken has been given out
 	taken  int
@@ -47,6 +48,9 @@ func (t *tail) read() (more bool, err error) {
 		if t.file, err = os.Open(t.path); errors.Is(err, fs.ErrNotExist) {
 			return false, nil
 		} else if err != nil {
+			return false, err
+		}
+		if _, err := t.file.Seek(t.from, io.SeekStart); err != nil {
 			return false, err
 		}
 	}

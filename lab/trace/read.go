@@ -22,6 +22,7 @@ type Source struct {
 	salt      string // distinguishes trials whose requests have the same IDs
 	endpoints map[string]endpoint
 	manifest  *record.Manifest // nil: of trivet up
+	from      map[string]int64 // where the records of files begin, by name
 }
 
 type endpoint struct{ instance, protocol string }
@@ -31,7 +32,7 @@ func Open(dir string) (*Source, error) {
 	m, err := record.ReadManifest(dir)
 	if err == nil {
 		s := newSource(dir, m.Instances)
-		s.manifest, s.salt = &m, m.Begin.String()
+		s.manifest, s.salt, s.from = &m, m.Begin.String(), m.From
 		return s, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -52,6 +53,9 @@ func newSource(dir string, instances []record.Instance) *Source {
 	}
 	return s
 }
+
+// From makes the source read files of records from so many bytes on, by name: a request that is sent now has no records before.
+func (s *Source) From(sizes map[string]int64) { s.from = sizes }
 
 // Dir is the directory.
 func (s *Source) Dir() string { return s.dir }
@@ -118,6 +122,11 @@ func lines(path string, from int64, take func(id string, line []byte)) error {
 	return nil
 }
 
+// lines passes each whole line of one of the source's files.
+func (s *Source) lines(name string, take func(id string, line []byte)) error {
+	return lines(s.file(name), max(0, s.from[name]-1), take) // With the end of the line before: what is cut off is skipped.
+}
+
 // idOf is the value of a line's field id, without decoding the line: IDs have no character that JSON escapes.
 func idOf(line []byte) (string, bool) {
 	const key = `"id":"`
@@ -170,19 +179,19 @@ func (s *Source) gather(wanted func(string) bool) (map[string]map[string]*record
 		return all[root][id]
 	}
 	return all, errors.Join(
-		lines(s.file(record.ClientFile), 0, func(id string, line []byte) {
+		s.lines(record.ClientFile, func(id string, line []byte) {
 			var c record.Client
 			if r := at(id); r != nil && json.Unmarshal(line, &c) == nil && c.V == record.ClientVersion {
 				r.client = &c
 			}
 		}),
-		lines(s.file(record.AccessLogFile), 0, func(id string, line []byte) {
+		s.lines(record.AccessLogFile, func(id string, line []byte) {
 			var e entry
 			if r := at(id); r != nil && json.Unmarshal(line, &e) == nil && e.V == record.AccessLogVersion {
 				r.entries = append(r.entries, e)
 			}
 		}),
-		lines(s.file(record.InstancesFile), 0, func(id string, line []byte) {
+		s.lines(record.InstancesFile, func(id string, line []byte) {
 			var c call
 			if r := at(id); r == nil || json.Unmarshal(line, &c) != nil || c.V != record.CallVersion {
 				return

@@ -331,6 +331,10 @@ nginx nginx GET / +14ms 6ms 200
 	if got, err := s.Request("nothing"); got != nil || err != nil {
 		t.Errorf("%v, %v", got, err)
 	}
+	s.From(map[string]int64{record.AccessLogFile: int64(len(h.files[record.AccessLogFile]))})
+	if got, err := s.Request("mine"); err != nil || got == nil || strings.Contains(outline(h.Begin, got), "attempt") {
+		t.Errorf("%v, %v: what was logged before is in it", got, err)
+	}
 }
 
 // Whatever a trial's length, what is kept is bounded, and what went wrong is kept first.

@@ -1,0 +1,151 @@
+package session
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"trivet/lab/draft"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+// A process is what the session knows of one.
+type process struct {
+	paused bool
+	busy   string // the action that is carried out; "": none
+	down   bool   // it ended and was not started again
+}
+
+// possible are the actions that make sense now.
+func (s *Session) possible(name string) []string {
+	p := s.processes[name]
+	switch {
+	case p == nil || p.busy != "":
+		return []string{}
+	case name == scenario.Nginx && !p.down:
+		return []string{scenario.Reload}
+	case name == scenario.Nginx:
+		return []string{}
+	case p.down:
+		return []string{scenario.Start}
+	case p.paused:
+		return []string{scenario.Resume, scenario.Kill}
+	}
+	return []string{scenario.Kill, scenario.Drain, scenario.Pause, scenario.Restart}
+}
+
+// Do carries out an action on an instance, or reloads nginx, and returns when it is done. Of each process one is carried out at a time.
+func (s *Session) Do(ctx context.Context, action, process string) error {
+	if s.processes[process] == nil {
+		return wrong("there is no process %q", process)
+	}
+	kinds := scenario.InstanceKinds
+	if process == scenario.Nginx {
+		kinds = []string{scenario.Reload}
+	}
+	if !slices.Contains(kinds, action) {
+		return wrong("%q is no action on %s", action, process)
+	}
+	done, err := s.begin(action, process)
+	if err != nil {
+		return err
+	}
+	begun := s.now()
+	// A page that is closed must not leave half of an action.
+	err = s.options.Fleet.Do(context.WithoutCancel(ctx), scenario.Operation{Kind: action, Process: process, Base: -1})
+	done(err)
+	if refused := refusal(err, s.options.Message); refused != nil {
+		return refused
+	}
+	if err != nil {
+		return notNow("%s: %v", scenario.Operation{Kind: action, Process: process}.Name(), err)
+	}
+	s.mu.Lock()
+	s.history.act(draft.Action{At: begun, Until: s.now(), Kind: action, Process: process})
+	s.mu.Unlock()
+	s.changed()
+	return nil
+}
+
+// begin notes that an action begins, and returns what notes its end. The error says why it cannot be now.
+func (s *Session) begin(action, name string) (done func(error), err error) {
+	s.mu.Lock()
+	p := s.processes[name]
+	if possible := s.possible(name); !slices.Contains(possible, action) {
+		defer s.mu.Unlock()
+		return nil, notNow("%s", p.why(action, name))
+	}
+	p.busy = action
+	s.mu.Unlock()
+	s.changed()
+	event := record.Event{Event: record.ActionStarted, Action: action, Process: name}
+	s.event(event)
+	return func(err error) {
+		event.Event = record.ActionDone
+		if err != nil {
+			event.Error = err.Error()
+		}
+		s.event(event)
+		s.mu.Lock()
+		p.busy = ""
+		if err == nil {
+			p.paused = action == scenario.Pause || p.paused && !scenario.Resumes(action)
+		}
+		s.mu.Unlock()
+		s.changed()
+	}, nil
+}
+
+// why says why an action cannot be.
+func (p *process) why(action, name string) string {
+	switch {
+	case p.busy != "":
+		return name + " is busy: " + p.busy
+	case p.down && name == scenario.Nginx:
+		return "nginx is down"
+	case p.down:
+		return name + " is down; start it first"
+	case p.paused && action == scenario.Pause:
+		return name + " is already paused; resume it first"
+	case p.paused:
+		return name + " is paused; resume it first"
+	case action == scenario.Resume:
+		return name + " is not paused"
+	}
+	return name + " is already running"
+}
+
+// follow takes an event of the fleet: what it means for a process, and for the history. What nothing asked for has to be in an experiment, too.
+func (s *Session) follow(e record.Event) {
+	p := s.processes[e.Process]
+	if e.Event != record.ProcessEvent || p == nil {
+		return
+	}
+	at := e.Time.Sub(s.options.Begin)
+	instance := e.Process != scenario.Nginx
+	switch e.Kind {
+	case record.Started:
+		if instance && p.down && p.busy != scenario.Start && p.busy != scenario.Restart {
+			s.history.act(draft.Action{At: at, Until: at, Kind: scenario.Start, Process: e.Process})
+		}
+		p.down = false
+	case record.Died, record.Stopped:
+		if instance && p.busy == "" && e.Kind == record.Died && e.Exit != nil && e.Exit.Killed() {
+			s.history.act(draft.Action{At: at, Until: at, Kind: scenario.Kill, Process: e.Process})
+		}
+		p.paused, p.down = false, true
+	}
+}
+
+// interrupted are events around a death of nginx that no action asked for. The ledger needs them: what nginx had not logged is lost.
+func (s *Session) interrupted(e record.Event) (before, after []record.Event) {
+	if e.Event != record.ProcessEvent || e.Process != scenario.Nginx || e.Kind != record.Died {
+		return nil, nil
+	}
+	kill := record.Event{V: record.EventVersion, Action: scenario.Kill, Process: scenario.Nginx}
+	start, end := kill, kill
+	start.Event, start.Time = record.ActionStarted, e.Time.Add(-100*time.Millisecond)
+	end.Event, end.Time = record.ActionDone, e.Time
+	return []record.Event{start}, []record.Event{end}
+}

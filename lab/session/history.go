@@ -1,0 +1,81 @@
+package session
+
+import (
+	"slices"
+	"time"
+
+	"trivet/lab/draft"
+	"trivet/nginx/confedit"
+)
+
+// maxHistory bounds the segments, and the actions: of more, the oldest are forgotten.
+const maxHistory = 200
+
+// shortest is the least length of a segment: in less, no experiment can show anything.
+const shortest = 50 * time.Millisecond
+
+// A history is what was done, for an experiment.
+type history struct {
+	segments []draft.Segment
+	open     bool // the last goes on
+	actions  []draft.Action
+	edits    []confedit.Edit
+	settings []string // the same in words
+}
+
+// load notes that a load begins at a time.
+func (h *history) load(at time.Duration, l Load) {
+	h.end(at)
+	h.segments, h.open = append(h.segments, draft.Segment{
+		From: at, To: at, HTTP: l.HTTP, GRPC: l.GRPC, Streams: float64(l.Streams), Hold: hold, Deadline: l.deadline(), Retry: l.Retry, Edits: h.edits, Settings: h.settings,
+	}), true
+	h.segments = h.segments[max(0, len(h.segments)-maxHistory):]
+}
+
+// end notes that the load ends at a time.
+func (h *history) end(at time.Duration) {
+	if !h.open {
+		return
+	}
+	last := &h.segments[len(h.segments)-1]
+	last.To, h.open = max(at, last.From), false
+	if last.To-last.From < shortest { // It hardly began.
+		h.segments = h.segments[:len(h.segments)-1]
+	}
+}
+
+// configure notes that nginx has other edits.
+func (h *history) configure(at time.Duration, edits []confedit.Edit, settings []string) {
+	h.edits, h.settings = edits, settings
+	if !h.open {
+		return
+	}
+	next := h.segments[len(h.segments)-1]
+	if at > next.From {
+		h.end(at)
+		h.segments = append(h.segments, draft.Segment{})
+	}
+	next.From, next.To, next.Edits, next.Settings = max(at, next.From), max(at, next.From), edits, settings
+	h.segments[len(h.segments)-1], h.open = next, true
+}
+
+// act notes an action.
+func (h *history) act(a draft.Action) {
+	h.actions = append(h.actions, a)
+	slices.SortStableFunc(h.actions, func(a, b draft.Action) int { return int(a.At - b.At) })
+	h.actions = h.actions[max(0, len(h.actions)-maxHistory):]
+}
+
+func (h *history) len() int { return len(h.segments) + len(h.actions) }
+
+// copy is the history until a time.
+func (h *history) copy(at time.Duration) draft.History {
+	all := draft.History{Segments: slices.Clone(h.segments), Actions: slices.Clone(h.actions)}
+	if h.open {
+		last := len(all.Segments) - 1
+		if all.Segments[last].To = at; at <= all.Segments[last].From {
+			all.Segments = all.Segments[:last]
+		}
+	}
+	return all
+}

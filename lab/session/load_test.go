@@ -1,0 +1,87 @@
+package session
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"trivet/lab/draft"
+	"trivet/lab/scenario"
+)
+
+func TestLoadsOutOfBoundsAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, l := range []Load{{HTTP: -1}, {GRPC: MaxRate + 1}, {HTTP: math.NaN()}, {Streams: -1}, {Streams: MaxStreams + 1}, {HTTP: 1, DeadlineMS: 9}, {HTTP: 1, DeadlineMS: 60_001}} {
+		if l.validate() == nil {
+			t.Errorf("%+v is a load", l)
+		}
+	}
+	l := Load{HTTP: MaxRate, GRPC: MaxRate, Streams: MaxStreams}
+	if err := l.validate(); err != nil || l.DeadlineMS != DefaultDeadline {
+		t.Errorf("%+v, %v", l, err)
+	}
+}
+
+// Before an exact time every reader counts the same requests: the generator by offsets, the ledger by the rate.
+func TestExactTimesCountTheSame(t *testing.T) {
+	t.Parallel()
+	for _, rates := range [][]float64{{500}, {1000, 5000, 0.2}, {3, 7, 333.333}} {
+		var loads []scenario.Load
+		for _, r := range rates {
+			loads = append(loads, scenario.Load{Rate: scenario.Rate{Shape: scenario.Constant, PerSecond: []float64{r}}})
+		}
+		for at := time.Duration(1); at < 10*time.Second; at += 501 * time.Millisecond {
+			d := exact(at, loads)
+			if d < at || d > at+100*time.Millisecond {
+				t.Errorf("%v: %v is not soon after %v", rates, d, at)
+			}
+			for _, l := range loads {
+				before := 0
+				for offset := range l.Rate.Offsets(time.Minute) {
+					if offset < d {
+						before++
+					}
+				}
+				if n := l.Rate.Count(d); n != before || max(0, int(math.Ceil(l.Rate.PerSecond[0]*d.Seconds()-0.5))) != n {
+					t.Errorf("%v in %v: %d and %d", rates, d, n, before)
+				}
+			}
+		}
+	}
+}
+
+func TestHistoryHasASegmentForEachChange(t *testing.T) {
+	t.Parallel()
+	var h history
+	s := time.Second
+	edits, words := editsOf(settings())
+	h.configure(0, edits, words)
+	h.load(1*s, Load{HTTP: 10, DeadlineMS: 1000})
+	h.load(3*s, Load{GRPC: 20, DeadlineMS: 1000})
+	chosen, err := choose(settings(), map[string]string{"keepalive": "small"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	edits, words = editsOf(chosen)
+	h.configure(5*s, edits, words)
+	h.act(draft.Action{At: 7 * s, Kind: scenario.Kill, Process: "whoami-2"})
+	h.act(draft.Action{At: 6 * s, Kind: scenario.Pause, Process: "whoami-1"})
+	if open := h.copy(8 * s); len(open.Segments) != 3 || open.Segments[2].To != 8*s || h.len() != 5 {
+		t.Errorf("%+v", open)
+	}
+	h.end(9 * s)
+	h.end(10 * s)
+	all := h.copy(11 * s)
+	for i, want := range []draft.Segment{{From: 1 * s, To: 3 * s, HTTP: 10}, {From: 3 * s, To: 5 * s, GRPC: 20}, {From: 5 * s, To: 9 * s, GRPC: 20}} {
+		got := all.Segments[i]
+		if got.From != want.From || got.To != want.To || got.HTTP != want.HTTP || got.GRPC != want.GRPC || got.Deadline != s || len(got.Edits) != 2*max(0, i-1) {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+	if got := all.Segments[2].Settings; len(got) != 1 || got[0] != "idle connections: 4 per worker" {
+		t.Errorf("%q", got)
+	}
+	if all.Actions[0].Process != "whoami-1" {
+		t.Errorf("%+v", all.Actions)
+	}
+}

@@ -1,0 +1,222 @@
+package session
+
+import (
+	"io/fs"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/fstest"
+
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+	"trivet/lab/trace"
+	"trivet/nginx"
+)
+
+// A load reaches all instances equally. Each change of it, also two at once, ends one load and begins the next without a gap; each planned request
+// has its records, and none contradicts another.
+func TestLoadChangesWithoutAGap(t *testing.T) {
+	t.Parallel()
+	s, shown := begin(t, nil)
+	do(t, s.SetLoad(t.Context(), Load{HTTP: 60, GRPC: 60, Streams: 10, DeadlineMS: 5000}))
+	eventually(t, "a second of load", func() bool { return sent(s, "1") > 120 })
+	if c := s.Control(); !c.Load.Running || c.Load.HTTP != 60 || c.Load.Streams != 10 || c.History != 1 || c.Load.Since <= 0 || c.Load.Problem != "" {
+		t.Errorf("%+v", c.Load)
+	}
+	var both sync.WaitGroup
+	both.Go(func() { do(t, s.SetLoad(t.Context(), Load{HTTP: 120})) })
+	both.Go(func() { do(t, s.SetLoad(t.Context(), Load{GRPC: 90, Retry: true})) })
+	both.Wait()
+	do(t, s.SetLoad(t.Context(), Load{HTTP: 30, GRPC: 30}))
+	eventually(t, "the last load", func() bool { return sent(s, "4") > 10 })
+	do(t, s.StopLoad(t.Context()))
+	if c := s.Control(); c.Load.Running || c.Load.HTTP != 30 {
+		t.Errorf("%+v", c.Load)
+	}
+	reconciled(t, s, 4)
+	counts := firstAttempts(t, s)
+	for _, of := range []func(record.Instance) string{func(i record.Instance) string { return i.HTTP }, func(i record.Instance) string { return i.GRPC }} {
+		var shares []int
+		for _, i := range s.options.Fleet.Instances() {
+			shares = append(shares, counts[of(i)])
+		}
+		if slices.Max(shares)-slices.Min(shares) > 1 {
+			t.Errorf("shares %v", shares)
+		}
+	}
+	if len(shown.added) != 4 || len(shown.ended) != 4 || !strings.Contains(shown.words(), "load: 60 HTTP requests/s, 60 gRPC calls/s, 10 streams, deadline 5s") || !strings.Contains(shown.words(), "load stopped") {
+		t.Errorf("%v, %v, %s", shown.added, shown.ended, shown.words())
+	}
+	if h := s.History(); len(h.Segments) < 2 || h.Segments[0].HTTP != 60 || h.Segments[len(h.Segments)-1].To > s.now() || h.Instances != 3 {
+		t.Errorf("%+v", h)
+	}
+}
+
+// What is done to instances during a load makes no lawful record look wrong, and is in the history.
+func TestActionsDuringALoad(t *testing.T) {
+	t.Parallel()
+	s, shown := begin(t, nil)
+	is := func(process string, want ...string) func() bool {
+		return func() bool { return slices.Equal(s.Control().Actions[process], want) }
+	}
+	running := []string{scenario.Kill, scenario.Drain, scenario.Pause, scenario.Restart}
+	isKind(t, s.Do(t.Context(), scenario.Resume, "whoami-1"), State)
+	isKind(t, s.Do(t.Context(), scenario.Kill, "whoami-9"), Value)
+	isKind(t, s.Do(t.Context(), scenario.Kill, scenario.Nginx), Value)
+	do(t, s.SetLoad(t.Context(), Load{HTTP: 60, GRPC: 60, Streams: 5, DeadlineMS: 1000}))
+	eventually(t, "load", func() bool { return sent(s, "1") > 20 })
+	do(t, s.Do(t.Context(), scenario.Kill, "whoami-1"))
+	eventually(t, "whoami-1 is back", is("whoami-1", running...))
+	do(t, s.Do(t.Context(), scenario.Pause, "whoami-2"))
+	if !is("whoami-2", scenario.Resume, scenario.Kill)() {
+		t.Errorf("%v", s.Control().Actions)
+	}
+	isKind(t, s.Do(t.Context(), scenario.Pause, "whoami-2"), State)
+	do(t, s.Do(t.Context(), scenario.Drain, "whoami-3"))
+	if !is("whoami-3", scenario.Start)() {
+		t.Errorf("%v", s.Control().Actions)
+	}
+	eventually(t, "the paused one does not respond", func() bool {
+		return shown.has(func(e record.Event) bool {
+			return e.Event == record.HealthEvent && e.Process == "whoami-2" && e.Kind == record.NoResponse
+		})
+	})
+	do(t, s.Do(t.Context(), scenario.Start, "whoami-3"))
+	do(t, s.StopLoad(t.Context()))
+	eventually(t, "the load has ended", func() bool { return strings.Contains(shown.words(), "load stopped") })
+	if r := s.Control().Reconciled; r.Loads != 0 {
+		t.Errorf("%+v: a process is paused", r)
+	}
+	do(t, s.Do(t.Context(), scenario.Resume, "whoami-2"))
+	do(t, s.Do(t.Context(), scenario.Reload, scenario.Nginx))
+	reconciled(t, s, 1)
+	var did []string
+	for _, a := range s.History().Actions {
+		did = append(did, scenario.Operation{Kind: a.Kind, Process: a.Process}.Name())
+	}
+	if want := []string{"kill whoami-1", "start whoami-1", "pause whoami-2", "drain whoami-3", "start whoami-3", "resume whoami-2", "reload nginx"}; !slices.Equal(did, want) {
+		t.Errorf("got %q, want %q", did, want)
+	}
+	if !shown.has(func(e record.Event) bool { return e.Event == record.ActionDone && e.ActionName() == "drain whoami-3" }) {
+		t.Error("an action is not in the feed")
+	}
+}
+
+// nginx refuses a method that its upstream cannot have: nothing changes, and nginx's own lines say why.
+func TestRefusedSettingChangesNothing(t *testing.T) {
+	t.Parallel()
+	own := fstest.MapFS{}
+	do(t, fs.WalkDir(nginx.Conf(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := fs.ReadFile(nginx.Conf(), name)
+		if name == "upstreams.conf" {
+			text = []byte(strings.Replace(string(text), "include site/http-servers.conf;", "include site/http-servers.conf; server 127.0.0.1:1 backup;", 1))
+		}
+		own[name] = &fstest.MapFile{Data: text, Mode: 0o644}
+		return err
+	}))
+	s, shown := begin(t, own)
+	s.options.Message = func(text string) string { return strings.ReplaceAll(text, s.dir+"/conf/", "mine/") }
+	e := isKind(t, s.SetNginx(t.Context(), map[string]string{"balancing": "hash_client", "keepalive": "small"}), Refused)
+	if !strings.Contains(e.Detail, "nginx: [emerg] balancing method does not support parameter \"backup\" in mine/upstreams.conf:") {
+		t.Errorf("%q", e.Detail)
+	}
+	c := s.Control()
+	if c.Nginx.Refused != e.Detail || c.Nginx.Settings[0].Value != "round_robin" || c.Nginx.Settings[2].Value != "shipped" || strings.Contains(shown.words(), "nginx:") {
+		t.Errorf("%+v", c.Nginx)
+	}
+	for _, values := range []map[string]string{{"balancing": "least_conn; }"}, {"banana": "off"}} {
+		isKind(t, s.SetNginx(t.Context(), values), Value)
+	}
+	do(t, s.SetNginx(t.Context(), map[string]string{"balancing": "least_conn", "failures": "three"}))
+	text, err := os.ReadFile(s.dir + "/conf/upstreams.conf")
+	if c := s.Control(); err != nil || c.Nginx.Refused != "" || c.Nginx.Settings[0].Value != "least_conn" || strings.Count(string(text), "least_conn; # added") != 2 {
+		t.Errorf("%+v, %s, %v", c.Nginx, text, err)
+	}
+	if !strings.Contains(shown.words(), "nginx: balancing method is now least connections\nnginx: failure counting is now after 3 failures, for 5 s") {
+		t.Errorf("%s", shown.words())
+	}
+	do(t, s.SetLoad(t.Context(), Load{HTTP: 50}))
+	do(t, s.StopLoad(t.Context()))
+	response, err := http.Get("http://" + s.options.Fleet.HTTP())
+	do(t, err)
+	response.Body.Close()
+	if h := s.History(); response.StatusCode != http.StatusOK || len(h.Segments) > 1 {
+		t.Errorf("%s, %+v", response.Status, h)
+	}
+}
+
+// nginx takes each setting that there is, with each other setting as shipped.
+func TestShippedConfigurationTakesAllSettings(t *testing.T) {
+	t.Parallel()
+	s, _ := begin(t, nil)
+	for _, setting := range settings() {
+		for _, o := range slices.Backward(setting.Options) { // The shipped one last.
+			if err := s.SetNginx(t.Context(), map[string]string{setting.Name: o.Value}); err != nil {
+				t.Errorf("%s %s: %v", setting.Name, o.Value, err)
+			}
+		}
+	}
+}
+
+// A generator that dies is said, and its load not called reconciled. The end of a session leaves no generator, and nothing begins after it.
+func TestNothingOutlivesASession(t *testing.T) {
+	t.Parallel()
+	s, shown := begin(t, nil)
+	do(t, s.SetLoad(t.Context(), Load{HTTP: 50}))
+	do(t, syscall.Kill(s.current.generator.PID(), syscall.SIGKILL))
+	eventually(t, "the death is said", func() bool { return s.Control().Load.Problem != "" && s.Control().Reconciled.Problem != "" })
+	if c := s.Control(); c.Load.Running || !strings.Contains(c.Load.Problem, "killed") || c.Reconciled.Loads != 0 || !strings.Contains(shown.words(), "killed") {
+		t.Errorf("%+v, %s", c, shown.words())
+	}
+	do(t, s.SetLoad(t.Context(), Load{HTTP: 50, Streams: 20}))
+	eventually(t, "load", func() bool { return sent(s, "2") > 10 })
+	g := s.current.generator
+	do(t, s.Close())
+	select {
+	case <-g.Done():
+	default:
+		t.Error("the generator outlives its session")
+	}
+	if err := s.SetLoad(t.Context(), Load{HTTP: 50}); err == nil {
+		t.Error("a load begins after the end")
+	}
+	if c := s.Control(); c.Load.Running {
+		t.Errorf("%+v", c.Load)
+	}
+}
+
+// A single request has a trace with what client, nginx and instance recorded of it.
+func TestSingleRequest(t *testing.T) {
+	t.Parallel()
+	s, shown := begin(t, nil)
+	for protocol, note := range map[string]string{scenario.HTTP: "200", scenario.GRPC: "OK"} {
+		id, one, err := s.Request(t.Context(), protocol)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds := make(map[trace.Kind]int)
+		var visit func([]*trace.Span)
+		visit = func(all []*trace.Span) {
+			for _, span := range all {
+				kinds[span.Kind]++
+				visit(span.Children)
+			}
+		}
+		visit(one.Roots)
+		if one.Request != id || one.Roots[0].Note != note || kinds[trace.Client] != 1 || kinds[trace.Nginx] != 1 || kinds[trace.Attempt] != 1 || kinds[trace.Instance] != 1 {
+			t.Errorf("%s: %+v, %v", protocol, one.Roots[0], kinds)
+		}
+	}
+	if !strings.Contains(shown.words(), "one HTTP request sent: 200") {
+		t.Errorf("%s", shown.words())
+	}
+	_, _, err := s.Request(t.Context(), "smtp")
+	isKind(t, err, Value)
+}
