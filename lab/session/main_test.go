@@ -92,19 +92,7 @@ func (f *fake) has(is func(record.Event) bool) bool {
 // begin starts a fleet of three, and a session with it, as trivet up does. conf is nginx's configuration; nil: the shipped one.
 func begin(t *testing.T, conf fs.FS) (*Session, *fake) {
 	t.Helper()
-	shown := new(fake)
-	var mu sync.Mutex
-	var early []record.Event
-	var session *Session
-	observe := func(e record.Event) {
-		mu.Lock()
-		defer mu.Unlock()
-		if session == nil {
-			early = append(early, e)
-			return
-		}
-		session.Observe(e)
-	}
+	observer, shown := new(Observer), new(fake)
 	dir := proctest.Passable(t)
 	if err := record.MkdirAll(filepath.Join(dir, "records")); err != nil {
 		t.Fatal(err)
@@ -113,12 +101,7 @@ func begin(t *testing.T, conf fs.FS) (*Session, *fake) {
 	nginx := labtest.Nginx(t)
 	f, err := fleet.Start(t.Context(), fleet.Options{
 		Instances: 3, Workers: 2, Whoami: whoami, Nginx: nginx, Conf: conf, Dir: dir, Env: []string{"RECORDS=" + filepath.Join(dir, record.InstancesFile)},
-		Observe: func(e fleet.Event) {
-			observe(record.Event{Time: e.Time, Event: record.ProcessEvent, Kind: e.Kind, Process: e.Process, Start: e.Start, PID: e.PID, Exit: e.Exit})
-		},
-		Health: func(h fleet.Health) {
-			observe(record.Event{Time: h.Time, Event: record.HealthEvent, Kind: h.Kind, Process: h.Process})
-		},
+		Observe: observer.Process, Health: observer.Health, Probed: observer.Probed,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -131,16 +114,10 @@ func begin(t *testing.T, conf fs.FS) (*Session, *fake) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Options{Fleet: f, Feed: shown, Trivet: program, Nginx: nginx.Version.String(), Begin: begun, Workers: 2})
+	s, err := New(Options{Fleet: f, Observer: observer, Feed: shown, Trivet: program, Nginx: nginx.Version.String(), Begin: begun, Workers: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	mu.Lock()
-	session = s
-	for _, e := range early {
-		s.Observe(e)
-	}
-	mu.Unlock()
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)

@@ -21,7 +21,7 @@ import (
 // LoadsDir is where load directories are, in a run directory: one for each load, by number from 1.
 const LoadsDir = "loads"
 
-// A Feed is feed.LiveSource, safe for concurrent use. It may not call the Session.
+// A Feed is what shows it all: a Shared. It may not call the Session.
 type Feed interface {
 	AddLoad(dir string) error
 	EndLoad(dir string)
@@ -31,12 +31,13 @@ type Feed interface {
 
 // Options are what a Session needs. All fields but the last two are required.
 type Options struct {
-	Fleet   *fleet.Fleet
-	Feed    Feed
-	Trivet  string    // path of this program, which generates load when called with "load"
-	Nginx   string    // its version
-	Begin   time.Time // that times of the feed count from
-	Workers int       // of nginx
+	Fleet    *fleet.Fleet
+	Observer *Observer // that the fleet was started with; only one Session may have it
+	Feed     Feed
+	Trivet   string    // path of this program, which generates load when called with "load"
+	Nginx    string    // its version
+	Begin    time.Time // that times of the feed count from
+	Workers  int       // of nginx
 
 	Message func(string) string // changes nginx's lines to the paths that a person knows; nil: as they are
 	Changed func()              // called, from any goroutine, when Control may return something else; it must return soon. nil: none
@@ -67,7 +68,7 @@ type Session struct {
 	history    history
 }
 
-// New begins a Session with a fleet that runs. Close it before the fleet is stopped.
+// New begins a Session with a fleet that runs. Close it before the fleet is stopped; the Feed gets events of the fleet until then, and after.
 func New(o Options) (*Session, error) {
 	if o.Message == nil {
 		o.Message = func(text string) string { return text }
@@ -83,6 +84,7 @@ func New(o Options) (*Session, error) {
 		return nil, fmt.Errorf("%w: %w", record.ErrRunDir, err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	o.Observer.attach(s.observe)
 	return s, nil
 }
 
@@ -113,9 +115,8 @@ func (s *Session) say(e feed.Event) {
 	s.options.Feed.Say(e)
 }
 
-// Observe takes an event of the fleet, a ProcessEvent or a HealthEvent, those before New too. It passes them on to the Feed.
-func (s *Session) Observe(e record.Event) {
-	e.V = record.EventVersion
+// observe takes an event of the fleet, also after Close.
+func (s *Session) observe(e record.Event) {
 	s.mu.Lock()
 	before, after := s.interrupted(e)
 	s.follow(e)
