@@ -365,7 +365,7 @@ func runSeries(ctx context.Context, s setup, out outcome, keep bool, w *watchedR
 		describeTarget(out.in.stderr, s.stack)
 	}
 	progress := newProgress(out.in.stderr, series.Experiments)
-	series.Watch = w.watching(run.Dir, progress.watch)
+	series.Watch = w.watching(run.Dir, len(series.Experiments), progress.watch)
 	var r *report.Run
 	var readErr error
 	series.Done = func() {
@@ -377,11 +377,13 @@ func runSeries(ctx context.Context, s setup, out outcome, keep bool, w *watchedR
 			var e report.Experiment
 			if e, readErr = r.Next(); readErr == nil {
 				out.experiment(e)
+				w.reports <- e
 			}
 		}
 	}
 	progress.begin()
 	runErr := series.Run(ctx)
+	close(w.reports)
 	progress.clear()
 	if r == nil && readErr == nil {
 		r, readErr = report.Begin(run.Dir)

@@ -11,6 +11,7 @@ import (
 
 	"trivet/lab/feed"
 	"trivet/lab/measure"
+	"trivet/lab/report"
 	"trivet/lab/scenario"
 )
 
@@ -42,6 +43,7 @@ type watchedRun struct {
 	in       invocation
 	source   *followedRun
 	page     *servedPage
+	reports  chan report.Experiment // for the page, which would else make them again while the next experiment runs
 }
 
 // A followedRun is the source of a run that goes on.
@@ -79,7 +81,8 @@ func (f *watchFlags) open(ctx context.Context, in invocation) (*watchedRun, erro
 }
 
 // watching is a Watch of a trial.Series that begins to serve the page: the run directory then says what will be run.
-func (w *watchedRun) watching(dir string, next watch) watch {
+func (w *watchedRun) watching(dir string, experiments int, next watch) watch {
+	w.reports = make(chan report.Experiment, experiments)
 	if w.listener == nil {
 		return next
 	}
@@ -99,6 +102,7 @@ func (w *watchedRun) serve(dir string) {
 	if err != nil {
 		panic(err) // The index has just been written.
 	}
+	source.ReportsFrom(w.reports)
 	w.source = &followedRun{source, make(chan struct{})}
 	w.page = serveRun(w.listener, source, w.source, w.in)
 }

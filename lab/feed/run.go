@@ -29,7 +29,8 @@ type RunSource struct {
 	final   bool      // what is not there will not come
 
 	report    *report.Run
-	reporting chan report.Experiment // of one that has ended; nil: none is being made
+	reporting <-chan report.Experiment // of one that has ended; nil: none is being made
+	given     <-chan report.Experiment // see ReportsFrom
 }
 
 // A runTrial is one of a run's.
@@ -116,12 +117,24 @@ func (r *RunSource) Done() bool {
 // Advance reads what has been written since. Of a run that is over it reads one trial.
 func (r *RunSource) Advance() error {
 	r.advance()
+	if !r.isRead(len(r.reports)) {
+		return nil
+	}
 	select {
-	case made := <-r.reporting:
-		r.take(made)
+	case made, ok := <-r.reporting:
+		r.take(made, ok)
 	default:
 	}
 	return nil
+}
+
+// ReportsFrom makes the source take reports from a channel, in the experiments' order, until that is closed: trivet run makes them anyway,
+// and what it measures next needs the CPUs.
+func (r *RunSource) ReportsFrom(made <-chan report.Experiment) { r.given = made }
+
+// isRead reports whether all trials of an experiment are read.
+func (r *RunSource) isRead(experiment int) bool {
+	return !slices.ContainsFunc(r.trials, func(t *runTrial) bool { return t.experiment == experiment && !t.read })
 }
 
 // advance reads the current trial, and has a report made if an experiment has ended.
@@ -256,6 +269,10 @@ func (r *RunSource) makeReport() {
 			return
 		}
 	}
+	if r.given != nil {
+		r.reporting = r.given
+		return
+	}
 	made := make(chan report.Experiment, 1)
 	r.reporting = made
 	go func() {
@@ -270,13 +287,21 @@ func (r *RunSource) makeReport() {
 // awaitReport waits for a report that is being made.
 func (r *RunSource) awaitReport() {
 	if r.reporting != nil && r.current == len(r.trials) {
-		r.take(<-r.reporting)
+		made, ok := <-r.reporting
+		r.take(made, ok)
 	}
 }
 
-// take takes a report, and what it says of trials that never began.
-func (r *RunSource) take(made report.Experiment) {
+// take takes a report, and what it says of trials that never began. It is not ok if no more are given.
+func (r *RunSource) take(made report.Experiment, ok bool) {
 	r.reporting = nil
+	if !ok {
+		r.given = nil
+		return
+	}
+	if r.given != nil {
+		r.report.Add(made)
+	}
 	number := len(r.reports)
 	for _, t := range r.trials {
 		if t.experiment == number && t.source == nil && t.about.Problem == "" {
@@ -372,7 +397,7 @@ func (r *RunSource) Close() error {
 			errs = append(errs, t.source.Close())
 		}
 	}
-	if r.reporting != nil {
+	if r.reporting != nil && r.given == nil {
 		<-r.reporting
 		r.reporting = nil
 	}

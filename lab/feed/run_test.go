@@ -321,3 +321,76 @@ func TestRunThatGoesOnIsShownAsItIs(t *testing.T) {
 	}
 	check(t, "in the middle", of, "hello", "run", "trial 0", "bins 0: 1 ok", "experiment 0 one error")
 }
+
+// A report that is made sooner than the last trials are read says nothing of them.
+func TestReportWaitsUntilItsTrialsAreRead(t *testing.T) {
+	t.Parallel()
+	variants := []string{"first", "second", "third", "fourth"}
+	made := begin(t, variants)
+	for _, v := range variants {
+		made.whole(0, v, record.Ended)
+	}
+	if err := made.run.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := FollowRun(made.run.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for n := range variants {
+		if err := r.Advance(); err != nil {
+			t.Fatal(err)
+		}
+		for r.reporting != nil && len(r.reporting) == 0 {
+			runtime.Gosched()
+		}
+		for _, trial := range trialsIn(r.Snapshot()) {
+			if trial.Problem != "" {
+				t.Errorf("after %d trials: trial %d: %s", n+1, trial.Trial, trial.Problem)
+			}
+		}
+	}
+	advance(t, r)
+	if !r.Done() {
+		t.Error("not done")
+	}
+}
+
+// Reports that are given are not made again, and the rest is made when no more are given.
+func TestReportsAreGivenOrMade(t *testing.T) {
+	t.Parallel()
+	made := begin(t, []string{scenario.Only}, []string{scenario.Only})
+	r, err := FollowRun(made.run.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	reports := make(chan report.Experiment, 2)
+	r.ReportsFrom(reports)
+	made.whole(0, scenario.Only, record.Ended)
+	next := func() {
+		t.Helper()
+		if err := r.Advance(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next()
+	next()
+	check(t, "before it is given", r.Snapshot(), "hello", "run", "trial 0", "bins 0: 6 ok")
+	reports <- report.Experiment{Name: "one", Verdict: report.Passed}
+	next()
+	check(t, "given", r.Snapshot(), "hello", "run", "trial 0", "bins 0: 6 ok", "experiment 0 one passed")
+	made.whole(1, scenario.Only, record.Interrupted)
+	close(reports)
+	if err := made.run.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next()
+	next()
+	advance(t, r)
+	check(t, "made", r.Snapshot(), "hello", "run", "trial 0", "bins 0: 6 ok", "trial 1", "bins 1: 6 ok", "experiment 0 one passed", "experiment 1 two interrupted")
+	if !r.Done() {
+		t.Error("not done")
+	}
+}

@@ -118,12 +118,13 @@ func Begin(dir string) (*Run, error) {
 func (r *Run) Next() (Experiment, error) {
 	e, err := r.experiment(r.entries[len(r.Experiments)])
 	if err == nil {
-		r.add(e)
+		r.Add(e)
 	}
 	return e, err
 }
 
-func (r *Run) add(e Experiment) {
+// Add adds the next experiment, of which there is a report already. There must be one.
+func (r *Run) Add(e Experiment) {
 	r.Experiments = append(r.Experiments, e)
 	r.Verdict = r.Verdict.worse(e.Verdict)
 	r.Code = r.Verdict.Code()
@@ -136,7 +137,7 @@ func (r *Run) Unreadable(err error) Experiment {
 		Path: of.Path, Name: of.Name, Question: of.Question, Trials: max(1, of.Trials), Verdict: Error, Reasons: lines("", err.Error()),
 		Variants: []Variant{}, Expectations: []experiment.ExpectationResult{},
 	}
-	r.add(e)
+	r.Add(e)
 	return e
 }
 
