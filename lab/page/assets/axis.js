@@ -3,6 +3,8 @@ import { el } from "./dom.js";
 import { moment } from "./format.js";
 import { Surface, palette, rems, timeTicks, stroke } from "./paint.js";
 
+const FIRST_WINDOWS = [15e3, 30e3, 60e3]; // of a live stack that is younger than its window
+
 // Axis is the time that all plots of the page share: what they show, and where their cursor is.
 export class Axis {
   constructor(store, onCursor) {
@@ -18,8 +20,9 @@ export class Axis {
     const s = this.store;
     if (s.zoom) return s.zoom;
     if (s.window !== null) {
-      const end = Math.max(s.live ? s.now : s.length(s.focus), s.window);
-      return [end - s.window, end];
+      const end = s.live ? s.now : s.length(s.focus);
+      const first = FIRST_WINDOWS.find((w) => w >= end && w < s.window);
+      return first ? [0, first] : [Math.max(0, end - s.window), Math.max(end, s.window)];
     }
     return [0, Math.max(1000, ...s.shown.map((n) => s.length(n)))];
   }
@@ -123,15 +126,21 @@ export class Plot extends Surface {
     if (this.stale || !this.begin(this.axis.range(), y.ends(), y.log)) return;
     this.shade();
     const most = this.box.width / rems(6);
-    this.axes(timeTicks(this.range, most).map((ms) => [ms, this.timeLabel(ms)]), y.ticks(), y.lines !== false);
+    this.axes(timeTicks(this.range, most, this.dayOffset()).map((ms) => [ms, this.timeLabel(ms)]), y.ticks(), y.lines !== false);
     this.inside((ctx) => this.o.paint(this, ctx));
     this.showNow();
     this.showCursor();
   }
 
+  // dayOffset lets the times of day of a live stack be round.
+  dayOffset() {
+    const info = this.o.info();
+    return info.experiment ? 0 : Date.parse(info.begin);
+  }
+
   timeLabel(ms) {
     const info = this.o.info();
-    return info.length_ms || info.experiment ? +(ms / 1000).toFixed(2) + " s" : moment(info, ms);
+    return info.experiment ? +(ms / 1000).toFixed(2) + " s" : moment(info, ms);
   }
 
   // shade shades every second phase.

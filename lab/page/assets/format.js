@@ -1,8 +1,10 @@
 // How numbers and times are written, the same in all views.
 
+const counts = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 }); // Made once: it is slow to make.
+
 // number writes a count: 12,345.
 export function number(n) {
-  return Math.round(n).toLocaleString("en-US");
+  return counts.format(n);
 }
 
 // rate writes a rate per second: 298/s, 2.5/s.
@@ -35,7 +37,7 @@ function digits(x) {
 
 // moment writes a time of a trial, in ms: +6.2 s; of a live stack the time of day.
 export function moment(info, ms) {
-  if (info && !info.length_ms && !info.experiment) return clock(new Date(Date.parse(info.begin) + ms));
+  if (info && !info.experiment) return clock(new Date(Date.parse(info.begin) + ms));
   return "+" + (ms / 1000).toFixed(1) + " s";
 }
 

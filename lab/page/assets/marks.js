@@ -31,7 +31,7 @@ export const marksPanel = {
     for (const r of cell.recoveries) paintRecovery(plot, ctx, r);
   },
   read(cell) {
-    return cell.recoveries.slice(-4).flatMap((r) => words(r, cell.trial));
+    return cell.recoveries.slice(cell.trial.info.experiment ? -4 : -1).flatMap((r) => words(r, cell.trial));
   },
 };
 
@@ -46,7 +46,7 @@ function words(r, trial) {
   const all = [[r.name + ":", ""]];
   if (r.firstFailure !== null) all.push(["first failure", at(r.firstFailure)], ["last", at(r.lastFailure)]);
   if (r.firstFailure !== null) all.push(["next OK", r.firstSuccess === null ? "none" : at(r.firstSuccess)]);
-  all.push(["fair since", r.fairSince === null ? "not at the end" : at(r.fairSince)]);
+  all.push(r.fairSince === null ? ["shares", "not fair at the end"] : ["fair since", at(r.fairSince)]);
   return all;
 }
 

@@ -152,11 +152,11 @@ export class Surface {
 
 const SPANS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 18e5, 36e5, 72e5, 216e5, 864e5];
 
-// timeTicks are round times in a range of ms, at most so many.
-export function timeTicks([from, to], most) {
+// timeTicks are times in a range of ms that are round once offset is added, at most so many.
+export function timeTicks([from, to], most, offset) {
   const step = SPANS.find((s) => (to - from) / s <= most) ?? (to - from) / 2;
   const ticks = [];
-  for (let t = Math.ceil(from / step) * step; t <= to; t += step) ticks.push(t);
+  for (let t = Math.ceil((from + offset) / step) * step - offset; t <= to; t += step) ticks.push(t);
   return ticks;
 }
 
