@@ -51,6 +51,7 @@ func compareBool(a, b bool) int {
 type queue struct {
 	hold    time.Duration // for how long an earlier one may still come; 0: nothing is held back
 	newest  time.Duration // of all records
+	read    time.Duration // what happened until then is in the files, but for hold; files that had nothing more may have had it later
 	waiting []observation
 	give    func(observation)
 }
@@ -65,9 +66,12 @@ func (q *queue) add(o observation) {
 		return
 	}
 	if q.waiting = append(q.waiting, o); len(q.waiting)%sometimes == 0 {
-		q.release(q.newest - q.hold)
+		q.release(q.known())
 	}
 }
+
+// known is until when everything has been read.
+func (q *queue) known() time.Duration { return min(q.newest, q.read) - q.hold }
 
 // release gives out what is not later than a time.
 func (q *queue) release(until time.Duration) {

@@ -94,6 +94,7 @@ func (t *TrialSource) trialMessage() Trial {
 
 // Advance reads what has been written since. The error is one of reading a file.
 func (t *TrialSource) Advance() error {
+	t.queue.read = t.since(time.Now())
 	for {
 		next, err := t.reader.Next()
 		switch {
@@ -105,8 +106,8 @@ func (t *TrialSource) Advance() error {
 			t.narrator.reach(t.queue.newest)
 			return nil
 		case next == nil:
-			t.queue.release(t.queue.newest - heldBack)
-			t.narrator.reach(t.queue.newest - heldBack)
+			t.queue.release(t.queue.known())
+			t.narrator.reach(t.queue.known())
 			return nil
 		}
 		t.add(next)
