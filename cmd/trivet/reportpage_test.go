@@ -81,6 +81,25 @@ func TestReportPageHasStoriesAndReport(t *testing.T) {
 	}
 }
 
+// On a terminal the page is printed like any report, and a message says how to write it to a file.
+func TestReportPageOnATerminalSaysHowToWriteAFile(t *testing.T) {
+	t.Parallel()
+	base := t.TempDir()
+	tracedRun(t, base)
+	outer, inner := terminal(t, 80)
+	printed := make(chan int64)
+	go func() {
+		n, _ := io.Copy(io.Discard, outer) // It ends with an error when the other end is closed.
+		printed <- n
+	}()
+	var stderr bytes.Buffer
+	code := run(t.Context(), []string{"report", "--format", "html", filepath.Join(base, "20261126T230451.456085-31232")}, inner, &stderr)
+	inner.Close()
+	if n := <-printed; code != exitDone || n < 10_000 || !strings.HasPrefix(stderr.String(), "trivet: HTML is for a browser; write it to a file: trivet report --format html > report.html\n") {
+		t.Errorf("exit code %d, %d bytes, %s", code, n, stderr.String())
+	}
+}
+
 // Whatever texts are in the records of a run, none is HTML in its page.
 func TestReportPageHasHostileTextsAsDataAlone(t *testing.T) {
 	t.Parallel()
