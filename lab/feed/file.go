@@ -24,10 +24,7 @@ func OfFile(dir string, budget int) ([]Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	failed, others, err := r.candidates(budget / leastStory)
-	if err != nil {
-		return nil, err
-	}
+	failed, others := r.candidates(budget / leastStory)
 	failed, size := fitting(failed, budget)
 	others, _ = fitting(others, budget-size)
 	all := append(r.Snapshot(), failed...)
@@ -38,7 +35,7 @@ func OfFile(dir string, budget int) ([]Message, error) {
 }
 
 // candidates are the stories that a file may have: at most that many of failed requests, and of others.
-func (r *RunSource) candidates(most int) (failed, others []Message, err error) {
+func (r *RunSource) candidates(most int) (failed, others []Message) {
 	type request struct {
 		trial *runTrial
 		id    string
@@ -58,10 +55,7 @@ func (r *RunSource) candidates(most int) (failed, others []Message, err error) {
 		if t.source == nil {
 			continue
 		}
-		chosen, err := choose(t.dir)
-		if err != nil {
-			return nil, nil, err
-		}
+		chosen, _ := choose(t.dir) // Trial.Problem says what cannot be read; there are no stories of it.
 		for _, id := range chosen {
 			if !isFailed[id] {
 				otherIDs = append(otherIDs, request{t, id})
@@ -78,10 +72,7 @@ func (r *RunSource) candidates(most int) (failed, others []Message, err error) {
 		wanted[one.trial] = append(wanted[one.trial], one.id)
 	}
 	for _, t := range r.trials {
-		of, err := t.stories(wanted[t])
-		if err != nil {
-			return nil, nil, err
-		}
+		of, _ := t.stories(wanted[t])
 		for i, id := range wanted[t] {
 			if m, ok := of[id]; ok && i < first[t] {
 				failed = append(failed, m)
@@ -90,7 +81,7 @@ func (r *RunSource) candidates(most int) (failed, others []Message, err error) {
 			}
 		}
 	}
-	return failed, others, nil
+	return failed, others
 }
 
 // choose are the IDs of the requests of a trial that trace.Choose takes.

@@ -2,7 +2,11 @@ package feed
 
 import (
 	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"trivet/lab/labtest"
@@ -105,5 +109,28 @@ func TestFittingStaysWithinItsBudget(t *testing.T) {
 	}
 	if some, size := fitting(nil, 100); len(some) > 0 || size > 0 {
 		t.Errorf("nothing takes %d bytes", size)
+	}
+}
+
+// What trace cannot read has no stories, and all else is there.
+func TestFileIsWrittenWithoutWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	made := begin(t, []string{"plain", "other"})
+	made.whole(0, "plain", record.Ended)
+	made.whole(0, "other", record.Ended)
+	log := filepath.Join(made.index.Experiments[0].Trial(made.run.Dir, "plain", 1), record.AccessLogFile)
+	if err := errors.Join(os.Remove(log), os.Mkdir(log, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	all, err := OfFile(made.run.Dir, StoryBudget)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trials := trialsIn(all)
+	if len(trials) != 2 || !strings.Contains(trials[0].Problem, log) || trials[1].Problem != "" {
+		t.Errorf("got %+v", trials)
+	}
+	if plain, other := storiesIn(t, all, 0), storiesIn(t, all, 1); len(plain) > 0 || len(other) != 6 {
+		t.Errorf("stories of %q and %q", plain, other)
 	}
 }

@@ -394,3 +394,30 @@ func TestReportsAreGivenOrMade(t *testing.T) {
 		t.Error("not done")
 	}
 }
+
+// Of a target there may be the client's records alone; nginx's configuration is not in the trial directory.
+func TestRunOnATargetSaysWhatItLacks(t *testing.T) {
+	t.Parallel()
+	made := begin(t, []string{scenario.Only})
+	dir, m := made.trial(0, scenario.Only)
+	m.Scenario.Target = scenario.URL
+	m.Target = &record.Target{Kind: scenario.URL, Name: "http://example.com"}
+	if err := m.Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 6 {
+		made.write(dir, labtest.Ordinary(m, n)[3])
+	}
+	made.write(dir, event(record.Ended, m))
+	all, err := OfFile(made.run.Dir, StoryBudget)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, "a URL", all, "hello", "run", "trial 0", "bins 0: 6 ok", "experiment 0 one invalid")
+	if got := trialsIn(all)[0]; got.Target != m.Target.Name || !slices.Equal(got.Lacks, []string{"nginx", "instances", "health", "samples"}) || len(got.Config) > 0 {
+		t.Errorf("got %+v", got)
+	}
+	if ids := storiesIn(t, all, 0); len(ids) != 6 {
+		t.Errorf("stories of %q", ids)
+	}
+}
