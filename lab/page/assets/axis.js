@@ -148,7 +148,7 @@ export class Plot extends Surface {
     this.ctx.fillStyle = palette().sunken;
     this.o.info().phases.forEach((p, i) => {
       const [from, to] = this.clip(this.x(p.from), this.x(p.to));
-      if (i % 2 === 0 && to > from) this.ctx.fillRect(from, this.box.top, to - from, this.box.height);
+      if (i % 2 && to > from) this.ctx.fillRect(from, this.box.top, to - from, this.box.height);
     });
   }
 

@@ -8,7 +8,6 @@ import { Axis, Plot } from "./axis.js";
 import { PANELS, paintCell } from "./panels.js";
 import { marksPanel, findRecoveries } from "./marks.js";
 import { Distribution } from "./distribution.js";
-import { entryService } from "./recovery.js";
 
 const REDRAW = 250; // milliseconds between two drawings
 
@@ -125,16 +124,13 @@ class Charts {
 
   addCell(panel, trial, flow, trials, grid) {
     const columns = this.columns.get(trial);
-    const service = entryService(trial);
-    const names = trial.info.instances.filter((i) => i.service === service).map((i) => i.name);
     const readout = el("dl", { class: "readout" });
     const host = el("div", { class: "plot", role: "slider", tabindex: "-1", "aria-label": `${panel.title}: ${this.plain(trial, flow, trials)}`, "aria-valuemin": "0", "aria-valuenow": "0" });
     const box = el("div", { class: "cell", "data-flow": flow }, el("div", { class: "cell-head" }, this.caption(trial, flow, trials), readout), host);
     grid.append(box);
-    const short = (n) => (names.length > 1 ? n.replace(service, "") : n);
     const rows = () => columns.span(this.axis.range());
     const chosen = (n) => this.store.selection?.instance === n;
-    return { trial, flow, columns, names, host, box, readout, recoveries: [], short, rows, chosen, bin: (row) => trial.bins.get(trial.first + row), values: [] };
+    return { trial, flow, columns, lanes: columns.lanes(), host, box, readout, recoveries: [], rows, chosen, bin: (row) => trial.bins.get(trial.first + row), values: [] };
   }
 
   // caption names what a plot shows: the flow with its line, and the variant if there are several.
@@ -148,10 +144,10 @@ class Charts {
   }
 
   addPlot(panel, cell, several) {
-    const height = panel.id === "shares" ? Math.max(5, Math.min(14, cell.names.length * 2)) + 1.5 : panel.height * (several > 1 && panel.id !== "marks" ? 0.75 : 1);
+    const part = several > 1 ? 0.75 : 1;
+    cell.height = () => panel.height?.(cell) ?? panel.rem * part;
     const draw = panel === marksPanel ? (plot, ctx) => panel.paint(plot, ctx, cell) : (plot, ctx) => paintCell(panel, plot, ctx, cell);
-    cell.host.style.height = height + "rem";
-    cell.plot = new Plot(cell.host, this.axis, { y: panel.y, info: () => cell.trial.info, paint: draw });
+    cell.plot = new Plot(cell.host, this.axis, { y: panel.yOf?.(cell) ?? panel.y, info: () => cell.trial.info, paint: draw });
     cell.host.plot = cell.plot;
     cell.host.addEventListener("focus", () => this.focused(cell));
     this.seen.observe(cell.host);
@@ -164,10 +160,11 @@ class Charts {
     if (document.hidden || !this.rows.length) return;
     for (const c of this.columns.values()) c.update();
     for (const { panel, cells } of this.rows) {
+      if (panel === marksPanel) for (const c of cells) findRecoveries(this.store, c);
       panel.scale(cells, (c) => c.rows());
       for (const c of cells) {
-        if (panel === marksPanel) findRecoveries(this.store, c);
         c.box.classList.toggle("dimmed", !!this.store.selection?.flow && this.store.selection.flow !== c.flow);
+        c.host.style.height = c.height() + "rem";
         c.plot.draw();
       }
     }

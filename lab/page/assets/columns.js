@@ -23,6 +23,7 @@ export class Columns {
     this.flows = {}; // flow → {name: Float64Array}
     this.shares = {}; // flow → instance → Float64Array
     this.kind = "ok"; // what shares are of: "ok" or "first"
+    this.used = {}; // services that have any of it
   }
 
   // update takes what changed.
@@ -89,20 +90,37 @@ export class Columns {
     }
   }
 
-  // fillShares fills each instance's part of 1.
+  // fillShares fills each instance's part of 1, of its service.
   fillShares(flow, bins) {
     const back = this.enough(flow, bins);
-    const names = Object.keys(this.shares[flow]);
+    for (const service of new Set(this.trial.info.instances.map((i) => i.service))) {
+      const names = this.trial.info.instances.filter((i) => i.service === service).map((i) => i.name);
+      if (this.fillService(flow, bins, back, names)) this.used[service + this.kind] = true;
+    }
+  }
+
+  // fillService reports whether there was anything to share.
+  fillService(flow, bins, back, names) {
     const sums = new Float64Array(names.length);
     const of = (i, name) => this.trial.bins.get(this.trial.first + i)?.instances?.[name]?.[flow]?.[this.kind] ?? 0;
+    let any = false;
     for (let i = 0; i < bins; i++) {
       let all = 0;
       for (let k = 0; k < names.length; k++) {
         sums[k] += of(i, names[k]) - (i >= back ? of(i - back, names[k]) : 0);
         all += sums[k];
       }
+      any ||= all > 0;
       for (let k = 0; k < names.length; k++) this.shares[flow][names[k]][i] = all > 0 ? sums[k] / all : NaN;
     }
+    return any;
+  }
+
+  // lanes are the instances that shares are drawn of: [name, an equal share], those of services that have any.
+  lanes() {
+    const all = this.trial.info.instances;
+    const used = all.filter((i) => this.used[i.service + this.kind]);
+    return (used.length ? used : all).map((i) => [i.name, 1 / all.filter((o) => o.service === i.service).length]);
   }
 
   // back is how many bins are the last second.

@@ -4,7 +4,7 @@ import { el } from "./dom.js";
 // VERDICTS are their signs and words; a sign is a shape of its own.
 const VERDICTS = {
   passed: ["✓", "passed", "good"], failed: ["✕", "failed", "bad"], inconclusive: ["?", "inconclusive", "warn"],
-  invalid: ["!", "invalid", "warn"], error: ["!", "error", "bad"], interrupted: ["■", "interrupted", "warn"], open: ["◌", "not judged yet", "quiet"],
+  invalid: ["!", "invalid", "warn"], error: ["!", "error", "bad"], interrupted: ["■", "interrupted", "warn"], open: ["◌", "not judged yet", "quiet"], never: ["–", "not judged", "quiet"],
 };
 
 // badge is a sign with its word.

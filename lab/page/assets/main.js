@@ -116,34 +116,26 @@ function sentence(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-// lateLines warn if latencies are in doubt: of a live stack now, of a run anywhere.
+// lateLines warn if latencies are in doubt: of a live stack now, of a run anywhere in what is shown.
 function lateLines(store) {
-  const live = store.hello?.source === "live";
-  const several = store.shown.length > 1;
-  return store.shown.map((n) => store.trials.get(n)).filter(Boolean).flatMap((trial) => {
-    const from = live ? trial.end - LATE_SPAN : 0;
-    const text = lateText(trial, from);
-    return text ? [["warn", (several ? trial.info.variant + ": " : "") + text + " Latencies there are in doubt; the charts mark it at the top."]] : [];
-  });
+  const sum = { late: 0, max: 0, starved: 0 };
+  for (const t of store.shown.map((n) => store.trials.get(n))) if (t) addLate(sum, t, store.hello.source === "live" ? t.end - LATE_SPAN : 0);
+  const words = [];
+  if (sum.late) words.push(`The generator was late for ${number(sum.late)} requests, at most ${micros(sum.max)}.`);
+  if (sum.starved) words.push(`The machine had no CPU to spare for ${(sum.starved / 1000).toFixed(1)} s.`);
+  return words.length ? [["warn", words.join(" ") + " Latencies there are in doubt: see the hatches on top of the charts."]] : [];
 }
 
-function lateText(trial, from) {
+function addLate(sum, trial, from) {
   const width = trial.info.width_ms;
-  let late = 0;
-  let max = 0;
-  let starved = 0;
   for (let n = Math.max(trial.first, Math.floor(from / width)); n <= trial.last; n++) {
     const bin = trial.bins.get(n);
     if (bin?.generator?.late) {
-      late += bin.generator.late;
-      max = Math.max(max, bin.generator.max_us);
+      sum.late += bin.generator.late;
+      sum.max = Math.max(sum.max, bin.generator.max_us);
     }
-    if (bin?.machine?.starved) starved++;
+    if (bin?.machine?.starved) sum.starved += width;
   }
-  const words = [];
-  if (late) words.push(`The generator was late for ${number(late)} requests, at most ${micros(max)}.`);
-  if (starved) words.push(`The machine had no CPU to spare for ${((starved * width) / 1000).toFixed(1)} s.`);
-  return words.join(" ");
 }
 
 // pageKey is for keys that mean the same everywhere; where text is written or a control has the key, they mean that.

@@ -5,12 +5,13 @@ import { recoveries } from "./recovery.js";
 import { moment } from "./format.js";
 
 // lanes are the rows from above: as many for actions as their texts need.
-const lanes = { names: [], actions: 1 };
+const lanes = { names: [], actions: 0 };
 const MOST_ACTIONS = 4;
 
 // marksPanel is a panel as those of panels.js.
 export const marksPanel = {
-  id: "marks", title: "What was done, and how it recovered", note: "", height: 8.5,
+  id: "marks", title: "What was done, and how it recovered", note: "",
+  height: () => 1.15 * lanes.names.length + 1.9,
   y: {
     lines: false,
     ends: () => [0, lanes.names.length],
@@ -18,9 +19,12 @@ export const marksPanel = {
   },
   legend: [],
   scale(cells) {
-    lanes.actions = Math.max(1, ...cells.map((c) => (c.plot.box ? placed(c.plot, c.plot.ctx, c.trial).lanes : 1)));
-    const phases = cells.some((c) => c.trial.info.phases.length) ? ["phase"] : [];
-    lanes.names = [...phases, "action", ...Array(lanes.actions - 1).fill(""), "failed", "fair"];
+    const some = (f) => cells.some(f);
+    lanes.actions = Math.max(0, ...cells.map((c) => (c.plot.box ? placed(c.plot, c.plot.ctx, c.trial).lanes : 1)));
+    const actions = lanes.actions ? ["action", ...Array(lanes.actions - 1).fill("")] : [];
+    const failed = some((c) => c.recoveries.some((r) => r.firstFailure !== null)) ? ["failed"] : [];
+    const fair = some((c) => c.recoveries.length) ? ["fair"] : [];
+    lanes.names = [...(some((c) => c.trial.info.phases.length) ? ["phase"] : []), ...actions, ...failed, ...fair];
   },
   paint(plot, ctx, cell) {
     ctx.font = canvasFont(0.75);
@@ -82,7 +86,7 @@ function placed(plot, ctx, trial) {
   const px = devicePixelRatio;
   const { left, width } = plot.box;
   const free = Array(MOST_ACTIONS).fill(-Infinity);
-  const all = { actions: [], lanes: 1 };
+  const all = { actions: [], lanes: 0 };
   ctx.font = canvasFont(0.75);
   for (const e of actionsOf(trial)) {
     const x = plot.x(e.at);

@@ -1,4 +1,4 @@
-// What each row of charts shows over time: rate by outcome, latency, shares, attempts. A panel has title, note, height (rem), legend (rows of
+// What each row of charts shows over time: rate by outcome, latency, shares, attempts. A panel has title, note, rem (its height) or height(cell), legend (rows of
 // [class, text]), scale(cells, range), paint(plot, ctx, cell) and read(cell, row): the exact values, in words.
 import { most, leastAbove } from "./columns.js";
 import { palette, hatch, blend, niceTicks, logTicks, canvasFont, outlined, stroke } from "./paint.js";
@@ -51,7 +51,7 @@ function linear(label) {
 }
 
 const outcomes = {
-  id: "outcomes", title: "Requests per second, by outcome", note: "by planned start; × marks failed requests, however few", height: 9,
+  id: "outcomes", title: "Requests per second, by outcome", note: "by planned start; × marks failed requests, however few", rem: 9,
   y: linear((v) => number(v)),
   legend: OUTCOMES.map(([name, text]) => ["mark-" + name, text]),
   scale(cells, rangeOf) {
@@ -112,7 +112,7 @@ function crosses(plot, ctx, x, failed, [low, high]) {
 const PERCENTILES = [["p99", 1, 0.55], ["p90", 1.5, 0.8], ["p50", 2.5, 1]];
 
 const latency = {
-  id: "latency", title: "Latency of OK requests", note: "p50, p90 and p99 of the last second, from the planned start; within 1 %", height: 9,
+  id: "latency", title: "Latency of OK requests", note: "p50, p90 and p99 of the last second, from the planned start; within 1 %", rem: 9,
   y: { low: 100, high: 1e5, log: true, ends() { return [this.low, this.high]; }, ticks() { return logTicks(this.low, this.high).map((v) => [v, microsBrief(v)]); } },
   legend: [],
   scale(cells, rangeOf) {
@@ -159,37 +159,28 @@ function nameLines(plot, ctx, cell, [low, high]) {
 }
 
 const shares = {
-  id: "shares", title: "Share of each instance", note: "dotted: an equal share", height: 0,
-  y: {
-    names: [], top: 1, lines: false,
-    ends() { return [0, this.names.length]; },
-    ticks() { return this.names.map((name, i) => [this.names.length - i - 0.5, name]); },
-  },
+  id: "shares", title: "Share of each instance", note: "dotted: an equal share", top: 1,
+  height: (cell) => Math.max(5, Math.min(16, cell.lanes.length * 2)) + 1.8,
+  yOf: (cell) => ({ lines: false, ends: () => [0, cell.lanes.length], ticks: () => cell.lanes.map(([name], i) => [cell.lanes.length - i - 0.5, name]) }),
   legend: [],
   scale(cells, rangeOf) {
-    const c = cells.find((x) => x.names.length) ?? cells[0];
-    this.y.names = c.names;
-    const max = Math.max(...cells.flatMap((x) => x.names.map((n) => most(x.columns.shares[x.flow][n], rangeOf(x)))));
-    this.y.top = Math.max(1.6 / c.names.length, max, 0.05) * 1.05;
+    for (const c of cells) c.lanes = c.columns.lanes();
+    this.top = 1.05 * Math.max(0.05, ...cells.flatMap((c) => c.lanes.map(([n, fair]) => Math.max(1.6 * fair, most(c.columns.shares[c.flow][n], rangeOf(c))))));
   },
   paint(plot, ctx, cell) {
     const px = devicePixelRatio;
     const rows = cell.rows();
-    const color = palette()[cell.flow];
-    const lanes = cell.names.length;
-    cell.names.forEach((name, i) => {
-      const base = lanes - i - 1;
-      const share = cell.columns.shares[cell.flow][name];
-      const chosen = cell.chosen(name);
-      fillLane(plot, ctx, cell.columns.x, share, base, this.y.top, rows, blend(color, chosen ? 0.7 : 0.4));
+    cell.lanes.forEach(([name, fair], i) => {
+      const base = cell.lanes.length - i - 1;
+      fillLane(plot, ctx, cell.columns.x, cell.columns.shares[cell.flow][name], base, this.top, rows, blend(palette()[cell.flow], cell.chosen(name) ? 0.7 : 0.4));
       line(ctx, plot, base, palette().edge, [], px);
-      line(ctx, plot, base + 1 / lanes / this.y.top, palette().quiet, [2 * px, 3 * px], px);
+      line(ctx, plot, base + fair / this.top, palette().quiet, [2 * px, 3 * px], px);
     });
   },
   read(cell, row) {
-    return cell.names.map((n) => {
+    return cell.lanes.map(([n]) => {
       const v = cell.columns.shares[cell.flow][n][row];
-      return [cell.short(n), Number.isNaN(v) ? "–" : percent(v)];
+      return [n.replace("whoami", ""), Number.isNaN(v) ? "–" : percent(v)];
     });
   },
 };
@@ -219,7 +210,7 @@ function line(ctx, plot, value, color, dash, width) {
 }
 
 const attempts = {
-  id: "attempts", title: "Attempts per request", note: "nginx's are the amplification", height: 7,
+  id: "attempts", title: "Attempts per request", note: "nginx's are the amplification", rem: 7,
   y: linear((v) => String(+v.toFixed(2))),
   legend: [["mark-nginx", "nginx's attempts"], ["mark-client", "client's attempts"], ["mark-nginx_errors", "nginx's without a response header"]],
   scale(cells, rangeOf) {

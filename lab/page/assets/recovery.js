@@ -1,6 +1,7 @@
 // When requests failed and when that was over: from the report of a run, otherwise from bins.
 import { failedOf } from "./store.js";
 
+const ENTRY = "whoami"; // the service that clients' requests go to
 const FAIR = 0.9; // each instance's part of an equal share, as in metrics.recovery
 
 // recoveries are those of a flow, one for each phase of a run, or for the time since each action of a live stack, with times in ms of the
@@ -66,11 +67,10 @@ function fairSince(trial, flow, span) {
 }
 
 function fairBins(trial, flow, n, bins) {
-  const service = entryService(trial);
   let requests = 0;
   for (let k = n; k < n + bins; k++) requests += trial.bins.get(k)?.flows[flow]?.requests ?? 0;
   if (!requests) return true; // Nothing was planned.
-  const ok = trial.info.instances.filter((i) => i.service === service).map((i) => {
+  const ok = trial.info.instances.filter((i) => i.service === ENTRY).map((i) => {
     let sum = 0;
     for (let k = n; k < n + bins; k++) sum += trial.bins.get(k)?.instances?.[i.name]?.[flow]?.ok ?? 0;
     return sum;
@@ -78,9 +78,4 @@ function fairBins(trial, flow, n, bins) {
   const all = ok.reduce((a, b) => a + b, 0);
   const smallest = Math.min(...ok);
   return all > 0 && (smallest >= (FAIR * all) / ok.length || smallest >= Math.max(...ok) - 1);
-}
-
-// entryService is the service that nginx sends the clients' requests to: front, if there is one.
-export function entryService(trial) {
-  return trial.info.instances.some((i) => i.service === "front") ? "front" : "whoami";
 }

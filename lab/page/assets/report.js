@@ -61,14 +61,14 @@ function expectations(asked, report) {
   for (const x of report?.expectations ?? []) rows.set(x.text, [...(rows.get(x.text) ?? []), x]);
   const all = [...rows].map(([text, results]) => ({ text, results, bad: results.some((r) => !r.passed) }));
   all.sort((a, b) => b.bad - a.bad); // Stable: otherwise in the order of the file.
-  const items = all.map((row) => expectation(row));
+  const items = all.map((row) => expectation(row, report ? "never" : "open"));
   const rest = items.splice(Math.max(ROWS, all.filter((r) => r.bad).length));
   const more = rest.length ? el("details", {}, el("summary", { text: `${rest.length} more` }), el("ul", {}, ...rest)) : null;
   return el("div", { class: "expectations" }, el("h3", { text: "Expected" }), el("ul", {}, ...items), more);
 }
 
-function expectation({ text, results }) {
-  if (!results.length) return el("li", {}, badge("open"), el("div", {}, el("code", { text })));
+function expectation({ text, results }, without) {
+  if (!results.length) return el("li", {}, badge(without), el("div", {}, el("code", { text })));
   const verdicts = results.map((x) => (x.inconclusive ? "inconclusive" : x.passed ? "passed" : "failed"));
   const worst = ["failed", "inconclusive", "passed"].find((v) => verdicts.includes(v));
   const values = results.map((x, i) => {

@@ -18,6 +18,7 @@ export const PARTS = ["first", "attempts", "failed", "ok", "arrivals", "hops", "
 const KEPT_FAILURES = 200; // of a live stack
 const KEPT_EVENTS = 500; // of a live stack
 const KEPT_STATES = 300; // of an instance of a live stack
+const WHOLE = 10000; // milliseconds within which the whole of a run that has ended arrives
 const DATA_PAUSE = 100; // milliseconds between two calls of a "data" listener
 
 // UNKNOWN_STATE is what stateAt returns where nothing is known.
@@ -34,6 +35,7 @@ export class Store {
     this.wanted = null; // {trial, id} of the story that is open, or null
     this.zoom = null; // [from, to] in ms that all charts show; null: what window says
     this.timer = 0;
+    this.untouched = true; // the reader has not chosen a trial or a moment
     this.token = document.querySelector('meta[name="trivet-token"]')?.content ?? "";
     this.reset();
   }
@@ -81,7 +83,7 @@ export class Store {
     else if (m.story) this.stories.set(m.story.trial + " " + m.story.id, m.story);
     else if (m.control) this.control = m.control;
     else if (m.omitted) this.omitted = m.omitted;
-    else if (m.end) this.ended = m.end.text;
+    else if (m.end) this.end(m.end);
     if (m.control) this.emit("control");
     if (m.end) this.emit("connection");
     if (m.trial || m.run || m.experiment || m.file) this.trialsChanged = true;
@@ -95,8 +97,16 @@ export class Store {
     this.reset();
     this.hello = hello;
     this.ended = null;
+    this.begun = performance.now();
     this.window = hello.source === "live" ? 120000 : null;
     Object.assign(this, before);
+  }
+
+  // end is the last message. A run that had ended before the page was opened is shown from its first trial on, not from its last.
+  end(message) {
+    this.ended = message.text;
+    const first = this.trials.get(Math.min(...this.trials.keys()));
+    if (first && this.hello.source !== "live" && this.untouched && performance.now() - this.begun < WHOLE) this.show(first.info);
   }
 
   // schedule calls the listeners of "data" soon, once for many messages; of a hidden page when it is seen again.
@@ -192,6 +202,7 @@ export class Store {
   setNow(ms) {
     this.now = Math.max(0, Math.min(ms, this.length(this.focus)));
     this.live = false;
+    this.untouched = false;
     this.emit("now");
   }
 
@@ -213,6 +224,7 @@ export class Store {
   setFocus(number) {
     const atEnd = this.now >= this.newest(this.focus);
     this.focus = number;
+    this.untouched = false;
     this.now = this.live || atEnd ? this.newest(number) : Math.min(this.now, this.length(number));
     this.emit("trials");
     this.emit("now");
