@@ -135,7 +135,8 @@ nginx); 2 usage error. trivet run has more of them.`},
 		Example: `  trivet up               three instances, nginx on 8080 (HTTP) and 9090 (gRPC)
   curl localhost:8080/    in another terminal, repeatedly: whoami-1, whoami-2
                           and whoami-3 respond in turn
-  trivet run experiments/kill-one.yaml    what happens when one is killed?`,
+  trivet run experiments/kill-one.yaml    what happens when one is killed?
+  trivet view             replay that run in a browser`,
 	}
 	c.SetVersionTemplate("trivet {{.Version}}\n")
 	return c, func(_ context.Context, in invocation) int {

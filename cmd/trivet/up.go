@@ -115,11 +115,8 @@ func runFleet(ctx context.Context, call *upCall, say *reporter) (err error) {
 	call.Observe = func(e fleet.Event) {
 		started.Store(true)
 		say.event(e)
-		beside.dashboard.observe(e)
 	}
-	if call.dashboard != dashboardOff {
-		call.Health = beside.dashboard.health
-	}
+	beside.dashboard.observe(&call.Options)
 	if err := fleet.AdoptOrphans(); err != nil {
 		say.note(err.Error()) // Zombies may stay; nothing else depends on it.
 	}
@@ -138,9 +135,9 @@ func runFleet(ctx context.Context, call *upCall, say *reporter) (err error) {
 	say.stopping(context.Cause(ctx))
 	stopClock = every(2*time.Second, say.stillStopping)
 	defer stopClock()
-	beside.dashboard.stopping()
+	err = beside.dashboard.stopping()
 	// The stop needs no timeout: a second signal ends the program, and the kernel then ends the rest.
-	return f.Stop(context.WithoutCancel(ctx))
+	return errors.Join(err, f.Stop(context.WithoutCancel(ctx)))
 }
 
 // upBeside is what trivet up serves beside the fleet.

@@ -5,8 +5,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"path/filepath"
 	"runtime"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"trivet/internal/buildinfo"
@@ -14,75 +15,18 @@ import (
 	"trivet/lab/feed"
 	"trivet/lab/fleet"
 	"trivet/lab/record"
+	"trivet/lab/session"
 )
 
 // upDashboard serves the page of trivet up. It is empty if that is off.
 type upDashboard struct {
 	listener net.Listener
+	begin    time.Time
+	observer session.Observer
+	feed     *session.Shared
+	control  *upControl
 	page     *servedPage
-
-	mu    sync.Mutex
-	begin time.Time
-	early []record.Event // of processes and health, before the source is there
-	live  *liveFeed
-}
-
-// A liveFeed is the source of a fleet that runs, for several goroutines.
-type liveFeed struct {
-	mu     sync.Mutex
-	source *feed.LiveSource
-}
-
-func (l *liveFeed) Advance() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.source.Advance()
-}
-
-func (l *liveFeed) Changed() []feed.Message {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.source.Changed()
-}
-
-func (l *liveFeed) Snapshot() []feed.Message {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.source.Snapshot()
-}
-
-// AddLoad adds a load directory whose manifest is written.
-func (l *liveFeed) AddLoad(dir string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.source.AddLoad(dir)
-}
-
-// EndLoad ends one.
-func (l *liveFeed) EndLoad(dir string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.source.EndLoad(dir)
-}
-
-// Event adds an event of the fleet, or of what a person did to it.
-func (l *liveFeed) Event(e record.Event) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.source.Event(e)
-}
-
-// Say adds a row in words.
-func (l *liveFeed) Say(e feed.Event) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.source.Say(e)
-}
-
-func (l *liveFeed) close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.source.Close()
+	ending   atomic.Bool // the session has ended, and the observer hands nothing on any more
 }
 
 // listenUpDashboard takes the port, before anything is started.
@@ -106,27 +50,20 @@ func (d *upDashboard) url() string {
 	return d.page.url
 }
 
-// observe takes an event of the fleet's processes.
-func (d *upDashboard) observe(e fleet.Event) {
-	d.take(record.Event{Time: e.Time, Event: record.ProcessEvent, Kind: e.Kind, Process: e.Process, Start: e.Start, PID: e.PID, Exit: e.Exit})
-}
-
-// health takes a change of an instance's health.
-func (d *upDashboard) health(h fleet.Health) {
-	d.take(record.Event{Time: h.Time, Event: record.HealthEvent, Kind: h.Kind, Process: h.Process})
-}
-
-func (d *upDashboard) take(event record.Event) {
+// observe makes the options of a fleet report to the page what happens.
+func (d *upDashboard) observe(o *fleet.Options) {
 	if d.listener == nil {
 		return
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.live == nil {
-		d.early = append(d.early, event)
-		return
+	report := o.Observe
+	o.Observe = func(e fleet.Event) {
+		report(e)
+		d.observer.Process(e)
+		if d.ending.Load() {
+			d.feed.Event(record.Event{Time: e.Time, Event: record.ProcessEvent, Kind: e.Kind, Process: e.Process, Start: e.Start, PID: e.PID, Exit: e.Exit})
+		}
 	}
-	d.live.Event(event)
+	o.Health, o.Probed = d.observer.Health, d.observer.Probed
 }
 
 // serve serves the page of a fleet until close.
@@ -134,18 +71,34 @@ func (d *upDashboard) serve(f *fleet.Fleet, call *upCall, say *reporter) {
 	if d.listener == nil {
 		return
 	}
-	live := &liveFeed{source: feed.NewLive(liveOptions(f, call, d.begin))}
-	d.mu.Lock()
-	d.live = live
-	for _, e := range d.early {
-		live.Event(e)
+	options := liveOptions(f, call, d.begin)
+	d.feed = session.Share(feed.NewLive(options))
+	var server atomic.Pointer[dashboard.Server]
+	s, err := session.New(session.Options{
+		Fleet: f, Observer: &d.observer, Feed: d.feed, Trivet: "/proc/self/exe", Nginx: call.Nginx.Version.String(), Begin: d.begin, Workers: options.Workers,
+		Message: func(text string) string {
+			if call.confDir == "" {
+				return text
+			}
+			return ownPaths(text, filepath.Join(call.Dir, "conf"), call.confDir)
+		},
+		Changed: func() {
+			if serving := server.Load(); serving != nil {
+				serving.Soon()
+			}
+		},
+	})
+	if err != nil {
+		say.note("the dashboard is off: " + err.Error())
+		return
 	}
-	d.early = nil
-	d.mu.Unlock()
+	d.control = &upControl{session: s, records: call.records}
 	d.page = servePage(d.listener, dashboard.Options{
 		Hello:  &feed.Hello{V: feed.Version, Source: feed.Live, Trivet: buildinfo.String(), Nginx: call.Nginx.Version.String(), CPUs: runtime.NumCPU(), Dir: f.Dir()},
-		Source: live, Stories: dashboard.LiveStories(f.Dir()), Live: true, Problem: func(err error) { say.note("the dashboard: " + err.Error()) },
+		Source: d.feed, Stories: dashboard.LiveStories(f.Dir()), Live: true, Control: d.control,
+		Problem: func(err error) { say.note("the dashboard: " + err.Error()) },
 	})
+	server.Store(d.page.server)
 }
 
 // liveOptions describe a fleet to the page.
@@ -159,16 +112,26 @@ func liveOptions(f *fleet.Fleet, call *upCall, begin time.Time) feed.LiveOptions
 	return o
 }
 
-// stopping ends what a person has begun on the page.
-func (d *upDashboard) stopping() {}
+// stopping ends what a person has begun on the page, before the fleet is stopped.
+func (d *upDashboard) stopping() error {
+	if d.control == nil {
+		return nil
+	}
+	d.control.stopping.Store(true)
+	err := d.control.session.Close()
+	d.ending.Store(true) // The page shows how the fleet ends.
+	return err
+}
 
 // close ends the page: it says that trivet has ended.
-func (d *upDashboard) close() error {
-	switch {
-	case d.listener == nil:
-		return nil
-	case d.page == nil:
-		return d.listener.Close()
+func (d *upDashboard) close() (err error) {
+	if d.page != nil {
+		err = d.page.close("trivet up has ended.")
+	} else if d.listener != nil {
+		err = d.listener.Close()
 	}
-	return errors.Join(d.page.close("trivet up has ended."), d.live.close())
+	if d.feed != nil {
+		err = errors.Join(err, d.feed.Close())
+	}
+	return err
 }

@@ -1,15 +1,20 @@
 package main
 
 import (
+	"encoding/json"
+	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"trivet/lab/feed"
+	"trivet/lab/labtest"
 )
 
 // trialOf reads up to the trial message of a live feed.
@@ -56,6 +61,9 @@ func TestUpServesAPageThatFollowsTheFleet(t *testing.T) {
 	}
 	o.signal(t, syscall.SIGTERM)
 	for _, page := range pages {
+		page.until("the end of an instance", func(m feed.Message) bool {
+			return m.State != nil && m.State.Instance == "whoami-1" && m.State.Process == feed.Gone
+		})
 		if end := page.until("the End", isEnd); end.End.Text != "trivet up has ended." {
 			t.Errorf("%+v", end.End)
 		}
@@ -112,6 +120,106 @@ func TestPageThatIsOff(t *testing.T) {
 		t.Errorf("the page is at %q", up.Dashboard)
 	}
 	o.signal(t, syscall.SIGTERM)
+	if status := o.wait(t); status != 0 {
+		t.Errorf("ended with %v", status)
+	}
+}
+
+// An orderer sends what a person does on a page.
+type orderer struct {
+	t          *testing.T
+	url, token string
+}
+
+var tokenMeta = regexp.MustCompile(`<meta name="trivet-token" content="([A-Z2-7]+)">`)
+
+func orders(t *testing.T, url string) *orderer {
+	t.Helper()
+	_, index := get(t, url)
+	found := tokenMeta.FindStringSubmatch(index)
+	if found == nil {
+		t.Fatalf("no token in:\n%s", index)
+	}
+	return &orderer{t, url, found[1]}
+}
+
+// post sends an order, and wants a status and a text in the response, which it returns.
+func (o *orderer) post(path, body string, code int, says string) string {
+	o.t.Helper()
+	request, err := http.NewRequestWithContext(o.t.Context(), http.MethodPost, o.url+"api/"+path, strings.NewReader(body))
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("X-Trivet-Token", o.token)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != code || !strings.Contains(string(text), says) {
+		o.t.Errorf("%s %s: %s, %s (%v); want %d, %s", path, body, response.Status, text, err, code, says)
+	}
+	return string(text)
+}
+
+// hasLoad reports whether a message has a bin with requests of the load over a flow.
+func hasLoad(m feed.Message, flow string) bool {
+	return m.Bins != nil && slices.ContainsFunc(m.Bins.Bins, func(b feed.Bin) bool { return b.Flows[flow] != nil && b.Flows[flow].OK > 0 })
+}
+
+func TestPageChangesTheFleet(t *testing.T) {
+	t.Parallel()
+	o := launch(t, "--json", "-n", "3", "--http", "0", "--grpc", "0")
+	up := o.until(t, event("up"))
+	page, do := readFeed(t, up.Dashboard), orders(t, up.Dashboard)
+	trialOf(t, page)
+	do.post("load", `{"http":100,"grpc":100}`, 200, "{}")
+	for _, flow := range []string{feed.HTTP, feed.GRPC} {
+		page.until("requests over "+flow, func(m feed.Message) bool { return hasLoad(m, flow) })
+	}
+	do.post("action", `{"action":"kill","process":"whoami-2"}`, 200, "{}")
+	page.until("the kill", func(m feed.Message) bool {
+		return m.State != nil && m.State.Instance == "whoami-2" && m.State.Process == feed.Gone
+	})
+	do.post("action", `{"action":"resume","process":"whoami-1"}`, 409, "whoami-1 is")
+	do.post("action", `{"action":"explode","process":"whoami-1"}`, 400, "explode")
+	do.post("load", `{"http":1000000}`, 400, "5000")
+	do.post("nginx", `{"balancing":"fastest","speed":"9"}`, 400, `balancing is \"fastest\": want one of round_robin`)
+	do.post("nginx", `{"balancing":"least_conn"}`, 200, "{}")
+	page.until("the setting", func(m feed.Message) bool {
+		return m.Event != nil && m.Event.Kind == "setting" && strings.Contains(m.Event.Text, "least connections")
+	})
+	do.post("request", `{"protocol":"grpc"}`, 200, `"sentences":["The client sent it at `)
+	do.post("load/stop", `{}`, 200, "{}")
+	var control struct {
+		Reconciled struct {
+			Loads, Requests, Discrepancies int
+			Problem                        string
+		}
+	}
+	page.until("the reconciliation", func(m feed.Message) bool {
+		return m.Control != nil && json.Unmarshal(m.Control, &control) == nil && control.Reconciled.Loads == 1
+	})
+	if r := control.Reconciled; r.Requests == 0 || r.Discrepancies != 0 || r.Problem != "" {
+		t.Errorf("%+v", r)
+	}
+	var saved struct{ Name, YAML string }
+	if err := json.Unmarshal([]byte(do.post("experiment", `{}`, 200, "kill: whoami-2")), &saved); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), saved.Name+".yaml")
+	if err := os.WriteFile(file, []byte(saved.YAML), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check := &exec.Cmd{Path: trivet(t), Args: []string{"trivet", "check", "--nginx", labtest.Nginx(t).Path, file}, Env: o.cmd.Env}
+	if text, err := check.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s\n%s", err, text, saved.YAML)
+	}
+	do.post("load", `{"http":100}`, 200, "{}") // That runs when trivet ends.
+	o.signal(t, syscall.SIGTERM)
+	page.until("the End", isEnd)
 	if status := o.wait(t); status != 0 {
 		t.Errorf("ended with %v", status)
 	}
