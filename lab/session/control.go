@@ -1,7 +1,6 @@
 package session
 
 import (
-	"maps"
 	"slices"
 
 	"trivet/lab/scenario"
@@ -81,11 +80,4 @@ func (s *Session) Control() Control {
 		c.Actions[name] = s.possible(name)
 	}
 	return c
-}
-
-// equal reports whether two are the same but for what changes all the time.
-func (c Control) equal(other Control) bool {
-	same := func(a, b Setting) bool { return a.Name == b.Name && a.Value == b.Value }
-	return c.Load == other.Load && c.History == other.History && c.Reconciled == other.Reconciled && c.Nginx.Refused == other.Nginx.Refused &&
-		slices.EqualFunc(c.Nginx.Settings, other.Nginx.Settings, same) && maps.EqualFunc(c.Actions, other.Actions, slices.Equal[[]string])
 }

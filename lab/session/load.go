@@ -98,6 +98,7 @@ type running struct {
 	stopped   bool          // length is not the longest
 	problem   string        // why the session stopped it
 	lateness  int64
+	over      bool // the generator has ended
 }
 
 // end is when the load stops planning.
@@ -127,15 +128,24 @@ func (s *Session) SetLoad(_ context.Context, l Load) error {
 	if before != nil {
 		begin = before.manifest.Begin.Add(exact(begin.Sub(before.manifest.Begin), before.manifest.Scenario.Loads))
 	}
-	next, err := s.start(l, begin)
-	if err != nil {
-		return fmt.Errorf("start load: %w", err)
-	}
 	s.mu.Lock()
 	if before != nil && s.current == before { // Else it has just ended by itself.
-		s.finish(before, begin)
+		s.finish(before, begin) // At once: its generator must have read it by then.
 	}
-	s.current, s.wanted, s.problem = next, l, ""
+	s.problem = ""
+	s.mu.Unlock()
+	next, err := s.start(l, begin)
+	s.mu.Lock()
+	if s.current = next; err != nil {
+		s.problem = "the load did not start: " + err.Error()
+		s.history.end(begin.Sub(s.options.Begin))
+		s.mu.Unlock()
+		s.changed()
+		return fmt.Errorf("start load: %w", err)
+	}
+	if s.wanted = l; next.over {
+		s.current = nil
+	}
 	s.history.load(begin.Sub(s.options.Begin), l)
 	s.mu.Unlock()
 	s.say(feed.Event{Kind: "load", Tone: feed.Action, Text: "load: " + l.words()})

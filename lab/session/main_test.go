@@ -34,8 +34,9 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// A fake is a Feed that keeps what it gets.
+// A fake is a Feed that keeps what it gets, and shows it as the page of trivet up does.
 type fake struct {
+	*Shared
 	mu     sync.Mutex
 	added  []string
 	ended  []string
@@ -47,8 +48,7 @@ func (f *fake) AddLoad(dir string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.added = append(f.added, dir)
-	_, err := record.ReadManifest(dir) // It must be there.
-	return err
+	return f.Shared.AddLoad(dir)
 }
 
 func (f *fake) EndLoad(dir string) {
@@ -57,18 +57,21 @@ func (f *fake) EndLoad(dir string) {
 	if !slices.Contains(f.ended, dir) {
 		f.ended = append(f.ended, dir)
 	}
+	f.Shared.EndLoad(dir)
 }
 
 func (f *fake) Event(e record.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.events = append(f.events, e)
+	f.Shared.Event(e)
 }
 
 func (f *fake) Say(e feed.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.said = append(f.said, e)
+	f.Shared.Say(e)
 }
 
 // words are what was said.
@@ -110,6 +113,7 @@ func begin(t *testing.T, conf fs.FS) (*Session, *fake) {
 	if err := (record.Fleet{Time: begun, Instances: f.Instances(), HTTP: f.HTTP(), GRPC: f.GRPC()}).Write(dir); err != nil {
 		t.Fatal(err)
 	}
+	shown.Shared = Share(feed.NewLive(feed.LiveOptions{Dir: dir, Instances: f.Instances(), Begin: begun, Workers: 2, HTTP: f.HTTP(), GRPC: f.GRPC()}))
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -166,8 +170,9 @@ func sent(s *Session, n string) int {
 	return strings.Count(string(text), "\n")
 }
 
-// reconciled waits until so many loads are, and checks that nothing contradicts, and that no planned request is missing.
-func reconciled(t *testing.T, s *Session, loads int) {
+// reconciled waits until so many loads are, and checks that nothing contradicts, that no planned request is missing, and that the page has the
+// same sums.
+func reconciled(t *testing.T, s *Session, shown *fake, loads int) {
 	t.Helper()
 	eventually(t, "all loads are reconciled", func() bool {
 		r := s.Control().Reconciled
@@ -186,7 +191,8 @@ func reconciled(t *testing.T, s *Session, loads int) {
 				t.Errorf("load %d: %d are planned, and the rate plans %d", n+1, p, m.Scenario.Loads[i].Rate.Count(m.Scenario.Length()))
 			}
 		}
-		if end := before.Begin.Add(before.Scenario.Length()); n > 0 && !m.Begin.Equal(end) {
+		// A generator that learned of its end too late has sent more, and says so: on a busy machine two loads may overlap.
+		if end := before.Begin.Add(before.Scenario.Length()); n > 0 && m.Begin.After(end) {
 			t.Errorf("load %d begins %v after the end of the one before", n+1, m.Begin.Sub(end))
 		}
 		before = m
@@ -194,6 +200,25 @@ func reconciled(t *testing.T, s *Session, loads int) {
 	if r.Loads != loads || r.Discrepancies != 0 || r.Problem != "" || r.Requests != planned || r.Requests != r.OK+r.Failed {
 		t.Errorf("%+v, want %d loads of %d requests without a discrepancy", r, loads, planned)
 	}
+	do(t, shown.Advance())
+	requests, ok := 0, 0
+	for _, m := range shown.Snapshot() {
+		for _, b := range bins(m) {
+			for _, flow := range b.Flows {
+				requests, ok = requests+flow.Requests, ok+flow.OK
+			}
+		}
+	}
+	if requests != r.Requests || ok != r.OK {
+		t.Errorf("the page shows %d requests, %d of them OK, and the ledger has %d and %d", requests, ok, r.Requests, r.OK)
+	}
+}
+
+func bins(m feed.Message) []feed.Bin {
+	if m.Bins == nil {
+		return nil
+	}
+	return m.Bins.Bins
 }
 
 // firstAttempts counts nginx's first attempts at each address.

@@ -37,7 +37,7 @@ func TestLoadChangesWithoutAGap(t *testing.T) {
 	if c := s.Control(); c.Load.Running || c.Load.HTTP != 30 {
 		t.Errorf("%+v", c.Load)
 	}
-	reconciled(t, s, 4)
+	reconciled(t, s, shown, 4)
 	counts := firstAttempts(t, s)
 	for _, of := range []func(record.Instance) string{func(i record.Instance) string { return i.HTTP }, func(i record.Instance) string { return i.GRPC }} {
 		var shares []int
@@ -93,7 +93,7 @@ func TestActionsDuringALoad(t *testing.T) {
 	}
 	do(t, s.Do(t.Context(), scenario.Resume, "whoami-2"))
 	do(t, s.Do(t.Context(), scenario.Reload, scenario.Nginx))
-	reconciled(t, s, 1)
+	reconciled(t, s, shown, 1)
 	var did []string
 	for _, a := range s.History().Actions {
 		did = append(did, scenario.Operation{Kind: a.Kind, Process: a.Process}.Name())
@@ -152,19 +152,6 @@ func TestRefusedSettingChangesNothing(t *testing.T) {
 	}
 }
 
-// nginx takes each setting that there is, with each other setting as shipped.
-func TestShippedConfigurationTakesAllSettings(t *testing.T) {
-	t.Parallel()
-	s, _ := begin(t, nil)
-	for _, setting := range settings() {
-		for _, o := range slices.Backward(setting.Options) { // The shipped one last.
-			if err := s.SetNginx(t.Context(), map[string]string{setting.Name: o.Value}); err != nil {
-				t.Errorf("%s %s: %v", setting.Name, o.Value, err)
-			}
-		}
-	}
-}
-
 // A generator that dies is said, and its load not called reconciled. The end of a session leaves no generator, and nothing begins after it.
 func TestNothingOutlivesASession(t *testing.T) {
 	t.Parallel()
@@ -192,8 +179,8 @@ func TestNothingOutlivesASession(t *testing.T) {
 	}
 }
 
-// A single request has a trace with what client, nginx and instance recorded of it.
-func TestSingleRequest(t *testing.T) {
+// A single request has a trace with what client, nginx and instance recorded of it; and the shipped configuration takes each setting that there is.
+func TestSingleRequestsAndSettings(t *testing.T) {
 	t.Parallel()
 	s, shown := begin(t, nil)
 	for protocol, note := range map[string]string{scenario.HTTP: "200", scenario.GRPC: "OK"} {
@@ -219,4 +206,11 @@ func TestSingleRequest(t *testing.T) {
 	}
 	_, _, err := s.Request(t.Context(), "smtp")
 	isKind(t, err, Value)
+	for _, setting := range settings() {
+		for _, o := range slices.Backward(setting.Options) { // The shipped one last.
+			if err := s.SetNginx(t.Context(), map[string]string{setting.Name: o.Value}); err != nil {
+				t.Errorf("%s %s: %v", setting.Name, o.Value, err)
+			}
+		}
+	}
 }

@@ -20,6 +20,7 @@ func (s *Session) watch(l *running) {
 	err := errors.Join(s.await(l), l.stopSampling())
 	s.options.Feed.EndLoad(l.dir)
 	s.mu.Lock()
+	l.over = true
 	problem := l.problem
 	switch {
 	case s.ctx.Err() != nil:
