@@ -2,6 +2,7 @@ package feed
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"trivet/lab/record"
@@ -67,6 +68,7 @@ func newLive(o LiveOptions, now func() time.Time) *LiveSource {
 	}
 	l.maxFailures, l.newest = liveFailures, true
 	l.info = l.trialMessage
+	l.narrator.blind = slices.Contains(o.Lacks, "instances")
 	l.narrator.maxEvents, l.narrator.maxStates = liveEvents, liveStates
 	l.narrator.phaseFrom = func(string) (from, to time.Duration, ok bool) { return 0, 0, false }
 	l.setNow()

@@ -2,9 +2,13 @@ package feed
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -133,4 +137,144 @@ func BenchmarkRequest(b *testing.B) {
 	if counted := s.counter.bins[0].flows[0]; counted == nil || counted.OK != min(b.N, perStep) && s.counter.first == 0 {
 		b.Errorf("the first bin has %+v", counted)
 	}
+}
+
+func (s *stack) shown(t *testing.T, to *shown) *shown {
+	t.Helper()
+	advanced(t, s)
+	return to.apply(t, s.Changed())
+}
+
+// step lets time pass.
+func (s *stack) step(n int) { s.clock = s.clock.Add(time.Duration(n) * liveWidth) }
+
+func TestLiveStackCountsLoadsOthersAndWhatIsInFlight(t *testing.T) {
+	t.Parallel()
+	s, all := newStack(t), newShown()
+	begin := s.manifest.Begin
+	for n := range 9 {
+		s.request(t, n, begin.Add(time.Duration(n)*time.Millisecond))
+	}
+	// The next line is torn, and has its end later.
+	client := text(t, labtest.OK("11.http.0.9", begin))
+	s.write(t, s.clients, client[:50])
+	// Others call, too, and the lab probes. One of whoami-1's calls goes on.
+	call := record.Call{V: record.CallVersion, Event: record.Arrival, Time: begin, Instance: "whoami-1", PID: 1, Start: "a", Call: 100, ID: "mine", Protocol: scenario.GRPC}
+	probe := call
+	probe.ID, probe.Call = "trivet-1", 101
+	answered := probe
+	answered.Event, answered.Code = record.Completion, "OK"
+	s.write(t, s.calls, text(t, call, probe, answered))
+	s.write(t, s.log, fmt.Appendf(nil, lineOfEntry, "mine", begin.Unix(), 0, "127.0.0.1:9001"))
+	s.write(t, s.log, fmt.Appendf(nil, lineOfEntry, "trivet-1", begin.Unix(), 0, "127.0.0.1:9001"))
+	s.shown(t, all)
+	if sum := all.sums(); sum.flows[HTTP].OK != 9 || sum.flows[HTTP].Others != 0 || sum.flows[GRPC].Others != 1 || sum.at("whoami-1", func(i Instant) int { return i.Others }) != 1 || sum.at("whoami-1", func(i Instant) int { return i.First }) != 3 {
+		t.Errorf("%s", text(t, sum.flows, sum.instances))
+	}
+	s.write(t, s.clients, client[50:])
+	s.step(3)
+	s.shown(t, all)
+	if sum := all.sums(); sum.flows[HTTP].OK != 10 || sum.open != 1 || len(all.bins) != 4 {
+		t.Errorf("%d OK, %d open, %d bins", sum.flows[HTTP].OK, sum.open, len(all.bins))
+	}
+	// Its start ends: what it had open is gone. Another one's completion comes late.
+	s.Event(record.Event{Event: record.ProcessEvent, Kind: record.Died, Time: s.clock, Process: "whoami-1", Start: "a", Exit: &record.Exit{Signal: "SIGKILL"}})
+	call.Event, call.Code, call.Time = record.Completion, "OK", s.clock.Add(-time.Millisecond)
+	s.write(t, s.calls, text(t, call))
+	s.step(1)
+	s.shown(t, all)
+	for n, open := range []int{1, 1, 0, 0, 0} {
+		got := 0
+		if one := all.bins[n].Instances["whoami-1"][GRPC]; one != nil {
+			got = one.Open
+		}
+		if got != open {
+			t.Errorf("bin %d: %d open, want %d", n, got, open)
+		}
+	}
+	if all.sums().open != 0 || all.processes("whoami-1")[1] != Gone {
+		t.Errorf("%d open, %q", all.sums().open, all.processes("whoami-1"))
+	}
+	all.equal(t, "applied", newShown().apply(t, s.Snapshot()), "snapshot")
+}
+
+func TestLiveStackTakesLoadsOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	s, all := newStack(t), newShown()
+	if err := s.AddLoad(s.load); err == nil || !strings.Contains(err.Error(), "seed of its own") {
+		t.Errorf("a load with the IDs of another: %v", err)
+	}
+	if err := s.AddLoad(t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a load without a manifest: %v", err)
+	}
+	next := s.manifest
+	next.Scenario.Seed, next.Scenario.Loads = 12, next.Scenario.Loads[:1]
+	next.Planned = next.Planned[:1]
+	dir := labtest.TrialDir(t, next, map[string][]byte{record.ClientFile: text(t, labtest.OK("12.http.0.0", next.Begin))})
+	if err := s.AddLoad(dir); err != nil {
+		t.Fatal(err)
+	}
+	s.EndLoad(s.load)
+	s.request(t, 0, s.clock) // It was open.
+	s.shown(t, all)
+	if all.sums().flows[HTTP].OK != 2 || len(all.trial.Loads) != 1 {
+		t.Errorf("%+v, %+v", all.sums().flows[HTTP], all.trial.Loads)
+	}
+	s.step(40)
+	s.shown(t, all)
+	s.request(t, 1, s.clock)
+	s.shown(t, all)
+	if sum := all.sums(); sum.flows[HTTP].OK != 2 || sum.flows[HTTP].Others != 1 || len(s.loads) != 1 {
+		t.Errorf("%+v, %d loads", sum.flows[HTTP], len(s.loads))
+	}
+	s.Say(Event{Kind: "setting", Tone: Action, Text: "balancing: random"})
+	failed := labtest.OK("12.http.0.1", s.clock)
+	failed.Outcome, failed.Code, failed.Reason, failed.Instance = record.Incomplete, "", record.Reset, ""
+	s.add(failed)
+	s.shown(t, all)
+	if e := all.events[0]; e.Text != "balancing: random" || e.At != 10_000 || len(e.Since) != 1 || e.Since[0] != "1 HTTP request failed" || len(all.failures) != 1 {
+		t.Errorf("%+v, %+v", e, all.failures)
+	}
+}
+
+// The heap does not grow with the time for which a stack runs: not with requests, failures, or starts of instances.
+func TestLiveStackHasBoundedMemory(t *testing.T) { // Not parallel: other tests use the heap, too.
+	s := newStack(t)
+	n := 0
+	heap := func(until time.Duration) float64 {
+		for ; s.clock.Before(s.manifest.Begin.Add(until)); n++ {
+			at := s.clock
+			instance := s.manifest.Instances[n%3]
+			start := fmt.Sprint(instance.Name, n/500)
+			client := labtest.OK(fmt.Sprintf("11.http.0.%d", n), at)
+			if client.Latency = int64(1000 + n%900); n%20 == 0 {
+				client.Outcome, client.Code, client.Instance = record.NginxError, "502", ""
+			}
+			call := record.Call{Event: record.Arrival, Time: at, Instance: instance.Name, Start: start, ID: client.ID, Protocol: scenario.HTTP}
+			s.add(call)
+			if call.Event = record.Completion; n%100 > 0 {
+				s.add(call)
+			}
+			s.add(record.AccessLogEntry{ID: client.ID, End: float64(at.UnixMilli()) / 1000, Status: "200", Addr: instance.HTTP, HeaderTime: "0.001", BytesSent: "254"})
+			s.add(client)
+			if n%500 >= 497 {
+				s.Event(record.Event{Event: record.ActionStarted, Action: scenario.Restart, Time: at, Process: instance.Name})
+				s.Event(record.Event{Event: record.ProcessEvent, Kind: record.Died, Time: at, Process: instance.Name, Start: start})
+				s.Event(record.Event{Event: record.ProcessEvent, Kind: record.Ready, Time: at, Process: instance.Name})
+			}
+			if s.clock = at.Add(20 * time.Millisecond); n%12 == 0 {
+				advanced(t, s)
+				_ = s.Changed()
+			}
+		}
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return float64(stats.HeapAlloc)
+	}
+	two, ten := heap(2*time.Minute), heap(10*time.Minute)
+	if ten > 1.1*two || len(s.counter.bins) != liveKeep || len(s.failures) != liveFailures || len(s.narrator.events) > liveEvents {
+		t.Errorf("the heap has %.0f bytes after two minutes, %.0f after ten; %d bins, %d failures, %d events", two, ten, len(s.counter.bins), len(s.failures), len(s.narrator.events))
+	}
+	runtime.KeepAlive(s)
 }

@@ -294,7 +294,7 @@ func (n *narrator) happened(at time.Duration, e *record.Event) {
 		n.processEvent(at, e)
 	case record.NginxEvent:
 		n.nginxEvent(at, e)
-	case healthEvent:
+	case record.HealthEvent:
 		n.healthEvent(at, e)
 	case record.GeneratorKilled:
 		n.say(at, Event{Kind: "load", Tone: Bad, Process: scenario.Generator, Text: "the load generator did not end by itself, and was killed"})
@@ -409,15 +409,13 @@ func (n *narrator) nginxEvent(at time.Duration, e *record.Event) {
 	n.say(at, Event{Kind: "nginx", Tone: Bad, Process: scenario.Nginx, Text: text})
 }
 
-// healthEvent is record.Event.Event of an instance whose own health has changed; Kind is Serving, NotServing or NoResponse.
-const healthEvent = "health"
-
-var healthWords = map[string]string{Serving: "serving", NotServing: "not serving", NoResponse: "nothing: no response"}
+// healthTexts are what an instance's own health says, by the kind of the event.
+var healthTexts = map[string]string{record.Serving: "its health says serving", record.NotServing: "its health says not serving", record.NoResponse: "its health check gets no response"}
 
 func (n *narrator) healthEvent(at time.Duration, e *record.Event) {
 	n.health = true
 	i := n.index(e.Process)
-	if i < 0 || healthWords[e.Kind] == "" {
+	if i < 0 || healthTexts[e.Kind] == "" {
 		return
 	}
 	s := n.subject(i)
@@ -428,7 +426,7 @@ func (n *narrator) healthEvent(at time.Duration, e *record.Event) {
 		return
 	}
 	if action := n.actions[e.Process]; action != nil && at-max(action.at, action.until) <= attributed {
-		action.health = note(action.health, "its health says "+healthWords[e.Kind]+", since "+n.clock(at))
+		action.health = note(action.health, healthTexts[e.Kind]+", since "+n.clock(at))
 		n.update(action)
 		return
 	}
@@ -436,7 +434,7 @@ func (n *narrator) healthEvent(at time.Duration, e *record.Event) {
 	if e.Kind == Serving {
 		tone = Good
 	}
-	n.say(at, Event{Kind: "process", Tone: tone, Process: e.Process, Text: "the health of " + e.Process + " says " + healthWords[e.Kind]})
+	n.say(at, Event{Kind: "process", Tone: tone, Process: e.Process, Text: e.Process + ": " + healthTexts[e.Kind]})
 }
 
 // messages are the events and states that have changed, or all.

@@ -1,0 +1,186 @@
+package feed
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"trivet/lab/labtest"
+	"trivet/lab/record"
+	"trivet/lab/scenario"
+)
+
+// A played stack gets observations without records.
+type played struct {
+	*narrator
+	at time.Duration
+}
+
+func newPlayed() *played {
+	c := newCounter(time.Time{}, liveWidth, 0, 1<<20)
+	for _, i := range labtest.Manifest(1).Instances {
+		c.addInstance(i)
+	}
+	v := newView(0, c, wallClock(time.Date(2026, 11, 24, 14, 3, 0, 0, time.UTC), time.UTC))
+	v.narrator.maxEvents, v.narrator.maxStates, v.narrator.delay = 100, 100, 3*time.Second
+	return &played{narrator: v.narrator}
+}
+
+// What became of the attempts at whoami-2, whose turn is the second of three.
+const (
+	ok      = "ok"
+	refused = "refused" // no header, and whoami-3 gets the next attempt
+	passed  = "passed"  // it is not chosen
+	slow    = "slow"    // it was chosen, and has not responded yet
+	silent  = "silent"  // the same, and it has no record of it
+)
+
+// requests are so many per second for some time, in turn.
+func (p *played) requests(flow int, length time.Duration, perSecond int, second string) {
+	end := p.at + length
+	for i := 0; p.at < end; i++ {
+		instance, became := i%3, ok
+		if instance == 1 {
+			became = second
+		}
+		took := p.at + time.Millisecond
+		switch became {
+		case ok:
+			p.take(observation{at: p.at, kind: arrived, instance: instance, flow: flow})
+			p.take(observation{at: took, kind: attempted, instance: instance, flow: flow, chosen: p.at, first: true, header: true})
+		case refused:
+			p.take(observation{at: took, kind: attempted, instance: instance, flow: flow, chosen: p.at, first: true})
+			p.take(observation{at: took, kind: attempted, instance: 2, flow: flow, chosen: p.at, header: true})
+		case slow:
+			p.take(observation{at: p.at, kind: arrived, instance: instance, flow: flow})
+		case passed:
+			p.take(observation{at: took, kind: attempted, instance: 2, flow: flow, chosen: p.at, first: true, header: true})
+		}
+		p.at += time.Second / time.Duration(perSecond)
+	}
+	p.reach(p.at)
+}
+
+func (p *played) event(e record.Event) {
+	p.take(observation{at: p.at, kind: happened, instance: -1, event: &e})
+}
+
+func (p *played) action(kind string) {
+	p.event(record.Event{Event: record.ActionStarted, Action: kind, Process: "whoami-2"})
+	p.event(record.Event{Event: record.ActionDone, Action: kind, Process: "whoami-2"})
+}
+
+// states are an instance's in nginx, one after the other, and what the last but the first was inferred from.
+func (p *played) nginx(instance int) (all []string, why string) {
+	for _, s := range p.all[instance].states {
+		all = append(all, s.Nginx)
+		why = s.Why
+	}
+	return slices.Compact(all), why
+}
+
+func TestStateInNginxIsInferred(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		play func(*played)
+		want string
+		why  string
+	}{
+		"it responds":                 {func(p *played) { p.requests(0, 3*time.Second, 60, ok) }, "serving", "the last attempt over HTTP got a response header"},
+		"over gRPC":                   {func(p *played) { p.requests(1, 3*time.Second, 60, ok) }, "serving", "the last attempt over gRPC got a response header"},
+		"it is down and still chosen": {func(p *played) { p.requests(0, time.Second, 60, ok); p.requests(0, time.Second, 60, refused) }, "serving failing", "the last 3 attempts over HTTP got no response header"},
+		"two attempts say little":     {func(p *played) { p.requests(0, time.Second, 60, ok); p.requests(0, 100*time.Millisecond, 60, refused) }, "serving", "the last attempt over HTTP got a response header"},
+		"it responds again": {func(p *played) {
+			p.requests(0, time.Second, 60, ok)
+			p.requests(0, time.Second, 60, refused)
+			p.requests(0, time.Second, 60, ok)
+		}, "serving failing serving", ""},
+		"it is ejected": {func(p *played) {
+			p.requests(0, time.Second, 60, ok)
+			p.requests(0, time.Second, 60, passed)
+			p.requests(0, time.Second, 60, passed)
+		}, "serving not_chosen", "0 of the last 61 first attempts over HTTP, since 14:03:00"},
+		"it is chosen again": {func(p *played) {
+			p.requests(0, time.Second, 60, ok)
+			p.requests(0, 2*time.Second, 60, passed)
+			p.requests(0, time.Second, 60, ok)
+		}, "serving not_chosen serving", ""},
+		"others got too few":        {func(p *played) { p.requests(0, time.Second, 60, ok); p.requests(0, 3*time.Second, 9, passed) }, "serving", ""},
+		"it was too short":          {func(p *played) { p.requests(0, time.Second, 60, ok); p.requests(0, 700*time.Millisecond, 300, passed) }, "serving", ""},
+		"it was never chosen":       {func(p *played) { p.requests(0, 3*time.Second, 60, passed) }, "not_chosen", ""},
+		"there is no load any more": {func(p *played) { p.requests(0, time.Second, 60, ok); p.reach(12 * time.Second) }, "serving unknown", ""},
+		"no load after an ejection": {func(p *played) { p.requests(0, 3*time.Second, 60, passed); p.reach(15 * time.Second) }, "not_chosen unknown", ""},
+		"it is slow":                {func(p *played) { p.requests(0, time.Second, 60, ok); p.requests(0, 3*time.Second, 60, slow) }, "serving", ""},
+		"it is paused": {func(p *played) {
+			p.requests(0, time.Second, 60, ok)
+			p.action(scenario.Pause)
+			p.requests(0, 2*time.Second, 60, silent)
+		}, "serving", ""},
+		"it is paused for a long time": {func(p *played) {
+			p.requests(0, time.Second, 60, ok)
+			p.action(scenario.Pause)
+			p.requests(0, 4*time.Second, 60, silent)
+		}, "serving not_chosen", ""},
+		"only gRPC fails": {func(p *played) { p.requests(0, time.Second, 60, ok); p.requests(1, time.Second, 60, refused) }, "serving failing", "the last 3 attempts over gRPC got no response header"},
+		"nginx finds no live instance": {func(p *played) {
+			p.requests(0, time.Second, 60, ok)
+			for range 60 {
+				p.at += 50 * time.Millisecond
+				p.take(observation{at: p.at, kind: noLive, instance: -1, chosen: p.at, service: "whoami"})
+			}
+		}, "serving not_chosen", ""},
+	} {
+		p := newPlayed()
+		row.play(p)
+		got, why := p.nginx(1)
+		if got := strings.TrimPrefix(strings.Join(got, " "), "unknown "); got != row.want || row.why != "" && why != row.why {
+			t.Errorf("%s: %s, because %s; want %s, because %s", name, got, why, row.want, row.why)
+		}
+		if others, _ := p.nginx(0); slices.Contains(others, Failing) || slices.Contains(others, Ejected) != (name == "nginx finds no live instance") {
+			t.Errorf("%s: whoami-1 was %q", name, others)
+		}
+	}
+}
+
+// What follows from an action is said of it, and what has no action is said by itself.
+func TestConsequencesAreSaid(t *testing.T) {
+	t.Parallel()
+	p := newPlayed()
+	p.requests(0, 2*time.Second, 60, ok)
+	p.take(observation{at: p.at, kind: failed, flow: 2})
+	p.at += 3 * time.Second
+	p.action(scenario.Kill)
+	p.event(record.Event{Event: record.ProcessEvent, Kind: record.Died, Process: "whoami-2", Exit: &record.Exit{Signal: "SIGKILL"}})
+	for range 3 {
+		p.take(observation{at: p.at, kind: failed, flow: 1})
+	}
+	p.take(observation{at: p.at, kind: failed, flow: 0})
+	p.requests(0, time.Second, 60, refused)
+	p.requests(0, 2*time.Second, 60, passed)
+	p.action(scenario.Start)
+	p.event(record.Event{Event: record.ProcessEvent, Kind: record.Ready, Process: "whoami-2"})
+	p.event(record.Event{Event: record.HealthEvent, Kind: record.NotServing, Process: "whoami-2"})
+	p.requests(0, time.Second, 60, ok)
+	p.event(record.Event{Event: record.ProcessEvent, Kind: record.Died, Process: "whoami-3", Exit: &record.Exit{Code: 2}})
+	p.event(record.Event{Event: record.NginxEvent, Kind: record.WorkerEnded, Process: scenario.Nginx, Exit: &record.Exit{Signal: "SIGSEGV"}})
+	p.event(record.Event{Event: record.ActionStarted, Action: scenario.Drain, Process: "whoami-1"})
+	p.event(record.Event{Event: record.ActionDone, Action: scenario.Drain, Process: "whoami-1", Error: "it is down"})
+	var got []string
+	for _, m := range p.messages(nil, true) {
+		if e := m.Event; e != nil {
+			got = append(got, e.Tone+" "+e.Kind+": "+strings.Join(append([]string{e.Text}, e.Since...), "; "))
+		}
+	}
+	want := []string{
+		"bad request: 1 stream failed",
+		"action action: whoami-2 killed; 1 HTTP request and 3 gRPC calls failed; attempts at it get no response header, since 14:03:05; nginx has not chosen it since 14:03:05",
+		"action action: whoami-2 started; it is ready, since 14:03:08; its health says not serving, since 14:03:08; nginx gets responses from it again, since 14:03:08",
+		"bad process: whoami-3 died: exit code 2",
+		"bad nginx: a worker of nginx ended: signal SIGSEGV",
+		"bad action: drain whoami-1 failed: it is down",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
