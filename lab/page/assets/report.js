@@ -3,6 +3,7 @@ import { el } from "./dom.js";
 import { badge, currentExperiment, chooseTrial } from "./experiment.js";
 import { mountMetrics } from "./metrics.js";
 import { mountFailures } from "./failures.js";
+import { mountOthers } from "./others.js";
 
 const ROWS = 5; // expectations that are shown at once
 
@@ -22,6 +23,7 @@ export function mountReport(root, store, details) {
   update();
   mountMetrics(details, store);
   mountFailures(details, store);
+  mountOthers(details, store);
 }
 
 function fillTop(root, store, { index, asked, report }) {

@@ -268,7 +268,7 @@ export class Store {
   async story(trial, id) {
     const kept = this.stories.get(trial + " " + id);
     if (kept) return kept;
-    if (document.getElementById("feed")) throw new Error("The file holds no story of this request.");
+    if (document.getElementById("feed")) throw new Error(`The file holds no story of this request: trivet view ${this.hello.dir}`);
     return answer(await fetch(`api/story?trial=${trial}&id=${encodeURIComponent(id)}`));
   }
 
