@@ -139,7 +139,7 @@ func TestFeedWithoutNewsHasHeartbeat(t *testing.T) {
 		parts.Go(func() { s.feed(w, httptest.NewRequest(http.MethodGet, "/api/feed", nil).WithContext(ctx)) })
 		<-time.After(2*heartbeat + time.Second)
 		synctest.Wait()
-		if got := strings.Count(w.said(), ": alive\n\n"); got != 2 {
+		if got := strings.Count(w.said(), "event: alive\ndata: {}\n\n"); got != 2 {
 			t.Errorf("%d heartbeats in 11 s: %q", got, w.said())
 		}
 		cancel()

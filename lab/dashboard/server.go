@@ -23,7 +23,8 @@ import (
 )
 
 const (
-	// heartbeat is how often a feed without news sends a comment: so the page and this side learn of a broken connection.
+	// heartbeat is how often a feed sends an event without a message: so the page and this side learn of a broken connection, and the page of a
+	// process that is stopped.
 	heartbeat = 5 * time.Second
 	// writeTimeout is how long a page may take to receive a message. One that sleeps for longer reconnects.
 	writeTimeout = 30 * time.Second
@@ -206,7 +207,7 @@ func (s *Server) feed(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-reader.wake:
 		case <-beat.C:
-			if !send([]byte(": alive\n\n")) {
+			if !send([]byte("event: alive\ndata: {}\n\n")) {
 				return
 			}
 		case <-r.Context().Done():

@@ -2,6 +2,7 @@
 import { clock } from "./format.js";
 
 const RETRY = 2000; // milliseconds
+const SILENCE = 12000; // milliseconds: trivet sends something every 5 s
 const SLICE = 2000; // messages that are taken at once, so that the page stays responsive
 
 // connect fills the store, and keeps it filled.
@@ -33,21 +34,44 @@ async function readFile(store, data) {
 // listen takes the messages of trivet. EventSource reconnects by itself, but not after an HTTP error.
 function listen(store) {
   const source = new EventSource("api/feed");
+  const pulse = { at: performance.now(), timer: 0 };
+  const alive = () => {
+    pulse.at = performance.now();
+    if (store.problem !== null) setProblem(store, null);
+  };
   source.onopen = () => {
     store.connected = true;
-    store.problem = null;
+    alive();
     store.emit("connection");
   };
+  source.addEventListener("alive", alive);
   source.onmessage = (event) => {
     const message = JSON.parse(event.data);
+    alive();
     store.apply(message);
-    if (message.end) source.close();
+    if (message.end) {
+      clearInterval(pulse.timer);
+      source.close();
+    }
   };
   source.onerror = () => {
-    if (store.connected) store.problem = `No connection since ${clock(new Date())}.`;
-    store.problem ??= "No connection.";
     store.connected = false;
-    store.emit("connection");
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => listen(store), RETRY);
+    setProblem(store, store.problem ?? `No connection since ${clock(new Date())}.`);
+    if (source.readyState !== EventSource.CLOSED) return;
+    clearInterval(pulse.timer);
+    setTimeout(() => listen(store), RETRY);
   };
+  pulse.timer = setInterval(() => watch(store, pulse), RETRY);
+}
+
+// watch notices that trivet is silent although the connection is open: it is stopped, or the network is gone.
+function watch(store, pulse) {
+  if (document.hidden) pulse.at = performance.now(); // Timers of a hidden page may be late.
+  const silent = performance.now() - pulse.at;
+  if (store.connected && store.problem === null && silent > SILENCE) setProblem(store, `Nothing from trivet since ${clock(new Date(Date.now() - silent))}.`);
+}
+
+function setProblem(store, text) {
+  store.problem = text;
+  store.emit("connection");
 }

@@ -11,7 +11,7 @@ export function mountFailures(root, store) {
   const title = el("h2", { text: "Failed requests" });
   const note = el("p", { class: "quiet small" });
   const body = el("tbody");
-  const head = ["at", "flow", "outcome", "code", "instance", "latency", ""].map((h) => el("th", { scope: "col", text: h }));
+  const head = ["at", "flow", "outcome", "code", "instance", "latency", "story"].map((h) => el("th", { scope: "col", text: h }));
   const table = el("table", {}, el("thead", {}, el("tr", {}, ...head)), body);
   const scroll = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Failed requests" }, table);
   const more = el("button", { type: "button", text: "Show more", click: () => update((view.most += 4 * STEP)) });

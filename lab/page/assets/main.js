@@ -33,7 +33,7 @@ function mountHead(store) {
   const versions = document.getElementById("versions");
   const help = fillHelp(document.getElementById("help"));
   const theme = el("button", { type: "button", id: "theme", click: () => nextTheme(store) });
-  document.getElementById("tools").append(theme, el("button", { type: "button", "aria-label": "Help", click: () => help.showModal(), text: "?" }));
+  document.getElementById("tools").append(theme, el("button", { type: "button", "aria-label": "? Help", click: () => help.showModal(), text: "?" }));
   setTheme(store, stored("trivet-theme") ?? "auto");
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => store.emit("theme"));
   store.on("trials", () => {
@@ -108,7 +108,7 @@ function connectionLines(store) {
     store.endedAt ??= clock(new Date());
     return [["bad", `${sentence(store.ended)} (${store.endedAt}). The page shows what there was.`]];
   }
-  if (store.problem) return [["bad", store.problem + (document.getElementById("feed") ? "" : " trivet has ended or cannot be reached. The page shows what there was, and tries again.")]];
+  if (store.problem) return [["bad", store.problem + (document.getElementById("feed") ? "" : " trivet has ended, is stopped or cannot be reached. The page shows what there was, and tries again.")]];
   return [];
 }
 
@@ -123,7 +123,7 @@ function lateLines(store) {
   const words = [];
   if (sum.late) words.push(`The generator was late for ${number(sum.late)} requests, at most ${micros(sum.max)}.`);
   if (sum.starved) words.push(`The machine had no CPU to spare for ${(sum.starved / 1000).toFixed(1)} s.`);
-  return words.length ? [["warn", words.join(" ") + " Latencies there are in doubt: see the hatches on top of the charts."]] : [];
+  return words.length ? [["warn", words.join(" ") + " Latencies there are in doubt: see the marks on top of the charts."]] : [];
 }
 
 function addLate(sum, trial, from) {

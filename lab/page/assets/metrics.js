@@ -88,7 +88,7 @@ function configFile({ file, variants }, edited, shown) {
   if (edited) name.push(el("b", { text: " edited" }));
   const box = el("details", { class: "file" }, el("summary", {}, ...name));
   const fill = () => {
-    if (box.children.length === 1) box.append(fileLines(file));
+    if (box.children.length === 1) box.append(fileLines(file, variants));
   };
   box.addEventListener("toggle", fill); // Some fifty files are not opened.
   if (edited) {
@@ -98,11 +98,11 @@ function configFile({ file, variants }, edited, shown) {
   return box;
 }
 
-function fileLines(file) {
+function fileLines(file, variants) {
   const line = (l, i) => {
     const kind = { "+": "added", "-": "removed" }[l.mark];
     const sign = { "+": "+", "-": "−" }[l.mark] ?? " ";
     return el("span", { class: kind ?? null }, el("i", { class: "sign", text: sign }), kind ? el("span", { class: "sr", text: kind + ": " }) : null, l.text + "\n");
   };
-  return el("pre", { tabindex: "0", role: "region", "aria-label": file.name }, ...file.lines.map(line));
+  return el("pre", { tabindex: "0", role: "region", "aria-label": [file.name, ...variants].join(", ") }, ...file.lines.map(line));
 }

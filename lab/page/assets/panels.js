@@ -53,7 +53,7 @@ function linear(label) {
 const outcomes = {
   id: "outcomes", title: "Requests per second, by outcome", note: "by planned start; × marks failed requests, however few", rem: 9,
   y: linear((v) => number(v)),
-  legend: OUTCOMES.map(([name, text]) => ["mark-" + name, text]),
+  legend: [...OUTCOMES.map(([name, text]) => ["mark-" + name, text]), ["mark-late", "late generator or machine"]],
   scale(cells, rangeOf) {
     this.y.top = 1.12 * Math.max(1, ...cells.map((c) => most(c.columns.flows[c.flow].dropped, rangeOf(c))));
   },
@@ -252,16 +252,16 @@ export function paintCell(panel, plot, ctx, cell) {
   markLate(plot, ctx, cell.trial);
 }
 
-// markLate draws a line at the top where the generator or the machine was late: what is below it is in doubt.
+// markLate marks at the top where the generator or the machine was late: what is below is in doubt.
 function markLate(plot, ctx, trial) {
   const px = devicePixelRatio;
   const [from, to] = plot.axis.range();
   const width = trial.info.width_ms;
-  ctx.fillStyle = hatch("lines", palette().warn);
+  ctx.fillStyle = palette().warn;
   for (let n = Math.max(trial.first, Math.floor(from / width)); n <= Math.min(trial.last, to / width); n++) {
     const bin = trial.bins.get(n);
     if (!bin?.generator?.late && !bin?.machine?.starved) continue;
     const left = plot.x(n * width);
-    ctx.fillRect(left, plot.box.top, plot.x((n + 1) * width) - left, 4 * px);
+    ctx.fillRect(left, plot.box.top, Math.max(3 * px, plot.x((n + 1) * width) - left), 5 * px);
   }
 }
