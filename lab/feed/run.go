@@ -104,7 +104,7 @@ func ofRun(dir string) (*RunSource, error) {
 // announced is what a scenario says of a trial before it begins.
 func announced(s scenario.Scenario, number int) Trial {
 	return Trial{
-		Variant: s.Variant, Number: number, Length: s.Length().Milliseconds(), Instances: []Instance{}, Workers: s.Workers,
+		Variant: s.Variant, Number: number, Length: s.Length().Milliseconds(), Width: binWidth(s.Length()).Milliseconds(), Instances: []Instance{}, Workers: s.Workers,
 		TLS: s.TLS, MTLS: s.MTLS, Loads: []Load{}, Phases: []Phase{},
 	}
 }

@@ -91,7 +91,7 @@ function stored(key) {
 function mountNotice(root, store) {
   let shown = "";
   const update = () => {
-    const lines = [...connectionLines(store), ...lateLines(store)];
+    const lines = [...connectionLines(store), ...trialLines(store), ...lateLines(store)];
     const key = JSON.stringify(lines);
     if (key === shown) return;
     shown = key;
@@ -114,6 +114,23 @@ function connectionLines(store) {
 
 function sentence(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+const LACKS = {
+  nginx: "nginx's access log was not read: attempts, shares and what nginx does with instances are unknown.",
+  instances: "The instances' records were not read: arrivals and requests in flight are unknown.",
+};
+
+// trialLines say what cannot be shown of the trials that are shown.
+function trialLines(store) {
+  const lines = [];
+  for (const info of store.shown.map((n) => store.trials.get(n)?.info)) {
+    if (!info) continue;
+    const name = [info.experiment, store.shown.length > 1 ? info.variant : "", info.target ? `on ${info.target}` : ""].filter(Boolean).join(", ");
+    if (info.problem) lines.push(["warn", `${name}: ${info.problem}`]);
+    for (const source of info.lacks ?? []) if (LACKS[source]) lines.push(["warn", `${name}: ${LACKS[source]}`]);
+  }
+  return lines;
 }
 
 // lateLines warn if latencies are in doubt: of a live stack now, of a run anywhere in what is shown.
