@@ -13,262 +13,264 @@ const REDRAW = 250; // milliseconds between two drawings
 
 // mountCharts draws the store's shown trials into a section.
 export function mountCharts(root, store) {
-  return new Charts(root, store);
+	return new Charts(root, store);
 }
 
 class Charts {
-  constructor(root, store) {
-    this.root = root;
-    this.store = store;
-    this.columns = new Map(); // trial → Columns
-    this.rows = []; // {panel, cells}
-    this.key = "";
-    this.kind = "ok";
-    this.timer = 0;
-    this.drawn = 0;
-    this.axis = new Axis(store, () => this.read());
-    this.frame();
-    this.watch();
-  }
+	constructor(root, store) {
+		this.root = root;
+		this.store = store;
+		this.columns = new Map(); // trial → Columns
+		this.rows = []; // {panel, cells}
+		this.key = "";
+		this.kind = "ok";
+		this.timer = 0;
+		this.drawn = 0;
+		this.axis = new Axis(store, () => this.read());
+		this.frame();
+		this.watch();
+	}
 
-  // frame builds what stays whatever is shown.
-  frame() {
-    this.moment = el("output", { class: "num" });
-    this.reset = el("button", { type: "button", hidden: true, click: () => this.store.setZoom(null), text: "Show all time" });
-    this.of = el("select", { "aria-label": "Share of", change: () => this.setKind(this.of.value) }, el("option", { value: "ok", text: "of OK responses" }), el("option", { value: "first", text: "of first attempts" }));
-    this.body = el("div", { class: "panels" });
-    const hint = "Drag to zoom, arrow keys move the cursor, Escape resets.";
-    const head = el("div", { class: "charts-head" }, el("h2", { text: "Over time" }), this.moment, el("span", { class: "quiet small hint", text: hint }), this.reset);
-    this.root.append(head, this.body);
-    this.root.addEventListener("keydown", (event) => this.key_(event));
-    this.distribution = new Distribution(this.store, this.axis);
-  }
+	// frame builds what stays whatever is shown.
+	frame() {
+		this.moment = el("output", { class: "num" });
+		this.reset = el("button", { type: "button", hidden: true, click: () => this.store.setZoom(null), text: "Show all time" });
+		this.of = el("select", { "aria-label": "Share of", change: () => this.setKind(this.of.value) }, el("option", { value: "ok", text: "of OK responses" }), el("option", { value: "first", text: "of first attempts" }));
+		this.body = el("div", { class: "panels" });
+		const hint = "Drag to zoom, arrow keys move the cursor, Escape resets.";
+		const head = el("div", { class: "charts-head" }, el("h2", { text: "Over time" }), this.moment, el("span", { class: "quiet small hint", text: hint }), this.reset);
+		this.root.append(head, this.body);
+		this.root.addEventListener("keydown", (event) => this.key_(event));
+		this.distribution = new Distribution(this.store, this.axis);
+	}
 
-  watch() {
-    const { store } = this;
-    store.on("data", () => this.schedule());
-    store.on("trials", () => this.arrange());
-    store.on("zoom", () => this.update());
-    store.on("now", () => this.nowMoved());
-    store.on("selection", () => this.update());
-    store.on("theme", () => this.fit());
-    this.seen = new IntersectionObserver((entries) => entries.forEach((e) => e.target.plot?.setVisible(e.isIntersecting)), { rootMargin: "200px" });
-    new ResizeObserver(() => this.fit()).observe(this.body);
-  }
+	watch() {
+		const { store } = this;
+		store.on("data", () => this.schedule());
+		store.on("trials", () => this.arrange());
+		store.on("zoom", () => this.update());
+		store.on("now", () => this.nowMoved());
+		store.on("selection", () => this.update());
+		store.on("theme", () => this.fit());
+		this.seen = new IntersectionObserver((entries) => entries.forEach((e) => e.target.plot?.setVisible(e.isIntersecting)), { rootMargin: "200px" });
+		new ResizeObserver(() => this.fit()).observe(this.body);
+	}
 
-  // schedule draws soon, at most four times per second.
-  schedule() {
-    if (this.timer) return;
-    this.timer = setTimeout(() => {
-      this.timer = 0;
-      this.arrange();
-      this.update();
-    }, Math.max(0, REDRAW - (performance.now() - this.drawn)));
-  }
+	// schedule draws soon, at most four times per second.
+	schedule() {
+		if (this.timer) return;
+		this.timer = setTimeout(() => {
+			this.timer = 0;
+			this.arrange();
+			this.update();
+		}, Math.max(0, REDRAW - (performance.now() - this.drawn)));
+	}
 
-  trials() {
-    return this.store.shown.map((n) => this.store.trials.get(n)).filter((t) => t && t.last >= 0);
-  }
+	trials() {
+		return this.store.shown.map((n) => this.store.trials.get(n)).filter((t) => t && t.last >= 0);
+	}
 
-  flows(trials) {
-    const used = new Set(trials.flatMap((t) => [...t.info.loads.map((l) => l.flow), ...Object.keys(t.total)]));
-    return FLOWS.filter((f) => used.has(f));
-  }
+	flows(trials) {
+		const used = new Set(trials.flatMap((t) => [...t.info.loads.map((l) => l.flow), ...Object.keys(t.total)]));
+		return FLOWS.filter((f) => used.has(f));
+	}
 
-  // arrange builds the plots anew if other trials, flows or instances are shown.
-  arrange() {
-    const trials = this.trials();
-    const flows = this.flows(trials);
-    const key = JSON.stringify([trials.map((t) => [t.info.trial, t.info.begin, t.info.instances.map((i) => i.name)]), flows]);
-    if (key === this.key) return;
-    this.key = key;
-    this.clear();
-    if (!trials.length || !flows.length) return;
-    for (const t of trials) this.columnsOf(t, flows);
-    for (const panel of [marksPanel, ...PANELS]) this.addPanel(panel, trials, flows);
-    this.distribution.build(this.body, trials, flows, (t, f) => this.caption(t, f, trials));
-    this.update();
-  }
+	// arrange builds the plots anew if other trials, flows or instances are shown.
+	arrange() {
+		const trials = this.trials();
+		const flows = this.flows(trials);
+		const key = JSON.stringify([trials.map((t) => [t.info.trial, t.info.begin, t.info.instances.map((i) => i.name)]), flows]);
+		if (key === this.key) return;
+		this.key = key;
+		this.clear();
+		if (!trials.length || !flows.length) return;
+		for (const t of trials) this.columnsOf(t, flows);
+		for (const panel of [marksPanel, ...PANELS]) this.addPanel(panel, trials, flows);
+		this.distribution.build(this.body, trials, flows, (t, f) => this.caption(t, f, trials));
+		this.update();
+	}
 
-  clear() {
-    for (const row of this.rows) for (const c of row.cells) this.forget(c);
-    this.rows = [];
-    this.columns.clear();
-    this.body.replaceChildren();
-    this.distribution.clear();
-  }
+	clear() {
+		for (const row of this.rows) for (const c of row.cells) this.forget(c);
+		this.rows = [];
+		this.columns.clear();
+		this.body.replaceChildren();
+		this.distribution.clear();
+	}
 
-  forget(cell) {
-    this.seen.unobserve(cell.host);
-    cell.plot.destroy();
-  }
+	forget(cell) {
+		this.seen.unobserve(cell.host);
+		cell.plot.destroy();
+	}
 
-  columnsOf(trial, flows) {
-    const columns = new Columns(trial);
-    columns.kind = this.kind;
-    for (const f of flows) columns.need(f);
-    trial.dirty = 0;
-    this.columns.set(trial, columns);
-  }
+	columnsOf(trial, flows) {
+		const columns = new Columns(trial);
+		columns.kind = this.kind;
+		for (const f of flows) columns.need(f);
+		trial.dirty = 0;
+		this.columns.set(trial, columns);
+	}
 
-  addPanel(panel, trials, flows) {
-    const legend = el("ul", { class: "legend" }, ...panel.legend.map(([mark, text]) => el("li", {}, el("i", { class: mark, "aria-hidden": "true" }), text)));
-    const title = el("div", { class: "panel-head" }, el("h3", { text: panel.title }), panel.id === "shares" ? this.of : null, el("span", { class: "quiet small", text: panel.note }), panel.legend.length ? legend : null);
-    const grid = el("div", { class: "plots", "data-columns": flows.length });
-    const row = { panel, cells: [] };
-    for (const t of trials) for (const f of flows) row.cells.push(this.addCell(panel, t, f, trials, grid));
-    this.body.append(el("section", { class: "panel", "data-panel": panel.id, "aria-label": panel.title }, title, grid));
-    for (const c of row.cells) this.addPlot(panel, c, trials.length);
-    this.rows.push(row);
-  }
+	addPanel(panel, trials, flows) {
+		const legend = el("ul", { class: "legend" }, ...panel.legend.map(([mark, text]) => el("li", {}, el("i", { class: mark, "aria-hidden": "true" }), text)));
+		const title = el("div", { class: "panel-head" }, el("h3", { text: panel.title }), panel.id === "shares" ? this.of : null, el("span", { class: "quiet small", text: panel.note }), panel.legend.length ? legend : null);
+		const grid = el("div", { class: "plots", "data-columns": flows.length });
+		const row = { panel, cells: [] };
+		for (const t of trials) for (const f of flows) row.cells.push(this.addCell(panel, t, f, trials, grid));
+		row.section = el("section", { class: "panel", "data-panel": panel.id, "aria-label": panel.title }, title, grid);
+		this.body.append(row.section);
+		for (const c of row.cells) this.addPlot(panel, c, trials.length);
+		this.rows.push(row);
+	}
 
-  addCell(panel, trial, flow, trials, grid) {
-    const columns = this.columns.get(trial);
-    const readout = el("dl", { class: "readout" });
-    const host = el("div", { class: "plot", role: "slider", tabindex: "-1", "aria-label": `${panel.title}: ${this.plain(trial, flow, trials)}`, "aria-valuemin": "0", "aria-valuenow": "0" });
-    const box = el("div", { class: "cell", "data-flow": flow }, el("div", { class: "cell-head" }, this.caption(trial, flow, trials), readout), host);
-    grid.append(box);
-    const rows = () => columns.span(this.axis.range());
-    const chosen = (n) => this.store.selection?.instance === n;
-    return { trial, flow, columns, lanes: columns.lanes(), host, box, readout, recoveries: [], rows, chosen, bin: (row) => trial.bins.get(trial.first + row), values: [] };
-  }
+	addCell(panel, trial, flow, trials, grid) {
+		const columns = this.columns.get(trial);
+		const readout = el("dl", { class: "readout" });
+		const host = el("div", { class: "plot", role: "slider", tabindex: "-1", "aria-label": `${panel.title}: ${this.plain(trial, flow, trials)}`, "aria-valuemin": "0", "aria-valuenow": "0" });
+		const box = el("div", { class: "cell", "data-flow": flow }, el("div", { class: "cell-head" }, this.caption(trial, flow, trials), readout), host);
+		grid.append(box);
+		const rows = () => columns.span(this.axis.range());
+		const chosen = (n) => this.store.selection?.instance === n;
+		return { trial, flow, columns, lanes: columns.lanes(), host, box, readout, recoveries: [], rows, chosen, bin: (row) => trial.bins.get(trial.first + row), values: [] };
+	}
 
-  // caption names what a plot shows: the flow with its line, and the variant if there are several.
-  caption(trial, flow, trials) {
-    const variant = trials.length > 1 ? el("span", { class: "variant", text: variantName(trial.info, trials) }) : null;
-    return el("span", { class: "caption" }, el("i", { class: "line-" + flow, "aria-hidden": "true" }), el("b", { class: flow, text: flowName(flow) }), variant);
-  }
+	// caption names what a plot shows: the flow with its line, and the variant if there are several.
+	caption(trial, flow, trials) {
+		const variant = trials.length > 1 ? el("span", { class: "variant", text: variantName(trial.info, trials) }) : null;
+		return el("span", { class: "caption" }, el("i", { class: "line-" + flow, "aria-hidden": "true" }), el("b", { class: flow, text: flowName(flow) }), variant);
+	}
 
-  plain(trial, flow, trials) {
-    return flowName(flow) + (trials.length > 1 ? ", " + variantName(trial.info, trials) : "");
-  }
+	plain(trial, flow, trials) {
+		return flowName(flow) + (trials.length > 1 ? ", " + variantName(trial.info, trials) : "");
+	}
 
-  addPlot(panel, cell, several) {
-    const part = several > 1 ? 0.75 : 1;
-    cell.height = () => panel.height?.(cell) ?? panel.rem * part;
-    const draw = panel === marksPanel ? (plot, ctx) => panel.paint(plot, ctx, cell) : (plot, ctx) => paintCell(panel, plot, ctx, cell);
-    cell.plot = new Plot(cell.host, this.axis, { y: panel.yOf?.(cell) ?? panel.y, info: () => cell.trial.info, paint: draw });
-    cell.host.plot = cell.plot;
-    cell.host.addEventListener("focus", () => this.focused(cell));
-    this.seen.observe(cell.host);
-    if (!this.rows.length) this.body.querySelector(".plot").tabIndex = 0;
-  }
+	addPlot(panel, cell, several) {
+		const part = several > 1 ? 0.75 : 1;
+		cell.height = () => panel.height?.(cell) ?? panel.rem * part;
+		const draw = panel === marksPanel ? (plot, ctx) => panel.paint(plot, ctx, cell) : (plot, ctx) => paintCell(panel, plot, ctx, cell);
+		cell.plot = new Plot(cell.host, this.axis, { y: panel.yOf?.(cell) ?? panel.y, info: () => cell.trial.info, paint: draw });
+		cell.host.plot = cell.plot;
+		cell.host.addEventListener("focus", () => this.focused(cell));
+		this.seen.observe(cell.host);
+		if (!this.rows.length) this.body.querySelector(".plot").tabIndex = 0;
+	}
 
-  // update draws what has changed.
-  update() {
-    this.drawn = performance.now();
-    if (document.hidden || !this.rows.length) return;
-    for (const c of this.columns.values()) c.update();
-    for (const { panel, cells } of this.rows) {
-      if (panel === marksPanel) for (const c of cells) findRecoveries(this.store, c);
-      panel.scale(cells, (c) => c.rows());
-      for (const c of cells) {
-        c.box.classList.toggle("dimmed", !!this.store.selection?.flow && this.store.selection.flow !== c.flow);
-        c.host.style.height = c.height() + "rem";
-        c.plot.draw();
-      }
-    }
-    this.distribution.update();
-    this.reset.hidden = !this.store.zoom;
-    if (this.axis.hovered) this.axis.setCursor(this.axis.hovered.underMouse()); // Data has moved below it.
-    this.read();
-  }
+	// update draws what has changed.
+	update() {
+		this.drawn = performance.now();
+		if (document.hidden || !this.rows.length) return;
+		for (const c of this.columns.values()) c.update();
+		for (const { panel, cells, section } of this.rows) {
+			if (panel === marksPanel) for (const c of cells) findRecoveries(this.store, c);
+			panel.scale(cells, (c) => c.rows());
+			section.hidden = panel.empty?.() ?? false;
+			for (const c of cells) {
+				c.box.classList.toggle("dimmed", !!this.store.selection?.flow && this.store.selection.flow !== c.flow);
+				c.host.style.height = c.height() + "rem";
+				c.plot.draw();
+			}
+		}
+		this.distribution.update();
+		this.reset.hidden = !this.store.zoom;
+		if (this.axis.hovered) this.axis.setCursor(this.axis.hovered.underMouse()); // Data has moved below it.
+		this.read();
+	}
 
-  nowMoved() {
-    if (this.store.live) return; // Data comes with it.
-    this.axis.showNow();
-    if (this.axis.cursor === null) this.read();
-  }
+	nowMoved() {
+		if (this.store.live) return; // Data comes with it.
+		this.axis.showNow();
+		if (this.axis.cursor === null) this.read();
+	}
 
-  // read writes the exact values at the cursor, or now.
-  read() {
-    const at = this.axis.at();
-    const focus = this.store.trials.get(this.store.focus);
-    if (!focus) return;
-    setText(this.moment, (this.axis.cursor === null ? "now " : "cursor ") + moment(focus.info, Math.max(0, at)));
-    for (const { panel, cells } of this.rows) for (const c of cells) if (c.plot.visible) this.readCell(panel, c, at);
-  }
+	// read writes the exact values at the cursor, or now.
+	read() {
+		const at = this.axis.at();
+		const focus = this.store.trials.get(this.store.focus);
+		if (!focus) return;
+		setText(this.moment, (this.axis.cursor === null ? "now " : "cursor ") + moment(focus.info, Math.max(0, at)));
+		for (const { panel, cells } of this.rows) for (const c of cells) if (c.plot.visible) this.readCell(panel, c, at);
+	}
 
-  readCell(panel, cell, at) {
-    const row = cell.columns.row(Math.max(0, at));
-    const words = row < 0 && panel !== marksPanel ? [] : panel.read(cell, row);
-    while (cell.values.length < words.length) {
-      const pair = [el("dt"), el("dd")];
-      cell.values.push(pair);
-      cell.readout.append(el("div", {}, ...pair));
-    }
-    cell.values.forEach(([dt, dd], i) => {
-      dt.parentNode.hidden = i >= words.length;
-      if (i < words.length) setText(dt, words[i][0]), setText(dd, words[i][1]);
-    });
-    if (document.activeElement === cell.host) this.describe(cell, at, words);
-  }
+	readCell(panel, cell, at) {
+		const row = cell.columns.row(Math.max(0, at));
+		const words = row < 0 && panel !== marksPanel ? [] : panel.read(cell, row);
+		while (cell.values.length < words.length) {
+			const pair = [el("dt"), el("dd")];
+			cell.values.push(pair);
+			cell.readout.append(el("div", {}, ...pair));
+		}
+		cell.values.forEach(([dt, dd], i) => {
+			dt.parentNode.hidden = i >= words.length;
+			if (i < words.length) setText(dt, words[i][0]), setText(dd, words[i][1]);
+		});
+		if (document.activeElement === cell.host) this.describe(cell, at, words);
+	}
 
-  // describe lets a screen reader say the values that arrow keys lead to.
-  describe(cell, at, words) {
-    const [from, to] = this.axis.range();
-    for (const [name, v] of [["min", from], ["max", to], ["now", at]]) cell.host.setAttribute("aria-value" + name, Math.round(v));
-    cell.host.setAttribute("aria-valuetext", `${moment(cell.trial.info, at)}: ${words.map((w) => w.join(" ")).join(", ")}`);
-  }
+	// describe lets a screen reader say the values that arrow keys lead to.
+	describe(cell, at, words) {
+		const [from, to] = this.axis.range();
+		for (const [name, v] of [["min", from], ["max", to], ["now", at]]) cell.host.setAttribute("aria-value" + name, Math.round(v));
+		cell.host.setAttribute("aria-valuetext", `${moment(cell.trial.info, at)}: ${words.map((w) => w.join(" ")).join(", ")}`);
+	}
 
-  // focused gives one plot the only tab stop: arrow keys lead to the others.
-  focused(cell) {
-    for (const p of this.body.querySelectorAll('.plot[tabindex="0"]')) p.tabIndex = -1;
-    cell.host.tabIndex = 0;
-    this.readCell(this.rows.find((r) => r.cells.includes(cell)).panel, cell, this.axis.at());
-  }
+	// focused gives one plot the only tab stop: arrow keys lead to the others.
+	focused(cell) {
+		for (const p of this.body.querySelectorAll('.plot[tabindex="0"]')) p.tabIndex = -1;
+		cell.host.tabIndex = 0;
+		this.readCell(this.rows.find((r) => r.cells.includes(cell)).panel, cell, this.axis.at());
+	}
 
-  key_(event) {
-    if (event.key === "Escape" && (this.store.zoom || this.axis.cursor !== null)) {
-      this.axis.setCursor(null);
-      if (this.store.zoom) this.store.setZoom(null);
-      return;
-    }
-    const host = event.target.closest(".plot");
-    if (!host?.plot || event.ctrlKey || event.metaKey || event.altKey) return;
-    const [from, to] = this.axis.range();
-    const step = host.plot.o.info().width_ms * (event.shiftKey ? 10 : 1);
-    const at = this.axis.at();
-    const go = { ArrowLeft: at - step, ArrowRight: at + step, Home: from, End: to - 1 }[event.key];
-    if (go !== undefined) this.axis.setCursor(Math.max(from, Math.min(to - 1, go)));
-    else if (event.key === "ArrowDown" || event.key === "ArrowUp") this.neighbor(host, event.key === "ArrowDown" ? 1 : -1);
-    else if (event.key === "+" || event.key === "-") this.zoomBy(event.key === "+" ? 0.5 : 2);
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
-  }
+	key_(event) {
+		if (event.key === "Escape" && (this.store.zoom || this.axis.cursor !== null)) {
+			this.axis.setCursor(null);
+			if (this.store.zoom) this.store.setZoom(null);
+			return;
+		}
+		const host = event.target.closest(".plot");
+		if (!host?.plot || event.ctrlKey || event.metaKey || event.altKey) return;
+		const [from, to] = this.axis.range();
+		const step = host.plot.o.info().width_ms * (event.shiftKey ? 10 : 1);
+		const at = this.axis.at();
+		const go = { ArrowLeft: at - step, ArrowRight: at + step, Home: from, End: to - 1 }[event.key];
+		if (go !== undefined) this.axis.setCursor(Math.max(from, Math.min(to - 1, go)));
+		else if (event.key === "ArrowDown" || event.key === "ArrowUp") this.neighbor(host, event.key === "ArrowDown" ? 1 : -1);
+		else if (event.key === "+" || event.key === "-") this.zoomBy(event.key === "+" ? 0.5 : 2);
+		else return;
+		event.preventDefault();
+		event.stopPropagation();
+	}
 
-  neighbor(host, by) {
-    const all = [...this.body.querySelectorAll(".plot")].filter((p) => p.plot);
-    all[all.indexOf(host) + by]?.focus();
-  }
+	neighbor(host, by) {
+		const all = [...this.body.querySelectorAll(".plot")].filter((p) => p.plot);
+		all[all.indexOf(host) + by]?.focus();
+	}
 
-  zoomBy(factor) {
-    const [from, to] = this.axis.range();
-    const at = Math.max(from, Math.min(to, this.axis.at()));
-    const half = ((to - from) * factor) / 2;
-    const longest = this.store.length(this.store.focus);
-    this.store.setZoom(factor > 1 && half * 2 >= longest ? null : [Math.max(0, at - half), at + half]);
-  }
+	zoomBy(factor) {
+		const [from, to] = this.axis.range();
+		const at = Math.max(from, Math.min(to, this.axis.at()));
+		const half = ((to - from) * factor) / 2;
+		const longest = this.store.length(this.store.focus);
+		this.store.setZoom(factor > 1 && half * 2 >= longest ? null : [Math.max(0, at - half), at + half]);
+	}
 
-  setKind(kind) {
-    this.kind = kind;
-    for (const c of this.columns.values()) c.kind = kind;
-    for (const c of this.columns.values()) c.trial.dirty = Math.min(c.trial.dirty, c.trial.last);
-    this.update();
-  }
+	setKind(kind) {
+		this.kind = kind;
+		for (const c of this.columns.values()) c.kind = kind;
+		for (const c of this.columns.values()) c.trial.dirty = Math.min(c.trial.dirty, c.trial.last);
+		this.update();
+	}
 
-  // fit draws anew if the size of plots or text has changed.
-  fit() {
-    forgetPalette();
-    for (const { cells } of this.rows) for (const c of cells) c.plot.draw();
-    this.distribution.fit();
-  }
+	// fit draws anew if the size of plots or text has changed.
+	fit() {
+		forgetPalette();
+		for (const { cells } of this.rows) for (const c of cells) c.plot.draw();
+		this.distribution.fit();
+	}
 
 }
 
 // variantName is what tells trials apart that are shown beside each other.
-export function variantName(info, trials) {
-  const several = trials.some((t) => t.info.number !== info.number);
-  return info.variant + (several ? ", trial " + info.number : "");
+function variantName(info, trials) {
+	const several = trials.some((t) => t.info.number !== info.number);
+	return info.variant + (several ? ", trial " + info.number : "");
 }

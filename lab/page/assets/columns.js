@@ -16,185 +16,189 @@ const scratch = new Int32Array(BUCKETS);
 
 // Columns are those of one trial.
 export class Columns {
-  constructor(trial) {
-    this.trial = trial;
-    this.capacity = 0;
-    this.rows = 0;
-    this.flows = {}; // flow → {name: Float64Array}
-    this.shares = {}; // flow → instance → Float64Array
-    this.kind = "ok"; // what shares are of: "ok" or "first"
-    this.used = {}; // services that have any of it
-  }
+	constructor(trial) {
+		this.trial = trial;
+		this.capacity = 0;
+		this.rows = 0;
+		this.flows = {}; // flow → {name: Float64Array}
+		this.shares = {}; // flow → instance → Float64Array
+		this.kind = "ok"; // what shares are of: "ok" or "first"
+		this.used = {}; // services that have any of it
+	}
 
-  // update takes what changed.
-  update() {
-    const t = this.trial;
-    if (t.last < 0) return;
-    const rows = t.last - t.first + 2;
-    if (rows > this.capacity) this.grow(rows);
-    this.rows = rows;
-    const width = t.info.width_ms;
-    for (let i = 0; i < rows; i++) this.x[i] = (t.first + i) * width;
-    for (const flow in this.flows) this.fillFlow(flow, rows - 1, 1000 / width);
-    t.dirty = Infinity;
-  }
+	// update takes what changed.
+	update() {
+		const t = this.trial;
+		if (t.last < 0) return;
+		const rows = t.last - t.first + 2;
+		if (rows > this.capacity) this.grow(rows);
+		this.rows = rows;
+		const width = t.info.width_ms;
+		for (let i = 0; i < rows; i++) this.x[i] = (t.first + i) * width;
+		for (const flow in this.flows) this.fillFlow(flow, rows - 1, 1000 / width);
+		t.dirty = Infinity;
+	}
 
-  grow(rows) {
-    this.capacity = this.trial.info.keep ? this.trial.info.keep + 2 : Math.max(64, rows, this.capacity * 2);
-    if (this.capacity < rows) this.capacity = rows;
-    this.x = new Float64Array(this.capacity);
-    for (const flow in this.flows) this.addFlow(flow);
-    this.trial.dirty = 0;
-  }
+	grow(rows) {
+		this.capacity = this.trial.info.keep ? this.trial.info.keep + 2 : Math.max(64, rows, this.capacity * 2);
+		if (this.capacity < rows) this.capacity = rows;
+		this.x = new Float64Array(this.capacity);
+		for (const flow in this.flows) this.addFlow(flow);
+		this.trial.dirty = 0;
+	}
 
-  // addFlow makes room for a flow; it is filled by the next update.
-  addFlow(flow) {
-    const names = [...STACK, "failed", ...RATIOS, "p50", "p90", "p99", "kept50", "kept90", "kept99"];
-    this.flows[flow] = Object.fromEntries(names.map((n) => [n, new Float64Array(this.capacity).fill(NaN)]));
-    this.shares[flow] = {};
-    for (const i of this.trial.info.instances) this.shares[flow][i.name] = new Float64Array(this.capacity);
-    this.trial.dirty = 0;
-  }
+	// addFlow makes room for a flow; it is filled by the next update.
+	addFlow(flow) {
+		const names = [...STACK, "failed", ...RATIOS, "p50", "p90", "p99", "kept50", "kept90", "kept99"];
+		this.flows[flow] = Object.fromEntries(names.map((n) => [n, new Float64Array(this.capacity).fill(NaN)]));
+		this.shares[flow] = {};
+		for (const i of this.trial.info.instances) this.shares[flow][i.name] = new Float64Array(this.capacity);
+		this.trial.dirty = 0;
+	}
 
-  // need makes sure that there are columns of a flow.
-  need(flow) {
-    if (!this.flows[flow]) this.addFlow(flow);
-  }
+	// need makes sure that there are columns of a flow.
+	need(flow) {
+		if (!this.flows[flow]) this.addFlow(flow);
+	}
 
-  fillFlow(flow, bins, perSecond) {
-    const c = this.flows[flow];
-    const { first, dirty } = this.trial;
-    for (let i = 0; i < bins; i++) {
-      const part = this.trial.bins.get(first + i)?.flows[flow];
-      let sum = 0;
-      for (const name of STACK) c[name][i] = sum += (part?.[name] ?? 0) * perSecond;
-      c.failed[i] = part ? failedOf(part) + (part.dropped ?? 0) : 0;
-      if (first + i >= dirty) this.fillPercentiles(c, flow, first + i);
-      for (const [name] of NEEDS) c[name][i] = c["kept" + name.slice(1)][(first + i) % this.capacity];
-    }
-    this.fillRatios(c, flow, bins);
-    this.fillShares(flow, bins);
-    for (const name in c) if (!name.startsWith("kept")) c[name][bins] = c[name][bins - 1];
-    for (const name in this.shares[flow]) this.shares[flow][name][bins] = this.shares[flow][name][bins - 1];
-  }
+	fillFlow(flow, bins, perSecond) {
+		const c = this.flows[flow];
+		const { first, dirty } = this.trial;
+		for (let i = 0; i < bins; i++) {
+			const part = this.trial.bins.get(first + i)?.flows[flow];
+			let sum = 0;
+			for (const name of STACK) c[name][i] = sum += (part?.[name] ?? 0) * perSecond;
+			c.failed[i] = part ? failedOf(part) + (part.dropped ?? 0) : 0;
+			if (first + i >= dirty) this.fillPercentiles(c, flow, first + i);
+			for (const [name] of NEEDS) c[name][i] = c["kept" + name.slice(1)][(first + i) % this.capacity];
+		}
+		this.fillRatios(c, flow, bins);
+		this.fillShares(flow, bins);
+		for (const name in c) if (!name.startsWith("kept")) c[name][bins] = c[name][bins - 1];
+		for (const name in this.shares[flow]) this.shares[flow][name][bins] = this.shares[flow][name][bins - 1];
+	}
 
-  // fillRatios fills attempts per sent request.
-  fillRatios(c, flow, bins) {
-    const back = this.enough(flow, bins);
-    const of = (i, name) => this.trial.bins.get(this.trial.first + i)?.flows[flow]?.[name] ?? 0;
-    const sums = { requests: 0, dropped: 0, nginx_attempts: 0, client_attempts: 0, failed_attempts: 0 };
-    for (let i = 0; i < bins; i++) {
-      for (const name in sums) sums[name] += of(i, name) - (i >= back ? of(i - back, name) : 0);
-      const sent = sums.requests - sums.dropped;
-      for (const name of RATIOS) c[name][i] = sent > 0 ? sums[name] / sent : NaN;
-    }
-  }
+	// fillRatios fills attempts per sent request.
+	fillRatios(c, flow, bins) {
+		const names = ["requests", "dropped", ...RATIOS];
+		const part = (bin, name) => bin.flows[flow]?.[name];
+		this.slide(bins, this.enough(flow, bins), names, part, (i, sums) => {
+			const sent = sums[0] - sums[1];
+			RATIOS.forEach((name, k) => (c[name][i] = sent > 0 ? sums[k + 2] / sent : NaN));
+		});
+	}
 
-  // fillShares fills each instance's part of 1, of its service.
-  fillShares(flow, bins) {
-    const back = this.enough(flow, bins);
-    for (const service of new Set(this.trial.info.instances.map((i) => i.service))) {
-      const names = this.trial.info.instances.filter((i) => i.service === service).map((i) => i.name);
-      if (this.fillService(flow, bins, back, names)) this.used[service + this.kind] = true;
-    }
-  }
+	// fillShares fills each instance's part of 1, of its service.
+	fillShares(flow, bins) {
+		const back = this.enough(flow, bins);
+		const part = (bin, name) => bin.instances?.[name]?.[flow]?.[this.kind];
+		for (const service of new Set(this.trial.info.instances.map((i) => i.service))) {
+			const names = this.trial.info.instances.filter((i) => i.service === service).map((i) => i.name);
+			this.slide(bins, back, names, part, (i, sums, all) => {
+				if (all) this.used[service + this.kind] = true;
+				names.forEach((name, k) => (this.shares[flow][name][i] = all ? sums[k] / all : NaN));
+			});
+		}
+	}
 
-  // fillService reports whether there was anything to share.
-  fillService(flow, bins, back, names) {
-    const sums = new Float64Array(names.length);
-    const of = (i, name) => this.trial.bins.get(this.trial.first + i)?.instances?.[name]?.[flow]?.[this.kind] ?? 0;
-    let any = false;
-    for (let i = 0; i < bins; i++) {
-      let all = 0;
-      for (let k = 0; k < names.length; k++) {
-        sums[k] += of(i, names[k]) - (i >= back ? of(i - back, names[k]) : 0);
-        all += sums[k];
-      }
-      any ||= all > 0;
-      for (let k = 0; k < names.length; k++) this.shares[flow][names[k]][i] = all > 0 ? sums[k] / all : NaN;
-    }
-    return any;
-  }
+	// slide calls f for each row with the sums of parts of the bins over so many rows back, and the sum of these.
+	slide(bins, back, names, part, f) {
+		const sums = new Float64Array(names.length);
+		let all = 0;
+		const add = (i, sign) => {
+			const bin = this.trial.bins.get(this.trial.first + i);
+			for (let k = 0; bin && k < names.length; k++) {
+				const n = sign * (part(bin, names[k]) ?? 0);
+				sums[k] += n;
+				all += n;
+			}
+		};
+		for (let i = 0; i < bins; i++) {
+			add(i, 1);
+			if (i >= back) add(i - back, -1);
+			f(i, sums, all);
+		}
+	}
 
-  // lanes are the instances that shares are drawn of: [name, an equal share], those of services that have any.
-  lanes() {
-    const all = this.trial.info.instances;
-    const used = all.filter((i) => this.used[i.service + this.kind]);
-    return (used.length ? used : all).map((i) => [i.name, 1 / all.filter((o) => o.service === i.service).length]);
-  }
+	// lanes are the instances that shares are drawn of: [name, an equal share], those of services that have any.
+	lanes() {
+		const all = this.trial.info.instances;
+		const used = all.filter((i) => this.used[i.service + this.kind]);
+		return (used.length ? used : all).map((i) => [i.name, 1 / all.filter((o) => o.service === i.service).length]);
+	}
 
-  // back is how many bins are the last second.
-  back() {
-    return Math.max(1, Math.round(SECOND / this.trial.info.width_ms));
-  }
+	// back is how many bins are the last second.
+	back() {
+		return Math.max(1, Math.round(SECOND / this.trial.info.width_ms));
+	}
 
-  // enough is how many bins have enough requests for a ratio, on average of those that have any.
-  enough(flow, bins) {
-    let requests = 0;
-    let used = 0;
-    for (let i = 0; i < bins; i++) {
-      const n = this.trial.bins.get(this.trial.first + i)?.flows[flow]?.requests ?? 0;
-      requests += n;
-      if (n) used++;
-    }
-    return Math.max(1, Math.min(this.back(), Math.ceil((ENOUGH * used) / Math.max(1, requests))));
-  }
+	// enough is how many bins have enough requests for a ratio, on average of those that have any.
+	enough(flow, bins) {
+		let requests = 0;
+		let used = 0;
+		for (let i = 0; i < bins; i++) {
+			const n = this.trial.bins.get(this.trial.first + i)?.flows[flow]?.requests ?? 0;
+			requests += n;
+			if (n) used++;
+		}
+		return Math.max(1, Math.min(this.back(), Math.ceil((ENOUGH * used) / Math.max(1, requests))));
+	}
 
-  // fillPercentiles merges the histograms of the last second before the end of bin n, or of more if they are too few for a p99.
-  fillPercentiles(c, flow, n) {
-    const least = n - this.back();
-    const oldest = Math.max(this.trial.first - 1, n - Math.max(this.back(), Math.round(LONGEST / this.trial.info.width_ms)));
-    let samples = 0;
-    let low = BUCKETS;
-    let high = -1;
-    let from = n;
-    for (; from > oldest && (from > least || samples < 100); from--) {
-      const h = this.trial.bins.get(from)?.flows[flow]?.latency;
-      for (let i = 0; h && i < h.length; i += 2) {
-        const b = Math.min(h[i], BUCKETS - 1);
-        scratch[b] += h[i + 1];
-        samples += h[i + 1];
-        if (b < low) low = b;
-        if (b > high) high = b;
-      }
-    }
-    const at = n % this.capacity;
-    for (const [name, q, needed] of NEEDS) c["kept" + name.slice(1)][at] = samples < needed ? NaN : rankIn(low, high, Math.ceil(q * samples - 1e-9));
-    scratch.fill(0, Math.max(0, low), high + 1);
-  }
+	// fillPercentiles merges the histograms of the last second before the end of bin n, or of more if they are too few for a p99.
+	fillPercentiles(c, flow, n) {
+		const least = n - this.back();
+		const oldest = Math.max(this.trial.first - 1, n - Math.max(this.back(), Math.round(LONGEST / this.trial.info.width_ms)));
+		let samples = 0;
+		let low = BUCKETS;
+		let high = -1;
+		let from = n;
+		for (; from > oldest && (from > least || samples < 100); from--) {
+			const h = this.trial.bins.get(from)?.flows[flow]?.latency;
+			for (let i = 0; h && i < h.length; i += 2) {
+				const b = Math.min(h[i], BUCKETS - 1);
+				scratch[b] += h[i + 1];
+				samples += h[i + 1];
+				if (b < low) low = b;
+				if (b > high) high = b;
+			}
+		}
+		const at = n % this.capacity;
+		for (const [name, q, needed] of NEEDS) c["kept" + name.slice(1)][at] = samples < needed ? NaN : rankIn(low, high, Math.ceil(q * samples - 1e-9));
+		scratch.fill(0, Math.max(0, low), high + 1);
+	}
 
-  // row is the row of a time in ms, or -1.
-  row(at) {
-    const i = Math.floor(at / this.trial.info.width_ms) - this.trial.first;
-    return i >= 0 && i < this.rows - 1 ? i : -1;
-  }
+	// row is the row of a time in ms, or -1.
+	row(at) {
+		const i = Math.floor(at / this.trial.info.width_ms) - this.trial.first;
+		return i >= 0 && i < this.rows - 1 ? i : -1;
+	}
 
-  // span is the first and the last row that overlap a range in ms, the closing one included.
-  span([from, to]) {
-    const width = this.trial.info.width_ms;
-    const low = Math.max(0, Math.floor(from / width) - this.trial.first);
-    return [low, Math.min(this.rows - 1, Math.ceil(to / width) - this.trial.first)];
-  }
+	// span is the first and the last row that overlap a range in ms, the closing one included.
+	span([from, to]) {
+		const width = this.trial.info.width_ms;
+		const low = Math.max(0, Math.floor(from / width) - this.trial.first);
+		return [low, Math.min(this.rows - 1, Math.ceil(to / width) - this.trial.first)];
+	}
 }
 
 function rankIn(low, high, rank) {
-  for (let b = low; b <= high; b++) {
-    rank -= scratch[b];
-    if (rank <= 0) return bucketMiddle(b);
-  }
-  return NaN;
+	for (let b = low; b <= high; b++) {
+		rank -= scratch[b];
+		if (rank <= 0) return bucketMiddle(b);
+	}
+	return NaN;
 }
 
 // most is the largest value of a column between two rows; 0 if there is none.
 export function most(column, [low, high]) {
-  let max = 0;
-  for (let i = low; i <= high; i++) if (column[i] > max) max = column[i];
-  return max;
+	let max = 0;
+	for (let i = low; i <= high; i++) if (column[i] > max) max = column[i];
+	return max;
 }
 
 // least is the smallest value above 0; Infinity if there is none.
 export function leastAbove(column, [low, high]) {
-  let min = Infinity;
-  for (let i = low; i <= high; i++) if (column[i] > 0 && column[i] < min) min = column[i];
-  return min;
+	let min = Infinity;
+	for (let i = low; i <= high; i++) if (column[i] > 0 && column[i] < min) min = column[i];
+	return min;
 }

@@ -9,149 +9,149 @@ const PERCENTS = [["p50", 0.5, 2], ["p90", 0.9, 10], ["p99", 0.99, 100]];
 
 // Distribution is a panel of its own: its axis is not time.
 export class Distribution {
-  constructor(store, axis) {
-    this.store = store;
-    this.axis = axis;
-    this.cells = [];
-    this.low = 0;
-    this.high = 100;
-    this.top = 1;
-  }
+	constructor(store, axis) {
+		this.store = store;
+		this.axis = axis;
+		this.cells = [];
+		this.low = 0;
+		this.high = 100;
+		this.top = 1;
+	}
 
-  build(body, trials, flows, caption) {
-    this.span = el("span", { class: "quiet small" });
-    const grid = el("div", { class: "plots", "data-columns": flows.length });
-    for (const trial of trials) for (const flow of flows) this.cells.push(this.cell(trial, flow, caption, grid));
-    const legend = el("ul", { class: "legend" }, el("li", {}, el("i", { class: "mark-ok", "aria-hidden": "true" }), "OK requests"), el("li", {}, el("i", { class: "mark-incomplete", "aria-hidden": "true" }), "failed requests"));
-    const head = el("div", { class: "panel-head" }, el("h3", { text: "Distribution of latency" }), this.span, legend);
-    body.append(el("section", { class: "panel", "data-panel": "distribution", "aria-label": "Distribution of latency" }, head, grid));
-  }
+	build(body, trials, flows, caption) {
+		this.span = el("span", { class: "quiet small" });
+		const grid = el("div", { class: "plots", "data-columns": flows.length });
+		for (const trial of trials) for (const flow of flows) this.cells.push(this.cell(trial, flow, caption, grid));
+		const legend = el("ul", { class: "legend" }, el("li", {}, el("i", { class: "mark-ok", "aria-hidden": "true" }), "OK requests"), el("li", {}, el("i", { class: "mark-incomplete", "aria-hidden": "true" }), "failed requests"));
+		const head = el("div", { class: "panel-head" }, el("h3", { text: "Distribution of latency" }), this.span, legend);
+		body.append(el("section", { class: "panel", "data-panel": "distribution", "aria-label": "Distribution of latency" }, head, grid));
+	}
 
-  cell(trial, flow, caption, grid) {
-    const readout = el("p", { class: "readout" });
-    const canvas = el("canvas", { class: "histogram", role: "img" });
-    const cell = { trial, flow, readout, canvas, surface: new Surface(canvas), sum: null };
-    grid.append(el("div", { class: "cell", "data-flow": flow }, el("div", { class: "cell-head" }, caption(trial, flow), readout), canvas));
-    canvas.addEventListener("mousemove", (event) => this.hover(cell, event.offsetX));
-    canvas.addEventListener("mouseleave", () => this.summary(cell));
-    return cell;
-  }
+	cell(trial, flow, caption, grid) {
+		const readout = el("p", { class: "readout" });
+		const canvas = el("canvas", { class: "histogram", role: "img" });
+		const cell = { trial, flow, readout, canvas, surface: new Surface(canvas), sum: null };
+		grid.append(el("div", { class: "cell", "data-flow": flow }, el("div", { class: "cell-head" }, caption(trial, flow), readout), canvas));
+		canvas.addEventListener("mousemove", (event) => this.hover(cell, event.offsetX));
+		canvas.addEventListener("mouseleave", () => this.summary(cell));
+		return cell;
+	}
 
-  clear() {
-    this.cells = [];
-  }
+	clear() {
+		this.cells = [];
+	}
 
-  // update sums what the charts show.
-  update() {
-    if (!this.cells.length) return;
-    const [from, to] = this.axis.range();
-    setText(this.span, `from ${moment(this.cells[0].trial.info, Math.max(0, from))} to ${moment(this.cells[0].trial.info, to)}, as the charts above show; a bar is 17 % wide`);
-    for (const c of this.cells) {
-      c.sum = sumFlow(c.trial, c.flow, from, to);
-      c.ok = joined(c.sum.latency);
-      c.bad = joined(c.sum.failed_latency);
-    }
-    this.scale();
-    this.fit();
-    for (const c of this.cells) this.summary(c);
-  }
+	// update sums what the charts show.
+	update() {
+		if (!this.cells.length) return;
+		const [from, to] = this.axis.range();
+		setText(this.span, `from ${moment(this.cells[0].trial.info, Math.max(0, from))} to ${moment(this.cells[0].trial.info, to)}, as the charts above show; a bar is 17 % wide`);
+		for (const c of this.cells) {
+			c.sum = sumFlow(c.trial, c.flow, from, to);
+			c.ok = joined(c.sum.latency);
+			c.bad = joined(c.sum.failed_latency);
+		}
+		this.scale();
+		this.fit();
+		for (const c of this.cells) this.summary(c);
+	}
 
-  // scale gives all histograms the same axes.
-  scale() {
-    const bars = this.cells.flatMap((c) => [...c.ok.keys(), ...c.bad.keys()]);
-    this.low = bars.length ? Math.min(...bars) - 1 : 40;
-    this.high = bars.length ? Math.max(...bars) + 2 : 80;
-    this.top = Math.max(0.01, ...this.cells.map((c) => Math.max(0, ...[...c.ok].map(([b, n]) => (n + (c.bad.get(b) ?? 0)) / samples(c)), ...[...c.bad.values()].map((n) => n / samples(c)))));
-  }
+	// scale gives all histograms the same axes.
+	scale() {
+		const bars = this.cells.flatMap((c) => [...c.ok.keys(), ...c.bad.keys()]);
+		this.low = bars.length ? Math.min(...bars) - 1 : 40;
+		this.high = bars.length ? Math.max(...bars) + 2 : 80;
+		this.top = Math.max(0.01, ...this.cells.map((c) => Math.max(0, ...[...c.ok].map(([b, n]) => (n + (c.bad.get(b) ?? 0)) / samples(c)), ...[...c.bad.values()].map((n) => n / samples(c)))));
+	}
 
-  fit() {
-    for (const c of this.cells) this.draw(c);
-  }
+	fit() {
+		for (const c of this.cells) this.draw(c);
+	}
 
-  draw(c) {
-    if (!c.sum || !c.surface.begin([this.low, this.high], [0, this.top * 1.15])) return;
-    let ticks = logTicks(barTime(this.low), barTime(this.high));
-    while (ticks.length > c.surface.box.width / rems(5)) ticks = ticks.filter((_, i) => i % 2 === 0);
-    c.surface.axes(ticks.map((us) => [barOf(us), microsBrief(us)]), niceTicks(this.top).map((part) => [part, percent(part)]));
-    for (const b of new Set([...c.ok.keys(), ...c.bad.keys()])) drawBar(c, b);
-    drawPercentiles(c);
-  }
+	draw(c) {
+		if (!c.sum || !c.surface.begin([this.low, this.high], [0, this.top * 1.15])) return;
+		let ticks = logTicks(barTime(this.low), barTime(this.high));
+		while (ticks.length > c.surface.box.width / rems(5)) ticks = ticks.filter((_, i) => i % 2 === 0);
+		c.surface.axes(ticks.map((us) => [barOf(us), microsBrief(us)]), niceTicks(this.top).map((part) => [part, percent(part)]));
+		for (const b of new Set([...c.ok.keys(), ...c.bad.keys()])) drawBar(c, b);
+		drawPercentiles(c);
+	}
 
-  // summary says what the histogram says.
-  summary(c) {
-    if (!c.sum) return;
-    const parts = percentiles(c).map(([name, us]) => `${name} ${micros(us)}`);
-    const text = [`${number(c.sum.ok)} OK`, ...parts, c.sum.failed ? `${number(c.sum.failed)} failed` : "0 failed"].join(" · ");
-    setText(c.readout, text);
-    c.canvas.setAttribute("aria-label", `Distribution of latency: ${text}`);
-  }
+	// summary says what the histogram says.
+	summary(c) {
+		if (!c.sum) return;
+		const parts = percentiles(c).map(([name, us]) => `${name} ${micros(us)}`);
+		const text = [`${number(c.sum.ok)} OK`, ...parts, c.sum.failed ? `${number(c.sum.failed)} failed` : "0 failed"].join(" · ");
+		setText(c.readout, text);
+		c.canvas.setAttribute("aria-label", `Distribution of latency: ${text}`);
+	}
 
-  hover(c, offset) {
-    if (!c.surface.box) return;
-    const { left, width } = c.surface.box;
-    const part = (offset * devicePixelRatio - left) / width;
-    const bar = Math.floor(this.low + part * (this.high - this.low));
-    if (part < 0 || part > 1) return this.summary(c);
-    setText(c.readout, `${micros(barTime(bar))} to ${micros(barTime(bar + 1))}: ${number(c.ok.get(bar) ?? 0)} OK, ${number(c.bad.get(bar) ?? 0)} failed`);
-  }
+	hover(c, offset) {
+		if (!c.surface.box) return;
+		const { left, width } = c.surface.box;
+		const part = (offset * devicePixelRatio - left) / width;
+		const bar = Math.floor(this.low + part * (this.high - this.low));
+		if (part < 0 || part > 1) return this.summary(c);
+		setText(c.readout, `${micros(barTime(bar))} to ${micros(barTime(bar + 1))}: ${number(c.ok.get(bar) ?? 0)} OK, ${number(c.bad.get(bar) ?? 0)} failed`);
+	}
 }
 
 // drawBar draws OK requests, and the failed ones upon them.
 function drawBar({ surface, flow, ok, bad, ...c }, bar) {
-  const { ctx, box } = surface;
-  const px = devicePixelRatio;
-  const bottom = box.top + box.height;
-  const left = surface.x(bar) + px / 2;
-  const wide = surface.x(bar + 1) - left - px / 2;
-  const tall = (n) => (n ? Math.max(2 * px, bottom - surface.y(n / samples(c))) : 0);
-  const [below, above] = [tall(ok.get(bar)), tall(bad.get(bar))];
-  ctx.fillStyle = blend(palette()[flow], 0.55);
-  ctx.fillRect(left, bottom - below, wide, below);
-  ctx.fillStyle = hatch("cross", palette().bad);
-  ctx.fillRect(left, bottom - below - above, wide, above);
+	const { ctx, box } = surface;
+	const px = devicePixelRatio;
+	const bottom = box.top + box.height;
+	const left = surface.x(bar) + px / 2;
+	const wide = surface.x(bar + 1) - left - px / 2;
+	const tall = (n) => (n ? Math.max(2 * px, bottom - surface.y(n / samples(c))) : 0);
+	const [below, above] = [tall(ok.get(bar)), tall(bad.get(bar))];
+	ctx.fillStyle = blend(palette()[flow], 0.55);
+	ctx.fillRect(left, bottom - below, wide, below);
+	ctx.fillStyle = hatch("cross", palette().bad);
+	ctx.fillRect(left, bottom - below - above, wide, above);
 }
 
 function drawPercentiles(c) {
-  const { ctx, box } = c.surface;
-  ctx.textBaseline = "top";
-  let after = -Infinity;
-  let row = 0;
-  for (const [name, us] of percentiles(c)) {
-    const at = c.surface.x(barOf(us));
-    ctx.strokeStyle = ctx.fillStyle = palette().text;
-    ctx.lineWidth = devicePixelRatio;
-    stroke(ctx, at, box.top, at, box.top + box.height);
-    row = at < after ? row + 1 : 0;
-    outlined(ctx, name, at + rems(0.2), box.top + row * rems(0.85));
-    after = at + ctx.measureText(name).width + rems(0.5);
-  }
+	const { ctx, box } = c.surface;
+	ctx.textBaseline = "top";
+	let after = -Infinity;
+	let row = 0;
+	for (const [name, us] of percentiles(c)) {
+		const at = c.surface.x(barOf(us));
+		ctx.strokeStyle = ctx.fillStyle = palette().text;
+		ctx.lineWidth = devicePixelRatio;
+		stroke(ctx, at, box.top, at, box.top + box.height);
+		row = at < after ? row + 1 : 0;
+		outlined(ctx, name, at + rems(0.2), box.top + row * rems(0.85));
+		after = at + ctx.measureText(name).width + rems(0.5);
+	}
 }
 
 // barOf is where on the axis a time in µs lies.
 function barOf(us) {
-  return Math.log(us) / Math.log(1.02) / JOIN;
+	return Math.log(us) / Math.log(1.02) / JOIN;
 }
 
 // barTime is the time in µs at which a bar begins.
 function barTime(bar) {
-  return Math.pow(1.02, bar * JOIN);
+	return Math.pow(1.02, bar * JOIN);
 }
 
 // joined are the counts of a histogram by bar. Bucket b ends at 1.02^b.
 function joined(histogram) {
-  const bars = new Map();
-  for (let i = 0; i < histogram.length; i += 2) {
-    const bar = Math.floor(barOf(bucketMiddle(histogram[i])));
-    bars.set(bar, (bars.get(bar) ?? 0) + histogram[i + 1]);
-  }
-  return bars;
+	const bars = new Map();
+	for (let i = 0; i < histogram.length; i += 2) {
+		const bar = Math.floor(barOf(bucketMiddle(histogram[i])));
+		bars.set(bar, (bars.get(bar) ?? 0) + histogram[i + 1]);
+	}
+	return bars;
 }
 
 function samples(c) {
-  return Math.max(1, c.sum.requests - c.sum.dropped);
+	return Math.max(1, c.sum.requests - c.sum.dropped);
 }
 
 // percentiles are those of OK requests that have enough samples.
 function percentiles(c) {
-  return PERCENTS.filter(([, , needed]) => c.sum.ok >= needed).map(([name, q]) => [name, percentile(c.sum.latency, q)]).filter(([, us]) => us !== null);
+	return PERCENTS.filter(([, , needed]) => c.sum.ok >= needed).map(([name, q]) => [name, percentile(c.sum.latency, q)]).filter(([, us]) => us !== null);
 }

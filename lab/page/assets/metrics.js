@@ -4,105 +4,105 @@ import { number, micros } from "./format.js";
 import { currentExperiment } from "./experiment.js";
 
 const COLUMNS = [
-  ["requests", (m) => number(m.requests)], ["failed", (m, a) => between(m.failed, a.failed)],
-  ["p50", (m, a) => time(m, a, "p50")], ["p90", (m, a) => time(m, a, "p90")], ["p99", (m, a) => time(m, a, "p99")], ["max", (m, a) => time(m, a, "max")],
-  ["attempts/req", (m) => (m.amplification === null ? "–" : String(+m.amplification.toFixed(3)))],
-  ["dup", (m) => number(m.duplicated)], ["in-doubt", (m, a) => between(m.in_doubt, a.in_doubt)],
-  ["first attempts", (m) => Object.entries(m.first_attempts ?? {}).map(([name, n]) => `${name.replace("whoami", "")} ${number(n)}`).join("  ")],
+	["requests", (m) => number(m.requests)], ["failed", (m, a) => between(m.failed, a.failed)],
+	["p50", (m, a) => time(m, a, "p50")], ["p90", (m, a) => time(m, a, "p90")], ["p99", (m, a) => time(m, a, "p99")], ["max", (m, a) => time(m, a, "max")],
+	["attempts/req", (m) => (m.amplification === null ? "–" : String(+m.amplification.toFixed(3)))],
+	["dup", (m) => number(m.duplicated)], ["in-doubt", (m, a) => between(m.in_doubt, a.in_doubt)],
+	["first attempts", (m) => Object.entries(m.first_attempts ?? {}).map(([name, n]) => `${name.replace("whoami", "")} ${number(n)}`).join("  ")],
 ];
 
 // between is a count and, if the machine may have caused a part of it, the least or the most that it is without that.
 function between(measured, adjusted) {
-  if (measured === adjusted) return number(measured);
-  return `${number(measured)} (${adjusted < measured ? "≥" : "≤"}${number(adjusted)})`;
+	if (measured === adjusted) return number(measured);
+	return `${number(measured)} (${adjusted < measured ? "≥" : "≤"}${number(adjusted)})`;
 }
 
 function time(m, a, name) {
-  const [measured, adjusted] = [m.latency[name], a.latency[name]];
-  const text = measured === null ? "–" : micros(measured / 1000);
-  if (measured === null || adjusted === null || Math.abs(measured - adjusted) < measured / 10) return text;
-  return `${text} (${adjusted < measured ? "≥" : "≤"}${micros(adjusted / 1000)})`;
+	const [measured, adjusted] = [m.latency[name], a.latency[name]];
+	const text = measured === null ? "–" : micros(measured / 1000);
+	if (measured === null || adjusted === null || Math.abs(measured - adjusted) < measured / 10) return text;
+	return `${text} (${adjusted < measured ? "≥" : "≤"}${micros(adjusted / 1000)})`;
 }
 
 // mountMetrics appends both to a section.
 export function mountMetrics(root, store) {
-  const tables = el("div", { class: "metrics" });
-  const files = el("div", { class: "files" });
-  root.append(tables, files);
-  let key = "";
-  store.on("trials", () => {
-    const current = currentExperiment(store);
-    root.hidden = !store.trials.size;
-    const now = JSON.stringify([store.shown, current?.index, !!current?.report, store.files.size]);
-    if (now === key) return;
-    key = now;
-    tables.replaceChildren(...(current?.report ? metricTables(store, current) : []));
-    files.replaceChildren(...configuration(store));
-  });
+	const tables = el("div", { class: "metrics" });
+	const files = el("div", { class: "files" });
+	root.append(tables, files);
+	let key = "";
+	store.on("trials", () => {
+		const current = currentExperiment(store);
+		root.hidden = !store.trials.size;
+		const now = JSON.stringify([store.shown, current?.index, !!current?.report, store.files.size]);
+		if (now === key) return;
+		key = now;
+		tables.replaceChildren(...(current?.report ? metricTables(store, current) : []));
+		files.replaceChildren(...configuration(store));
+	});
 }
 
 function metricTables(store, { report }) {
-  const shown = store.shown.map((n) => store.trials.get(n)?.info).filter((i) => i?.experiment === report.name);
-  const all = shown.map((info) => {
-    const variant = report.variants.find((v) => v.name === info.variant);
-    const trial = variant?.trials[info.number - 1];
-    return trial?.phases.length ? metricTable(report, variant, trial, info) : null;
-  });
-  if (!all.some(Boolean)) return [];
-  const note = "From the reconciled records; latency of OK requests from the planned start. In parentheses: without what a busy machine may have caused.";
-  return [el("h2", { text: "Measured" }), el("p", { class: "quiet small", text: note }), ...all.filter(Boolean)];
+	const shown = store.shown.map((n) => store.trials.get(n)?.info).filter((i) => i?.experiment === report.name);
+	const all = shown.map((info) => {
+		const variant = report.variants.find((v) => v.name === info.variant);
+		const trial = variant?.trials[info.number - 1];
+		return trial?.phases.length ? metricTable(report, variant, trial, info) : null;
+	});
+	if (!all.some(Boolean)) return [];
+	const note = "From the reconciled records; latency of OK requests from the planned start. In parentheses: without what a busy machine may have caused.";
+	return [el("h2", { text: "Measured" }), el("p", { class: "quiet small", text: note }), ...all.filter(Boolean)];
 }
 
 function metricTable(report, variant, trial, info) {
-  const title = [report.variants.length > 1 ? variant.name : report.name, variant.description, report.trials > 1 ? `trial ${info.number} of ${report.trials}` : null].filter(Boolean).join(" · ");
-  const head = el("tr", {}, el("th", { scope: "col", text: "phase" }), el("th", { scope: "col", text: "group" }), ...COLUMNS.map(([name]) => el("th", { scope: "col", class: "num", text: name })));
-  const rows = trial.phases.flatMap((phase) => phase.groups.map((g, i) => metricRow(phase, g, i)));
-  const table = el("table", {}, el("caption", { text: title }), el("thead", {}, head), el("tbody", {}, ...rows));
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Metrics: " + title }, table);
+	const title = [report.variants.length > 1 ? variant.name : report.name, variant.description, report.trials > 1 ? `trial ${info.number} of ${report.trials}` : null].filter(Boolean).join(" · ");
+	const head = el("tr", {}, el("th", { scope: "col", text: "phase" }), el("th", { scope: "col", text: "group" }), ...COLUMNS.map(([name]) => el("th", { scope: "col", class: "num", text: name })));
+	const rows = trial.phases.flatMap((phase) => phase.groups.map((g, i) => metricRow(phase, g, i)));
+	const table = el("table", {}, el("caption", { text: title }), el("thead", {}, head), el("tbody", {}, ...rows));
+	return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Metrics: " + title }, table);
 }
 
 function metricRow(phase, group, i) {
-  const m = group.metrics;
-  const cells = COLUMNS.map(([name, of]) => el("td", { class: name === "failed" && m.failed ? "num bad" : "num", text: of(m, group.adjusted ?? m) }));
-  return el("tr", { class: i ? null : "first" }, i ? el("td") : el("th", { scope: "row", text: phase.name }), el("td", { text: group.name }), ...cells);
+	const m = group.metrics;
+	const cells = COLUMNS.map(([name, of]) => el("td", { class: name === "failed" && m.failed ? "num bad" : "num", text: of(m, group.adjusted ?? m) }));
+	return el("tr", { class: i ? null : "first" }, i ? el("td") : el("th", { scope: "row", text: phase.name }), el("td", { text: group.name }), ...cells);
 }
 
 // configuration shows the files of the shown trials; those that are the same once.
 function configuration(store) {
-  const of = new Map(); // id → variants
-  for (const n of store.shown) {
-    const info = store.trials.get(n)?.info;
-    for (const id of info?.config ?? []) of.set(id, [...(of.get(id) ?? []), info.variant]);
-  }
-  const files = [...of].map(([id, variants]) => ({ file: store.files.get(id), variants })).filter((f) => f.file);
-  if (!files.length) return [];
-  const edited = (f) => f.file.lines.some((l) => l.mark);
-  files.sort((a, b) => edited(b) - edited(a)); // Stable.
-  const note = files.some(edited) ? "Edits are marked: + added, − removed. The other files are as shipped." : "As shipped: this experiment edits nothing.";
-  return [el("h2", { text: "nginx's configuration" }), el("p", { class: "quiet small", text: note }), ...files.map((f) => configFile(f, edited(f), store.shown.length))];
+	const of = new Map(); // id → variants
+	for (const n of store.shown) {
+		const info = store.trials.get(n)?.info;
+		for (const id of info?.config ?? []) of.set(id, [...(of.get(id) ?? []), info.variant]);
+	}
+	const files = [...of].map(([id, variants]) => ({ file: store.files.get(id), variants })).filter((f) => f.file);
+	if (!files.length) return [];
+	const edited = (f) => f.file.lines.some((l) => l.mark);
+	files.sort((a, b) => edited(b) - edited(a)); // Stable.
+	const note = files.some(edited) ? "Edits are marked: + added, − removed. The other files are as shipped." : "As shipped: this experiment edits nothing.";
+	return [el("h2", { text: "nginx's configuration" }), el("p", { class: "quiet small", text: note }), ...files.map((f) => configFile(f, edited(f), store.shown.length))];
 }
 
 function configFile({ file, variants }, edited, shown) {
-  const name = [el("code", { text: file.name })];
-  if (variants.length < shown) name.push(el("span", { class: "quiet", text: " " + variants.join(", ") }));
-  if (edited) name.push(el("b", { text: " edited" }));
-  const box = el("details", { class: "file" }, el("summary", {}, ...name));
-  const fill = () => {
-    if (box.children.length === 1) box.append(fileLines(file, variants));
-  };
-  box.addEventListener("toggle", fill); // Some fifty files are not opened.
-  if (edited) {
-    box.open = true;
-    fill();
-  }
-  return box;
+	const name = [el("code", { text: file.name })];
+	if (variants.length < shown) name.push(el("span", { class: "quiet", text: " " + variants.join(", ") }));
+	if (edited) name.push(el("b", { text: " edited" }));
+	const box = el("details", { class: "file" }, el("summary", {}, ...name));
+	const fill = () => {
+		if (box.children.length === 1) box.append(fileLines(file, variants));
+	};
+	box.addEventListener("toggle", fill); // Some fifty files are not opened.
+	if (edited) {
+		box.open = true;
+		fill();
+	}
+	return box;
 }
 
 function fileLines(file, variants) {
-  const line = (l, i) => {
-    const kind = { "+": "added", "-": "removed" }[l.mark];
-    const sign = { "+": "+", "-": "−" }[l.mark] ?? " ";
-    return el("span", { class: kind ?? null }, el("i", { class: "sign", text: sign }), kind ? el("span", { class: "sr", text: kind + ": " }) : null, l.text + "\n");
-  };
-  return el("pre", { tabindex: "0", role: "region", "aria-label": [file.name, ...variants].join(", ") }, ...file.lines.map(line));
+	const line = (l, i) => {
+		const kind = { "+": "added", "-": "removed" }[l.mark];
+		const sign = { "+": "+", "-": "−" }[l.mark] ?? " ";
+		return el("span", { class: kind ?? null }, el("i", { class: "sign", text: sign }), kind ? el("span", { class: "sr", text: kind + ": " }) : null, l.text + "\n");
+	};
+	return el("pre", { tabindex: "0", role: "region", "aria-label": [file.name, ...variants].join(", ") }, ...file.lines.map(line));
 }

@@ -10,159 +10,159 @@ const SPEEDS = [0.5, 1, 2, 4];
 
 // mountReplay fills the bar; a live stack has none. It returns what keys of the page do.
 export function mountReplay(root, store) {
-  const replay = new Replay(root, store);
-  return { toggle: () => replay.toggle(), faster: (by) => replay.faster(by), live: () => store.setLive() };
+	const replay = new Replay(root, store);
+	return { toggle: () => replay.toggle(), faster: (by) => replay.faster(by), live: () => store.setLive() };
 }
 
 class Replay {
-  constructor(root, store) {
-    this.root = root;
-    this.store = store;
-    this.speed = 1;
-    this.timer = 0;
-    this.key = "";
-    this.build();
-    store.on("trials", () => this.update());
-    store.on("data", () => this.update());
-    store.on("now", () => this.showNow());
-    store.on("connection", () => this.update());
-  }
+	constructor(root, store) {
+		this.root = root;
+		this.store = store;
+		this.speed = 1;
+		this.timer = 0;
+		this.key = "";
+		this.build();
+		store.on("trials", () => this.update());
+		store.on("data", () => this.update());
+		store.on("now", () => this.showNow());
+		store.on("connection", () => this.update());
+	}
 
-  build() {
-    const { store } = this;
-    this.play = el("button", { type: "button", class: "play", "data-do": "play", click: () => this.toggle() });
-    this.rate = el("select", { "aria-label": "Speed", change: () => (this.speed = +this.rate.value) }, ...SPEEDS.map((s) => el("option", { value: s, selected: s === 1, text: s + "×" })));
-    this.slider = el("input", { type: "range", min: "0", step: "any", "aria-label": "Moment of the trial", input: () => this.scrub(+this.slider.value), keydown: (event) => this.arrow(event) });
-    this.track = el("div", { class: "track", "aria-hidden": "true" });
-    this.time = el("output", { class: "num" });
-    this.live = el("button", { type: "button", text: "Live", click: () => store.setLive() });
-    this.chooser = el("div", { class: "chooser" });
-    const times = el("div", { class: "scrub" }, this.track, this.slider);
-    this.root.append(this.chooser, el("div", { class: "player" }, this.play, this.rate, times, this.time, this.live));
-    this.showPlaying();
-  }
+	build() {
+		const { store } = this;
+		this.play = el("button", { type: "button", class: "play", "data-do": "play", click: () => this.toggle() });
+		this.rate = el("select", { "aria-label": "Speed", change: () => (this.speed = +this.rate.value) }, ...SPEEDS.map((s) => el("option", { value: s, selected: s === 1, text: s + "×" })));
+		this.slider = el("input", { type: "range", min: "0", step: "any", "aria-label": "Moment of the trial", input: () => this.scrub(+this.slider.value), keydown: (event) => this.arrow(event) });
+		this.track = el("div", { class: "track", "aria-hidden": "true" });
+		this.time = el("output", { class: "num" });
+		this.live = el("button", { type: "button", text: "Live", click: () => store.setLive() });
+		this.chooser = el("div", { class: "chooser" });
+		const times = el("div", { class: "scrub" }, this.track, this.slider);
+		this.root.append(this.chooser, el("div", { class: "player" }, this.play, this.rate, times, this.time, this.live));
+		this.showPlaying();
+	}
 
-  // update shows the bar for runs.
-  update() {
-    const { store } = this;
-    const trial = store.trials.get(store.focus);
-    this.root.hidden = !trial || store.hello?.source === "live";
-    if (this.root.hidden) return;
-    this.live.hidden = store.ended !== null || !!document.getElementById("feed");
-    this.live.setAttribute("aria-pressed", String(store.live));
-    this.slider.max = store.length(store.focus);
-    const key = JSON.stringify([store.shown, store.focus, store.trials.size, trial.events.length, trial.info.begin]);
-    if (key !== this.key) {
-      this.key = key;
-      this.fillTrack(trial);
-      this.fillChooser(trial.info);
-    }
-    this.showNow();
-  }
+	// update shows the bar for runs.
+	update() {
+		const { store } = this;
+		const trial = store.trials.get(store.focus);
+		this.root.hidden = !trial || store.hello?.source === "live";
+		if (this.root.hidden) return;
+		this.live.hidden = store.ended !== null || !!document.getElementById("feed");
+		this.live.setAttribute("aria-pressed", String(store.live));
+		this.slider.max = store.length(store.focus);
+		const key = JSON.stringify([store.shown, store.focus, store.trials.size, trial.events.length, trial.info.begin]);
+		if (key !== this.key) {
+			this.key = key;
+			this.fillTrack(trial);
+			this.fillChooser(trial.info);
+		}
+		this.showNow();
+	}
 
-  // fillTrack draws phases and actions along the slider.
-  fillTrack({ info, events }) {
-    const place = (element, at) => {
-      element.style.left = (100 * at) / info.length_ms + "%";
-      return element;
-    };
-    const phases = info.phases.map((p) => {
-      const box = place(el("span", { class: "phase", text: p.name }), p.from);
-      box.style.width = (100 * (p.to - p.from)) / info.length_ms + "%";
-      return box;
-    });
-    const marks = actionsOf({ events }).map((e) => place(el("span", { class: "mark", title: `${moment(info, e.at)} ${e.text}`, text: "▼" }), e.at));
-    this.track.replaceChildren(...phases, ...marks);
-  }
+	// fillTrack draws phases and actions along the slider.
+	fillTrack({ info, events }) {
+		const place = (element, at) => {
+			element.style.left = (100 * at) / info.length_ms + "%";
+			return element;
+		};
+		const phases = info.phases.map((p) => {
+			const box = place(el("span", { class: "phase", text: p.name }), p.from);
+			box.style.width = (100 * (p.to - p.from)) / info.length_ms + "%";
+			return box;
+		});
+		const marks = actionsOf({ events }).map((e) => place(el("span", { class: "mark", title: `${moment(info, e.at)} ${e.text}`, text: "▼" }), e.at));
+		this.track.replaceChildren(...phases, ...marks);
+	}
 
-  // fillChooser offers the other variants and trials; an experiment is chosen above.
-  fillChooser(info) {
-    const { store } = this;
-    const all = [...store.trials.values()].map((t) => t.info).filter((i) => i.experiment === info.experiment);
-    const variants = [...new Set(all.map((i) => i.variant))];
-    const numbers = [...new Set(all.map((i) => i.number))];
-    const find = (variant, number) => all.find((i) => i.variant === variant && i.number === number);
-    const parts = [];
-    if (variants.length > 1) {
-      const button = (v) => el("button", { type: "button", "aria-pressed": String(v === info.variant), disabled: !find(v, info.number), click: () => this.choose(find(v, info.number)), text: v });
-      parts.push(el("div", { class: "row", role: "group", "aria-label": "Variant in the picture" }, el("span", { class: "quiet small", text: "In the picture:" }), ...variants.map(button)));
-      const together = store.shown.length > 1;
-      const beside = () => store.setShown(together ? [info.trial] : store.beside(info), info.trial);
-      parts.push(el("label", { class: "row small" }, el("input", { type: "checkbox", checked: together, change: beside }), "all variants in the charts"));
-    }
-    if (numbers.length > 1) {
-      const choose = (event) => this.choose(find(info.variant, +event.target.value));
-      parts.push(el("label", { class: "row small" }, "Trial", el("select", { change: choose }, ...numbers.map((n) => el("option", { value: n, selected: n === info.number, text: n })))));
-    }
-    this.chooser.replaceChildren(...parts);
-    this.chooser.hidden = !parts.length;
-  }
+	// fillChooser offers the other variants and trials; an experiment is chosen above.
+	fillChooser(info) {
+		const { store } = this;
+		const all = [...store.trials.values()].map((t) => t.info).filter((i) => i.experiment === info.experiment);
+		const variants = [...new Set(all.map((i) => i.variant))];
+		const numbers = [...new Set(all.map((i) => i.number))];
+		const find = (variant, number) => all.find((i) => i.variant === variant && i.number === number);
+		const parts = [];
+		if (variants.length > 1) {
+			const button = (v) => el("button", { type: "button", "aria-pressed": String(v === info.variant), disabled: !find(v, info.number), click: () => this.choose(find(v, info.number)), text: v });
+			parts.push(el("div", { class: "row", role: "group", "aria-label": "Variant in the picture" }, el("span", { class: "quiet small", text: "In the picture:" }), ...variants.map(button)));
+			const together = store.shown.length > 1;
+			const beside = () => store.setShown(together ? [info.trial] : store.beside(info), info.trial);
+			parts.push(el("label", { class: "row small" }, el("input", { type: "checkbox", checked: together, change: beside }), "all variants in the charts"));
+		}
+		if (numbers.length > 1) {
+			const choose = (event) => this.choose(find(info.variant, +event.target.value));
+			parts.push(el("label", { class: "row small" }, "Trial", el("select", { change: choose }, ...numbers.map((n) => el("option", { value: n, selected: n === info.number, text: n })))));
+		}
+		this.chooser.replaceChildren(...parts);
+		this.chooser.hidden = !parts.length;
+	}
 
-  // choose keeps whether all variants are shown, and the focus on the button that did it.
-  choose(info) {
-    const { store } = this;
-    if (store.shown.length === 1) store.setShown([info.trial]);
-    else chooseTrial(store, info);
-    this.chooser.querySelector('[aria-pressed="true"]')?.focus();
-  }
+	// choose keeps whether all variants are shown, and the focus on the button that did it.
+	choose(info) {
+		const { store } = this;
+		if (store.shown.length === 1) store.setShown([info.trial]);
+		else chooseTrial(store, info);
+		this.chooser.querySelector('[aria-pressed="true"]')?.focus();
+	}
 
-  scrub(ms) {
-    this.pause();
-    this.store.setNow(ms);
-  }
+	scrub(ms) {
+		this.pause();
+		this.store.setNow(ms);
+	}
 
-  // arrow moves by a tenth of a second, with Shift by a whole one: a slider without steps has none of its own.
-  arrow(event) {
-    const by = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
-    if (!by) return;
-    event.preventDefault();
-    this.scrub(this.store.now + by * (event.shiftKey ? 1000 : 100));
-  }
+	// arrow moves by a tenth of a second, with Shift by a whole one: a slider without steps has none of its own.
+	arrow(event) {
+		const by = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
+		if (!by) return;
+		event.preventDefault();
+		this.scrub(this.store.now + by * (event.shiftKey ? 1000 : 100));
+	}
 
-  showNow() {
-    const { store } = this;
-    const info = store.trials.get(store.focus)?.info;
-    if (!info || this.root.hidden) return;
-    this.slider.value = store.now;
-    const text = `${moment(info, store.now)} of ${(info.length_ms / 1000).toFixed(0)} s`;
-    setText(this.time, text);
-    this.slider.setAttribute("aria-valuetext", `${text}, ${clock(new Date(Date.parse(info.begin) + store.now))}`);
-  }
+	showNow() {
+		const { store } = this;
+		const info = store.trials.get(store.focus)?.info;
+		if (!info || this.root.hidden) return;
+		this.slider.value = store.now;
+		const text = `${moment(info, store.now)} of ${(info.length_ms / 1000).toFixed(0)} s`;
+		setText(this.time, text);
+		this.slider.setAttribute("aria-valuetext", `${text}, ${clock(new Date(Date.parse(info.begin) + store.now))}`);
+	}
 
-  toggle() {
-    if (this.root.hidden) return;
-    if (this.timer) this.pause();
-    else this.start();
-  }
+	toggle() {
+		if (this.root.hidden) return;
+		if (this.timer) this.pause();
+		else this.start();
+	}
 
-  // start plays on; at the end from the beginning.
-  start() {
-    const { store } = this;
-    store.setNow(store.now >= store.newest(store.focus) - 1 ? 0 : store.now);
-    let before = performance.now();
-    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    this.timer = setInterval(() => {
-      const now = performance.now();
-      store.setNow(store.now + (now - before) * this.speed);
-      before = now;
-      if (store.now >= store.length(store.focus)) this.pause();
-    }, calm ? CALM_TICK : TICK);
-    this.showPlaying();
-  }
+	// start plays on; at the end from the beginning.
+	start() {
+		const { store } = this;
+		store.setNow(store.now >= store.newest(store.focus) - 1 ? 0 : store.now);
+		let before = performance.now();
+		const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+		this.timer = setInterval(() => {
+			const now = performance.now();
+			store.setNow(store.now + (now - before) * this.speed);
+			before = now;
+			if (store.now >= store.length(store.focus)) this.pause();
+		}, calm ? CALM_TICK : TICK);
+		this.showPlaying();
+	}
 
-  pause() {
-    clearInterval(this.timer);
-    this.timer = 0;
-    this.showPlaying();
-  }
+	pause() {
+		clearInterval(this.timer);
+		this.timer = 0;
+		this.showPlaying();
+	}
 
-  showPlaying() {
-    setText(this.play, this.timer ? "❚❚ Pause" : "▶ Play");
-  }
+	showPlaying() {
+		setText(this.play, this.timer ? "❚❚ Pause" : "▶ Play");
+	}
 
-  faster(by) {
-    const i = Math.max(0, Math.min(SPEEDS.length - 1, SPEEDS.indexOf(this.speed) + by));
-    this.speed = SPEEDS[i];
-    this.rate.value = String(this.speed);
-  }
+	faster(by) {
+		const i = Math.max(0, Math.min(SPEEDS.length - 1, SPEEDS.indexOf(this.speed) + by));
+		this.speed = SPEEDS[i];
+		this.rate.value = String(this.speed);
+	}
 }

@@ -9,106 +9,106 @@ const ROWS = 5; // expectations that are shown at once
 
 // mountReport fills the section on top and, below the charts, the details.
 export function mountReport(root, store, details) {
-  let shown = "";
-  const update = () => {
-    const current = currentExperiment(store);
-    root.hidden = !current;
-    const key = JSON.stringify([current?.index, !!current?.report, store.reports.size, store.trials.get(store.focus)?.info.number]);
-    if (key === shown) return;
-    shown = key;
-    root.replaceChildren();
-    if (current) fillTop(root, store, current);
-  };
-  store.on("trials", update);
-  update();
-  mountMetrics(details, store);
-  mountFailures(details, store);
-  mountOthers(details, store);
+	let shown = "";
+	const update = () => {
+		const current = currentExperiment(store);
+		root.hidden = !current;
+		const key = JSON.stringify([current?.index, !!current?.report, store.reports.size, store.trials.get(store.focus)?.info.number]);
+		if (key === shown) return;
+		shown = key;
+		root.replaceChildren();
+		if (current) fillTop(root, store, current);
+	};
+	store.on("trials", update);
+	update();
+	mountMetrics(details, store);
+	mountFailures(details, store);
+	mountOthers(details, store);
 }
 
 function fillTop(root, store, { index, asked, report }) {
-  if (store.run.experiments.length > 1) root.append(experimentList(store, index));
-  const verdict = report?.verdict ?? "open";
-  const left = el("div", { class: "question" },
-    el("p", { class: "quiet name", text: asked.name }),
-    el("h2", { text: asked.question }),
-    el("p", {}, badge(verdict, true), el("span", { class: "quiet", text: outcomeOf(report) })),
-    report?.answer ? el("p", { class: "answer", text: report.answer }) : null);
-  root.append(el("div", { class: "report-top" }, left, expectations(asked, report)), ...problems(store, report));
+	if (store.run.experiments.length > 1) root.append(experimentList(store, index));
+	const verdict = report?.verdict ?? "open";
+	const left = el("div", { class: "question" },
+		el("p", { class: "quiet name", text: asked.name }),
+		el("h2", { text: asked.question }),
+		el("p", {}, badge(verdict, true), el("span", { class: "quiet", text: outcomeOf(report) })),
+		report?.answer ? el("p", { class: "answer", text: report.answer }) : null);
+	root.append(el("div", { class: "report-top" }, left, expectations(asked, report)), ...problems(store, report));
 }
 
 // experimentList leads to the other experiments of a run.
 function experimentList(store, current) {
-  const entry = (e, i) => {
-    const first = [...store.trials.values()].find((t) => t.info.experiment === e.name);
-    const verdict = store.reports.get(i)?.verdict ?? "open";
-    const choose = () => chooseTrial(store, first.info);
-    return el("li", {}, el("button", { type: "button", disabled: !first, "aria-current": i === current ? "true" : null, click: choose }, badge(verdict), e.name));
-  };
-  return el("nav", { class: "experiments", "aria-label": "Experiments of the run" }, el("ul", {}, ...store.run.experiments.map(entry)));
+	const entry = (e, i) => {
+		const first = [...store.trials.values()].find((t) => t.info.experiment === e.name);
+		const verdict = store.reports.get(i)?.verdict ?? "open";
+		const choose = () => chooseTrial(store, first.info);
+		return el("li", {}, el("button", { type: "button", disabled: !first, "aria-current": i === current ? "true" : null, click: choose }, badge(verdict), e.name));
+	};
+	return el("nav", { class: "experiments", "aria-label": "Experiments of the run" }, el("ul", {}, ...store.run.experiments.map(entry)));
 }
 
 // outcomeOf is the verdict in numbers.
 function outcomeOf(report) {
-  const all = report?.expectations ?? [];
-  if (!all.length) return "";
-  const passed = all.filter((x) => x.passed && !x.inconclusive).length;
-  return `${passed} of ${all.length} ${all.length === 1 ? "expectation" : "expectations"} passed`;
+	const all = report?.expectations ?? [];
+	if (!all.length) return "";
+	const passed = all.filter((x) => x.passed && !x.inconclusive).length;
+	return `${passed} of ${all.length} ${all.length === 1 ? "expectation" : "expectations"} passed`;
 }
 
 // expectations lists each with what was measured; those of several variants that have the same text together.
 function expectations(asked, report) {
-  const rows = new Map();
-  for (const text of report?.expectations.length ? [] : asked.expect ?? []) rows.set(text, []);
-  for (const x of report?.expectations ?? []) rows.set(x.text, [...(rows.get(x.text) ?? []), x]);
-  const all = [...rows].map(([text, results]) => ({ text, results, bad: results.some((r) => !r.passed) }));
-  all.sort((a, b) => b.bad - a.bad); // Stable: otherwise in the order of the file.
-  const items = all.map((row) => expectation(row, report ? "never" : "open"));
-  const rest = items.splice(Math.max(ROWS, all.filter((r) => r.bad).length));
-  const more = rest.length ? el("details", {}, el("summary", { text: `${rest.length} more` }), el("ul", {}, ...rest)) : null;
-  return el("div", { class: "expectations" }, el("h3", { text: "Expected" }), el("ul", {}, ...items), more);
+	const rows = new Map();
+	for (const text of report?.expectations.length ? [] : asked.expect ?? []) rows.set(text, []);
+	for (const x of report?.expectations ?? []) rows.set(x.text, [...(rows.get(x.text) ?? []), x]);
+	const all = [...rows].map(([text, results]) => ({ text, results, bad: results.some((r) => !r.passed) }));
+	all.sort((a, b) => b.bad - a.bad); // Stable: otherwise in the order of the file.
+	const items = all.map((row) => expectation(row, report ? "never" : "open"));
+	const rest = items.splice(Math.max(ROWS, all.filter((r) => r.bad).length));
+	const more = rest.length ? el("details", {}, el("summary", { text: `${rest.length} more` }), el("ul", {}, ...rest)) : null;
+	return el("div", { class: "expectations" }, el("h3", { text: "Expected" }), el("ul", {}, ...items), more);
 }
 
 function expectation({ text, results }, without) {
-  if (!results.length) return el("li", {}, badge(without), el("div", {}, el("code", { text })));
-  const verdicts = results.map((x) => (x.inconclusive ? "inconclusive" : x.passed ? "passed" : "failed"));
-  const worst = ["failed", "inconclusive", "passed"].find((v) => verdicts.includes(v));
-  const values = results.map((x, i) => {
-    const own = verdicts.every((v) => v === verdicts[0]) ? null : badge(verdicts[i]);
-    return el("span", { class: "measured" }, own, x.variant ? el("b", { text: x.variant + " " }) : null, measuredIn(x));
-  });
-  return el("li", { class: worst }, badge(worst), el("div", {}, el("code", { text }), el("p", {}, ...values)));
+	if (!results.length) return el("li", {}, badge(without), el("div", {}, el("code", { text })));
+	const verdicts = results.map((x) => (x.inconclusive ? "inconclusive" : x.passed ? "passed" : "failed"));
+	const worst = ["failed", "inconclusive", "passed"].find((v) => verdicts.includes(v));
+	const values = results.map((x, i) => {
+		const own = verdicts.every((v) => v === verdicts[0]) ? null : badge(verdicts[i]);
+		return el("span", { class: "measured" }, own, x.variant ? el("b", { text: x.variant + " " }) : null, measuredIn(x));
+	});
+	return el("li", { class: worst }, badge(worst), el("div", {}, el("code", { text }), el("p", {}, ...values)));
 }
 
 // measuredIn is what an expectation read, or why it is inconclusive.
 function measuredIn(x) {
-  const trials = x.trials > 1 ? `; passed in ${x.held} of ${x.trials} trials` : "";
-  return [x.error, x.error ? x.size : x.size || x.measured].filter(Boolean).join("; ") + trials;
+	const trials = x.trials > 1 ? `; passed in ${x.held} of ${x.trials} trials` : "";
+	return [x.error, x.error ? x.size : x.size || x.measured].filter(Boolean).join("; ") + trials;
 }
 
 // problems are the reasons against the measurements: they matter more than any chart.
 function problems(store, report) {
-  if (!report) return [];
-  const lines = [...(report.reasons ?? []).map((text) => [text])];
-  const found = [];
-  for (const v of report.variants) {
-    v.trials.forEach((t, i) => {
-      const of = (report.variants.length > 1 ? v.name : "") + (report.trials > 1 ? ` trial ${i + 1}` : "");
-      for (const text of t.reasons ?? []) lines.push([text, of]);
-      if (t.discrepancy_count) found.push(discrepancies(store, report, v, t, i + 1, of));
-    });
-  }
-  if (!lines.length && !found.length) return [];
-  const list = el("ul", {}, ...lines.map(([text, of]) => el("li", {}, of ? el("b", { text: of + ": " }) : null, text)));
-  return [el("div", { class: "problems" }, el("h3", { text: report.verdict === "invalid" ? "Why it says nothing about nginx" : "Problems" }), list, ...found)];
+	if (!report) return [];
+	const lines = [...(report.reasons ?? []).map((text) => [text])];
+	const found = [];
+	for (const v of report.variants) {
+		v.trials.forEach((t, i) => {
+			const of = (report.variants.length > 1 ? v.name : "") + (report.trials > 1 ? ` trial ${i + 1}` : "");
+			for (const text of t.reasons ?? []) lines.push([text, of]);
+			if (t.discrepancy_count) found.push(discrepancies(store, report, v, t, i + 1, of));
+		});
+	}
+	if (!lines.length && !found.length) return [];
+	const list = el("ul", {}, ...lines.map(([text, of]) => el("li", {}, of ? el("b", { text: of + ": " }) : null, text)));
+	return [el("div", { class: "problems" }, el("h3", { text: report.verdict === "invalid" ? "Why it says nothing about nginx" : "Problems" }), list, ...found)];
 }
 
 function discrepancies(store, report, variant, trial, number, of) {
-  const info = [...store.trials.values()].map((t) => t.info).find((i) => i.experiment === report.name && i.variant === variant.name && i.number === number);
-  const row = (d) => el("li", {},
-    el("p", {}, el("b", { text: `Rule ${d.rule}: ` }), d.what),
-    el("dl", { class: "sources" }, ...[["client", d.client], ["nginx", d.nginx], ["instances", d.instances]].map(([k, v]) => el("div", {}, el("dt", { text: k }), el("dd", { text: v })))),
-    info ? el("button", { type: "button", text: "Story of " + d.id, click: () => store.openStory(info.trial, d.id) }) : null);
-  const count = `${trial.discrepancy_count} ${trial.discrepancy_count === 1 ? "discrepancy" : "discrepancies"}`;
-  return el("details", {}, el("summary", { text: (of ? of + ": " : "") + count }), el("ul", { class: "discrepancies" }, ...trial.discrepancies.map(row)));
+	const info = [...store.trials.values()].map((t) => t.info).find((i) => i.experiment === report.name && i.variant === variant.name && i.number === number);
+	const row = (d) => el("li", {},
+		el("p", {}, el("b", { text: `Rule ${d.rule}: ` }), d.what),
+		el("dl", { class: "sources" }, ...[["client", d.client], ["nginx", d.nginx], ["instances", d.instances]].map(([k, v]) => el("div", {}, el("dt", { text: k }), el("dd", { text: v })))),
+		info ? el("button", { type: "button", text: "Story of " + d.id, click: () => store.openStory(info.trial, d.id) }) : null);
+	const count = `${trial.discrepancy_count} ${trial.discrepancy_count === 1 ? "discrepancy" : "discrepancies"}`;
+	return el("details", {}, el("summary", { text: (of ? of + ": " : "") + count }), el("ul", { class: "discrepancies" }, ...trial.discrepancies.map(row)));
 }

@@ -7,13 +7,13 @@
 export const FLOWS = ["http", "grpc", "streams"];
 
 // COUNTS are the fields of a Flow that can be added.
-export const COUNTS = [
-  "requests", "ok", "instance_errors", "nginx_errors", "incomplete", "dropped",
-  "client_attempts", "nginx_attempts", "failed_attempts", "in_doubt", "no_live_upstreams", "local_replies", "others",
+const COUNTS = [
+	"requests", "ok", "instance_errors", "nginx_errors", "incomplete", "dropped",
+	"client_attempts", "nginx_attempts", "failed_attempts", "in_doubt", "no_live_upstreams", "local_replies", "others",
 ];
 
 // PARTS are the fields of an Instant that can be added; its "open" is a level, of which the newest counts.
-export const PARTS = ["first", "attempts", "failed", "ok", "arrivals", "hops", "calls", "others"];
+const PARTS = ["first", "attempts", "failed", "ok", "arrivals", "hops", "calls", "others"];
 
 const KEPT_FAILURES = 200; // of a live stack
 const KEPT_EVENTS = 500; // of a live stack
@@ -21,387 +21,386 @@ const KEPT_STATES = 300; // of an instance of a live stack
 const WHOLE = 10000; // milliseconds within which the whole of a run that has ended arrives
 const DATA_PAUSE = 100; // milliseconds between two calls of a "data" listener
 
-// UNKNOWN_STATE is what stateAt returns where nothing is known.
-export const UNKNOWN_STATE = Object.freeze({ process: "unknown", health: "unknown", nginx: "unknown", why: "" });
+const UNKNOWN_STATE = Object.freeze({ process: "unknown", health: "unknown", nginx: "unknown", why: "" });
 
 // Store holds the state.
 export class Store {
-  constructor() {
-    this.listeners = new Map();
-    this.connected = false; // the feed is open, or was read to its end
-    this.ended = null; // why nothing follows, or null
-    this.problem = null; // why the feed cannot be read, or null
-    this.selection = null; // {instance} or {flow}, highlighted in all views; or null
-    this.wanted = null; // {trial, id} of the story that is open, or null
-    this.zoom = null; // [from, to] in ms that all charts show; null: what window says
-    this.timer = 0;
-    this.untouched = true; // the reader has not chosen a trial or a moment
-    this.token = document.querySelector('meta[name="trivet-token"]')?.content ?? "";
-    this.reset();
-  }
+	constructor() {
+		this.listeners = new Map();
+		this.connected = false; // the feed is open, or was read to its end
+		this.ended = null; // why nothing follows, or null
+		this.problem = null; // why the feed cannot be read, or null
+		this.selection = null; // {instance} or {flow}, highlighted in all views; or null
+		this.wanted = null; // {trial, id} of the story that is open, or null
+		this.zoom = null; // [from, to] in ms that all charts show; null: what window says
+		this.timer = 0;
+		this.untouched = true; // the reader has not chosen a trial or a moment
+		this.token = document.querySelector('meta[name="trivet-token"]')?.content ?? "";
+		this.reset();
+	}
 
-  // reset forgets all data: a Hello begins anew.
-  reset() {
-    this.hello = null;
-    this.run = null; // {experiments: [{name, question, trials, variants, expect}]}
-    this.files = new Map(); // id → File
-    this.reports = new Map(); // index of the experiment → report on it
-    this.stories = new Map(); // "trial id" → story, of a file
-    this.omitted = null; // {stories, text}: what a file has no room for; or null
-    this.control = null; // what can be done with a live stack, or null
-    this.trials = new Map(); // number → trial, see newTrial
-    this.shown = []; // numbers of the trials beside each other
-    this.focus = -1; // number of the one in the picture
-    this.now = 0; // ms in the trial in focus
-    this.live = true; // now follows the newest data
-    this.window = null; // ms before now that the charts show; null: all
-  }
+	// reset forgets all data: a Hello begins anew.
+	reset() {
+		this.hello = null;
+		this.run = null; // {experiments: [{name, question, trials, variants, expect}]}
+		this.files = new Map(); // id → File
+		this.reports = new Map(); // index of the experiment → report on it
+		this.stories = new Map(); // "trial id" → story, of a file
+		this.omitted = null; // {stories, text}: what a file has no room for; or null
+		this.control = null; // what can be done with a live stack, or null
+		this.trials = new Map(); // number → trial, see newTrial
+		this.shown = []; // numbers of the trials beside each other
+		this.focus = -1; // number of the one in the picture
+		this.now = 0; // ms in the trial in focus
+		this.live = true; // now follows the newest data
+		this.window = null; // ms before now that the charts show; null: all
+	}
 
-  // on calls f after what has changed: "data" (messages; at most 10 per second), "now", "control", "trials" (trials, reports, or which are
-  // shown), "connection", "zoom", "selection", "story". It returns a function that ends this.
-  on(what, f) {
-    if (!this.listeners.has(what)) this.listeners.set(what, new Set());
-    this.listeners.get(what).add(f);
-    return () => this.listeners.get(what).delete(f);
-  }
+	// on calls f after what has changed: "data" (messages; at most 10 per second), "now", "control", "trials" (trials, reports, or which are
+	// shown), "connection", "zoom", "selection", "story". It returns a function that ends this.
+	on(what, f) {
+		if (!this.listeners.has(what)) this.listeners.set(what, new Set());
+		this.listeners.get(what).add(f);
+		return () => this.listeners.get(what).delete(f);
+	}
 
-  emit(what) {
-    for (const f of this.listeners.get(what) ?? []) f(this);
-  }
+	emit(what) {
+		for (const f of this.listeners.get(what) ?? []) f(this);
+	}
 
-  // apply takes one message.
-  apply(m) {
-    if (m.hello) this.begin(m.hello);
-    else if (m.bins) this.takeBins(m.bins);
-    else if (m.event) this.takeEvent(m.event);
-    else if (m.state) this.takeState(m.state);
-    else if (m.failures) this.takeFailures(m.failures);
-    else if (m.trial) this.takeTrial(m.trial);
-    else if (m.run) this.run = m.run;
-    else if (m.file) this.files.set(m.file.id, m.file);
-    else if (m.experiment) this.reports.set(m.experiment.experiment, m.experiment.report);
-    else if (m.story) this.stories.set(m.story.trial + " " + m.story.id, m.story);
-    else if (m.control) this.control = m.control;
-    else if (m.omitted) this.omitted = m.omitted;
-    else if (m.end) this.end(m.end);
-    if (m.control) this.emit("control");
-    if (m.end) this.emit("connection");
-    if (m.trial || m.run || m.experiment || m.file) this.trialsChanged = true;
-    this.schedule();
-  }
+	// apply takes one message.
+	apply(m) {
+		if (m.hello) this.begin(m.hello);
+		else if (m.bins) this.takeBins(m.bins);
+		else if (m.event) this.takeEvent(m.event);
+		else if (m.state) this.takeState(m.state);
+		else if (m.failures) this.takeFailures(m.failures);
+		else if (m.trial) this.takeTrial(m.trial);
+		else if (m.run) this.run = m.run;
+		else if (m.file) this.files.set(m.file.id, m.file);
+		else if (m.experiment) this.reports.set(m.experiment.experiment, m.experiment.report);
+		else if (m.story) this.stories.set(m.story.trial + " " + m.story.id, m.story);
+		else if (m.control) this.control = m.control;
+		else if (m.omitted) this.omitted = m.omitted;
+		else if (m.end) this.end(m.end);
+		if (m.control) this.emit("control");
+		if (m.end) this.emit("connection");
+		if (m.trial || m.run || m.experiment || m.file) this.trialsChanged = true;
+		this.schedule();
+	}
 
-  // begin starts anew, and keeps what the reader looks at if the same trials come again: after a lost connection.
-  begin(hello) {
-    const kept = this.hello && this.hello.dir === hello.dir && this.hello.source === hello.source ? this : null;
-    const before = kept && { shown: this.shown, focus: this.focus, now: this.now, live: this.live, window: this.window };
-    this.reset();
-    this.hello = hello;
-    this.ended = null;
-    this.begun = performance.now();
-    this.window = hello.source === "live" ? 120000 : null;
-    Object.assign(this, before);
-  }
+	// begin starts anew, and keeps what the reader looks at if the same trials come again: after a lost connection.
+	begin(hello) {
+		const kept = this.hello && this.hello.dir === hello.dir && this.hello.source === hello.source ? this : null;
+		const before = kept && { shown: this.shown, focus: this.focus, now: this.now, live: this.live, window: this.window };
+		this.reset();
+		this.hello = hello;
+		this.ended = null;
+		this.begun = performance.now();
+		this.window = hello.source === "live" ? 120000 : null;
+		Object.assign(this, before);
+	}
 
-  // end is the last message. A run that had ended before the page was opened is shown from its first trial on, not from its last.
-  end(message) {
-    this.ended = message.text;
-    const first = this.trials.get(Math.min(...this.trials.keys()));
-    if (first && this.hello.source !== "live" && this.untouched && performance.now() - this.begun < WHOLE) this.show(first.info);
-  }
+	// end is the last message. A run that had ended before the page was opened is shown from its first trial on, not from its last.
+	end(message) {
+		this.ended = message.text;
+		const first = this.trials.get(Math.min(...this.trials.keys()));
+		if (first && this.hello.source !== "live" && this.untouched && performance.now() - this.begun < WHOLE) this.show(first.info);
+	}
 
-  // schedule calls the listeners of "data" soon, once for many messages; of a hidden page when it is seen again.
-  schedule() {
-    if (this.timer || document.hidden) return;
-    this.timer = setTimeout(() => this.flush(), DATA_PAUSE);
-  }
+	// schedule calls the listeners of "data" soon, once for many messages; of a hidden page when it is seen again.
+	schedule() {
+		if (this.timer || document.hidden) return;
+		this.timer = setTimeout(() => this.flush(), DATA_PAUSE);
+	}
 
-  // flush calls the listeners of what messages have changed.
-  flush() {
-    clearTimeout(this.timer);
-    this.timer = 0;
-    if (this.trialsChanged) {
-      this.trialsChanged = false;
-      this.emit("trials");
-    }
-    if (this.live) this.now = this.newest(this.focus);
-    this.emit("data");
-    if (this.live) this.emit("now");
-  }
+	// flush calls the listeners of what messages have changed.
+	flush() {
+		clearTimeout(this.timer);
+		this.timer = 0;
+		if (this.trialsChanged) {
+			this.trialsChanged = false;
+			this.emit("trials");
+		}
+		if (this.live) this.now = this.newest(this.focus);
+		this.emit("data");
+		if (this.live) this.emit("now");
+	}
 
-  takeTrial(info) {
-    const t = this.trials.get(info.trial) ?? newTrial();
-    t.info = info;
-    this.trials.set(info.trial, t);
-    if (info.keep && this.window) this.window = Math.min(this.window, info.keep * info.width_ms);
-    if (!this.trials.has(this.focus) || (this.live && info.trial > this.focus)) this.show(info);
-  }
+	takeTrial(info) {
+		const t = this.trials.get(info.trial) ?? newTrial();
+		t.info = info;
+		this.trials.set(info.trial, t);
+		if (info.keep && this.window) this.window = Math.min(this.window, info.keep * info.width_ms);
+		if (this.focus < 0 || (this.live && info.trial > this.focus)) this.show(info);
+	}
 
-  // show puts a trial in focus, beside the other variants' trials of the same number.
-  show(info) {
-    this.focus = info.trial;
-    this.shown = this.beside(info);
-  }
+	// show puts a trial in focus, beside the other variants' trials of the same number.
+	show(info) {
+		this.focus = info.trial;
+		this.shown = this.beside(info);
+	}
 
-  // beside returns the numbers of the trials that a trial is compared with, itself included.
-  beside(info) {
-    const all = [...this.trials.values()].map((t) => t.info);
-    const same = all.filter((i) => i.experiment === info.experiment && i.number === info.number);
-    return same.map((i) => i.trial).sort((a, b) => a - b);
-  }
+	// beside returns the numbers of the trials that a trial is compared with, itself included.
+	beside(info) {
+		const all = [...this.trials.values()].map((t) => t.info);
+		const same = all.filter((i) => i.experiment === info.experiment && i.number === info.number);
+		return same.map((i) => i.trial).sort((a, b) => a - b);
+	}
 
-  takeBins(m) {
-    const t = this.trials.get(m.trial);
-    if (!t) return;
-    const keep = t.info.keep;
-    for (const bin of m.bins) {
-      count(t.total, t.bins.get(bin.n), -1);
-      count(t.total, bin, 1);
-      t.bins.set(bin.n, bin);
-      if (bin.n > t.last) t.last = bin.n;
-      if (t.first < 0 || bin.n < t.first) t.first = bin.n;
-      if (bin.n < t.dirty) t.dirty = bin.n;
-    }
-    t.end = (t.last + 1) * t.info.width_ms;
-    for (; keep && t.first < t.last + 1 - keep; t.first++) t.bins.delete(t.first);
-  }
+	takeBins(m) {
+		const t = this.trials.get(m.trial);
+		if (!t) return;
+		const keep = t.info.keep;
+		for (const bin of m.bins) {
+			count(t.total, t.bins.get(bin.n), -1);
+			count(t.total, bin, 1);
+			t.bins.set(bin.n, bin);
+			if (bin.n > t.last) t.last = bin.n;
+			if (t.first < 0 || bin.n < t.first) t.first = bin.n;
+			if (bin.n < t.dirty) t.dirty = bin.n;
+		}
+		t.end = (t.last + 1) * t.info.width_ms;
+		for (; keep && t.first < t.last + 1 - keep; t.first++) t.bins.delete(t.first);
+	}
 
-  takeEvent(e) {
-    const t = this.trials.get(e.trial);
-    if (!t) return;
-    let i = t.events.length;
-    while (i > 0 && t.events[i - 1].n >= e.n) i--;
-    t.events.splice(i, t.events[i]?.n === e.n ? 1 : 0, e);
-    if (t.info.keep && t.events.length > KEPT_EVENTS) t.events.shift();
-  }
+	takeEvent(e) {
+		const t = this.trials.get(e.trial);
+		if (!t) return;
+		let i = t.events.length;
+		while (i > 0 && t.events[i - 1].n >= e.n) i--;
+		t.events.splice(i, t.events[i]?.n === e.n ? 1 : 0, e);
+		if (t.info.keep && t.events.length > KEPT_EVENTS) t.events.shift();
+	}
 
-  takeState(s) {
-    const t = this.trials.get(s.trial);
-    if (!t) return;
-    if (!t.states.has(s.instance)) t.states.set(s.instance, []);
-    const list = t.states.get(s.instance);
-    let i = list.length;
-    while (i > 0 && list[i - 1].at >= s.at) i--;
-    list.splice(i, list[i]?.at === s.at ? 1 : 0, s);
-    if (t.info.keep && list.length > KEPT_STATES) list.shift();
-  }
+	takeState(s) {
+		const t = this.trials.get(s.trial);
+		if (!t) return;
+		if (!t.states.has(s.instance)) t.states.set(s.instance, []);
+		const list = t.states.get(s.instance);
+		let i = list.length;
+		while (i > 0 && list[i - 1].at >= s.at) i--;
+		list.splice(i, list[i]?.at === s.at ? 1 : 0, s);
+		if (t.info.keep && list.length > KEPT_STATES) list.shift();
+	}
 
-  takeFailures(m) {
-    const t = this.trials.get(m.trial);
-    if (!t) return;
-    for (const f of m.requests) {
-      if (t.failed.has(f.id)) continue; // A snapshot repeats what has come before.
-      t.failed.add(f.id);
-      t.failures.push(f);
-    }
-    while (t.info.keep && t.failures.length > KEPT_FAILURES) t.failed.delete(t.failures.shift().id);
-  }
+	takeFailures(m) {
+		const t = this.trials.get(m.trial);
+		if (!t) return;
+		for (const f of m.requests) {
+			if (t.failed.has(f.id)) continue; // A snapshot repeats what has come before.
+			t.failed.add(f.id);
+			t.failures.push(f);
+		}
+		while (t.info.keep && t.failures.length > KEPT_FAILURES) t.failed.delete(t.failures.shift().id);
+	}
 
-  // What the reader of the page looks at.
+	// What the reader of the page looks at.
 
-  // setNow looks at a moment of the trial in focus, and follows the newest data no more.
-  setNow(ms) {
-    this.now = Math.max(0, Math.min(ms, this.length(this.focus)));
-    this.live = false;
-    this.untouched = false;
-    this.emit("now");
-  }
+	// setNow looks at a moment of the trial in focus, and follows the newest data no more.
+	setNow(ms) {
+		this.now = Math.max(0, Math.min(ms, this.length(this.focus)));
+		this.live = false;
+		this.untouched = false;
+		this.emit("now");
+	}
 
-  // setLive follows the newest data.
-  setLive() {
-    this.live = true;
-    this.zoom = null;
-    this.flush();
-    this.emit("zoom");
-  }
+	// setLive follows the newest data.
+	setLive() {
+		this.live = true;
+		this.zoom = null;
+		this.flush();
+		this.emit("zoom");
+	}
 
-  // setShown shows trials beside each other, the first or the one given in focus.
-  setShown(numbers, focus = numbers[0]) {
-    this.shown = numbers;
-    this.setFocus(focus);
-  }
+	// setShown shows trials beside each other, the first or the one given in focus.
+	setShown(numbers, focus = numbers[0]) {
+		this.shown = numbers;
+		this.setFocus(focus);
+	}
 
-  // setFocus keeps the moment, but the end stays the end.
-  setFocus(number) {
-    const atEnd = this.now >= this.newest(this.focus);
-    this.focus = number;
-    this.untouched = false;
-    this.now = this.live || atEnd ? this.newest(number) : Math.min(this.now, this.length(number));
-    this.emit("trials");
-    this.emit("now");
-  }
+	// setFocus keeps the moment, but the end stays the end.
+	setFocus(number) {
+		const atEnd = this.now >= this.newest(this.focus);
+		this.focus = number;
+		this.untouched = false;
+		this.now = this.live || atEnd ? this.newest(number) : Math.min(this.now, this.length(number));
+		this.emit("trials");
+		this.emit("now");
+	}
 
-  // setZoom lets all charts show [from, to] in ms; null: all.
-  setZoom(range) {
-    this.zoom = range;
-    this.emit("zoom");
-  }
+	// setZoom lets all charts show [from, to] in ms; null: all.
+	setZoom(range) {
+		this.zoom = range;
+		this.emit("zoom");
+	}
 
-  select(what) {
-    this.selection = what;
-    this.emit("selection");
-  }
+	select(what) {
+		this.selection = what;
+		this.emit("selection");
+	}
 
-  // length is how long a trial is in ms: planned or, of a live stack, so far.
-  length(number) {
-    const t = this.trials.get(number);
-    return t ? t.info.length_ms || t.end : 0;
-  }
+	// length is how long a trial is in ms: planned or, of a live stack, so far.
+	length(number) {
+		const t = this.trials.get(number);
+		return t ? t.info.length_ms || t.end : 0;
+	}
 
-  // newest is how far the data of a trial goes, in ms: what ends after the last phase belongs to that.
-  newest(number) {
-    const t = this.trials.get(number);
-    return t ? Math.min(t.end, t.info.length_ms || Infinity) : 0;
-  }
+	// newest is how far the data of a trial goes, in ms: what ends after the last phase belongs to that.
+	newest(number) {
+		const t = this.trials.get(number);
+		return t ? Math.min(t.end, t.info.length_ms || Infinity) : 0;
+	}
 
-  // openStory shows a request's story; closeStory does not any more.
-  openStory(trial, id) {
-    this.wanted = { trial, id };
-    this.emit("story");
-  }
+	// openStory shows a request's story; closeStory does not any more.
+	openStory(trial, id) {
+		this.wanted = { trial, id };
+		this.emit("story");
+	}
 
-  closeStory() {
-    this.wanted = null;
-    this.emit("story");
-  }
+	closeStory() {
+		this.wanted = null;
+		this.emit("story");
+	}
 
-  // story is a promise of one request's story, from the file or from trivet.
-  async story(trial, id) {
-    const kept = this.stories.get(trial + " " + id);
-    if (kept) return kept;
-    if (document.getElementById("feed")) throw new Error(`The file holds no story of this request: trivet view ${this.hello.dir}`);
-    return answer(await fetch(`api/story?trial=${trial}&id=${encodeURIComponent(id)}`));
-  }
+	// story is a promise of one request's story, from the file or from trivet.
+	async story(trial, id) {
+		const kept = this.stories.get(trial + " " + id);
+		if (kept) return kept;
+		if (document.getElementById("feed")) throw new Error(`The file holds no story of this request: trivet view ${this.hello.dir}`);
+		return answer(await fetch(`api/story?trial=${trial}&id=${encodeURIComponent(id)}`));
+	}
 
-  // send posts what changes a live stack; the promise is of its response. The Error has detail, nginx's own lines, and status.
-  async send(path, body) {
-    const headers = { "Content-Type": "application/json", "X-Trivet-Token": this.token };
-    return answer(await fetch(path.replace(/^\//, ""), { method: "POST", headers, body: JSON.stringify(body) }));
-  }
+	// send posts what changes a live stack; the promise is of its response. The Error has detail, nginx's own lines, and status.
+	async send(path, body) {
+		const headers = { "Content-Type": "application/json", "X-Trivet-Token": this.token };
+		return answer(await fetch(path.replace(/^\//, ""), { method: "POST", headers, body: JSON.stringify(body) }));
+	}
 }
 
 // answer is the JSON of a response; it throws the error that is in it.
 async function answer(response) {
-  const body = await response.json().catch(() => ({}));
-  if (response.ok) return body;
-  const error = new Error(body.error || `trivet responded with ${response.status}`);
-  throw Object.assign(error, { detail: body.detail ?? "", status: response.status });
+	const body = await response.json().catch(() => ({}));
+	if (response.ok) return body;
+	const error = new Error(body.error || `trivet responded with ${response.status}`);
+	throw Object.assign(error, { detail: body.detail ?? "", status: response.status });
 }
 
 // newTrial is a trial without data.
 function newTrial() {
-  return {
-    info: null, // the Trial message
-    bins: new Map(), // n → Bin
-    first: -1, // the oldest n that is kept
-    last: -1, // the newest n
-    end: 0, // ms: the end of the newest bin
-    dirty: Infinity, // the oldest n that changed since the charts were drawn; charts.js sets it back
-    events: [], // by n; of a live stack the newest 500
-    states: new Map(), // instance → States by time
-    failures: [], // of a live stack the newest 200
-    failed: new Set(), // IDs of failures
-    total: {}, // flow → sums of COUNTS over all bins since the page was opened, those that are no longer kept included
-  };
+	return {
+		info: null, // the Trial message
+		bins: new Map(), // n → Bin
+		first: -1, // the oldest n that is kept
+		last: -1, // the newest n
+		end: 0, // ms: the end of the newest bin
+		dirty: Infinity, // the oldest n that changed since the charts were drawn; charts.js sets it back
+		events: [], // by n; of a live stack the newest 500
+		states: new Map(), // instance → States by time
+		failures: [], // of a live stack the newest 200
+		failed: new Set(), // IDs of failures
+		total: {}, // flow → sums of COUNTS over all bins since the page was opened, those that are no longer kept included
+	};
 }
 
 // count adds the counts of a bin to sums, or takes them away.
 function count(total, bin, sign) {
-  for (const name in bin?.flows) {
-    const sum = (total[name] ??= zeroCounts());
-    for (const c of COUNTS) sum[c] += sign * (bin.flows[name][c] ?? 0);
-  }
+	for (const name in bin?.flows) {
+		const sum = (total[name] ??= zeroCounts());
+		for (const c of COUNTS) sum[c] += sign * (bin.flows[name][c] ?? 0);
+	}
 }
 
 function zeroCounts() {
-  return Object.fromEntries(COUNTS.map((c) => [c, 0]));
+	return Object.fromEntries(COUNTS.map((c) => [c, 0]));
 }
 
 // binsBetween calls f with each bin of a trial that overlaps [from, to) in ms, the oldest first.
-export function binsBetween(trial, from, to, f) {
-  const width = trial.info.width_ms;
-  const last = Math.min(trial.last, Math.ceil(to / width) - 1);
-  for (let n = Math.max(trial.first, Math.floor(from / width), 0); n <= last; n++) {
-    const bin = trial.bins.get(n);
-    if (bin) f(bin);
-  }
+function binsBetween(trial, from, to, f) {
+	const width = trial.info.width_ms;
+	const last = Math.min(trial.last, Math.ceil(to / width) - 1);
+	for (let n = Math.max(trial.first, Math.floor(from / width), 0); n <= last; n++) {
+		const bin = trial.bins.get(n);
+		if (bin) f(bin);
+	}
 }
 
 // sumFlow is the sum of a flow over the bins of a trial that overlap [from, to) in ms: a Flow with all of COUNTS, failed (requests that
 // failed), and merged histograms.
 export function sumFlow(trial, flow, from = 0, to = Infinity) {
-  const sum = { ...zeroCounts(), failed: 0 };
-  const latencies = new Map();
-  const failedLatencies = new Map();
-  binsBetween(trial, from, Math.min(to, trial.end), (bin) => {
-    const part = bin.flows[flow];
-    if (!part) return;
-    for (const c of COUNTS) sum[c] += part[c] ?? 0;
-    sum.failed += failedOf(part);
-    addHistogram(latencies, part.latency);
-    addHistogram(failedLatencies, part.failed_latency);
-  });
-  sum.latency = pairs(latencies);
-  sum.failed_latency = pairs(failedLatencies);
-  return sum;
+	const sum = { ...zeroCounts(), failed: 0 };
+	const latencies = new Map();
+	const failedLatencies = new Map();
+	binsBetween(trial, from, Math.min(to, trial.end), (bin) => {
+		const part = bin.flows[flow];
+		if (!part) return;
+		for (const c of COUNTS) sum[c] += part[c] ?? 0;
+		sum.failed += failedOf(part);
+		addHistogram(latencies, part.latency);
+		addHistogram(failedLatencies, part.failed_latency);
+	});
+	sum.latency = pairs(latencies);
+	sum.failed_latency = pairs(failedLatencies);
+	return sum;
 }
 
 // failedOf is how many requests of a Flow failed; those that were dropped are not among them.
 export function failedOf(flow) {
-  return (flow.instance_errors ?? 0) + (flow.nginx_errors ?? 0) + (flow.incomplete ?? 0);
+	return (flow.instance_errors ?? 0) + (flow.nginx_errors ?? 0) + (flow.incomplete ?? 0);
 }
 
 // sumInstance is the sum of an instance's part of a flow: an Instant with all of PARTS, and open of the newest bin. Flow null: of all flows.
 export function sumInstance(trial, name, flow = null, from = 0, to = Infinity) {
-  const sum = Object.fromEntries(PARTS.map((p) => [p, 0]));
-  sum.open = 0;
-  binsBetween(trial, from, Math.min(to, trial.end), (bin) => {
-    const parts = bin.instances?.[name];
-    sum.open = 0;
-    for (const f in parts) {
-      if (flow !== null && f !== flow) continue;
-      for (const p of PARTS) sum[p] += parts[f][p] ?? 0;
-      sum.open += parts[f].open ?? 0;
-    }
-  });
-  return sum;
+	const sum = Object.fromEntries(PARTS.map((p) => [p, 0]));
+	sum.open = 0;
+	binsBetween(trial, from, Math.min(to, trial.end), (bin) => {
+		const parts = bin.instances?.[name];
+		sum.open = 0;
+		for (const f in parts) {
+			if (flow !== null && f !== flow) continue;
+			for (const p of PARTS) sum[p] += parts[f][p] ?? 0;
+			sum.open += parts[f].open ?? 0;
+		}
+	});
+	return sum;
 }
 
 // stateAt is the State of an instance at a time of its trial, in ms.
 export function stateAt(trial, instance, at) {
-  const list = trial.states.get(instance) ?? [];
-  let found = UNKNOWN_STATE;
-  for (let low = 0, high = list.length - 1; low <= high; ) {
-    const middle = (low + high) >> 1;
-    if (list[middle].at <= at) {
-      found = list[middle];
-      low = middle + 1;
-    } else high = middle - 1;
-  }
-  return found;
+	const list = trial.states.get(instance) ?? [];
+	let found = UNKNOWN_STATE;
+	for (let low = 0, high = list.length - 1; low <= high; ) {
+		const middle = (low + high) >> 1;
+		if (list[middle].at <= at) {
+			found = list[middle];
+			low = middle + 1;
+		} else high = middle - 1;
+	}
+	return found;
 }
 
 function addHistogram(sums, pairsOf) {
-  for (let i = 0; pairsOf && i < pairsOf.length; i += 2) sums.set(pairsOf[i], (sums.get(pairsOf[i]) ?? 0) + pairsOf[i + 1]);
+	for (let i = 0; pairsOf && i < pairsOf.length; i += 2) sums.set(pairsOf[i], (sums.get(pairsOf[i]) ?? 0) + pairsOf[i + 1]);
 }
 
 function pairs(sums) {
-  return [...sums].sort((a, b) => a[0] - b[0]).flat();
+	return [...sums].sort((a, b) => a[0] - b[0]).flat();
 }
 
 // bucketMiddle is the time in µs that stands for all in a bucket of a histogram: within 1 % of each.
 export function bucketMiddle(bucket) {
-  return bucket <= 0 ? 1 : Math.pow(1.02, bucket - 0.5);
+	return bucket <= 0 ? 1 : Math.pow(1.02, bucket - 0.5);
 }
 
 // percentile is the nearest rank of a histogram in µs, within 1 %; null without a sample. Q is from 0 to 1.
 export function percentile(histogram, q) {
-  let samples = 0;
-  for (let i = 1; histogram && i < histogram.length; i += 2) samples += histogram[i];
-  if (!samples) return null;
-  let rank = Math.max(1, Math.ceil(q * samples - 1e-9));
-  for (let i = 0; i < histogram.length; i += 2) {
-    rank -= histogram[i + 1];
-    if (rank <= 0) return bucketMiddle(histogram[i]);
-  }
-  return null;
+	let samples = 0;
+	for (let i = 1; histogram && i < histogram.length; i += 2) samples += histogram[i];
+	if (!samples) return null;
+	let rank = Math.max(1, Math.ceil(q * samples - 1e-9));
+	for (let i = 0; i < histogram.length; i += 2) {
+		rank -= histogram[i + 1];
+		if (rank <= 0) return bucketMiddle(histogram[i]);
+	}
+	return null;
 }
