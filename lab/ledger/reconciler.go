@@ -138,6 +138,12 @@ func (r *Reconciler) Planned(id string) bool {
 	return k.load != Foreign && len(path) == 0
 }
 
+// Load is the load that planned the request of an ID; false if none did.
+func (r *Reconciler) Load(id string) (load int, planned bool) {
+	k, path := r.key(id)
+	return k.load, k.load != Foreign && len(path) == 0
+}
+
 // key is the key of the request that an ID is of, and the steps from it if the ID is that of a call that was made for it.
 func (r *Reconciler) key(id string) (key, []step) {
 	for load, prefix := range r.prefixes {

@@ -13,6 +13,7 @@ import (
 type eventLog struct {
 	manifest   record.Manifest
 	phase      string          // the last that has started
+	latest     *Operation      // the last that has started, waits left out
 	started    map[string]bool // phases
 	operations [][]*operation  // by phase
 	pauses     []pauseEvent    // in the order of the log
@@ -39,8 +40,14 @@ func (l *eventLog) add(e record.Event) {
 	case record.PhaseStarted:
 		l.startPhase(e)
 	case record.ActionStarted:
+		if e.Action != scenario.Wait {
+			l.latest = &Operation{Name: e.ActionName(), At: l.since(e)}
+		}
 		l.start(e)
 	case record.ActionDone:
+		if l.latest != nil && l.latest.Name == e.ActionName() {
+			l.latest.Done = true
+		}
 		l.done(e)
 	case record.ProcessEvent:
 		l.process(e)

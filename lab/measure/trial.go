@@ -40,6 +40,19 @@ type Progress struct {
 	Protocols map[string]Counts // by protocol: requests that are over
 	// Executions are the arrivals at instances, by protocol and instance, those of requests that still run included.
 	Executions map[string]map[string]int
+	// OKByInstance are the OK requests, by protocol and instance.
+	OKByInstance map[string]map[string]int
+	// NginxAttempts are nginx's attempts for planned requests, by protocol, as far as it has logged them.
+	NginxAttempts map[string]int
+	Instances     []string   // that are known
+	Operation     *Operation // the one that was started last, waits left out; nil before the first
+}
+
+// An Operation is one of a phase that was started.
+type Operation struct {
+	Name string        // "kill whoami-2"
+	At   time.Duration // since the begin of the trial
+	Done bool
 }
 
 // Counts are how requests ended, so far.
@@ -87,7 +100,9 @@ func Open(dir string) (*Trial, error) {
 }
 
 func newTrial(m record.Manifest) *Trial {
-	t := &Trial{manifest: m, events: newEventLog(m), machine: newMachine(m), progress: Progress{Protocols: make(map[string]Counts), Executions: make(map[string]map[string]int)}}
+	t := &Trial{manifest: m, events: newEventLog(m), machine: newMachine(m), progress: Progress{
+		Protocols: make(map[string]Counts), Executions: make(map[string]map[string]int), OKByInstance: make(map[string]map[string]int), NginxAttempts: make(map[string]int),
+	}}
 	t.reconciler = ledger.NewReconciler(m, t.wait)
 	t.missing = Missing(m.Target, m.Scenario.Through)
 	for _, i := range m.Instances {
@@ -101,6 +116,7 @@ func newTrial(m record.Manifest) *Trial {
 	for i, l := range m.Scenario.Loads {
 		t.progress.Protocols[l.Protocol] = Counts{}
 		t.progress.Executions[l.Protocol] = make(map[string]int)
+		t.progress.OKByInstance[l.Protocol] = make(map[string]int)
 		route, _ := m.Scenario.Route(i)
 		depths := make([][]reading, 1+route.Depth())
 		for depth := range depths {
@@ -154,6 +170,9 @@ func (t *Trial) add(next any) error {
 	case record.Outgoing:
 		t.reconciler.AddOutgoing(r)
 	case record.AccessLogEntry:
+		if load, planned := t.reconciler.Load(r.ID); planned {
+			t.countAttempts(load, r)
+		}
 		return t.reconciler.AddAccessLogEntry(r)
 	case record.Client:
 		if t.reconciler.Planned(r.ID) {
@@ -161,6 +180,9 @@ func (t *Trial) add(next any) error {
 			switch r.Outcome {
 			case record.OK:
 				c.OK++
+				if ok := t.progress.OKByInstance[r.Protocol]; ok != nil {
+					ok[r.Instance]++
+				}
 			case record.Dropped:
 				c.Dropped++
 			default:
@@ -171,6 +193,16 @@ func (t *Trial) add(next any) error {
 		t.reconciler.AddClientRecord(r)
 	}
 	return nil
+}
+
+// countAttempts counts an entry's attempts for progress.
+func (t *Trial) countAttempts(load int, entry record.AccessLogEntry) {
+	attempts, _ := entry.Attempts() // The reconciler reports the error.
+	for _, a := range attempts {
+		if a.Fate != record.NoLive {
+			t.progress.NginxAttempts[t.manifest.Scenario.Loads[load].Protocol]++
+		}
+	}
 }
 
 // maxWaiting bounds the requests that wait for samples. Of 20,000 per second, more than what a load generator on one machine makes, they
@@ -259,11 +291,23 @@ func (t *Trial) countCall(q *ledger.Request, inDoubt bool, phase int, start time
 
 // Progress is what has been read up to now. It is cheap: it can be asked for a few times per second.
 func (t *Trial) Progress() Progress {
-	p := Progress{Phase: t.events.phase, Protocols: maps.Clone(t.progress.Protocols), Executions: make(map[string]map[string]int)}
-	for protocol, instances := range t.progress.Executions {
-		p.Executions[protocol] = maps.Clone(instances)
+	p := Progress{
+		Phase: t.events.phase, Protocols: maps.Clone(t.progress.Protocols), Executions: cloneAll(t.progress.Executions), OKByInstance: cloneAll(t.progress.OKByInstance),
+		NginxAttempts: maps.Clone(t.progress.NginxAttempts), Instances: slices.Clone(t.known),
+	}
+	if t.events.latest != nil {
+		latest := *t.events.latest
+		p.Operation = &latest
 	}
 	return p
+}
+
+func cloneAll(counts map[string]map[string]int) map[string]map[string]int {
+	all := make(map[string]map[string]int, len(counts))
+	for protocol, instances := range counts {
+		all[protocol] = maps.Clone(instances)
+	}
+	return all
 }
 
 // Close is for when everything has been written: it reads to the end, judges what is open, and closes the files.

@@ -99,6 +99,15 @@ func TestProgressCountsRunningStreams(t *testing.T) {
 	if err := trial.Advance(); err != nil {
 		t.Fatal(err)
 	}
+	add(record.Event{V: record.EventVersion, Event: record.ActionStarted, Phase: "during", Action: scenario.Kill, Process: "whoami-2", Time: m.Begin.Add(time.Second)})
+	add(record.Event{V: record.EventVersion, Event: record.ActionStarted, Phase: "during", Action: scenario.Wait, Time: m.Begin.Add(2 * time.Second)})
+	write(t, dir, record.EventsFile, h.Files(t)[record.EventsFile])
+	if err := trial.Advance(); err != nil {
+		t.Fatal(err)
+	}
+	if o := trial.Progress().Operation; o == nil || *o != (Operation{Name: "kill whoami-2", At: time.Second}) {
+		t.Errorf("operation %+v", o)
+	}
 	if got := trial.Progress().Protocols[scenario.GRPC]; got != (Counts{Failed: 1}) || running.Protocols[scenario.GRPC] != (Counts{}) {
 		t.Errorf("%+v, and before %+v", got, running)
 	}
@@ -152,4 +161,29 @@ func BenchmarkTrial(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*requests), "ns/request")
+}
+
+// What progress counts of a whole trial is what its result has.
+func TestProgressAgreesWithResult(t *testing.T) {
+	t.Parallel()
+	m := labtest.Manifest(60)
+	h := labtest.History{Manifest: m}
+	for n := range 60 {
+		h.Records = append(h.Records, labtest.Ordinary(m, n)...)
+	}
+	trial := open(t, labtest.TrialDir(t, m, h.Files(t)))
+	if err := trial.Advance(); err != nil {
+		t.Fatal(err)
+	}
+	progress, result := trial.Progress(), closed(t, trial)
+	total, _ := result.Metrics(scenario.Total, scenario.HTTP)
+	if got, want := progress.Protocols[scenario.HTTP], (Counts{total.OK, total.Failed, total.Dropped}); got != want || want.OK != 60 {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got := progress.OKByInstance[scenario.HTTP]; !maps.Equal(got, map[string]int(total.OKByInstance)) {
+		t.Errorf("OK by instance %v, want %v", got, total.OKByInstance)
+	}
+	if got := progress.NginxAttempts[scenario.HTTP]; got != total.NginxAttempts || got != 60 {
+		t.Errorf("%d attempts, want %d", got, total.NginxAttempts)
+	}
 }
