@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -15,35 +16,46 @@ import (
 	"trivet/lab/scenario"
 )
 
-// progress shows the status of a run: on a terminal one line that changes, elsewhere a line when a phase begins and every few seconds.
+// progress shows the status of a run: on a terminal a drawing in place, elsewhere a line when a phase begins and every few seconds.
 type progress struct {
 	w        io.Writer
-	terminal bool
+	terminal *os.File // nil: w is none
 
-	mu     sync.Mutex
-	all    []scenario.Experiment
-	shown  bool      // the line that changes is on the terminal
-	last   time.Time // of the last line elsewhere
-	phase  string    // shown last
-	before sample
-	rates  map[string]float64
+	mu      sync.Mutex
+	all     []scenario.Experiment
+	screen  *screen // nil: nothing is drawn
+	drawing drawing
+	stopped bool      // nothing is shown any more
+	last    time.Time // of the last line elsewhere
+	phase   string    // shown last
+	before  sample
+	rates   rates
 }
 
-// sample is how many requests of each protocol had ended at a time.
+// sample is how many requests had ended at a time.
 type sample struct {
-	at    time.Time
-	ended map[string]int
+	at       time.Time
+	ended    map[string]int // by protocol
+	attempts map[string]int
+	ok       map[string]map[string]int // by protocol and instance
 }
 
-// lineEvery is the longest time between two lines where there is no line that changes.
+// lineEvery is the longest time between two lines where there is no drawing.
 const lineEvery = 2 * time.Second
 
-func newProgress(w io.Writer, all []scenario.Experiment) *progress {
-	return &progress{w: w, terminal: isTerminal(w), all: all}
+func newProgress(w io.Writer) *progress {
+	p := &progress{w: w}
+	if isTerminal(w) {
+		p.terminal = w.(*os.File)
+	}
+	return p
 }
 
 // begin prints how much there is to do.
-func (p *progress) begin() {
+func (p *progress) begin(all []scenario.Experiment) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.all = all
 	variants, length := 0, time.Duration(0)
 	for _, e := range p.all {
 		variants += len(e.Scenarios)
@@ -56,12 +68,16 @@ func (p *progress) begin() {
 func (p *progress) watch(e scenario.Experiment, s scenario.Scenario, trial int, t *measure.Trial) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.stopped {
+		return
+	}
 	if t == nil {
-		p.before, p.rates, p.phase = sample{}, nil, ""
+		p.before, p.rates, p.phase = sample{}, rates{}, ""
 		doing := fmt.Sprintf("starting %s and nginx", words.Count(s.Instances, "instance"))
 		if s.Target != "" {
 			doing = "preparing the target"
 		}
+		p.startTrial(e, s, trial, doing)
 		p.show(title(e, s, trial)+": "+doing, true)
 		return
 	}
@@ -71,10 +87,27 @@ func (p *progress) watch(e scenario.Experiment, s scenario.Scenario, trial int, 
 	}
 	p.measure(live)
 	at := max(0, min(time.Since(t.Manifest().Begin), s.Length()))
+	d := &p.drawing.trials[len(p.drawing.trials)-1]
+	d.doing, d.at, d.live, d.rates = "", at, live, p.rates
 	text := fmt.Sprintf("%s, %s, %.1fs of %v:%s", title(e, s, trial), live.Phase, at.Seconds(), s.Length(), p.counts(live))
 	news := live.Phase != p.phase
 	p.phase = live.Phase
 	p.show(text, news)
+}
+
+// startTrial adds a trial to the drawing, which is of one experiment.
+func (p *progress) startTrial(e scenario.Experiment, s scenario.Scenario, trial int, doing string) {
+	name := s.Variant
+	if name == scenario.Only {
+		name = "trial"
+	}
+	if e.Trials > 1 {
+		name += fmt.Sprintf(" %d", trial)
+	}
+	if p.drawing.experiment != s.Experiment {
+		p.drawing = drawing{experiment: s.Experiment, planned: len(e.Scenarios) * max(1, e.Trials), color: useColor(p.w)}
+	}
+	p.drawing.trials = append(slices.Clone(p.drawing.trials), trialDrawing{name: name, scenario: s, doing: doing})
 }
 
 func title(e scenario.Experiment, s scenario.Scenario, trial int) string {
@@ -90,7 +123,7 @@ func title(e scenario.Experiment, s scenario.Scenario, trial int) string {
 
 // measure computes the rates about once per second.
 func (p *progress) measure(live measure.Progress) {
-	now := sample{time.Now(), make(map[string]int)}
+	now := sample{time.Now(), make(map[string]int), live.NginxAttempts, live.OKByInstance}
 	for protocol, c := range live.Protocols {
 		now.ended[protocol] = c.OK + c.Failed
 	}
@@ -99,9 +132,16 @@ func (p *progress) measure(live measure.Progress) {
 		return
 	}
 	if p.before.ended != nil {
-		p.rates = make(map[string]float64)
+		p.rates = rates{make(map[string]float64), make(map[string]float64), make(map[string]map[string]int)}
 		for protocol, n := range now.ended {
-			p.rates[protocol] = float64(n-p.before.ended[protocol]) / passed.Seconds()
+			p.rates.perSecond[protocol] = float64(n-p.before.ended[protocol]) / passed.Seconds()
+			if ended := n - p.before.ended[protocol]; ended > 0 {
+				p.rates.attempts[protocol] = float64(now.attempts[protocol]-p.before.attempts[protocol]) / float64(ended)
+			}
+			p.rates.ok[protocol] = make(map[string]int)
+			for instance, n := range now.ok[protocol] {
+				p.rates.ok[protocol][instance] = n - p.before.ok[protocol][instance]
+			}
 		}
 	}
 	p.before = now
@@ -115,19 +155,23 @@ func (p *progress) counts(live measure.Progress) string {
 		if c.Dropped > 0 {
 			fmt.Fprintf(&b, ", %d dropped", c.Dropped)
 		}
-		if rate, ok := p.rates[protocol]; ok {
+		if rate, ok := p.rates.perSecond[protocol]; ok {
 			fmt.Fprintf(&b, ", %.0f/s", rate)
 		}
 	}
 	return b.String()
 }
 
-// show shows a text: always in a line that changes, elsewhere if it is news or the last line was long ago.
+// show shows the drawing, or without a terminal a text: if it is news or the last line was long ago.
 func (p *progress) show(text string, news bool) {
 	switch {
-	case p.terminal:
-		fmt.Fprint(p.w, "\r\x1b[K", clip(text, width(p.w)-1))
-		p.shown = true
+	case p.terminal != nil:
+		if p.screen == nil {
+			p.screen = newScreen(p.terminal)
+		}
+		d := p.drawing
+		d.trials = slices.Clone(d.trials)
+		p.screen.draw(d)
 	case news || time.Since(p.last) >= lineEvery:
 		fmt.Fprintln(p.w, "trivet:", text)
 		p.last = time.Now()
@@ -143,12 +187,25 @@ func clip(text string, most int) string {
 	return string([]rune(text)[:most])
 }
 
-// clear removes the line that changes, before lines that stay.
+// clear removes the drawing, before lines that stay.
 func (p *progress) clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.shown {
-		fmt.Fprint(p.w, "\r\x1b[K")
-		p.shown = false
+	p.remove()
+	p.drawing = drawing{}
+}
+
+func (p *progress) remove() {
+	if p.screen != nil {
+		p.screen.remove()
+		p.screen = nil
 	}
+}
+
+// stop removes the drawing, and lets nothing be shown any more.
+func (p *progress) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.remove()
+	p.stopped = true
 }

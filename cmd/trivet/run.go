@@ -68,9 +68,10 @@ highest counts.`},
 		out.starts = true
 		// A reader like head may close the pipe: the run goes on, and the exit code says that the report was not written. SIGPIPE would end it.
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+		shown := newProgress(in.stderr)
 		stop := context.AfterFunc(ctx, func() {
-			if isTerminal(in.stderr) {
-				fmt.Fprintln(in.stderr) // Progress and ^C stay as they are.
+			if shown.stop(); isTerminal(in.stderr) {
+				fmt.Fprintln(in.stderr) // ^C stays as it is.
 			}
 			fmt.Fprintf(in.stderr, "trivet: stopping (%v); a second Ctrl-C ends at once\n", context.Cause(ctx))
 		})
@@ -85,7 +86,7 @@ highest counts.`},
 			return out.failed(ctx, err)
 		}
 		defer w.close(ctx)
-		return runSeries(ctx, s, out, *keep, w)
+		return runSeries(ctx, s, out, shown, *keep, w)
 	}
 }
 
@@ -329,7 +330,7 @@ func removed(run *record.Run) string {
 }
 
 // runSeries runs the experiments in a run directory, and returns the exit code.
-func runSeries(ctx context.Context, s setup, out outcome, keep bool, w *watchedRun) int {
+func runSeries(ctx context.Context, s setup, out outcome, shown *progress, keep bool, w *watchedRun) int {
 	run, err := record.NewRun(experimentsBase())
 	if err != nil {
 		return out.failed(ctx, err)
@@ -364,12 +365,11 @@ func runSeries(ctx context.Context, s setup, out outcome, keep bool, w *watchedR
 	if s.stack != nil {
 		describeTarget(out.in.stderr, s.stack)
 	}
-	progress := newProgress(out.in.stderr, series.Experiments)
-	series.Watch = w.watching(run.Dir, len(series.Experiments), progress.watch)
+	series.Watch = w.watching(run.Dir, len(series.Experiments), shown.watch)
 	var r *report.Run
 	var readErr error
 	series.Done = func() {
-		progress.clear()
+		shown.clear()
 		if r == nil {
 			r, readErr = report.Begin(run.Dir)
 		}
@@ -381,10 +381,11 @@ func runSeries(ctx context.Context, s setup, out outcome, keep bool, w *watchedR
 			}
 		}
 	}
-	progress.begin()
+	shown.begin(series.Experiments)
+	defer shown.clear()
 	runErr := series.Run(ctx)
 	close(w.reports)
-	progress.clear()
+	shown.clear()
 	if r == nil && readErr == nil {
 		r, readErr = report.Begin(run.Dir)
 	}

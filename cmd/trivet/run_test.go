@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"golang.org/x/sys/unix"
 
 	"trivet/lab/labtest"
 	"trivet/lab/record"
@@ -368,68 +367,6 @@ func TestInterruptedRunIsReportedAndLeavesNothing(t *testing.T) {
 			t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
 		}
 	})
-}
-
-// On a terminal one line changes. What the terminal wraps to the next line would stay there.
-func TestProgressFitsTerminalWidth(t *testing.T) {
-	t.Parallel()
-	const columns = 40
-	outer, inner := terminal(t, columns)
-	o := runningTo(t, inner, long)
-	inner.Close() // Else the outer end would not see that trivet has closed it.
-	shown := make(chan string)
-	go func() {
-		defer close(shown)
-		var all []byte
-		for part := make([]byte, 4096); ; {
-			n, err := outer.Read(part)
-			if err != nil { // EIO when no process has the inner end open.
-				return
-			}
-			all = append(all, part[:n]...)
-			shown <- string(all)
-		}
-	}()
-	last, stopped := "", false
-	for last = range shown {
-		if strings.Contains(last, "long, during") && !stopped {
-			o.signal(t, syscall.SIGINT)
-			stopped = true
-		}
-	}
-	if _, status := o.end(t); status.ExitStatus() != 130 {
-		t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
-	}
-	lines := strings.Split(last, "\r\x1b[K")
-	if len(lines) < 3 {
-		t.Errorf("%q", lines)
-	}
-	for _, line := range lines[1:] {
-		if line, _, _ = strings.Cut(line, "\r"); len(line) >= columns {
-			t.Errorf("%d characters: %q", len(line), line)
-		}
-	}
-}
-
-// terminal returns the two ends of a new terminal.
-func terminal(t *testing.T, columns uint16) (outer, inner *os.File) {
-	t.Helper()
-	outer, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { outer.Close() })
-	fd := int(outer.Fd())
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err := errors.Join(err, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0),
-		unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns})); err != nil {
-		t.Fatal(err)
-	}
-	if inner, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { inner.Close() })
-	return outer, inner
 }
 
 func TestKilledRunLeavesNothing(t *testing.T) {
