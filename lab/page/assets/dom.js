@@ -5,25 +5,30 @@ const SVG = "http://www.w3.org/2000/svg";
 // el makes an HTML element. Attributes: a function is a listener of its event, true an empty attribute, null, undefined or false none; "text"
 // is its text. Children: elements, strings, or null.
 export function el(tag, attributes = {}, ...children) {
-  return fill(document.createElement(tag), attributes, children);
+	return fill(document.createElement(tag), attributes, children);
 }
 
 // svg makes an SVG element in the same way.
 export function svg(tag, attributes = {}, ...children) {
-  return fill(document.createElementNS(SVG, tag), attributes, children);
+	return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
 function fill(element, attributes, children) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "text") element.textContent = value;
-    else if (typeof value === "function") element.addEventListener(name, value);
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.filter((c) => c !== null && c !== undefined && c !== false));
-  return element;
+	for (const [name, value] of Object.entries(attributes)) {
+		if (name === "text") element.textContent = value;
+		else if (typeof value === "function") element.addEventListener(name, value);
+		else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+	}
+	element.append(...children.filter((c) => c !== null && c !== undefined && c !== false));
+	return element;
+}
+
+// press makes a button.
+export function press(text, click, attributes = {}, ...children) {
+	return el("button", { type: "button", text, click, ...attributes }, ...children);
 }
 
 // setText sets the text only if it differs: an unchanged one costs no layout.
 export function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+	if (element.textContent !== text) element.textContent = text;
 }

@@ -6,6 +6,10 @@ import { micros, number, clock } from "./format.js";
 import { mountCharts } from "./charts.js";
 import { mountReport } from "./report.js";
 import { mountReplay } from "./replay.js";
+import { mountControl } from "./control.js";
+import { mountLog } from "./log.js";
+import { mountPicture } from "./picture.js";
+import { mountStory } from "./story.js";
 
 const LATE_SPAN = 10000; // milliseconds of a live stack that a warning is about
 const THEMES = ["auto", "light", "dark"];
@@ -22,6 +26,10 @@ export function openPage() {
   mountReport(section("report"), store, section("details"));
   const replay = mountReplay(section("replay"), store);
   mountCharts(section("charts"), store);
+  mountPicture(section("picture"), store);
+  mountControl(section("control"), store);
+  mountLog(section("log"), store);
+  mountStory(section("story"), store);
   mountHead(store);
   mountNotice(section("notice"), store);
   document.addEventListener("keydown", (event) => pageKey(event, store, replay));

@@ -1,0 +1,95 @@
+// One instance in the picture: its state from four sides, and what can be done to it.
+import { el, press, setText } from "./dom.js";
+import { FLOW_NAMES, number, percent, rate } from "./format.js";
+import { icon, swatch } from "./icons.js";
+import { actionRow } from "./control.js";
+
+// STATE_WORDS are how states are called.
+export const STATE_WORDS = {
+	running: "running", starting: "starting", paused: "paused", gone: "gone",
+	serving: "serving", not_serving: "not serving", no_response: "no response",
+	failing: "failing", not_chosen: "not chosen", unknown: "unknown",
+};
+
+const STATE_TONES = { starting: "warn", paused: "warn", gone: "bad", not_serving: "warn", no_response: "bad", failing: "bad", not_chosen: "warn", unknown: "quiet" };
+
+// Card shows one instance.
+export class Card {
+	constructor(store, instance, flows) {
+		this.instance = instance;
+		this.states = { process: sideCell("Process"), health: sideCell("Own health"), nginx: sideCell("nginx", "inferred") };
+		this.name = press(instance.name, () => this.toggle(store), { class: "name", "aria-pressed": "false" });
+		this.load = el("span", { class: "load" });
+		this.shares = new Map(flows.filter((f) => f !== "streams").map((f) => [f, shareRow(f)]));
+		this.calls = el("p", { class: "calls small quiet", hidden: true });
+		this.actions = actionRow(store, instance.name);
+		this.element = el("li", { class: "instance", "data-instance": instance.name },
+			el("div", { class: "top" }, this.name, this.load),
+			el("dl", { class: "states" }, ...Object.values(this.states).map((s) => s.element)),
+			el("div", { class: "shares" }, ...[...this.shares.values()].map((s) => s.element)),
+			this.calls, this.actions.element);
+		this.element.addEventListener("click", (event) => event.target.closest("button") || this.toggle(store));
+	}
+
+	toggle(store) {
+		store.select(store.selection?.instance === this.instance.name ? null : { instance: this.instance.name });
+	}
+
+	// showState sets three of the four sides.
+	showState(state) {
+		Object.assign(this.element.dataset, { processState: state.process, health: state.health, nginx: state.nginx });
+		for (const [side, cell] of Object.entries(this.states)) {
+			const value = state[side] || "unknown";
+			if (cell.value !== value) {
+				cell.value = value;
+				cell.dd.className = STATE_TONES[value] ?? "";
+				cell.dd.replaceChildren(icon(value), STATE_WORDS[value] ?? value);
+			}
+		}
+		const why = `Inferred from nginx's access log: ${state.why || "no attempts lately"}.`;
+		if (this.states.nginx.element.title !== why) this.states.nginx.element.title = why;
+	}
+
+	// showShare sets the fourth: part is of the first attempts at its service, null if there were none; equal what each would have.
+	showShare(flow, part, equal, perSecond, failed) {
+		const row = this.shares.get(flow);
+		if (!row) return;
+		const full = Math.min(1, 2 * equal);
+		row.element.dataset[flow === "http" ? "shareHttp" : "shareGrpc"] = part ?? "";
+		row.fill.style.setProperty("width", 100 * Math.min(1, (part ?? 0) / full) + "%");
+		row.mark.style.setProperty("left", (100 * equal) / full + "%");
+		setText(row.part, part === null ? "–" : percent(part));
+		setText(row.rate, rate(perSecond));
+		setText(row.failed, failed > 0 ? `✕ ${rate(failed)}` : "");
+	}
+
+	showLoad(inFlight, open, streams) {
+		setText(this.load, `${number(inFlight)} in flight` + (streams ? ` · ${number(open)} ${open === 1 ? "stream" : "streams"} open` : ""));
+	}
+
+	// showCalls sets what it calls and is called by other instances; null hides it.
+	showCalls(made, got) {
+		this.calls.hidden = made === null;
+		if (made !== null) setText(this.calls, `Calls others ${rate(made)} · called by others ${rate(got)}`);
+	}
+
+	showSelected(on) {
+		this.name.setAttribute("aria-pressed", String(on));
+		this.element.classList.toggle("selected", on);
+	}
+}
+
+function sideCell(title, hint = null) {
+	const dd = el("dd");
+	return { value: null, dd, element: el("div", {}, el("dt", {}, title, hint && el("span", { class: "hint" }, ` ${hint}`)), dd) };
+}
+
+function shareRow(flow) {
+	const fill = el("span", { class: "fill " + flow });
+	const mark = el("span", { class: "mark" });
+	const part = el("span", { class: "num" });
+	const perSecond = el("span", { class: "num rate" });
+	const failed = el("span", { class: "num rate bad" });
+	const label = el("span", { class: "flow " + flow }, swatch(flow), FLOW_NAMES[flow]);
+	return { fill, mark, part, rate: perSecond, failed, element: el("div", { class: "share" }, label, el("span", { class: "bar", "aria-hidden": "true" }, fill, mark), part, perSecond, failed) };
+}

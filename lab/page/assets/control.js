@@ -1,0 +1,227 @@
+// What can be done with a live stack: load, actions on processes, nginx's settings, single requests, and the experiment's file.
+import { el, press, setText } from "./dom.js";
+import { micros, moment, number, rate } from "./format.js";
+import { icon } from "./icons.js";
+
+const ACTION_TITLES = {
+	kill: "SIGKILL: it ends at once", drain: "SIGTERM: it finishes what is in flight, and ends", pause: "SIGSTOP: it keeps its connections and does nothing",
+	resume: "SIGCONT", restart: "drain, then start", start: "start the process", reload: "old workers finish what is in flight",
+};
+
+const LOAD_FIELDS = [
+	{ name: "http", label: "HTTP", unit: "/s", limit: "rate", at: 300 },
+	{ name: "grpc", label: "gRPC", unit: "/s", limit: "rate", at: 300 },
+	{ name: "streams", label: "Streams", unit: "open", limit: "streams", at: 0 },
+	{ name: "deadline_ms", label: "Deadline", unit: "ms", limit: "deadline_ms", at: 2000 },
+];
+
+// sayAloud puts a result where screen readers read it.
+function sayAloud(text) {
+	document.getElementById("said").textContent = text;
+}
+
+// attempt posts a change. It shows what went wrong, with nginx's own lines, in place.
+async function attempt(store, path, body, place, done) {
+	place.replaceChildren();
+	try {
+		const result = await store.send(path, body);
+		sayAloud(done);
+		return result;
+	} catch (error) {
+		sayAloud(`Refused: ${error.message}`);
+		place.replaceChildren(el("p", { class: "bad" }, icon("bad"), ` ${error.message}`), ...(error.detail ? [el("pre", { text: error.detail })] : []));
+		return null;
+	}
+}
+
+// actionRow has a button per action that makes sense now at a process: an instance, or nginx.
+export function actionRow(store, process) {
+	const buttons = el("div", { class: "row" });
+	const problem = el("div", { class: "problem small" });
+	const element = el("div", { class: "actions", hidden: true }, buttons, problem);
+	let shown = "";
+	let seen = false;
+	const act = (action) => attempt(store, "/api/action", { action, process }, problem, `${action} ${process}: done`);
+	const update = () => {
+		seen ||= element.isConnected;
+		if (seen && !element.isConnected) return off();
+		const actions = (!store.ended && store.control?.actions?.[process]) || [];
+		element.hidden = actions.length === 0;
+		if (shown === actions.join(" ")) return;
+		shown = actions.join(" ");
+		const focused = buttons.contains(document.activeElement);
+		buttons.replaceChildren(...actions.map((a) => press(a, () => act(a), { class: "act", "data-action": a, "data-process": process, title: ACTION_TITLES[a], "aria-label": `${a} ${process}` })));
+		if (focused) buttons.querySelector("button")?.focus();
+	};
+	const off = store.on("control", update);
+	store.on("connection", update);
+	update();
+	return { element };
+}
+
+// mountControl builds the controls. They are hidden unless the stack is live.
+export function mountControl(root, store) {
+	document.body.append(el("div", { id: "said", class: "sr", role: "status", "aria-live": "polite" }));
+	const parts = [loadPart(store), nginxPart(store), requestPart(store), savePart(store)];
+	const [load, nginx, request, save] = parts;
+	root.append(el("h2", { text: "Control" }), load.element, nginx.element, el("div", { class: "others" }, request.element, save.element), save.file);
+	const update = () => {
+		root.hidden = !store.control || Boolean(store.ended);
+		if (store.control) for (const p of parts) p.update(store.control);
+	};
+	store.on("control", update);
+	store.on("connection", update);
+	update();
+}
+
+// loadPart is the form of the load.
+function loadPart(store) {
+	const inputs = Object.fromEntries(LOAD_FIELDS.map((f) => [f.name, el("input", { type: "number", name: f.name, min: 0, step: f.limit === "rate" ? "any" : 1, value: f.at, required: true })]));
+	const retry = el("input", { type: "checkbox", name: "retry" });
+	const start = press("Start", null, { type: "submit", class: "main", "data-do": "start-load" });
+	const stop = press("Stop", () => halt(), { "data-do": "stop-load", disabled: true });
+	const says = el("p", { class: "small" });
+	const late = el("p", { class: "small warn", hidden: true });
+	const ended = el("p", { class: "small quiet", hidden: true });
+	const problem = el("div", { class: "problem small" });
+	const fields = LOAD_FIELDS.map((f) => el("label", {}, el("span", {}, f.label, el("span", { class: "quiet" }, ` ${f.unit}`)), inputs[f.name]));
+	const form = el("form", { class: "load" },
+		el("h3", { text: "Load" }), el("div", { class: "fields" }, ...fields), el("label", { class: "check" }, retry, " Clients retry"),
+		el("div", { class: "row" }, start, stop), says, late, problem, ended);
+	let edited = false;
+	form.addEventListener("input", () => (edited = true));
+	form.addEventListener("submit", async (event) => {
+		event.preventDefault();
+		const body = { retry: retry.checked };
+		for (const f of LOAD_FIELDS) body[f.name] = Number(inputs[f.name].value);
+		start.disabled = true;
+		if (await attempt(store, "/api/load", body, problem, "Load set.")) edited = false;
+		start.disabled = false;
+	});
+	const halt = async () => {
+		stop.disabled = true;
+		if (await attempt(store, "/api/load/stop", {}, problem, "Load stopped.")) start.focus();
+		else stop.disabled = false;
+	};
+	const update = ({ load, reconciled }) => {
+		setText(start, load.running ? "Change" : "Start");
+		stop.disabled = !load.running;
+		for (const f of LOAD_FIELDS) [inputs[f.name].min, inputs[f.name].max] = [0, load.limits[f.limit]].flat().slice(-2);
+		if (load.running && !edited) {
+			for (const f of LOAD_FIELDS) if (load[f.name] !== undefined) inputs[f.name].value = load[f.name];
+			retry.checked = load.retry;
+		}
+		const info = store.trials.get(store.focus)?.info;
+		setText(says, load.running ? `Since ${moment(info, load.since)}: HTTP ${rate(load.http)}, gRPC ${rate(load.grpc)}; lateness p99 ${micros(load.lateness_p99_us)}.` : "No load.");
+		late.hidden = !load.problem;
+		if (load.problem) late.replaceChildren(icon("bad"), ` ${load.problem}`);
+		ended.hidden = !reconciled?.loads;
+		if (reconciled?.loads) setText(ended, reconciledWords(reconciled));
+		ended.classList.toggle("bad", Boolean(reconciled?.discrepancies || reconciled?.problem));
+	};
+	return { element: form, update };
+}
+
+function reconciledWords(r) {
+	const counts = [r.requests, r.ok, r.failed].map(number);
+	return `Reconciled after ${r.loads === 1 ? "1 load" : `${r.loads} loads`}: ${counts[0]} requests, ${counts[1]} OK, ${counts[2]} failed; discrepancies: ${number(r.discrepancies)}. ${r.problem ?? ""}`;
+}
+
+// nginxPart has a select per setting.
+function nginxPart(store) {
+	const list = el("div", { class: "fields" });
+	const apply = press("Apply", null, { type: "submit", "data-do": "apply-nginx", disabled: true });
+	const reload = actionRow(store, "nginx");
+	const says = el("p", { class: "small quiet" });
+	const problem = el("div", { class: "problem small" });
+	const form = el("form", { class: "settings" }, el("h3", { text: "nginx" }), list, el("div", { class: "row" }, apply, reload.element), says, problem);
+	const selects = new Map();
+	let settings = [];
+	const differ = () => {
+		const changed = settings.filter((s) => selects.get(s.name).select.value !== s.value);
+		apply.disabled = changed.length === 0;
+		setText(says, changed.length ? "Not applied yet. nginx -t tests the change first." : "As nginx has it.");
+		for (const s of settings) {
+			const { select, directive } = selects.get(s.name);
+			setText(directive, s.options.find((o) => o.value === select.value)?.directive || "no directive: nginx's default");
+		}
+	};
+	form.addEventListener("input", differ);
+	form.addEventListener("submit", async (event) => {
+		event.preventDefault();
+		apply.disabled = true;
+		const body = Object.fromEntries([...selects].map(([name, s]) => [name, s.select.value]));
+		const result = await attempt(store, "/api/nginx", body, problem, "nginx has the new settings.");
+		if (!result) problem.append(el("p", { text: "Nothing was changed." }));
+		differ();
+	});
+	const update = ({ nginx }) => {
+		settings = nginx.settings;
+		if (!selects.size) list.append(...settings.map((s) => settingRow(s, selects)));
+		for (const s of settings) {
+			const of = selects.get(s.name);
+			if (of.value === s.value) continue;
+			of.value = of.select.value = s.value;
+		}
+		if (nginx.refused && problem.childElementCount === 0) problem.replaceChildren(el("p", { class: "bad" }, icon("bad"), " nginx refused the last change; nothing was changed."), el("pre", { text: nginx.refused }));
+		differ();
+	};
+	return { element: form, update };
+}
+
+function settingRow(setting, selects) {
+	const select = el("select", { name: setting.name }, ...setting.options.map((o) => el("option", { value: o.value, text: o.label })));
+	const directive = el("code", { class: "directive" });
+	selects.set(setting.name, { select, directive, value: null });
+	return el("label", { class: "setting" }, el("span", { text: setting.label }), select, directive);
+}
+
+// requestPart sends one request and shows its story.
+function requestPart(store) {
+	const problem = el("div", { class: "problem small" });
+	const send = async (button, protocol) => {
+		button.disabled = true;
+		const story = await attempt(store, "/api/request", { protocol }, problem, "The response is here.");
+		button.disabled = false;
+		if (!story) return;
+		store.stories.set(`${store.focus} ${story.id}`, story);
+		button.focus();
+		store.openStory(store.focus, story.id);
+	};
+	const buttons = [["http", "Send one HTTP request"], ["grpc", "Send one gRPC call"]].map(([protocol, text]) => press(text, (event) => send(event.currentTarget, protocol), { "data-do": `send-${protocol}` }));
+	return { element: el("div", { class: "single" }, el("h3", { text: "One request" }), el("div", { class: "row" }, ...buttons), problem), update: () => {} };
+}
+
+// savePart makes an experiment's file of what was done.
+function savePart(store) {
+	const problem = el("div", { class: "problem small" });
+	const why = el("p", { class: "small quiet" });
+	const save = press("Save as experiment", () => open(), { "data-do": "save" });
+	const yaml = el("pre", { class: "yaml", tabindex: "0", "aria-label": "The experiment's file" });
+	const how = el("code");
+	const copied = el("span", { class: "small", role: "status" });
+	const copy = press("Copy", () => {
+		getSelection().selectAllChildren(yaml);
+		navigator.clipboard.writeText(yaml.textContent).then(() => setText(copied, "Copied."), () => setText(copied, "The text is selected."));
+	});
+	const download = el("a", { text: "Download" });
+	const file = el("div", { class: "file", hidden: true }, el("p", { class: "small" }, "This file does again what was done: ", how), el("div", { class: "row" }, copy, download, copied), yaml);
+	const open = async () => {
+		const result = await attempt(store, "/api/experiment", {}, problem, "The experiment's file is below the controls.");
+		if (!result) return;
+		const fileName = result.name.replace(/(\.ya?ml)?$/, ".yaml");
+		setText(how, `trivet run ${fileName}`);
+		setText(yaml, result.yaml);
+		setText(copied, "");
+		URL.revokeObjectURL(download.href);
+		download.href = URL.createObjectURL(new Blob([result.yaml], { type: "application/yaml" }));
+		download.download = fileName;
+		file.hidden = false;
+		file.scrollIntoView({ block: "nearest" });
+	};
+	const update = ({ history }) => {
+		save.disabled = !history;
+		setText(why, history ? `${number(history)} ${history === 1 ? "step" : "steps"} so far.` : "Nothing was done yet: start a load first.");
+	};
+	return { element: el("div", { class: "save" }, el("h3", { text: "Experiment" }), el("div", { class: "row" }, save, why), problem), file, update };
+}

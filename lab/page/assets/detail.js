@@ -1,0 +1,57 @@
+// The instance that is selected, in numbers.
+import { el, press, setText } from "./dom.js";
+import { FLOW_NAMES, moment, number, percent, rate } from "./format.js";
+import { icon } from "./icons.js";
+import { stateAt, sumInstance } from "./store.js";
+import { STATE_WORDS } from "./card.js";
+import { actionRow } from "./control.js";
+
+const DETAIL_COLUMNS = ["First attempts", "Share", "Attempts", "Failed", "OK responses", "Executions", "Open"];
+const DETAIL_EVENTS = 6;
+
+// Detail shows an instance's numbers and newest events.
+export class Detail {
+	constructor(store) {
+		this.store = store;
+		this.title = el("h3");
+		this.about = el("p", { class: "small" });
+		this.body = el("tbody");
+		this.events = el("ol", { class: "newest" });
+		this.actions = el("div");
+		const head = el("tr", {}, el("th", { scope: "col", text: "Flow" }), ...DETAIL_COLUMNS.map((c) => el("th", { scope: "col", class: "num", text: c })));
+		this.element = el("section", { class: "detail card", hidden: true, "aria-label": "The selected instance" },
+			el("div", { class: "row" }, this.title, press("Close", () => store.select(null))),
+			this.about, this.actions,
+			el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Numbers per flow" }, el("table", {}, el("thead", {}, head), this.body)),
+			this.events);
+	}
+
+	// show fills it for an instance; null hides it. Sums are over the last span ms; shares maps flows to the first attempts of its service.
+	show(trial, instance, flows, at, span, shares) {
+		this.element.hidden = !instance;
+		if (!instance) return;
+		const key = [instance.name, ...flows].join();
+		if (this.key !== key) {
+			this.key = key;
+			setText(this.title, instance.name);
+			this.actions.replaceChildren(actionRow(this.store, instance.name).element);
+			this.body.replaceChildren(...flows.map((f) => el("tr", {}, el("th", { scope: "row", class: f, text: FLOW_NAMES[f] }), ...DETAIL_COLUMNS.map(() => el("td", { class: "num" })))));
+		}
+		const state = stateAt(trial, instance.name, at);
+		const why = state.why ? ` (${state.why})` : "";
+		setText(this.about, `Process ${STATE_WORDS[state.process]}, own health ${STATE_WORDS[state.health]}, nginx, inferred: ${STATE_WORDS[state.nginx]}${why}. HTTP at ${instance.http}, gRPC at ${instance.grpc}. The last ${span / 1000} s:`);
+		flows.forEach((flow, i) => {
+			const sum = sumInstance(trial, instance.name, flow, at - span, at);
+			const per = (n) => rate((1000 * n) / span);
+			const share = shares.get(flow) ? percent(sum.first / shares.get(flow)) : "–";
+			const values = [per(sum.first), share, per(sum.attempts), number(sum.failed), per(sum.ok), per(sum.arrivals), number(sum.open)];
+			values.forEach((v, c) => setText(this.body.rows[i].cells[c + 1], v));
+		});
+		this.newest(trial, instance, at);
+	}
+
+	newest(trial, instance, at) {
+		const events = trial.events.filter((e) => e.process === instance.name && e.at <= at).slice(-DETAIL_EVENTS).reverse();
+		this.events.replaceChildren(...events.map((e) => el("li", { class: "small" }, el("span", { class: "when" }, moment(trial.info, e.at)), icon(e.tone), " ", [e.text, ...(e.since ?? [])].join("; "))));
+	}
+}
