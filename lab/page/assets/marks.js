@@ -86,6 +86,7 @@ function writeInside(ctx, text, from, to, y) {
 function placed(plot, ctx, trial) {
 	const px = devicePixelRatio;
 	const { left, width } = plot.box;
+	plot.range = plot.axis.range(); // It may have changed since the last drawing.
 	const free = Array(MOST_ACTIONS).fill(-Infinity);
 	const all = { actions: [], lanes: 0 };
 	ctx.font = canvasFont(0.75);

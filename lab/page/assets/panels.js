@@ -146,7 +146,7 @@ function nameLines(plot, ctx, cell, [low, high]) {
 	ctx.textAlign = "right";
 	ctx.textBaseline = "bottom";
 	ctx.fillStyle = palette().text;
-	const right = plot.x(cell.columns.x[high]) - 2 * px;
+	const right = Math.min(plot.x(cell.columns.x[high]), plot.box.left + plot.box.width) - 2 * px;
 	let below = Infinity;
 	for (const name of ["p50", "p90", "p99"]) {
 		let i = high;
