@@ -9,8 +9,10 @@ import (
 
 // Rules by which nginx's state is inferred from its access log; docs/feed.md has them in words.
 const (
-	// failingAttempts is how many attempts at an instance, one after the other, got no response header when it counts as failing.
+	// failingAttempts is how many attempts at an instance, one after the other, got no response header when it counts as failing, and failingFor
+	// how long the first of them is ago, at least: of many requests with a short deadline a few in a row may be late.
 	failingAttempts = 3
+	failingFor      = 250 * time.Millisecond
 	// othersChosen is how many first attempts went to others of the upstream since the last at an instance when it counts as not chosen, at
 	// least; othersPerInstance is the same for each instance of it, because a random choice leaves one of many out for longer.
 	othersChosen      = 20
@@ -33,6 +35,7 @@ type server struct {
 	tried   bool          // there was an attempt at it, or it was chosen
 	last    time.Duration // of the attempts at it
 	without int           // of the last attempts: how many, one after the other, got no response header
+	failed  time.Duration // the first of those
 
 	chosen time.Duration // the last time
 	others int           // first attempts at others of the upstream since
@@ -42,8 +45,13 @@ type server struct {
 // attempt adds one at this server that ended at a time.
 func (s *server) attempt(at time.Duration, header bool) {
 	s.tried, s.last = true, max(s.last, at)
-	if s.without++; header {
+	switch {
+	case header:
 		s.without = 0
+	case s.without == 0:
+		s.without, s.failed = 1, at
+	default:
+		s.without++
 	}
 }
 
@@ -75,7 +83,7 @@ func (s *server) state(now time.Duration, before string, instances int, delay ti
 		return Ejected
 	case !s.tried || now-s.last > forgotten:
 		return Unknown
-	case s.without >= failingAttempts:
+	case s.fails(now):
 		return Failing
 	case s.without == 0:
 		return Serving
@@ -83,6 +91,11 @@ func (s *server) state(now time.Duration, before string, instances int, delay ti
 		return Unknown // It has been tried again, and what that came to is not clear yet.
 	}
 	return before
+}
+
+// fails reports whether the last attempts at a server got no response header.
+func (s *server) fails(now time.Duration) bool {
+	return s.without >= failingAttempts && now-s.failed >= failingFor
 }
 
 // why says from what a state is inferred.
@@ -108,13 +121,20 @@ type servers struct {
 	judged [protocols]string
 }
 
-// judge is the worse of the states in both upstreams at a time, from what it is inferred, and when the instance was chosen for the last time.
+// judge is the worse of the states in both upstreams at a time, from what it is inferred, and since when: of Ejected since the instance was
+// chosen for the last time.
 func (s *servers) judge(now time.Duration, instances int, delay time.Duration, clock func(time.Duration) string) (state, why string, since time.Duration) {
-	state = Unknown
+	state, since = Unknown, now
 	for i := range s.of {
 		s.judged[i] = s.of[i].state(now, s.judged[i], instances, delay)
 		if worse[s.judged[i]] > worse[state] {
-			state, why, since = s.judged[i], s.of[i].why(s.judged[i], i, clock), s.of[i].chosen
+			state, why, since = s.judged[i], s.of[i].why(s.judged[i], i, clock), now
+			switch state {
+			case Ejected:
+				since = s.of[i].chosen
+			case Failing:
+				since = s.of[i].failed
+			}
 		}
 	}
 	return state, why, since

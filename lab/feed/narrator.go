@@ -42,6 +42,7 @@ type narrator struct {
 	count   int             // events so far
 	causes  []*row          // actions and settings, the newest last
 	actions map[string]*row // the last of each process
+	nginx   map[string]*row // the last of nginx and an instance without an action
 	failing *row            // the last of failed requests without a cause
 	all     []*subject
 	health  bool
@@ -149,7 +150,7 @@ func (n *narrator) attempted(o observation) {
 		n.pass(o.instance, n.instances()[o.instance].Service, upstreamOf(o.flow), o.chosen)
 	}
 	of.attempt(o.at, o.header)
-	if was := s.judged[upstreamOf(o.flow)]; o.header && was != Serving || !o.header && of.without >= failingAttempts && was != Failing {
+	if was := s.judged[upstreamOf(o.flow)]; o.header && was != Serving || of.fails(o.at) && was != Failing {
 		n.judge(o.instance)
 	}
 }
@@ -185,26 +186,30 @@ func (n *narrator) judge(i int) {
 	switch name := n.instances()[i].Name; {
 	case state == Failing && !s.troubled:
 		s.troubled = true
-		n.nginxDid(name, Bad, "attempts at %s get no response header, since "+n.clock(n.now))
+		n.nginxDid(name, Bad, "attempts at %s get no response header, since "+n.clock(since))
 	case state == Failing:
-		n.nginxDid(name, Bad, "nginx tries %s again, without a response header, since "+n.clock(n.now))
+		n.nginxDid(name, Bad, "nginx tries %s again, without a response header, since "+n.clock(since))
 	case state == Ejected:
 		s.troubled = true
 		n.nginxDid(name, Bad, "nginx has not chosen %s since "+n.clock(since))
 	case state == Serving && s.troubled:
 		s.troubled = false
-		n.nginxDid(name, Good, "nginx gets responses from %s again, since "+n.clock(n.now))
+		n.nginxDid(name, Good, "nginx gets responses from %s again, since "+n.clock(since))
 	}
 }
 
-// nginxDid adds a consequence to the last action on an instance or, without one, an event.
+// nginxDid adds a consequence to the last action on an instance or, without one, to the last event of this kind, or makes an event.
 func (n *narrator) nginxDid(instance, tone, text string) {
-	if e := n.actions[instance]; e != nil && n.now-max(e.at, e.until) <= attributed {
+	e := n.actions[instance]
+	if own := n.nginx[instance]; own != nil && (e == nil || own.at > e.at) {
+		e = own
+	}
+	if e != nil && n.now-max(e.at, e.until) <= attributed {
 		e.nginx = note(e.nginx, fmt.Sprintf(text, "it"))
 		n.update(e)
 		return
 	}
-	n.say(n.now, Event{Kind: "nginx", Tone: tone, Process: instance, Text: fmt.Sprintf(text, instance)})
+	n.nginx[instance] = n.say(n.now, Event{Kind: "nginx", Tone: tone, Process: instance, Text: fmt.Sprintf(text, instance)})
 }
 
 func note(all []string, text string) []string {

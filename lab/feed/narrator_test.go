@@ -89,7 +89,7 @@ func TestStateInNginxIsInferred(t *testing.T) {
 	}{
 		"it responds":                 {func(p *played) { p.requests(0, 3*time.Second, 60, ok) }, "serving", "the last attempt over HTTP got a response header"},
 		"over gRPC":                   {func(p *played) { p.requests(1, 3*time.Second, 60, ok) }, "serving", "the last attempt over gRPC got a response header"},
-		"it is down and still chosen": {func(p *played) { p.requests(0, time.Second, 60, ok); p.requests(0, time.Second, 60, refused) }, "serving failing", "the last 3 attempts over HTTP got no response header"},
+		"it is down and still chosen": {func(p *played) { p.requests(0, time.Second, 60, ok); p.requests(0, time.Second, 60, refused) }, "serving failing", "the last 7 attempts over HTTP got no response header"},
 		"two attempts say little":     {func(p *played) { p.requests(0, time.Second, 60, ok); p.requests(0, 100*time.Millisecond, 60, refused) }, "serving", "the last attempt over HTTP got a response header"},
 		"it responds again": {func(p *played) {
 			p.requests(0, time.Second, 60, ok)
@@ -122,7 +122,7 @@ func TestStateInNginxIsInferred(t *testing.T) {
 			p.action(scenario.Pause)
 			p.requests(0, 4*time.Second, 60, silent)
 		}, "serving not_chosen", ""},
-		"only gRPC fails": {func(p *played) { p.requests(0, time.Second, 60, ok); p.requests(1, time.Second, 60, refused) }, "serving failing", "the last 3 attempts over gRPC got no response header"},
+		"only gRPC fails": {func(p *played) { p.requests(0, time.Second, 60, ok); p.requests(1, time.Second, 60, refused) }, "serving failing", "the last 7 attempts over gRPC got no response header"},
 		"nginx finds no live instance": {func(p *played) {
 			p.requests(0, time.Second, 60, ok)
 			for range 60 {
@@ -182,5 +182,18 @@ func TestConsequencesAreSaid(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// An instance that comes and goes by itself makes one event, whose consequences are bounded.
+func TestInstanceThatComesAndGoesMakesOneEvent(t *testing.T) {
+	t.Parallel()
+	p := newPlayed()
+	for range 10 {
+		p.requests(0, time.Second, 60, ok)
+		p.requests(0, time.Second, 60, refused)
+	}
+	if e := p.events; len(e) != 1 || e[0].Text != "attempts at whoami-2 get no response header, since 14:03:01" || len(e[0].Since) != maxNotes || e[0].Since[3] != "attempts at it get no response header, since 14:03:19" {
+		t.Errorf("%d events, %+v", len(e), e[0].Event)
 	}
 }

@@ -27,7 +27,7 @@ type view struct {
 }
 
 func newView(trial int, c *counter, clock clock) *view {
-	v := &view{trial: trial, counter: c, narrator: &narrator{trial: trial, instances: func() []Instance { return c.instances }, clock: clock, actions: make(map[string]*row)}}
+	v := &view{trial: trial, counter: c, narrator: &narrator{trial: trial, instances: func() []Instance { return c.instances }, clock: clock, actions: make(map[string]*row), nginx: make(map[string]*row)}}
 	v.queue.give = v.narrator.take
 	return v
 }
