@@ -13,8 +13,9 @@ import (
 const (
 	healthInterval = 500 * time.Millisecond // between the checks of one instance
 	healthTimeout  = 400 * time.Millisecond // after which an instance does not respond
-	// healthSpacing is the least time from one check to the next, of all instances: with more than fifty, each is checked less often.
-	healthSpacing = 10 * time.Millisecond
+	// healthSpacing is the least time from one check to the next, of all instances: with more than ten, each is checked less often. One takes
+	// some 0.6 ms of CPU time here, and 0.2 ms in the instance.
+	healthSpacing = 50 * time.Millisecond
 	// healthGiveUp is how long a check waits for a response that is late. A paused instance would respond to each check when it resumes, so
 	// there are few.
 	healthGiveUp = 10 * time.Second
