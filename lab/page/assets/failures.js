@@ -1,5 +1,6 @@
 // The requests that failed, each with a way to its story.
 import { el, setText } from "./dom.js";
+import { failedOf } from "./store.js";
 import { number, micros, moment, flowName } from "./format.js";
 
 const STEP = 50; // rows that are shown at once
@@ -40,6 +41,9 @@ function failuresOf(store) {
 function noteOn(store, count) {
 	if (!count) return "None.";
 	const kept = store.hello?.source === "live" ? "The newest 200 are kept." : "";
+	const trials = store.shown.map((n) => store.trials.get(n)).filter(Boolean);
+	const failed = trials.flatMap((t) => Object.values(t.total)).reduce((sum, flow) => sum + failedOf(flow), 0);
+	if (!kept && failed > count) return [`The first ${number(count)} of ${number(failed)} requests.`, store.omitted?.text].filter(Boolean).join(" ");
 	return [`${number(count)} ${count === 1 ? "request" : "requests"}.`, kept, store.omitted?.text].filter(Boolean).join(" ");
 }
 
