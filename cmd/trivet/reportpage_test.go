@@ -100,7 +100,7 @@ func TestReportPageOnATerminalSaysHowToWriteAFile(t *testing.T) {
 	}
 }
 
-// Whatever texts are in the records of a run, none is HTML in its page.
+// Whatever texts are in the records of a run, none is HTML in its page. Private keys are not in it at all.
 func TestReportPageHasHostileTextsAsDataAlone(t *testing.T) {
 	t.Parallel()
 	n := 0
@@ -133,6 +133,10 @@ func TestReportPageHasHostileTextsAsDataAlone(t *testing.T) {
 	files["conf/nginx.conf"] = []byte("user b; # " + hostile() + "\ninclude x.conf;\nevents { }\n")
 	files["conf/x.conf"] = []byte("user a; # " + hostile() + "\n")
 	files["shipped/nginx.conf"] = []byte("user a; # " + hostile() + "\n")
+	const secret = "c2VjcmV0IGtleQ"
+	key := "-----BEGIN PRIVATE" + " KEY-----\n" + secret + "\n-----END PRIVATE" + " KEY-----\n"
+	files["tls/edge.pem"] = []byte(key)
+	files["conf/x.conf"] = append(files["conf/x.conf"], "daemon \""+key+"\";\n"...)
 	for name, text := range files {
 		path := filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, text, 0o644)); err != nil {
@@ -151,6 +155,9 @@ func TestReportPageHasHostileTextsAsDataAlone(t *testing.T) {
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(messages); err != nil {
 		t.Fatal(err)
+	}
+	if strings.Contains(data.String(), secret) {
+		t.Error("the page has a private key")
 	}
 	missing := 0
 	for i := range n {
