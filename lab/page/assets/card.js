@@ -4,12 +4,10 @@ import { FLOW_NAMES, number, percent, rate } from "./format.js";
 import { icon, swatch } from "./icons.js";
 import { actionRow } from "./control.js";
 
-// STATE_WORDS are how states are called.
-export const STATE_WORDS = {
-	running: "running", starting: "starting", paused: "paused", gone: "gone",
-	serving: "serving", not_serving: "not serving", no_response: "no response",
-	failing: "failing", not_chosen: "not chosen", unknown: "unknown",
-};
+// stateWords is how a state is called: "not chosen".
+export function stateWords(state) {
+	return state.replace("_", " ");
+}
 
 const STATE_TONES = { starting: "warn", paused: "warn", gone: "bad", not_serving: "warn", no_response: "bad", failing: "bad", not_chosen: "warn", unknown: "quiet" };
 
@@ -43,7 +41,7 @@ export class Card {
 			if (cell.value !== value) {
 				cell.value = value;
 				cell.dd.className = STATE_TONES[value] ?? "";
-				cell.dd.replaceChildren(icon(value), STATE_WORDS[value] ?? value);
+				cell.dd.replaceChildren(icon(value), stateWords(value));
 			}
 		}
 		const why = `Inferred from nginx's access log: ${state.why || "no attempts lately"}.`;

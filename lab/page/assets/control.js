@@ -143,7 +143,7 @@ function nginxPart(store) {
 		setText(says, changed.length ? "Not applied yet. nginx -t tests the change first." : "As nginx has it.");
 		for (const s of settings) {
 			const { select, directive } = selects.get(s.name);
-			setText(directive, s.options.find((o) => o.value === select.value)?.directive || "no directive: nginx's default");
+			setText(directive, s.options.find((o) => o.value === select.value)?.directive || "no directive: as shipped");
 		}
 	};
 	form.addEventListener("input", differ);
@@ -205,7 +205,7 @@ function savePart(store) {
 		navigator.clipboard.writeText(yaml.textContent).then(() => setText(copied, "Copied."), () => setText(copied, "The text is selected."));
 	});
 	const download = el("a", { text: "Download" });
-	const file = el("div", { class: "file", hidden: true }, el("p", { class: "small" }, "This file does again what was done: ", how), el("div", { class: "row" }, copy, download, copied), yaml);
+	const file = el("div", { class: "saved", hidden: true }, el("p", { class: "small" }, "This file does again what was done: ", how), el("div", { class: "row" }, copy, download, copied), yaml);
 	const open = async () => {
 		const result = await attempt(store, "/api/experiment", {}, problem, "The experiment's file is below the controls.");
 		if (!result) return;

@@ -3,7 +3,7 @@ import { el, press, setText } from "./dom.js";
 import { FLOW_NAMES, moment, number, percent, rate } from "./format.js";
 import { icon } from "./icons.js";
 import { stateAt, sumInstance } from "./store.js";
-import { STATE_WORDS } from "./card.js";
+import { stateWords } from "./card.js";
 import { actionRow } from "./control.js";
 
 const DETAIL_COLUMNS = ["First attempts", "Share", "Attempts", "Failed", "OK responses", "Executions", "Open"];
@@ -39,7 +39,7 @@ export class Detail {
 		}
 		const state = stateAt(trial, instance.name, at);
 		const why = state.why ? ` (${state.why})` : "";
-		setText(this.about, `Process ${STATE_WORDS[state.process]}, own health ${STATE_WORDS[state.health]}, nginx, inferred: ${STATE_WORDS[state.nginx]}${why}. HTTP at ${instance.http}, gRPC at ${instance.grpc}. The last ${span / 1000} s:`);
+		setText(this.about, `Process ${stateWords(state.process)}, own health ${stateWords(state.health)}, nginx, inferred: ${stateWords(state.nginx)}${why}. HTTP at ${instance.http}, gRPC at ${instance.grpc}. The last ${span / 1000} s:`);
 		flows.forEach((flow, i) => {
 			const sum = sumInstance(trial, instance.name, flow, at - span, at);
 			const per = (n) => rate((1000 * n) / span);

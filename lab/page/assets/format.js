@@ -32,7 +32,7 @@ export function microsBrief(us) {
 }
 
 function digits(x) {
-	return x >= 100 ? x.toFixed(0) : x >= 10 ? x.toFixed(1) : x.toFixed(2);
+	return x >= 100 || x === 0 ? x.toFixed(0) : x >= 10 ? x.toFixed(1) : x.toFixed(2);
 }
 
 // moment writes a time of a trial, in ms: +6.2 s; of a live stack the time of day.

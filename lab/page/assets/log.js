@@ -4,8 +4,6 @@ import { moment } from "./format.js";
 import { icon } from "./icons.js";
 
 const LOG_ROWS = 100; // shown at first, and more with each press of a button
-const TONE_WORDS = { note: "note", action: "action", bad: "problem", good: "good" };
-const KIND_NAMES = { phase: "phases", action: "actions", process: "processes", nginx: "nginx", load: "load", setting: "settings", request: "requests", health: "health" };
 
 // mountLog builds the list of events.
 export function mountLog(root, store) {
@@ -55,7 +53,7 @@ class Log {
 	row(trial, e) {
 		const live = Boolean(trial.info.keep);
 		const go = () => (live ? this.store.select(e.process ? { instance: e.process } : null) : this.store.setNow(e.at));
-		const tone = el("span", { class: "tone " + e.tone }, icon(e.tone), TONE_WORDS[e.tone] ?? e.tone);
+		const tone = el("span", { class: "tone " + e.tone }, icon(e.tone), e.tone === "bad" ? "problem" : e.tone);
 		const jump = press("", go, { class: "jump", title: live ? "Highlight the process" : "Look at this moment" }, el("span", { class: "when" }, moment(trial.info, e.at)), tone, el("span", { class: "text" }, e.text));
 		const since = e.since?.length && el("ul", { class: "since small" }, ...e.since.map((s) => el("li", { text: s })));
 		return el("li", { class: "event " + e.tone, "data-event-kind": e.kind, "data-n": e.n }, jump, since || null);
@@ -68,6 +66,6 @@ function setChoices(select, all, values) {
 	if (select.dataset.key === key) return;
 	const { value } = select;
 	select.dataset.key = key;
-	select.replaceChildren(el("option", { value: "", text: all }), ...values.map((v) => el("option", { value: v, text: KIND_NAMES[v] ?? v })));
+	select.replaceChildren(el("option", { value: "", text: all }), ...values.map((v) => el("option", { value: v, text: v })));
 	select.value = values.includes(value) ? value : "";
 }

@@ -14,168 +14,168 @@ import { mountStory } from "./story.js";
 const LATE_SPAN = 10000; // milliseconds of a live stack that a warning is about
 const THEMES = ["auto", "light", "dark"];
 const KEYS = [
-  ["Space", "play or pause a replay"], ["[ and ]", "slower, faster"], ["L", "follow the newest data"],
-  ["← and → in a chart or on the slider", "move the cursor, with Shift further"], ["↑ and ↓ in a chart", "the chart above or below"],
-  ["+ and − in a chart", "zoom"], ["Escape", "show all time, close a window"], ["T", "light, dark, or as the system"], ["?", "this help"],
+	["Space", "play or pause a replay"], ["[ and ]", "slower, faster"], ["L", "follow the newest data"],
+	["← and → in a chart or on the slider", "move the cursor, with Shift further"], ["↑ and ↓ in a chart", "the chart above or below"],
+	["+ and − in a chart", "zoom"], ["Escape", "show all time, close a window"], ["T", "light, dark, or as the system"], ["?", "this help"],
 ];
 
 // openPage builds the page and begins to read the feed.
 export function openPage() {
-  const store = new Store();
-  const section = (id) => document.getElementById(id);
-  mountReport(section("report"), store, section("details"));
-  const replay = mountReplay(section("replay"), store);
-  mountCharts(section("charts"), store);
-  mountPicture(section("picture"), store);
-  mountControl(section("control"), store);
-  mountLog(section("log"), store);
-  mountStory(section("story"), store);
-  mountHead(store);
-  mountNotice(section("notice"), store);
-  document.addEventListener("keydown", (event) => pageKey(event, store, replay));
-  connect(store);
-  return store;
+	const store = new Store();
+	const section = (id) => document.getElementById(id);
+	mountReport(section("report"), store, section("details"));
+	const replay = mountReplay(section("replay"), store);
+	mountCharts(section("charts"), store);
+	mountPicture(section("picture"), store);
+	mountControl(section("control"), store);
+	mountLog(section("log"), store);
+	mountStory(section("story"), store);
+	mountHead(store);
+	mountNotice(section("notice"), store);
+	document.addEventListener("keydown", (event) => pageKey(event, store, replay));
+	connect(store);
+	return store;
 }
 
 function mountHead(store) {
-  const versions = document.getElementById("versions");
-  const help = fillHelp(document.getElementById("help"));
-  const theme = el("button", { type: "button", id: "theme", click: () => nextTheme(store) });
-  document.getElementById("tools").append(theme, el("button", { type: "button", "aria-label": "? Help", click: () => help.showModal(), text: "?" }));
-  setTheme(store, stored("trivet-theme") ?? "auto");
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => store.emit("theme"));
-  store.on("trials", () => {
-    const h = store.hello;
-    if (!h) return;
-    versions.textContent = [`trivet ${h.trivet}`, `nginx ${h.nginx}`, `${h.cpus} CPUs`, h.dir].filter(Boolean).join(" · ");
-    document.title = titleOf(store);
-  });
+	const versions = document.getElementById("versions");
+	const help = fillHelp(document.getElementById("help"));
+	const theme = el("button", { type: "button", id: "theme", click: () => nextTheme(store) });
+	document.getElementById("tools").append(theme, el("button", { type: "button", "aria-label": "? Help", click: () => help.showModal(), text: "?" }));
+	setTheme(store, stored("trivet-theme") ?? "auto");
+	matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => store.emit("theme"));
+	store.on("trials", () => {
+		const h = store.hello;
+		if (!h) return;
+		versions.textContent = [`trivet ${h.trivet}`, `nginx ${h.nginx}`, `${h.cpus} CPUs`, h.dir].filter(Boolean).join(" · ");
+		document.title = titleOf(store);
+	});
 }
 
 function titleOf(store) {
-  const name = store.trials.get(store.focus)?.info.experiment;
-  return name ? `${name} – Trivet` : "Trivet";
+	const name = store.trials.get(store.focus)?.info.experiment;
+	return name ? `${name} – Trivet` : "Trivet";
 }
 
 function fillHelp(help) {
-  const rows = KEYS.map(([key, what]) => el("div", {}, el("dt", {}, el("kbd", { text: key })), el("dd", { text: what })));
-  help.append(
-    el("h2", { text: "Help" }),
-    el("p", { text: "Requests go from the client through nginx to the instances. HTTP is drawn solid and blue, gRPC dashed and orange, streams dotted and violet; × and hatches are failures." }),
-    el("p", { text: "Percentiles come from histograms and are within 1 %; all other numbers are counts. What nginx does with an instance is inferred from its access log." }),
-    el("dl", { class: "keys" }, ...rows), el("form", { method: "dialog" }, el("button", { text: "Close" })));
-  return help;
+	const rows = KEYS.map(([key, what]) => el("div", {}, el("dt", {}, el("kbd", { text: key })), el("dd", { text: what })));
+	help.append(
+		el("h2", { text: "Help" }),
+		el("p", { text: "Requests go from the client through nginx to the instances. HTTP is drawn solid and blue, gRPC dashed and orange, streams dotted and violet; × and hatches are failures." }),
+		el("p", { text: "Percentiles come from histograms and are within 1 %; all other numbers are counts. What nginx does with an instance is inferred from its access log." }),
+		el("dl", { class: "keys" }, ...rows), el("form", { method: "dialog" }, el("button", { text: "Close" })));
+	return help;
 }
 
 // nextTheme goes on to the next of the three.
 function nextTheme(store) {
-  const current = document.documentElement.dataset.theme ?? "auto";
-  setTheme(store, THEMES[(THEMES.indexOf(current) + 1) % THEMES.length]);
+	const current = document.documentElement.dataset.theme ?? "auto";
+	setTheme(store, THEMES[(THEMES.indexOf(current) + 1) % THEMES.length]);
 }
 
 function setTheme(store, name) {
-  const root = document.documentElement;
-  if (name === "auto") delete root.dataset.theme;
-  else root.dataset.theme = name;
-  document.getElementById("theme").textContent = { auto: "◐ Auto", light: "☀ Light", dark: "☾ Dark" }[name] ?? name;
-  store.emit("theme");
-  try {
-    localStorage.setItem("trivet-theme", name);
-  } catch {
-    // A page from a file may have no storage.
-  }
+	const root = document.documentElement;
+	if (name === "auto") delete root.dataset.theme;
+	else root.dataset.theme = name;
+	document.getElementById("theme").textContent = { auto: "◐ Auto", light: "☀ Light", dark: "☾ Dark" }[name] ?? name;
+	store.emit("theme");
+	try {
+		localStorage.setItem("trivet-theme", name);
+	} catch {
+		// A page from a file may have no storage.
+	}
 }
 
 function stored(key) {
-  try {
-    const value = localStorage.getItem(key);
-    return THEMES.includes(value) ? value : null;
-  } catch {
-    return null;
-  }
+	try {
+		const value = localStorage.getItem(key);
+		return THEMES.includes(value) ? value : null;
+	} catch {
+		return null;
+	}
 }
 
 // mountNotice says what is wrong: with the connection, the generator, the machine.
 function mountNotice(root, store) {
-  let shown = "";
-  const update = () => {
-    const lines = [...connectionLines(store), ...trialLines(store), ...lateLines(store)];
-    const key = JSON.stringify(lines);
-    if (key === shown) return;
-    shown = key;
-    root.replaceChildren(...lines.map(([tone, text]) => el("p", { class: tone }, el("span", { "aria-hidden": "true", text: tone === "bad" ? "✕ " : "! " }), text)));
-    document.body.classList.toggle("stopped", lines.some(([tone]) => tone === "bad"));
-  };
-  store.on("connection", update);
-  store.on("data", update);
+	let shown = "";
+	const update = () => {
+		const lines = [...connectionLines(store), ...trialLines(store), ...lateLines(store)];
+		const key = JSON.stringify(lines);
+		if (key === shown) return;
+		shown = key;
+		root.replaceChildren(...lines.map(([tone, text]) => el("p", { class: tone }, el("span", { "aria-hidden": "true", text: tone === "bad" ? "✕ " : "! " }), text)));
+		document.body.classList.toggle("stopped", lines.some(([tone]) => tone === "bad"));
+	};
+	store.on("connection", update);
+	store.on("data", update);
 }
 
 function connectionLines(store) {
-  if (store.ended !== null) {
-    if (store.hello?.source !== "live") return []; // A run that is over is nothing to warn of.
-    store.endedAt ??= clock(new Date());
-    return [["bad", `${sentence(store.ended)} (${store.endedAt}). The page shows what there was.`]];
-  }
-  if (store.problem) return [["bad", store.problem + (document.getElementById("feed") ? "" : " trivet has ended, is stopped or cannot be reached. The page shows what there was, and tries again.")]];
-  return [];
+	if (store.ended !== null) {
+		if (store.hello?.source !== "live") return []; // A run that is over is nothing to warn of.
+		store.endedAt ??= clock(new Date());
+		return [["bad", `${sentence(store.ended)} (${store.endedAt}). The page shows what there was.`]];
+	}
+	if (store.problem) return [["bad", store.problem + (document.getElementById("feed") ? "" : " trivet has ended, is stopped or cannot be reached. The page shows what there was, and tries again.")]];
+	return [];
 }
 
 function sentence(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1);
+	return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 const LACKS = {
-  nginx: "nginx's access log was not read: attempts, shares and what nginx does with instances are unknown.",
-  instances: "The instances' records were not read: arrivals and requests in flight are unknown.",
+	nginx: "nginx's access log was not read: attempts, shares and what nginx does with instances are unknown.",
+	instances: "The instances' records were not read: arrivals and requests in flight are unknown.",
 };
 
 // trialLines say what cannot be shown of the trials that are shown.
 function trialLines(store) {
-  const lines = [];
-  for (const info of store.shown.map((n) => store.trials.get(n)?.info)) {
-    if (!info) continue;
-    const name = [info.experiment, store.shown.length > 1 ? info.variant : "", info.target ? `on ${info.target}` : ""].filter(Boolean).join(", ");
-    if (info.problem) lines.push(["warn", `${name}: ${info.problem}`]);
-    for (const source of info.lacks ?? []) if (LACKS[source]) lines.push(["warn", `${name}: ${LACKS[source]}`]);
-  }
-  return lines;
+	const lines = [];
+	for (const info of store.shown.map((n) => store.trials.get(n)?.info)) {
+		if (!info) continue;
+		const name = [info.experiment, store.shown.length > 1 ? info.variant : "", info.target ? `on ${info.target}` : ""].filter(Boolean).join(", ");
+		if (info.problem) lines.push(["warn", `${name}: ${info.problem}`]);
+		for (const source of info.lacks ?? []) if (LACKS[source]) lines.push(["warn", `${name}: ${LACKS[source]}`]);
+	}
+	return lines;
 }
 
 // lateLines warn if latencies are in doubt: of a live stack now, of a run anywhere in what is shown.
 function lateLines(store) {
-  const sum = { late: 0, max: 0, starved: 0 };
-  for (const t of store.shown.map((n) => store.trials.get(n))) if (t) addLate(sum, t, store.hello.source === "live" ? t.end - LATE_SPAN : 0);
-  const words = [];
-  if (sum.late) words.push(`The generator was late for ${number(sum.late)} requests, at most ${micros(sum.max)}.`);
-  if (sum.starved) words.push(`The machine had no CPU to spare for ${(sum.starved / 1000).toFixed(1)} s.`);
-  return words.length ? [["warn", words.join(" ") + " Latencies there are in doubt: see the marks on top of the charts."]] : [];
+	const sum = { late: 0, max: 0, starved: 0 };
+	for (const t of store.shown.map((n) => store.trials.get(n))) if (t) addLate(sum, t, store.hello.source === "live" ? t.end - LATE_SPAN : 0);
+	const words = [];
+	if (sum.late) words.push(`The generator was late for ${number(sum.late)} requests, at most ${micros(sum.max)}.`);
+	if (sum.starved) words.push(`The machine had no CPU to spare for ${(sum.starved / 1000).toFixed(1)} s.`);
+	return words.length ? [["warn", words.join(" ") + " Latencies there are in doubt: see the marks on top of the charts."]] : [];
 }
 
 function addLate(sum, trial, from) {
-  const width = trial.info.width_ms;
-  for (let n = Math.max(trial.first, Math.floor(from / width)); n <= trial.last; n++) {
-    const bin = trial.bins.get(n);
-    if (bin?.generator?.late) {
-      sum.late += bin.generator.late;
-      sum.max = Math.max(sum.max, bin.generator.max_us);
-    }
-    if (bin?.machine?.starved) sum.starved += width;
-  }
+	const width = trial.info.width_ms;
+	for (let n = Math.max(trial.first, Math.floor(from / width)); n <= trial.last; n++) {
+		const bin = trial.bins.get(n);
+		if (bin?.generator?.late) {
+			sum.late += bin.generator.late;
+			sum.max = Math.max(sum.max, bin.generator.max_us);
+		}
+		if (bin?.machine?.starved) sum.starved += width;
+	}
 }
 
 // pageKey is for keys that mean the same everywhere; where text is written or a control has the key, they mean that.
 function pageKey(event, store, replay) {
-  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("dialog")) return;
-  if (event.key === "Escape" && store.zoom) return store.setZoom(null);
-  if (event.target.closest("input:not([type=range]), select, textarea")) return;
-  if (event.key === " " && event.target.closest("button, summary, a")) return;
-  const does = {
-    " ": replay.toggle, "[": () => replay.faster(-1), "]": () => replay.faster(1), l: replay.live, L: replay.live,
-    t: () => nextTheme(store), T: () => nextTheme(store), "?": () => document.getElementById("help").showModal(),
-  }[event.key];
-  if (!does) return;
-  event.preventDefault();
-  does();
+	if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("dialog")) return;
+	if (event.key === "Escape" && store.zoom) return store.setZoom(null);
+	if (event.target.closest("input:not([type=range]), select, textarea")) return;
+	if (event.key === " " && event.target.closest("button, summary, a")) return;
+	const does = {
+		" ": replay.toggle, "[": () => replay.faster(-1), "]": () => replay.faster(1), l: replay.live, L: replay.live,
+		t: () => nextTheme(store), T: () => nextTheme(store), "?": () => document.getElementById("help").showModal(),
+	}[event.key];
+	if (!does) return;
+	event.preventDefault();
+	does();
 }
 
 // pageStore is for tests, and for the console of a browser.

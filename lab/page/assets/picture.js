@@ -147,7 +147,8 @@ class Picture {
 		const phase = (info.phases ?? []).find((p) => p.from <= view.at && view.at < p.to);
 		setText(this.phase, phase && info.phases.length > 1 ? phase.name : "");
 		const last = trial.events.findLast((e) => e.at <= this.store.now && e.at > this.store.now - LATELY && e.kind !== "phase" && e.tone !== "note");
-		const text = last ? [last.text, ...(last.since ?? [])].join("; ") : "";
+		const failed = last?.since?.find((s) => s.includes("failed")) ?? last?.since?.[0];
+		const text = last ? last.text + (failed ? `; ${failed}` : "") : "";
 		const key = last ? last.tone + text : "";
 		if (this.lastKey === key) return;
 		this.lastKey = key;
@@ -258,7 +259,7 @@ function drawNginx(box, info, view) {
 		const sum = view.flows.get(flow);
 		const sent = sum.requests - sum.dropped;
 		const amplification = sent > 0 ? sum.nginx_attempts / sent : 0;
-		setLine(row.lines[0], sent > 0 ? `×${amplification.toFixed(2)} attempts` : "no requests", amplification > 1.005 ? "warn" : "quiet");
+		setLine(row.lines[0], sent > 0 ? `×${amplification.toFixed(2)} attempts` : "no requests", amplification > 1.02 ? "warn" : "quiet");
 		setLine(row.lines[1], sum.failed_attempts ? `✕ ${rate(sum.failed_attempts * view.per)} failed` : "", "bad");
 		const [local, words] = sum.no_live_upstreams ? [sum.no_live_upstreams, "no live upstreams"] : [sum.local_replies, "local replies"];
 		setLine(row.lines[2], local ? `✕ ${rate(local * view.per)} ${words}` : "", "bad");

@@ -4,8 +4,7 @@ import { flowName, micros } from "./format.js";
 import { icon } from "./icons.js";
 
 const TICKS = 4; // parts of the waterfall's axis
-const KIND_WORDS = { client: "client", nginx: "nginx", attempt: "attempt", instance: "execution", hop: "call" };
-const RESULT_WORDS = { ok: "", failed: "failed", in_doubt: "in doubt" };
+const KIND_WORDS = { instance: "execution", hop: "call" };
 
 // mountStory fills the dialog with the request that the store wants.
 export function mountStory(root, store) {
@@ -88,13 +87,13 @@ function axisRow(whole) {
 function spanRow({ span, depth, from, to }, begin, whole) {
 	const left = (100 * (from - begin)) / whole;
 	const width = Math.max(0.4, (100 * (to - from)) / whole);
-	const result = RESULT_WORDS[span.result] ?? span.result;
+	const result = span.result === "ok" ? "" : span.result.replace("_", " ");
 	const bar = svg("rect", { x: `${Math.min(left, 99.6)}%`, y: 4, width: `${width}%`, height: 14, rx: 2, class: `span ${span.kind} ${span.result}${span.unfinished ? " unfinished" : ""}` });
 	const what = el("span", { class: "what" }, el("span", { class: "kind" }, KIND_WORDS[span.kind] ?? span.kind), ` ${spanLabel(span)}`);
 	what.style.setProperty("--depth", Math.min(depth, 10));
 	const note = [span.note, result && !span.note.includes(result) ? result : ""].filter(Boolean).join(", ");
-	const took = el("span", { class: "took" }, `+${micros(from - begin)}, ${span.unfinished ? "not completed" : micros(to - from)}`);
-	const says = el("span", { class: "note " + (span.result === "ok" ? "quiet" : "bad") }, span.result === "ok" ? null : icon(span.result), note);
+	const took = el("span", { class: "took" }, `+${micros(from - begin)}, ${span.unfinished ? "not completed" : to > from ? micros(to - from) : "< 1 ms"}`);
+	const says = el("span", { class: "note " + (span.result === "ok" ? "quiet" : "bad") }, span.result === "ok" ? null : icon(span.result), " ", note);
 	return el("li", {}, what, svg("svg", { class: "bars grid", height: 22, "aria-hidden": "true" }, bar), el("span", { class: "end" }, took, says));
 }
 
