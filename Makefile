@@ -11,7 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build experiments picture soak bench bench-sweep bench-smoke bench-listeners bench-programs attack test test-slow examples catalog test-all test-docker test-cluster test-kubernetes test-swarm check fmt lint scripts repo-rules generate generated breaking fuzz nginx nginx-next chromium prometheus prometheus-programs test-observability manifests man dist release clean
+.PHONY: help up build experiments picture soak bench bench-sweep bench-smoke bench-listeners bench-page bench-programs attack test test-slow examples catalog test-all test-docker test-cluster test-kubernetes test-swarm check fmt lint scripts repo-rules generate generated breaking fuzz nginx nginx-next chromium prometheus prometheus-programs test-observability manifests man dist release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -47,14 +47,19 @@ bench-smoke: bench-programs ## a minute: show that all of bench works; judges no
 	go -C bench test -count=1 -timeout 2m ./...
 	.cache/bench/bin/bench --smoke --json .cache/bench/smoke.json
 	.cache/bench/bin/bench --smoke --json .cache/bench/smoke-sweep.json sweep
+	.cache/bench/bin/page --smoke
 
 bench-listeners: ## time, bytes and allocations per request of both listeners, by go test -bench (BASE=revision compares)
 	@bench/listeners $(BASE)
 
+bench-page: build nginx ## two and a half minutes, idle machine: CPU time of trivet up with its page at 2,000 requests per second (ARGS=--browser: and a Chromium's)
+	CGO_ENABLED=0 go -C bench build $(BUILD_FLAGS) -o ../.cache/bench/bin/ ./page
+	@.cache/bench/bin/page $(ARGS)
+
 # A module of its own: programs to compare with must not get into go.mod.
 bench-programs: build nginx ## build bench, and fetch the programs that it compares with into .cache/bench
 	@bench/fetch
-	CGO_ENABLED=0 go -C bench build $(BUILD_FLAGS) -o ../.cache/bench/bin/ . ./bare
+	CGO_ENABLED=0 go -C bench build $(BUILD_FLAGS) -o ../.cache/bench/bin/ . ./bare ./page
 
 attack: build nginx ## two minutes: do to an instance and to nginx what a hostile client would; prints a table (ARGS="--only reset")
 	@TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} go run ./e2e/attack $(ARGS)
