@@ -65,6 +65,7 @@ type subject struct {
 	servers
 	process, health, nginx string
 	why                    string // of nginx
+	said                   string // the last event of its health
 	troubled               bool   // nginx got no response from it, or did not choose it, and not since
 	paused                 bool   // and since then it is not known what nginx sent to it
 	resumed                time.Duration
@@ -75,7 +76,7 @@ type subject struct {
 // subject is an instance, and makes those before it known. Without an event of its process it runs.
 func (n *narrator) subject(i int) *subject {
 	for len(n.all) <= i {
-		n.all = append(n.all, &subject{process: Running, health: Unknown, nginx: Unknown})
+		n.all = append(n.all, &subject{process: Running, health: Unknown, said: Unknown, nginx: Unknown})
 		n.changed(len(n.all) - 1)
 	}
 	return n.all[i]
@@ -361,8 +362,11 @@ func (n *narrator) processEvent(at time.Duration, e *record.Event) {
 	if i := n.index(e.Process); i >= 0 && processStates[e.Kind] != "" && !teardown {
 		s := n.subject(i)
 		s.process = processStates[e.Kind]
-		if s.process == Gone {
+		switch s.process {
+		case Gone:
 			s.health = Unknown
+		case Running: // Its health may have been the same before, and then no event says so again.
+			s.health = s.said
 		}
 		if s.process == Gone && s.paused {
 			s.paused, s.resumed = false, at
@@ -424,8 +428,8 @@ func (n *narrator) healthEvent(at time.Duration, e *record.Event) {
 		return
 	}
 	s := n.subject(i)
-	was := s.health
-	s.health = e.Kind
+	was := s.said
+	s.health, s.said = e.Kind, e.Kind
 	n.changed(i)
 	if at < 0 || was == e.Kind || was == Unknown && e.Kind == Serving {
 		return

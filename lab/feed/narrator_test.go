@@ -156,6 +156,7 @@ func TestConsequencesAreSaid(t *testing.T) {
 		p.take(observation{at: p.at, kind: failed, flow: 1})
 	}
 	p.take(observation{at: p.at, kind: failed, flow: 0})
+	p.take(observation{at: p.at, kind: failed, flow: 2})
 	p.requests(0, time.Second, 60, refused)
 	p.requests(0, 2*time.Second, 60, passed)
 	p.action(scenario.Start)
@@ -174,7 +175,7 @@ func TestConsequencesAreSaid(t *testing.T) {
 	}
 	want := []string{
 		"bad request: 1 stream failed",
-		"action action: whoami-2 killed; 1 HTTP request and 3 gRPC calls failed; attempts at it get no response header, since 14:03:05; nginx has not chosen it since 14:03:05",
+		"action action: whoami-2 killed; 1 HTTP request, 3 gRPC calls and 1 stream failed; attempts at it get no response header, since 14:03:05; nginx has not chosen it since 14:03:05",
 		"action action: whoami-2 started; it is ready, since 14:03:08; its health says not serving, since 14:03:08; nginx gets responses from it again, since 14:03:08",
 		"bad process: whoami-3 died: exit code 2",
 		"bad nginx: a worker of nginx ended: signal SIGSEGV",
@@ -195,5 +196,27 @@ func TestInstanceThatComesAndGoesMakesOneEvent(t *testing.T) {
 	}
 	if e := p.events; len(e) != 1 || e[0].Text != "attempts at whoami-2 get no response header, since 14:03:01" || len(e[0].Since) != maxNotes || e[0].Since[3] != "attempts at it get no response header, since 14:03:19" {
 		t.Errorf("%d events, %+v", len(e), e[0].Event)
+	}
+}
+
+// Health is said on change only: an instance that is killed and soon started again says nothing new.
+func TestHealthIsKnownAgainAfterARestart(t *testing.T) {
+	t.Parallel()
+	p := newPlayed()
+	for _, e := range []record.Event{
+		{Event: record.HealthEvent, Kind: record.Serving}, {Event: record.ProcessEvent, Kind: record.Died}, {Event: record.ProcessEvent, Kind: record.Started}, {Event: record.ProcessEvent, Kind: record.Ready},
+		{Event: record.HealthEvent, Kind: record.NotServing}, {Event: record.ProcessEvent, Kind: record.Died}, {Event: record.HealthEvent, Kind: record.NoResponse}, {Event: record.HealthEvent, Kind: record.Serving},
+	} {
+		e.Process = "whoami-2"
+		p.at += time.Second
+		p.event(e)
+	}
+	var got []string
+	for _, s := range p.all[1].states {
+		got = append(got, s.Process+" "+s.Health)
+	}
+	want := []string{"running unknown", "running serving", "gone unknown", "starting unknown", "running serving", "running not_serving", "gone unknown", "gone no_response", "gone serving"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
 	}
 }

@@ -48,13 +48,16 @@ func actionText(action, process string, done bool) string {
 	}
 }
 
-// failedWords are "3 gRPC calls and 1 HTTP request failed".
+// failedWords are "2 HTTP requests, 3 gRPC calls and 1 stream failed".
 func failedWords(failed [flows]int) string {
 	var all []string
 	for i, noun := range []string{"HTTP request", "gRPC call", "stream"} {
 		if failed[i] > 0 {
 			all = append(all, words.Count(failed[i], noun))
 		}
+	}
+	if last := len(all) - 1; last > 0 {
+		all = []string{strings.Join(all[:last], ", "), all[last]}
 	}
 	return strings.Join(all, " and ") + " failed"
 }
