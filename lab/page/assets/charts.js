@@ -39,7 +39,7 @@ class Charts {
 		this.body = el("div", { class: "panels" });
 		const hint = "Drag to zoom, arrow keys move the cursor, Escape resets.";
 		const head = el("div", { class: "charts-head" }, el("h2", { text: "Over time" }), this.moment, el("span", { class: "quiet small hint", text: hint }), this.reset);
-		this.root.append(head, this.body);
+		this.root.append(head, el("p", { id: "late", class: "warn small" }), this.body);
 		this.root.addEventListener("keydown", (event) => this.key_(event));
 		this.distribution = new Distribution(this.store, this.axis);
 	}

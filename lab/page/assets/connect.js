@@ -7,8 +7,7 @@ const SLICE = 2000; // messages that are taken at once, so that the page stays r
 
 // connect fills the store, and keeps it filled.
 export function connect(store) {
-	const data = document.getElementById("feed");
-	if (data) readFile(store, data);
+	if (store.file) readFile(store, store.file);
 	else listen(store);
 	document.addEventListener("visibilitychange", () => document.hidden || store.flush());
 }

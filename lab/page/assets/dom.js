@@ -32,3 +32,9 @@ export function press(text, click, attributes = {}, ...children) {
 export function setText(element, text) {
 	if (element.textContent !== text) element.textContent = text;
 }
+
+// scrollTable is a table in a region that scrolls, also by keys.
+export function scrollTable(label, columns, body, caption) {
+	const head = el("tr", {}, ...columns.map((text) => el("th", { scope: "col", text })));
+	return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, el("table", {}, caption, el("thead", {}, head), body));
+}

@@ -25,6 +25,6 @@ export function currentExperiment(store) {
 // chooseTrial looks at a trial and those beside it.
 export function chooseTrial(store, info) {
 	const newest = Math.max(...store.trials.keys());
-	if (store.live && info.trial !== newest && !store.ended) store.setNow(store.now);
+	if (store.live && info.trial !== newest && !store.over) store.setNow(store.now);
 	store.setShown(store.beside(info), info.trial);
 }

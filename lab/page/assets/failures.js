@@ -1,5 +1,5 @@
 // The requests that failed, each with a way to its story.
-import { el, setText } from "./dom.js";
+import { el, scrollTable, setText } from "./dom.js";
 import { failedOf } from "./store.js";
 import { number, micros, moment, flowName } from "./format.js";
 
@@ -12,9 +12,7 @@ export function mountFailures(root, store) {
 	const title = el("h2", { text: "Failed requests" });
 	const note = el("p", { class: "quiet small" });
 	const body = el("tbody");
-	const head = ["at", "flow", "outcome", "code", "instance", "latency", "story"].map((h) => el("th", { scope: "col", text: h }));
-	const table = el("table", {}, el("thead", {}, el("tr", {}, ...head)), body);
-	const scroll = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Failed requests" }, table);
+	const scroll = scrollTable("Failed requests", ["at", "flow", "outcome", "code", "instance", "latency", "story"], body);
 	const more = el("button", { type: "button", text: "Show more", click: () => update((view.most += 4 * STEP)) });
 	root.append(el("div", { class: "failures" }, title, note, scroll, more));
 	const update = () => {

@@ -98,13 +98,16 @@ function stored(key) {
 // mountNotice says what is wrong: with the connection, the generator, the machine.
 function mountNotice(root, store) {
 	let shown = "";
+	const live = () => store.hello?.source === "live";
+	const late = document.getElementById("late"); // Of a run: its verdict says whether it matters.
 	const update = () => {
-		const lines = [...connectionLines(store), ...trialLines(store), ...lateLines(store)];
+		late.textContent = live() ? "" : lateLines(store).map(([, text]) => "! " + text).join("");
+		const lines = [...connectionLines(store), ...trialLines(store), ...(live() ? lateLines(store) : [])];
 		const key = JSON.stringify(lines);
 		if (key === shown) return;
 		shown = key;
 		root.replaceChildren(...lines.map(([tone, text]) => el("p", { class: tone }, el("span", { "aria-hidden": "true", text: tone === "bad" ? "✕ " : "! " }), text)));
-		document.body.classList.toggle("stopped", lines.some(([tone]) => tone === "bad"));
+		document.body.classList.toggle("stopped", live() && lines.some(([tone]) => tone === "bad"));
 	};
 	store.on("connection", update);
 	store.on("data", update);
@@ -112,11 +115,10 @@ function mountNotice(root, store) {
 
 function connectionLines(store) {
 	if (store.ended !== null) {
-		if (store.hello?.source !== "live") return []; // A run that is over is nothing to warn of.
 		store.endedAt ??= clock(new Date());
 		return [["bad", `${sentence(store.ended)} (${store.endedAt}). The page shows what there was.`]];
 	}
-	if (store.problem) return [["bad", store.problem + (document.getElementById("feed") ? "" : " trivet has ended, is stopped or cannot be reached. The page shows what there was, and tries again.")]];
+	if (store.problem) return [["bad", store.problem + (store.file ? "" : " trivet has ended, is stopped or cannot be reached. The page shows what there was, and tries again.")]];
 	return [];
 }
 
@@ -144,11 +146,11 @@ function trialLines(store) {
 // lateLines warn if latencies are in doubt: of a live stack now, of a run anywhere in what is shown.
 function lateLines(store) {
 	const sum = { late: 0, max: 0, starved: 0 };
-	for (const t of store.shown.map((n) => store.trials.get(n))) if (t) addLate(sum, t, store.hello.source === "live" ? t.end - LATE_SPAN : 0);
+	for (const t of store.shown.map((n) => store.trials.get(n))) if (t) addLate(sum, t, store.hello?.source === "live" ? t.end - LATE_SPAN : 0);
 	const words = [];
 	if (sum.late) words.push(`The generator was late for ${number(sum.late)} requests, at most ${micros(sum.max)}.`);
 	if (sum.starved) words.push(`The machine had no CPU to spare for ${(sum.starved / 1000).toFixed(1)} s.`);
-	return words.length ? [["warn", words.join(" ") + " Latencies there are in doubt: see the marks on top of the charts."]] : [];
+	return words.length ? [["warn", words.join(" ") + " Latencies there are in doubt: marked on top of the charts."]] : [];
 }
 
 function addLate(sum, trial, from) {

@@ -1,5 +1,5 @@
 // The metrics of the trials that are shown, as the report has them, and nginx's configuration with its edits marked.
-import { el } from "./dom.js";
+import { el, scrollTable } from "./dom.js";
 import { number, micros } from "./format.js";
 import { currentExperiment } from "./experiment.js";
 
@@ -55,10 +55,8 @@ function metricTables(store, { report }) {
 
 function metricTable(report, variant, trial, info) {
 	const title = [report.variants.length > 1 ? variant.name : report.name, variant.description, report.trials > 1 ? `trial ${info.number} of ${report.trials}` : null].filter(Boolean).join(" · ");
-	const head = el("tr", {}, el("th", { scope: "col", text: "phase" }), el("th", { scope: "col", text: "group" }), ...COLUMNS.map(([name]) => el("th", { scope: "col", class: "num", text: name })));
 	const rows = trial.phases.flatMap((phase) => phase.groups.map((g, i) => metricRow(phase, g, i)));
-	const table = el("table", {}, el("caption", { text: title }), el("thead", {}, head), el("tbody", {}, ...rows));
-	return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Metrics: " + title }, table);
+	return scrollTable(title, ["phase", "group", ...COLUMNS.map(([name]) => name)], el("tbody", {}, ...rows), el("caption", { text: title }));
 }
 
 function metricRow(phase, group, i) {

@@ -1,54 +1,53 @@
 // The requests that did not fail and whose stories a file has: retried, slow and ordinary ones.
-import { el, setText } from "./dom.js";
+import { el, scrollTable, setText } from "./dom.js";
 import { number, micros, flowName } from "./format.js";
 
 const MOST_OTHERS = 100; // the most that are listed
 
 // mountOthers appends the list to a section, if the page is a file.
 export function mountOthers(root, store) {
-  if (!document.getElementById("feed")) return;
-  const body = el("tbody");
-  const head = ["at", "flow", "took", "nginx attempts", ""].map((h) => el("th", { scope: "col", text: h }));
-  const title = el("summary");
-  const part = el("details", { class: "failures others", hidden: true }, title,
-    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Other requests" }, el("table", {}, el("thead", {}, el("tr", {}, ...head)), body)));
-  root.append(part);
-  let key = "";
-  const update = () => {
-    const next = [store.shown, store.stories.size].join();
-    if (next === key) return;
-    key = next;
-    const all = othersOf(store);
-    part.hidden = !all.length;
-    setText(title, `Other requests: ${number(all.length)} stories of retried, slow and ordinary ones` + (all.length > MOST_OTHERS ? `; the first ${MOST_OTHERS}` : ""));
-    body.replaceChildren(...all.slice(0, MOST_OTHERS).map((o) => otherRow(store, o)));
-  };
-  store.on("trials", update);
-  store.on("data", update);
+	if (!store.file) return;
+	const body = el("tbody");
+	const title = el("summary");
+	const part = el("details", { class: "failures others", hidden: true }, title,
+		scrollTable("Other requests", ["at", "flow", "took", "nginx attempts", "story"], body));
+	root.append(part);
+	let key = "";
+	const update = () => {
+		const next = [store.shown, store.stories.size].join();
+		if (next === key) return;
+		key = next;
+		const all = othersOf(store);
+		part.hidden = !all.length;
+		setText(title, `Other requests: ${number(all.length)} stories of retried, slow and ordinary ones` + (all.length > MOST_OTHERS ? `; the first ${MOST_OTHERS}` : ""));
+		body.replaceChildren(...all.slice(0, MOST_OTHERS).map((o) => otherRow(store, o)));
+	};
+	store.on("trials", update);
+	store.on("data", update);
 }
 
 // othersOf are those of the shown trials, the most often retried first, then the slowest.
 function othersOf(store) {
-  const all = [...store.stories.values()].filter((s) => !s.failed && store.shown.includes(s.trial)).map((s) => ({ s, ...attemptsIn(s.trace.spans) }));
-  return all.sort((a, b) => b.attempts - b.entries - (a.attempts - a.entries) || b.s.took_us - a.s.took_us);
+	const all = [...store.stories.values()].filter((s) => !s.failed && store.shown.includes(s.trial)).map((s) => ({ s, ...attemptsIn(s.trace.spans) }));
+	return all.sort((a, b) => b.attempts - b.entries - (a.attempts - a.entries) || b.s.took_us - a.s.took_us);
 }
 
 // attemptsIn counts nginx's attempts and access-log entries, those of hops included.
 function attemptsIn(spans, sum = { attempts: 0, entries: 0 }) {
-  for (const span of spans ?? []) {
-    if (span.kind === "attempt") sum.attempts++;
-    if (span.kind === "nginx") sum.entries++;
-    attemptsIn(span.children, sum);
-  }
-  return sum;
+	for (const span of spans ?? []) {
+		if (span.kind === "attempt") sum.attempts++;
+		if (span.kind === "nginx") sum.entries++;
+		attemptsIn(span.children, sum);
+	}
+	return sum;
 }
 
 function otherRow(store, { s, attempts, entries }) {
-  const info = store.trials.get(s.trial).info;
-  const variant = store.shown.length > 1 ? ` (${info.variant})` : "";
-  return el("tr", {},
-    el("td", { class: "num", text: `+${((Date.parse(s.begin) - Date.parse(info.begin)) / 1000).toFixed(3)} s` }),
-    el("td", { text: flowName(s.protocol) + variant }), el("td", { class: "num", text: micros(s.took_us) }),
-    el("td", { class: "num", text: attempts > entries ? `${attempts} for ${entries}` : String(attempts) }),
-    el("td", {}, el("button", { type: "button", class: "small", "data-id": s.id, click: () => store.openStory(s.trial, s.id), "aria-label": `Story of ${s.id}`, text: "story" })));
+	const info = store.trials.get(s.trial).info;
+	const variant = store.shown.length > 1 ? ` (${info.variant})` : "";
+	return el("tr", {},
+		el("td", { class: "num", text: `+${((Date.parse(s.begin) - Date.parse(info.begin)) / 1000).toFixed(3)} s` }),
+		el("td", { text: flowName(s.protocol) + variant }), el("td", { class: "num", text: micros(s.took_us) }),
+		el("td", { class: "num", text: attempts > entries ? `${attempts} for ${entries}` : String(attempts) }),
+		el("td", {}, el("button", { type: "button", class: "small", "data-id": s.id, click: () => store.openStory(s.trial, s.id), "aria-label": `Story of ${s.id}`, text: "story" })));
 }

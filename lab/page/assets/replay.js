@@ -48,7 +48,7 @@ class Replay {
 		const trial = store.trials.get(store.focus);
 		this.root.hidden = !trial || store.hello?.source === "live";
 		if (this.root.hidden) return;
-		this.live.hidden = store.ended !== null || !!document.getElementById("feed");
+		this.live.hidden = store.over || store.ended !== null;
 		this.live.setAttribute("aria-pressed", String(store.live));
 		this.slider.max = store.length(store.focus);
 		const key = JSON.stringify([store.shown, store.focus, store.trials.size, trial.events.length, trial.info.begin]);

@@ -5,8 +5,6 @@ import { mountMetrics } from "./metrics.js";
 import { mountFailures } from "./failures.js";
 import { mountOthers } from "./others.js";
 
-const ROWS = 5; // expectations that are shown at once
-
 // mountReport fills the section on top and, below the charts, the details.
 export function mountReport(root, store, details) {
 	let shown = "";
@@ -28,13 +26,9 @@ export function mountReport(root, store, details) {
 
 function fillTop(root, store, { index, asked, report }) {
 	if (store.run.experiments.length > 1) root.append(experimentList(store, index));
-	const verdict = report?.verdict ?? "open";
-	const left = el("div", { class: "question" },
-		el("p", { class: "quiet name", text: asked.name }),
-		el("h2", { text: asked.question }),
-		el("p", {}, badge(verdict, true), el("span", { class: "quiet", text: outcomeOf(report) })),
-		report?.answer ? el("p", { class: "answer", text: report.answer }) : null);
-	root.append(el("div", { class: "report-top" }, left, expectations(asked, report)), ...problems(store, report));
+	const result = [badge(report?.verdict ?? "open", true), report?.answer ? el("p", { class: "answer", text: report.answer }) : null];
+	root.append(el("p", { class: "quiet name", text: asked.name }), el("h2", { text: asked.question }), el("div", { class: "result" }, ...result),
+		...problems(store, report), expectations(asked, report));
 }
 
 // experimentList leads to the other experiments of a run.
@@ -51,7 +45,7 @@ function experimentList(store, current) {
 // outcomeOf is the verdict in numbers.
 function outcomeOf(report) {
 	const all = report?.expectations ?? [];
-	if (!all.length) return "";
+	if (!all.length) return report ? "Expectations: not judged" : "Expectations";
 	const passed = all.filter((x) => x.passed && !x.inconclusive).length;
 	return `${passed} of ${all.length} ${all.length === 1 ? "expectation" : "expectations"} passed`;
 }
@@ -63,10 +57,8 @@ function expectations(asked, report) {
 	for (const x of report?.expectations ?? []) rows.set(x.text, [...(rows.get(x.text) ?? []), x]);
 	const all = [...rows].map(([text, results]) => ({ text, results, bad: results.some((r) => !r.passed) }));
 	all.sort((a, b) => b.bad - a.bad); // Stable: otherwise in the order of the file.
-	const items = all.map((row) => expectation(row, report ? "never" : "open"));
-	const rest = items.splice(Math.max(ROWS, all.filter((r) => r.bad).length));
-	const more = rest.length ? el("details", {}, el("summary", { text: `${rest.length} more` }), el("ul", {}, ...rest)) : null;
-	return el("div", { class: "expectations" }, el("h3", { text: "Expected" }), el("ul", {}, ...items), more);
+	const open = all.some((row) => row.bad); // What passed is one click away: the picture is to be seen first.
+	return el("details", { class: "expectations", open }, el("summary", { text: outcomeOf(report) }), el("ul", {}, ...all.map((row) => expectation(row, report ? "never" : "open"))));
 }
 
 function expectation({ text, results }, without) {
@@ -75,7 +67,7 @@ function expectation({ text, results }, without) {
 	const worst = ["failed", "inconclusive", "passed"].find((v) => verdicts.includes(v));
 	const values = results.map((x, i) => {
 		const own = verdicts.every((v) => v === verdicts[0]) ? null : badge(verdicts[i]);
-		return el("span", { class: "measured" }, own, x.variant ? el("b", { text: x.variant + " " }) : null, measuredIn(x));
+		return el("span", { class: "measured" }, own, x.variant && x.variant !== "only" ? el("b", { text: x.variant + " " }) : null, measuredIn(x));
 	});
 	return el("li", { class: worst }, badge(worst), el("div", {}, el("code", { text }), el("p", {}, ...values)));
 }

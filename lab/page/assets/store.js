@@ -18,7 +18,7 @@ const PARTS = ["first", "attempts", "failed", "ok", "arrivals", "hops", "calls",
 const KEPT_FAILURES = 200; // of a live stack
 const KEPT_EVENTS = 500; // of a live stack
 const KEPT_STATES = 300; // of an instance of a live stack
-const WHOLE = 10000; // milliseconds within which the whole of a run that has ended arrives
+const WHOLE = 10000; // milliseconds within which the whole of a run that is over arrives
 const DATA_PAUSE = 100; // milliseconds between two calls of a "data" listener
 
 const UNKNOWN_STATE = Object.freeze({ process: "unknown", health: "unknown", nginx: "unknown", why: "" });
@@ -33,6 +33,7 @@ export class Store {
 		this.selection = null; // {instance} or {flow}, highlighted in all views; or null
 		this.wanted = null; // {trial, id} of the story that is open, or null
 		this.zoom = null; // [from, to] in ms that all charts show; null: what window says
+		this.file = document.getElementById("feed"); // the element with the data, if the page is a file; or null
 		this.timer = 0;
 		this.untouched = true; // the reader has not chosen a trial or a moment
 		this.token = document.querySelector('meta[name="trivet-token"]')?.content ?? "";
@@ -78,11 +79,11 @@ export class Store {
 		else if (m.trial) this.takeTrial(m.trial);
 		else if (m.run) this.run = m.run;
 		else if (m.file) this.files.set(m.file.id, m.file);
-		else if (m.experiment) this.reports.set(m.experiment.experiment, m.experiment.report);
+		else if (m.experiment) this.takeReport(m.experiment);
 		else if (m.story) this.stories.set(m.story.trial + " " + m.story.id, m.story);
 		else if (m.control) this.control = m.control;
 		else if (m.omitted) this.omitted = m.omitted;
-		else if (m.end) this.end(m.end);
+		else if (m.end) this.ended = m.end.text;
 		if (m.control) this.emit("control");
 		if (m.end) this.emit("connection");
 		if (m.trial || m.run || m.experiment || m.file) this.trialsChanged = true;
@@ -91,8 +92,7 @@ export class Store {
 
 	// begin starts anew, and keeps what the reader looks at if the same trials come again: after a lost connection.
 	begin(hello) {
-		const kept = this.hello && this.hello.dir === hello.dir && this.hello.source === hello.source ? this : null;
-		const before = kept && { shown: this.shown, focus: this.focus, now: this.now, live: this.live, window: this.window };
+		const before = this.hello?.dir === hello.dir && this.hello.source === hello.source && { shown: this.shown, focus: this.focus, now: this.now, live: this.live, window: this.window };
 		this.reset();
 		this.hello = hello;
 		this.ended = null;
@@ -101,11 +101,16 @@ export class Store {
 		Object.assign(this, before);
 	}
 
-	// end is the last message. A run that had ended before the page was opened is shown from its first trial on, not from its last.
-	end(message) {
-		this.ended = message.text;
+	// over reports whether a run goes on no more.
+	get over() {
+		return this.run !== null && this.reports.size >= this.run.experiments.length;
+	}
+
+	// takeReport takes that on an experiment. A run that was over before the page was opened is shown from its first trial on.
+	takeReport(m) {
+		this.reports.set(m.experiment, m.report);
 		const first = this.trials.get(Math.min(...this.trials.keys()));
-		if (first && this.hello.source !== "live" && this.untouched && performance.now() - this.begun < WHOLE) this.show(first.info);
+		if (this.over && first && this.untouched && performance.now() - this.begun < WHOLE) this.show(first.info);
 	}
 
 	// schedule calls the listeners of "data" soon, once for many messages; of a hidden page when it is seen again.
@@ -267,7 +272,7 @@ export class Store {
 	async story(trial, id) {
 		const kept = this.stories.get(trial + " " + id);
 		if (kept) return kept;
-		if (document.getElementById("feed")) throw new Error(`The file holds no story of this request: trivet view ${this.hello.dir}`);
+		if (this.file) throw new Error(`The file holds no story of this request: trivet view ${this.hello.dir}`);
 		return answer(await fetch(`api/story?trial=${trial}&id=${encodeURIComponent(id)}`));
 	}
 
