@@ -64,7 +64,7 @@ func (b nginxBalancer) Install(dir string, s Site) error {
 		return err
 	}
 	edits := slices.Concat(b.edits, s.Edits)
-	return keepShipped(dir, func() error { return confedit.Apply(conf, edits, site.Endpoints(names)) })
+	return record.KeepShipped(dir, func() error { return confedit.Apply(conf, edits, site.Endpoints(names)) })
 }
 
 // workersUser is the account for nginx's workers: "" (nginx's own choice) unless this process is root and an account of nginx packages

@@ -125,7 +125,7 @@ func (y *system) configure(ctx context.Context, of scenario.Scenario, dir string
 	if err != nil {
 		return nil, err
 	}
-	conf := filepath.Join(dir, "conf")
+	conf := filepath.Join(dir, record.ConfDir)
 	for path, text := range files {
 		to := filepath.Join(conf, filepath.FromSlash(path))
 		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, []byte(text), 0o644)); err != nil {
@@ -135,7 +135,7 @@ func (y *system) configure(ctx context.Context, of scenario.Scenario, dir string
 	if err := confedit.AddFiles(conf, of.Files); err != nil {
 		return nil, err
 	}
-	if err := confedit.Apply(conf, of.Edits, confedit.Names{}); err != nil {
+	if err := record.KeepShipped(dir, func() error { return confedit.Apply(conf, of.Edits, confedit.Names{}) }); err != nil {
 		return nil, err
 	}
 	data, items, err := keys(os.DirFS(conf))

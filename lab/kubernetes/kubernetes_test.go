@@ -167,6 +167,9 @@ func TestChangesAreMadeAndUndone(t *testing.T) {
 		created.Data["site__http-servers.conf"] == "" || created.Data["nginx.conf"] == "" || created.Metadata.Labels[mark] != "true" {
 		t.Errorf("%v, %s", err, text)
 	}
+	if kept, err := os.ReadFile(filepath.Join(trial, record.ShippedDir, "http-locations.conf")); err != nil || len(kept) == 0 || strings.Contains(string(kept), "proxy_next_upstream off;") {
+		t.Errorf("kept before the edit: %v, %s", err, kept)
+	}
 	calls := called(t, dir)
 	for i, want := range []string{
 		`create --filename=-`,

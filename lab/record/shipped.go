@@ -1,22 +1,20 @@
-package fleet
+package record
 
 import (
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
-
-	"trivet/lab/record"
 )
 
-// keepShipped calls edit, which changes the configuration in dir, and keeps what it changes in record.ShippedDir: a report marks the edits,
-// also when a newer trivet ships other files.
-func keepShipped(dir string, edit func() error) error {
-	kept := filepath.Join(dir, record.ShippedDir)
+// KeepShipped calls edit, which changes the files in ConfDir of a trial directory, and keeps in ShippedDir what they were: a report marks the
+// edits, also when a newer trivet ships other files.
+func KeepShipped(dir string, edit func() error) error {
+	kept := filepath.Join(dir, ShippedDir)
 	if err := os.RemoveAll(kept); err != nil {
 		return err
 	}
-	conf := os.DirFS(filepath.Join(dir, record.ConfDir))
+	conf := os.DirFS(filepath.Join(dir, ConfDir))
 	before, err := texts(conf)
 	if err != nil {
 		return err
