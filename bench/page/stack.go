@@ -34,7 +34,7 @@ func start(ctx context.Context, dir string) (*stack, error) {
 	}
 	s := &stack{group: launch.NewGroup(dir)}
 	var err error
-	s.process, err = s.group.Start(launch.Program{Path: program, Env: []string{"TMPDIR=" + dir}, Args: []string{"up", "--json", "--http", "0", "--grpc", "0", "--dashboard", "0"}})
+	s.process, err = s.group.Start(launch.Program{Path: program, Env: []string{"TMPDIR=" + dir}, Args: []string{"up", "--json", "--http", "0", "--grpc", "0", "--dashboard", "0", "--metrics=false"}})
 	if err == nil {
 		err = s.process.Await(ctx, 10*time.Millisecond, func(context.Context) error {
 			text, err := s.process.Output()
