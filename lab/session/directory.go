@@ -54,13 +54,13 @@ func (s *Session) manifest(l Load, begin time.Time) record.Manifest {
 		Trial: 1, CPUs: runtime.NumCPU(), Sampled: sampler.Supported() == nil,
 		Scenario: scenario.Scenario{
 			Variant: scenario.Only, Seed: uint64(rand.Uint32()), Instances: instances, Front: front, Workers: max(1, s.options.Workers), Target: Target,
-			Loads: l.loads(), Phases: []scenario.Phase{{Name: "load", For: maxLength}},
+			Loads: l.loads(), Phases: []scenario.Phase{{Name: "load", For: s.longest}},
 		},
 		Target: &record.Target{Kind: Target, Name: "trivet up", Nginxes: 1},
 		From:   make(map[string]int64),
 	}
 	for _, one := range m.Scenario.Loads {
-		m.Planned = append(m.Planned, one.Rate.Estimate(maxLength))
+		m.Planned = append(m.Planned, one.Rate.Estimate(s.longest))
 	}
 	return m
 }

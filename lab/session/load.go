@@ -223,7 +223,7 @@ func (s *Session) start(l Load, begin time.Time) (_ *running, err error) {
 	s.mu.Lock()
 	closed := s.closed
 	s.numbers++
-	next := &running{Load: l, n: s.numbers, dir: filepath.Join(s.dir, LoadsDir, strconv.Itoa(s.numbers)), length: maxLength}
+	next := &running{Load: l, n: s.numbers, dir: filepath.Join(s.dir, LoadsDir, strconv.Itoa(s.numbers)), length: s.longest}
 	s.mu.Unlock()
 	if closed {
 		return nil, errClosed
@@ -237,7 +237,7 @@ func (s *Session) start(l Load, begin time.Time) (_ *running, err error) {
 	}
 	m := next.manifest
 	next.generator, err = load.Start(s.options.Trivet, load.Plan{
-		Seed: m.Scenario.Seed, HTTP: m.HTTP, GRPC: m.GRPC, Records: filepath.Join(next.dir, record.ClientFile), Begin: begin, For: maxLength, Loads: m.Scenario.Loads,
+		Seed: m.Scenario.Seed, HTTP: m.HTTP, GRPC: m.GRPC, Records: filepath.Join(next.dir, record.ClientFile), Begin: begin, For: s.longest, Loads: m.Scenario.Loads,
 	})
 	if err != nil {
 		return nil, errors.Join(err, next.events.close())

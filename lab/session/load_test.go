@@ -2,6 +2,7 @@ package session
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,5 +84,16 @@ func TestHistoryHasASegmentForEachChange(t *testing.T) {
 	}
 	if all.Actions[0].Process != "whoami-1" {
 		t.Errorf("%+v", all.Actions)
+	}
+}
+
+func TestLoadNeedsRoomForItsRecords(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := checkSpace(dir, Load{HTTP: 100}); err != nil {
+		t.Error(err)
+	}
+	if e := isKind(t, checkSpace(dir, Load{HTTP: 1e12}), State); !strings.Contains(e.Text, dir+" has ") {
+		t.Errorf("%v", e)
 	}
 }

@@ -164,6 +164,13 @@ func isKind(t *testing.T, err error, kind string) *Error {
 	return e
 }
 
+// generator is that of the load.
+func generator(s *Session) *load.Generator {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current.generator
+}
+
 // sent counts the client's records of a load.
 func sent(s *Session, n string) int {
 	text, _ := os.ReadFile(filepath.Join(s.dir, LoadsDir, n, record.ClientFile))

@@ -49,6 +49,7 @@ type Session struct {
 	dir     string // the run directory
 	ctx     context.Context
 	cancel  context.CancelFunc
+	longest time.Duration // of a load
 	tasks   sync.WaitGroup
 	setting sync.Mutex // one change of nginx's configuration after the other
 	loading sync.Mutex // one change of the load after the other
@@ -76,7 +77,7 @@ func New(o Options) (*Session, error) {
 	if o.Changed == nil {
 		o.Changed = func() {}
 	}
-	s := &Session{options: o, dir: o.Fleet.Dir(), settings: settings(), processes: make(map[string]*process)}
+	s := &Session{options: o, dir: o.Fleet.Dir(), longest: maxLength, settings: settings(), processes: make(map[string]*process)}
 	for _, name := range append([]string{scenario.Nginx}, o.Fleet.Names()...) {
 		s.processes[name] = &process{}
 	}

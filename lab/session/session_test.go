@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"trivet/lab/record"
 	"trivet/lab/scenario"
@@ -157,14 +158,14 @@ func TestNothingOutlivesASession(t *testing.T) {
 	t.Parallel()
 	s, shown := begin(t, nil)
 	do(t, s.SetLoad(t.Context(), Load{HTTP: 50}))
-	do(t, syscall.Kill(s.current.generator.PID(), syscall.SIGKILL))
+	do(t, syscall.Kill(generator(s).PID(), syscall.SIGKILL))
 	eventually(t, "the death is said", func() bool { return s.Control().Load.Problem != "" && s.Control().Reconciled.Problem != "" })
 	if c := s.Control(); c.Load.Running || !strings.Contains(c.Load.Problem, "killed") || c.Reconciled.Loads != 0 || !strings.Contains(shown.words(), "killed") {
 		t.Errorf("%+v, %s", c, shown.words())
 	}
 	do(t, s.SetLoad(t.Context(), Load{HTTP: 50, Streams: 20}))
 	eventually(t, "load", func() bool { return sent(s, "2") > 10 })
-	g := s.current.generator
+	g := generator(s)
 	do(t, s.Close())
 	select {
 	case <-g.Done():
@@ -176,6 +177,21 @@ func TestNothingOutlivesASession(t *testing.T) {
 	}
 	if c := s.Control(); c.Load.Running {
 		t.Errorf("%+v", c.Load)
+	}
+}
+
+// A load ends by itself after an hour, which is said.
+func TestLoadEndsByItself(t *testing.T) {
+	t.Parallel()
+	s, shown := begin(t, nil)
+	s.longest = 800 * time.Millisecond
+	do(t, s.SetLoad(t.Context(), Load{HTTP: 50, GRPC: 50}))
+	reconciled(t, s, shown, 1)
+	if c := s.Control(); c.Load.Running || c.Load.Problem != "the load ended after 800ms, the longest that there is; start it again" || c.Reconciled.Requests != 80 || !strings.Contains(shown.words(), c.Load.Problem) {
+		t.Errorf("%+v, %s", c, shown.words())
+	}
+	if h := s.History(); len(h.Segments) != 1 || h.Segments[0].To-h.Segments[0].From > s.longest {
+		t.Errorf("%+v", h)
 	}
 }
 

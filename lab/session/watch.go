@@ -2,9 +2,11 @@ package session
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +30,7 @@ func (s *Session) watch(l *running) {
 	case err != nil:
 		problem = err.Error()
 	case !l.stopped:
-		problem = "the load ended after an hour; start it again"
+		problem = fmt.Sprintf("the load ended after %s, the longest that there is; start it again", strings.TrimSuffix(strings.TrimSuffix(s.longest.String(), "0s"), "0m"))
 	}
 	if s.current == l {
 		s.current = nil
