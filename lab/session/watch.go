@@ -180,13 +180,13 @@ func (s *Session) settled() error {
 	}
 }
 
-// inBackground measures a load directory with the lowest priority: what goes on meanwhile must not suffer.
+// inBackground measures a load directory with a low priority: what goes on meanwhile must not suffer.
 func inBackground(dir string) (result measure.Result, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread() // Never unlocked: the thread, and its priority, end with the goroutine.
-		_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 19)
+		_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 10)
 		t, e := measure.Open(dir)
 		if err = e; e == nil {
 			result, err = t.Close()
