@@ -113,6 +113,37 @@ func TestPageOfInstancesWithRecordsElsewhere(t *testing.T) {
 	}
 }
 
+// Other machines reach the page by an address of this one, and not by a name.
+func TestPageForOtherMachines(t *testing.T) {
+	t.Parallel()
+	o := launch(t, "--json", "-n", "1", "--http", "0", "--grpc", "0", "--dashboard-bind", "0.0.0.0")
+	up := o.until(t, event("up"))
+	if !slices.ContainsFunc(o.events, func(l line) bool { return l.Event == "note" && strings.Contains(l.Message, "--dashboard-bind 0.0.0.0") }) {
+		t.Errorf("no note in %+v", o.events)
+	}
+	port := strings.TrimSuffix(strings.TrimPrefix(up.Dashboard, "http://localhost:"), "/")
+	if code, text := get(t, "http://127.99.88.77:"+port+"/"); code != http.StatusOK || !tokenMeta.MatchString(text) {
+		t.Errorf("by address: %d, %s", code, text)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.99.88.77:"+port+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Host = "trivet.example:" + port
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusMisdirectedRequest {
+		t.Errorf("by name: %s", response.Status)
+	}
+	o.signal(t, syscall.SIGTERM)
+	if status := o.wait(t); status != 0 {
+		t.Errorf("ended with %v", status)
+	}
+}
+
 func TestPageThatIsOff(t *testing.T) {
 	t.Parallel()
 	o := launch(t, "--json", "-n", "1", "--http", "0", "--grpc", "0", "--dashboard", "off")
@@ -191,7 +222,7 @@ func TestPageChangesTheFleet(t *testing.T) {
 	page.until("the setting", func(m feed.Message) bool {
 		return m.Event != nil && m.Event.Kind == "setting" && strings.Contains(m.Event.Text, "least connections")
 	})
-	do.post("request", `{"protocol":"grpc"}`, 200, `"sentences":["The client sent it at `)
+	do.post("request", `{"protocol":"grpc"}`, 200, `"sentences":["The client `)
 	do.post("load/stop", `{}`, 200, "{}")
 	var control struct {
 		Reconciled struct {

@@ -132,6 +132,21 @@ func TestViewReplaysARun(t *testing.T) {
 	}
 }
 
+func TestViewOfAFleetNamesWhatItWants(t *testing.T) {
+	t.Parallel()
+	base := filepath.Join(proctest.Passable(t), "up")
+	tracedUp(t, base)
+	dirs, err := filepath.Glob(filepath.Join(base, "*"))
+	if err != nil || len(dirs) != 1 {
+		t.Fatal(dirs, err)
+	}
+	stderr := &stderrBuffer{to: t.Output()}
+	o := outsideOf(t, &exec.Cmd{Path: trivet(t), Args: []string{"trivet", "view", dirs[0]}, Stderr: stderr})
+	if said, status := o.end(t); status.ExitStatus() != 2 || said != "" || !strings.Contains(o.words(), "is the directory of a trivet up") {
+		t.Errorf("exit code %d, %s%s", status.ExitStatus(), said, o.words())
+	}
+}
+
 const short = `
 question: Does the page have the verdict?
 fleet: {instances: 2, workers: 1}
