@@ -27,7 +27,7 @@ type feedReader struct {
 // readFeed opens the feed of a page.
 func readFeed(t *testing.T, url string) *feedReader {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{}, Timeout: eventTimeout}
+	client := &http.Client{Transport: &http.Transport{}, Timeout: 5 * eventTimeout} // For all that is read.
 	response, err := client.Get(url + "api/feed")
 	if err != nil {
 		t.Fatal(err)
