@@ -21,10 +21,10 @@ func jsonKeys(of reflect.Type, seen map[reflect.Type]bool, keys map[string]bool)
 			return
 		}
 		seen[of] = true
-		for i := range of.NumField() {
-			name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
+		for field := range of.Fields() {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 			keys[name] = true
-			jsonKeys(of.Field(i).Type, seen, keys)
+			jsonKeys(field.Type, seen, keys)
 		}
 	}
 }
