@@ -182,7 +182,8 @@ type Flow struct {
 	Others int `json:"others,omitempty"` // access-log entries of requests that no load planned
 }
 
-// An Instant is an instance's part of one flow in a bin.
+// An Instant is an instance's part of one flow in a bin. Attempts and arrivals of calls that other instances make count in the flow of their
+// protocol; a Flow has none of them.
 type Instant struct {
 	First    int `json:"first,omitempty"`    // first attempts: nginx's own choice
 	Attempts int `json:"attempts,omitempty"` // nginx's, the first included
