@@ -174,11 +174,17 @@ func (p *tab) navigate(url string) {
 	}
 }
 
+// scope is what expressions can use beside the document: the page's state, its trial in focus, and its functions. A page that is a file has
+// none of them.
+const scope = `const module = window.EventSource && document.querySelector("script[type=module][src]") ? await import("/assets/store.js") : null;
+	const store = module ? (await import("/assets/main.js")).pageStore : null;
+	const trial = store?.trials.get(store.focus);`
+
 // evaluate returns the JSON of an expression; of a promise what it resolves to.
 func (p *tab) evaluate(expression string) (json.RawMessage, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, timeout)
 	defer cancel()
-	value, err := chromedp.Run(ctx, chromedp.Evaluate[*string]("(async () => JSON.stringify(await ("+expression+")))()", chromedp.EvalAwaitPromise))
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[*string]("(async () => {"+scope+"return JSON.stringify(await ("+expression+"))})()", chromedp.EvalAwaitPromise))
 	if err != nil || value == nil {
 		return nil, err
 	}
@@ -266,16 +272,12 @@ func (p *tab) text(selector string) (text string) {
 	return text
 }
 
-// picture writes a screenshot of the whole page, or of what is in view, to an artifact.
-func (p *tab) picture(name string, whole bool) string {
+// picture writes a screenshot of what is in view to an artifact.
+func (p *tab) picture(name string) string {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, timeout)
 	defer cancel()
-	action := chromedp.CaptureScreenshot()
-	if whole {
-		action = chromedp.FullScreenshot(100)
-	}
-	picture, err := chromedp.Run(ctx, action)
+	picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 	if err != nil {
 		p.t.Fatalf("screenshot: %v", err)
 	}
@@ -284,6 +286,13 @@ func (p *tab) picture(name string, whole bool) string {
 		p.t.Fatal(err)
 	}
 	return path
+}
+
+// whole makes the window as high as the page, so that bars that stay at its edges cover nothing in a picture.
+func (p *tab) whole(l look) {
+	p.t.Helper()
+	p.eval("document.documentElement.scrollHeight", &l.height)
+	p.look(l)
 }
 
 // noSidewaysScrolling fails the test if the page is wider than the window, and names what sticks out.

@@ -1,0 +1,149 @@
+package browser
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"trivet/lab/labtest"
+)
+
+// hostile is a text that would do something if a page took it for HTML or for a script.
+const hostile = `<img src=x onerror="alert(1)"></script><script>alert(2)</script><b id="injected">&amp; "x"</b>`
+
+// small is an experiment with failed requests: of calls in flight at an instance that is paused and killed.
+const small = `question: %[1]q
+seed: 1
+load:
+  - {protocol: http, rate: 100/s}
+  - {protocol: grpc, rate: 100/s, deadline: 2s}
+phases:
+  - {name: before, for: 1500ms}
+  - {name: during, for: 2500ms, do: [{wait: 300ms}, {pause: whoami-2}, {wait: 300ms}, {kill: whoami-2}]}
+  - {name: after, for: 1500ms, do: [{start: whoami-2}]}
+expect:
+  - plain.during.grpc.failed > 0
+  - with_retry.during.grpc.failed == 0
+variants:
+  plain:
+    description: %[1]q
+  with_retry:
+    description: clients retry
+    load:
+      - {protocol: http, rate: 100/s}
+      - {protocol: grpc, rate: 100/s, deadline: 2s, retry: true}
+`
+
+// recorded is the run directory of that experiment.
+var recorded struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// run runs the experiment once for all tests, and returns its run directory. Its verdict depends on how busy the machine is.
+func run(t *testing.T) string {
+	t.Helper()
+	recorded.once.Do(func() {
+		tmp := filepath.Join(programs, "runs")
+		path := filepath.Join(tmp, "small.yaml")
+		recorded.err = errors.Join(os.Chmod(programs, 0o711), os.MkdirAll(tmp, 0o711), os.WriteFile(path, fmt.Appendf(nil, small, hostile), 0o644))
+		if recorded.err != nil {
+			return
+		}
+		output, err := command(t, tmp, "run", "--nginx", labtest.Nginx(t).Path, path).CombinedOutput()
+		if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != 1 && exit.ExitCode() != 3) {
+			recorded.err = fmt.Errorf("trivet run: %w\n%s", err, output)
+			return
+		}
+		dirs, _ := filepath.Glob(filepath.Join(tmp, "*", "*", "run.json"))
+		if len(dirs) != 1 {
+			dirs, _ = filepath.Glob(filepath.Join(tmp, "*", "2*"))
+		}
+		if len(dirs) != 1 {
+			recorded.err = fmt.Errorf("run directories %q", dirs)
+			return
+		}
+		recorded.dir = strings.TrimSuffix(dirs[0], "/run.json")
+	})
+	if recorded.err != nil {
+		t.Fatal(recorded.err)
+	}
+	return recorded.dir
+}
+
+// reportOf writes the page of a run as one file.
+func reportOf(t *testing.T, dir string) string {
+	t.Helper()
+	cmd := command(t, t.TempDir(), "report", "--format", "html", dir)
+	html, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("trivet report: %v", err)
+	}
+	path := artifacts(t, "report-"+t.Name()+".html")
+	if err := os.WriteFile(path, html, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestReportIsOneFile opens the report from disk. It shows the question, with its text as text, the verdict, and the story of a request
+// that failed; nothing is loaded from elsewhere.
+func TestReportIsOneFile(t *testing.T) {
+	t.Parallel()
+	path := reportOf(t, run(t))
+	p := open(t, (&url.URL{Scheme: "file", Path: path}).String(), laptop)
+	p.wait(`document.querySelector("[data-verdict]")?.innerText`)
+	p.harmless()
+	p.failedRequest()
+	var loaded []string
+	p.eval(`performance.getEntriesByType("resource").map(e => e.name).filter(n => !n.startsWith("data:") && !n.startsWith("blob:"))`, &loaded)
+	if len(loaded) > 0 {
+		t.Errorf("the file loads %q", loaded)
+	}
+}
+
+// harmless checks that hostile texts are shown as they are.
+func (p *tab) harmless() {
+	p.t.Helper()
+	p.wait(`document.getElementById("report").innerText.includes(` + quote(hostile) + `)`)
+	var injected int
+	p.eval(`document.querySelectorAll("#injected, img[src=x]").length`, &injected)
+	if injected > 0 {
+		p.t.Error("a text of the experiment became HTML")
+	}
+}
+
+// failedRequest opens the story of the first failed request.
+func (p *tab) failedRequest() {
+	p.t.Helper()
+	p.click("#details [data-id]")
+	p.wait(`/whoami-2/.test(document.querySelector("dialog[data-story][open]")?.innerText)`)
+}
+
+// TestViewReplays replays the run: it plays, pauses, and goes to a moment.
+func TestViewReplays(t *testing.T) {
+	t.Parallel()
+	s := view(t, run(t))
+	p := open(t, s.URL, laptop)
+	p.wait(`document.querySelector("[data-verdict]")?.innerText`)
+	p.harmless()
+	p.click("#replay [data-do=play]")
+	p.wait("!store.live && store.now > 0 && store.now < store.length(store.focus)")
+	p.click("#replay [data-do=play]")
+	// When a busy machine really did it is in the records.
+	for _, state := range []string{"paused", "gone", "running"} {
+		var at int
+		p.eval(fmt.Sprintf(`trial.states.get("whoami-2").find(s => s.process === %q).at`, state), &at)
+		p.set("#replay input[type=range]", fmt.Sprint(at+1))
+		p.wait(fmt.Sprintf("Math.abs(store.now - %d) <= 1", at+1))
+		p.instance("whoami-2", "data-process-state", state)
+	}
+	p.failedRequest()
+}
