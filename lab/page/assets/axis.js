@@ -5,6 +5,9 @@ import { Surface, palette, rems, timeTicks, stroke } from "./paint.js";
 
 const FIRST_WINDOWS = [15e3, 30e3, 60e3]; // of a live stack that is younger than its window
 
+// UNSETTLED are milliseconds before the newest data of a live stack: requests planned there are still under way, and count when they are over.
+export const UNSETTLED = 750;
+
 // Axis is the time that all plots of the page share: what they show, and where their cursor is.
 export class Axis {
 	constructor(store, onCursor) {
@@ -31,7 +34,7 @@ export class Axis {
 	at() {
 		if (this.cursor !== null) return this.cursor;
 		const t = this.store.trials.get(this.store.focus);
-		return t ? this.store.now - t.info.width_ms / 2 : 0;
+		return t ? this.store.now - (t.info.keep ? UNSETTLED : t.info.width_ms / 2) : 0;
 	}
 
 	// setCursor moves the cursor of all plots; null takes it away.

@@ -4,7 +4,7 @@ import { el, setText } from "./dom.js";
 import { flowName, moment } from "./format.js";
 import { Columns } from "./columns.js";
 import { forgetPalette } from "./paint.js";
-import { Axis, Plot } from "./axis.js";
+import { Axis, Plot, UNSETTLED } from "./axis.js";
 import { PANELS, paintCell } from "./panels.js";
 import { marksPanel, findRecoveries } from "./marks.js";
 import { Distribution } from "./distribution.js";
@@ -129,7 +129,8 @@ class Charts {
 		const host = el("div", { class: "plot", role: "slider", tabindex: "-1", "aria-label": `${panel.title}: ${this.plain(trial, flow, trials)}`, "aria-valuemin": "0", "aria-valuenow": "0" });
 		const box = el("div", { class: "cell", "data-flow": flow }, el("div", { class: "cell-head" }, this.caption(trial, flow, trials), readout), host);
 		grid.append(box);
-		const rows = () => columns.span(this.axis.range());
+		const settled = () => trial.end - (trial.info.keep && this.store.live ? UNSETTLED : 0);
+		const rows = () => columns.span(this.axis.range(), settled());
 		const chosen = (n) => this.store.selection?.instance === n;
 		return { trial, flow, columns, lanes: columns.lanes(), host, box, readout, recoveries: [], rows, chosen, bin: (row) => trial.bins.get(trial.first + row), values: [] };
 	}

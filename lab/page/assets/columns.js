@@ -173,11 +173,11 @@ export class Columns {
 		return i >= 0 && i < this.rows - 1 ? i : -1;
 	}
 
-	// span is the first and the last row that overlap a range in ms, the closing one included.
-	span([from, to]) {
+	// span is the first and the last row that overlap a range in ms, the closing one included, of what is settled.
+	span([from, to], settled) {
 		const width = this.trial.info.width_ms;
 		const low = Math.max(0, Math.floor(from / width) - this.trial.first);
-		return [low, Math.min(this.rows - 1, Math.ceil(to / width) - this.trial.first)];
+		return [low, Math.min(this.rows - 1, Math.ceil(Math.min(to, settled) / width) - this.trial.first)];
 	}
 }
 
