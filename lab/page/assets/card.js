@@ -62,7 +62,7 @@ export class Card {
 	}
 
 	showLoad(inFlight, open, streams) {
-		setText(this.load, `${number(inFlight)} in flight` + (streams ? ` · ${number(open)} ${open === 1 ? "stream" : "streams"} open` : ""));
+		setText(this.load, `${number(inFlight)} in flight` + (streams ? ` · ${number(open)} ${open === 1 ? "stream" : "streams"}` : ""));
 	}
 
 	// showCalls sets what it calls and is called by other instances; null hides it.

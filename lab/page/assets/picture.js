@@ -180,7 +180,7 @@ class Picture {
 		for (const [flow, sum] of view.flows) {
 			const open = flow === "streams";
 			const perSecond = open ? openStreams(view) : (sum.requests - sum.dropped) * view.per;
-			const text = open ? `${number(perSecond)} ${FLOW_NAMES[flow]} open` : `${FLOW_NAMES[flow]} ${rate(perSecond)}`;
+			const text = open ? `${number(perSecond)} open` : `${FLOW_NAMES[flow]} ${rate(perSecond)}`;
 			this.edges.show(`in ${flow}`, perSecond, open ? perSecond * 2 : widest, text);
 		}
 		let calls = 0;
@@ -247,7 +247,7 @@ function drawClient(box, view) {
 		const sum = view.flows.get(flow);
 		const sent = sum.requests - sum.dropped;
 		setLine(row.lines[0], flow === "streams" ? `${number(openStreams(view))} open` : rate(sent * view.per), "big");
-		const failed = sum.failed > 0 ? `✕ ${rate(sum.failed * view.per)} failed` : sum.requests > 0 ? "no failures" : "no requests";
+		const failed = sum.failed > 0 ? `✕ ${rate(sum.failed * view.per)} failed` : sum.requests > 0 ? "no failures" : flow === "streams" ? "" : "no requests";
 		setLine(row.lines[1], failed, sum.failed > 0 ? "bad" : "quiet");
 		setLine(row.lines[2], sum.client_attempts > sent ? `×${(sum.client_attempts / sent).toFixed(2)} attempts` : "", "warn");
 	}
@@ -259,7 +259,7 @@ function drawNginx(box, info, view) {
 		const sum = view.flows.get(flow);
 		const sent = sum.requests - sum.dropped;
 		const amplification = sent > 0 ? sum.nginx_attempts / sent : 0;
-		setLine(row.lines[0], sent > 0 ? `×${amplification.toFixed(2)} attempts` : "no requests", amplification > 1.02 ? "warn" : "quiet");
+		setLine(row.lines[0], sent > 0 ? `×${amplification.toFixed(2)} attempts` : "", amplification > 1.02 ? "warn" : "quiet");
 		setLine(row.lines[1], sum.failed_attempts ? `✕ ${rate(sum.failed_attempts * view.per)} failed` : "", "bad");
 		const [local, words] = sum.no_live_upstreams ? [sum.no_live_upstreams, "no live upstreams"] : [sum.local_replies, "local replies"];
 		setLine(row.lines[2], local ? `✕ ${rate(local * view.per)} ${words}` : "", "bad");
