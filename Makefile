@@ -11,7 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=auto
 
 TOOL := go tool -modfile=tools.mod
 
-.PHONY: help up build experiments picture soak bench bench-sweep bench-smoke bench-listeners bench-page bench-programs attack test test-slow examples catalog test-all test-docker test-cluster test-kubernetes test-swarm check fmt lint scripts repo-rules generate generated breaking fuzz nginx nginx-next chromium prometheus prometheus-programs test-observability manifests man dist release clean
+.PHONY: help up build experiments picture page-pictures soak bench bench-sweep bench-smoke bench-listeners bench-page bench-programs attack test test-slow examples catalog test-all test-docker test-cluster test-kubernetes test-swarm check fmt lint scripts repo-rules generate generated breaking fuzz nginx nginx-next chromium prometheus prometheus-programs test-observability manifests man dist release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -31,6 +31,10 @@ picture: build nginx ## run kill-one, and draw its report as docs/kill-one.svg (
 	bin/trivet run experiments/kill-one.yaml
 	go run github.com/charmbracelet/freeze@v0.2.2 --execute "bin/trivet report" --execute.timeout 1m \
 	  --font.family monospace --font.size 12 --padding 16 --output docs/kill-one.svg
+
+page-pictures: nginx chromium ## a minute, idle machine: draw the page of a live stack and of a report as docs/page-live.png and docs/page-report.png
+	TRIVET_NGINX=$${TRIVET_NGINX:-$$(nginx/fetch --which)} TRIVET_CHROMIUM=$${TRIVET_CHROMIUM:-$$(e2e/browser/fetch --which)} \
+	  go test -tags pictures -count=1 -timeout 10m -v -run '^TestPictures$$' ./e2e/browser
 
 soak: build nginx ## ten minutes: reconcile 2,000 requests per second under kills and reloads, ten times
 	for n in 1 2 3 4 5 6 7 8 9 10; do bin/trivet run experiments/stress/reconcile.yaml || exit; done
@@ -142,7 +146,7 @@ fmt: ## check gofmt and go.mod
 
 lint: ## go vet, go fix, staticcheck, misspell, govulncheck
 	go vet ./...
-	go vet -tags cluster,docker,slow,swarm ./...
+	go vet -tags cluster,docker,pictures,slow,swarm ./...
 	go fix -diff ./...
 	$(TOOL) staticcheck ./...
 	git ls-files | grep -Ev '^(gen|e2e/browser/testdata/axe)/|\.(sum|png|svg)$$' | xargs $(TOOL) misspell -locale US -error -i protocl

@@ -36,10 +36,9 @@ func (p *tab) act(action, process string) {
 	p.t.Helper()
 	button := fmt.Sprintf("[data-action=%s][data-process=%s]", action, process)
 	p.wait(fmt.Sprintf(`(button => {
-		const card = document.querySelector("[data-instance=%s] .name[aria-pressed=false]");
-		if (!button?.getClientRects().length) card?.click();
-		return button?.getClientRects().length;
-	})(document.querySelector(%s))`, process, quote(button)))
+		if (!button) document.querySelector("[data-instance=%s] .name[aria-pressed=false]")?.click();
+		return button;
+	})(%s)`, process, seen(button)))
 	p.click(button)
 }
 

@@ -231,15 +231,19 @@ func (p *tab) waitFor(expression string, limit time.Duration) {
 	}
 }
 
-// click clicks the first element that matches, as soon as it is there and enabled.
+// seen is the first element that matches and is on the screen.
+func seen(selector string) string {
+	return "[...document.querySelectorAll(" + quote(selector) + ")].find(e => e.getClientRects().length)"
+}
+
+// click clicks the first element that matches, as soon as it is on the screen and enabled.
 func (p *tab) click(selector string) {
 	p.t.Helper()
-	quoted := quote(selector)
-	p.wait("(e => e && !e.disabled && e.getClientRects().length)(document.querySelector(" + quoted + "))")
+	p.wait("(e => e && !e.disabled)(" + seen(selector) + ")")
 	ctx, cancel := context.WithTimeout(p.ctx, timeout)
 	defer cancel()
 	// By script, because a view that is drawn anew has other elements by the time that a mouse gets there.
-	if _, err := chromedp.Run(ctx, chromedp.Evaluate[chromedp.Void]("document.querySelector("+quoted+").click()")); err != nil {
+	if _, err := chromedp.Run(ctx, chromedp.Evaluate[chromedp.Void](seen(selector)+".click()")); err != nil {
 		p.t.Fatalf("click %s: %v", selector, err)
 	}
 }
