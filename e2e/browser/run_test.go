@@ -145,5 +145,8 @@ func TestViewReplays(t *testing.T) {
 		p.wait(fmt.Sprintf("Math.abs(store.now - %d) <= 1", at+1))
 		p.instance("whoami-2", "data-process-state", state)
 	}
+	// Between two bins of 100 ms, the rate is that of the ten whole ones before.
+	p.set("#replay input[type=range]", "1450")
+	p.wait(`store.now === 1450 && document.querySelector(".box.client").innerText.includes((sum => sum.requests - sum.dropped)(module.sumFlow(trial, "http", 400, 1400)) + "/s")`)
 	p.failedRequest()
 }

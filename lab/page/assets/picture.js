@@ -115,16 +115,17 @@ class Picture {
 		const width = trial.info.width_ms;
 		const lag = this.store.live && trial.info.keep ? Math.max(LAG, width) : 0;
 		const at = Math.max(0, Math.min(this.store.now, trial.info.length_ms || Infinity) - lag);
+		const edge = Math.max(width, Math.floor(at / width) * width); // Whole bins: otherwise a second has one more than its rate is divided by.
 		const span = Math.max(SHARES, width);
 		const second = Math.max(RATES, width);
-		const view = { info: trial.info, at, span, second, per: 1000 / Math.min(second, Math.max(width, at)), flows: new Map(), first: new Map(), equal: new Map(), instances: new Map(), measured: 0 };
-		for (const f of flows) view.flows.set(f, sumFlow(trial, f, at - second, at));
+		const view = { info: trial.info, at, span, second, per: 1000 / Math.min(second, edge), flows: new Map(), first: new Map(), equal: new Map(), instances: new Map(), measured: 0 };
+		for (const f of flows) view.flows.set(f, sumFlow(trial, f, edge - second, edge));
 		for (const i of trial.info.instances) {
 			view.equal.set(i.service, (view.equal.get(i.service) ?? 0) + 1);
 			const of = { now: new Map(), lately: new Map() };
 			for (const f of flows) {
-				of.now.set(f, sumInstance(trial, i.name, f, at - second, at));
-				of.lately.set(f, sumInstance(trial, i.name, f, at - span, at));
+				of.now.set(f, sumInstance(trial, i.name, f, edge - second, edge));
+				of.lately.set(f, sumInstance(trial, i.name, f, edge - span, edge));
 				const key = `${i.service} ${f}`;
 				view.first.set(key, (view.first.get(key) ?? 0) + of.lately.get(f).first);
 			}
