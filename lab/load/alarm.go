@@ -64,6 +64,9 @@ func (a *alarm) wait(until time.Time) error {
 	if failed != nil {
 		return fmt.Errorf("set a timer: %w", os.NewSyscallError("timerfd_settime", failed))
 	}
+	if time.Until(until) <= 0 {
+		return nil // After a stall the time may have come and ctx have ended before anything of it was seen.
+	}
 	return err
 }
 

@@ -1,8 +1,10 @@
 package load
 
 import (
+	"errors"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -74,6 +76,32 @@ func TestWrongInstructionEndsTheLoad(t *testing.T) {
 		p.HTTP = quick(t)
 		if code, stderr := serve(t, p, in); code != 1 || !strings.HasSuffix(stderr, want) {
 			t.Errorf("%s: exit code %d, %q", in, code, stderr)
+		}
+	}
+}
+
+// A generator that is paused when it is to finish sees, when it goes on, that a request has its time and that nothing more is planned, in either order.
+func TestGeneratorThatIsPausedWhileItFinishesSendsTheLast(t *testing.T) {
+	t.Parallel()
+	var all []*Generator
+	for range 6 {
+		p := plan(t, time.Hour, get(2))
+		p.HTTP = quick(t)
+		g := started(t, p)
+		await(t, p, 1)
+		// The second request is planned 750 ms after Begin.
+		if err := errors.Join(g.Finish(751*time.Millisecond), pause(g)); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(time.Until(p.Begin.Add(800 * time.Millisecond)))
+		if err := g.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, g)
+	}
+	for _, g := range all {
+		if err := g.Wait(); err != nil {
+			t.Error(err)
 		}
 	}
 }
