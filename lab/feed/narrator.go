@@ -248,14 +248,24 @@ func (n *narrator) addCause(e *row) {
 	}
 }
 
-// causeOf is the last cause before a time; nil if there is none.
-func (n *narrator) causeOf(at time.Duration) *row {
+// causeOf is the last cause before a time; nil if there is none. If that was a while ago, it is the last whose instance is still not running.
+func (n *narrator) causeOf(at time.Duration) (last *row) {
 	for _, e := range slices.Backward(n.causes) {
-		if e.at <= at {
+		switch {
+		case e.at > at:
+		case at-e.at <= settled && last == nil, n.lasts(e):
 			return e
+		case last == nil:
+			last = e
 		}
 	}
-	return nil
+	return last
+}
+
+// lasts reports whether the instance of an action is not running since.
+func (n *narrator) lasts(e *row) bool {
+	i := n.index(e.Process)
+	return i >= 0 && n.actions[e.Process] == e && n.subject(i).process != Running
 }
 
 // say adds an event.

@@ -186,6 +186,32 @@ func TestConsequencesAreSaid(t *testing.T) {
 	}
 }
 
+// Requests that fail while an instance is paused are not those of a later kill whose instance runs again.
+func TestFailuresBelongToWhatLasts(t *testing.T) {
+	t.Parallel()
+	p := newPlayed()
+	p.requests(0, time.Second, 60, ok)
+	p.event(record.Event{Event: record.ActionStarted, Action: scenario.Pause, Process: "whoami-3"})
+	p.event(record.Event{Event: record.ActionDone, Action: scenario.Pause, Process: "whoami-3"})
+	p.take(observation{at: p.at, kind: failed, flow: 0})
+	p.at += 3 * time.Second
+	p.action(scenario.Kill)
+	p.event(record.Event{Event: record.ProcessEvent, Kind: record.Died, Process: "whoami-2"})
+	p.take(observation{at: p.at, kind: failed, flow: 1})
+	p.event(record.Event{Event: record.ProcessEvent, Kind: record.Ready, Process: "whoami-2"})
+	for range 4 {
+		p.at += 2 * time.Second
+		p.take(observation{at: p.at, kind: failed, flow: 0})
+	}
+	var got []string
+	for _, e := range p.events {
+		got = append(got, e.Text+": "+failedWords(e.failed))
+	}
+	if want := []string{"whoami-3 paused: 5 HTTP requests failed", "whoami-2 killed: 1 gRPC call failed"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // An instance that comes and goes by itself makes one event, whose consequences are bounded.
 func TestInstanceThatComesAndGoesMakesOneEvent(t *testing.T) {
 	t.Parallel()
