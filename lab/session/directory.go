@@ -142,7 +142,7 @@ func lastSent(path string, loads int) ([]int, error) {
 }
 
 // newest is how much of the client's records is read for the lateness, in bytes: some 600 requests.
-const newest = 256 << 10
+const newest = 64 << 10
 
 // lateness is the 99th percentile of how late the generator sent the newest requests, or stalled during them, in microseconds.
 func lateness(path string) int64 {
