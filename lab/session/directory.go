@@ -141,7 +141,7 @@ func lastSent(path string, loads int) ([]int, error) {
 	}
 }
 
-// newest is how much of the client's records is read for the lateness, in bytes: some 600 requests.
+// newest is how much of the client's records is read for the lateness, in bytes: some 200 requests.
 const newest = 64 << 10
 
 // lateness is the 99th percentile of how late the generator sent the newest requests, or stalled during them, in microseconds.
