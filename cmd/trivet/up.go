@@ -29,7 +29,7 @@ and started again. Ctrl-C stops everything.
 
 Instances listen on 8001, 8002 … (HTTP), 9001, 9002 … (gRPC) and 7001, 7002 …
 (admin), those of front on 8101, 9101 and 7101 …; more than 60 of them, or with
---http 0 --grpc 0, on ports that the kernel chooses, without admin.
+--http 0 --grpc 0, on ports that the kernel chooses.
 
 A page in a browser (--dashboard) shows the fleet while it runs, sends load, kills
 and pauses instances and changes nginx: docs/dashboard.md.
