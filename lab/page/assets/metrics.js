@@ -75,9 +75,11 @@ function configuration(store) {
 	const files = [...of].map(([id, variants]) => ({ file: store.files.get(id), variants })).filter((f) => f.file);
 	if (!files.length) return [];
 	const edited = (f) => f.file.lines.some((l) => l.mark);
-	files.sort((a, b) => edited(b) - edited(a)); // Stable.
-	const note = files.some(edited) ? "Edits are marked: + added, − removed. The other files are as shipped." : "As shipped: this experiment edits nothing.";
-	return [el("h2", { text: "nginx's configuration" }), el("p", { class: "quiet small", text: note }), ...files.map((f) => configFile(f, edited(f), store.shown.length))];
+	const [marked, others] = [files.filter(edited), files.filter((f) => !edited(f))];
+	const note = marked.length ? "Edits are marked: + added, − removed." : "This experiment edits nothing.";
+	const draw = (f) => configFile(f, edited(f), store.shown.length);
+	return [el("h2", { text: "nginx's configuration" }), el("p", { class: "quiet small", text: note }), ...marked.map(draw),
+		el("details", { class: "shipped" }, el("summary", { text: `${others.length} files as shipped` }), ...others.map(draw))];
 }
 
 function configFile({ file, variants }, edited, shown) {

@@ -76,7 +76,8 @@ const outcomes = {
 		const bin = cell.bin(row);
 		const part = bin?.flows[cell.flow] ?? {};
 		const seconds = cell.trial.info.width_ms / 1000;
-		const words = [["planned", rate((part.requests ?? 0) / seconds)], ["OK", number(part.ok ?? 0)]];
+		const n = part.requests ?? 0;
+		const words = [["planned", `${number(n)} in ${seconds} s (${rate(n / seconds)})`], ["OK", number(part.ok ?? 0)]];
 		for (const [name, text] of OUTCOMES.slice(1)) if (part[name]) words.push([text, number(part[name])]);
 		if (part.others) words.push(["others", number(part.others)]);
 		return words;
