@@ -146,11 +146,13 @@ function trialLines(store) {
 // lateLines warn if latencies are in doubt: of a live stack now, of a run anywhere in what is shown.
 function lateLines(store) {
 	const sum = { late: 0, max: 0, starved: 0 };
-	for (const t of store.shown.map((n) => store.trials.get(n))) if (t) addLate(sum, t, store.hello?.source === "live" ? t.end - LATE_SPAN : 0);
+	const live = store.hello?.source === "live";
+	for (const t of store.shown.map((n) => store.trials.get(n))) if (t) addLate(sum, t, live ? t.end - LATE_SPAN : 0);
 	const words = [];
 	if (sum.late) words.push(`The generator was late for ${number(sum.late)} requests, at most ${micros(sum.max)}.`);
-	if (sum.starved) words.push(`The machine had no CPU to spare for ${(sum.starved / 1000).toFixed(1)} s.`);
-	return words.length ? [["warn", words.join(" ") + " Latencies there are in doubt: marked on top of the charts."]] : [];
+	if (sum.starved && live) words.push("Other programs, like this browser, leave the machine no CPU to spare."); // Without a number: it is read aloud.
+	else if (sum.starved) words.push(`The machine had no CPU to spare for ${(sum.starved / 1000).toFixed(1)} s.`);
+	return words.length ? [[sum.late ? "warn" : "note", words.join(" ") + " Latencies there are in doubt: marked on top of the charts."]] : [];
 }
 
 function addLate(sum, trial, from) {
