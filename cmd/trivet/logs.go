@@ -55,6 +55,14 @@ func logsCommand() (*cobra.Command, action) {
 	}
 }
 
+// namedRun is the run directory that the arguments name: without any that of the newest trivet run.
+func (in invocation) namedRun() (string, error) {
+	if len(in.args) > 0 {
+		return in.args[0], nil
+	}
+	return newestRun(experimentsBase(), "trivet run experiments/kill-one.yaml")
+}
+
 // newestRun returns the newest run directory in base. Where there is none, the error names the command that makes one.
 func newestRun(base, command string) (string, error) {
 	runs, err := record.Runs(base)

@@ -56,14 +56,11 @@ failed; 2 usage error, or RUN_DIR is not a run directory.`},
 		if in.isWrong(err, cli.Unexpected(in.args, 1)) {
 			return exitUsage
 		}
-		if len(in.args) == 0 {
-			newest, err := newestRun(experimentsBase(), "trivet run experiments/kill-one.yaml")
-			if err != nil {
-				return in.done(err)
-			}
-			in.args = []string{newest}
+		dir, err := in.namedRun()
+		if err != nil {
+			return in.done(err)
 		}
-		usage, err := formats[*format](in, in.args[0])
+		usage, err := formats[*format](in, dir)
 		if in.isWrong(usage) {
 			return exitUsage
 		}

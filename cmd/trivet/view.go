@@ -38,17 +38,14 @@ usage error, or RUN_DIR is not a run directory.`},
 		if in.isWrong(port.check(), cli.Unexpected(in.args, 1)) {
 			return exitUsage
 		}
-		if len(in.args) == 0 {
-			newest, err := newestRun(experimentsBase(), "trivet run experiments/kill-one.yaml")
-			if err != nil {
-				return in.done(err)
-			}
-			in.args = []string{newest}
-		}
-		source, err := feed.FollowRun(in.args[0])
+		dir, err := in.namedRun()
 		if err != nil {
-			if _, up := record.ReadFleet(in.args[0]); up == nil {
-				err = fmt.Errorf("%s is the directory of a trivet up, which has a page of its own while it runs: want that of a trivet run", in.args[0])
+			return in.done(err)
+		}
+		source, err := feed.FollowRun(dir)
+		if err != nil {
+			if _, up := record.ReadFleet(dir); up == nil {
+				err = fmt.Errorf("%s is the directory of a trivet up, which has a page of its own while it runs: want that of a trivet run", dir)
 			}
 			in.isWrong(err)
 			return exitUsage
@@ -58,7 +55,7 @@ usage error, or RUN_DIR is not a run directory.`},
 			return in.done(errors.Join(err, source.Close()))
 		}
 		p := serveRun(listener, source, source, in)
-		fmt.Fprintf(in.stdout, "Run directory: %s\nOpen this page in a browser; Ctrl-C ends it:\n\n  %s\n", in.args[0], p.url)
+		fmt.Fprintf(in.stdout, "Run directory: %s\nOpen this page in a browser; Ctrl-C ends it:\n\n  %s\n", dir, p.url)
 		<-ctx.Done()
 		return in.done(errors.Join(p.close("trivet view has ended."), source.Close()))
 	}
