@@ -9,7 +9,8 @@ import { PANELS, paintCell } from "./panels.js";
 import { marksPanel, findRecoveries } from "./marks.js";
 import { Distribution } from "./distribution.js";
 
-const REDRAW = 250; // milliseconds between two drawings
+const REDRAW = 500; // milliseconds between two drawings
+const SUM = 2000; // the same of the distribution, of a live stack: it sums all that the charts show
 
 // mountCharts draws the store's shown trials into a section.
 export function mountCharts(root, store) {
@@ -24,8 +25,7 @@ class Charts {
 		this.rows = []; // {panel, cells}
 		this.key = "";
 		this.kind = "ok";
-		this.timer = 0;
-		this.drawn = 0;
+		this.timer = this.sum = this.drawn = 0;
 		this.axis = new Axis(store, () => this.read());
 		this.frame();
 		this.watch();
@@ -56,7 +56,7 @@ class Charts {
 		new ResizeObserver(() => this.fit()).observe(this.body);
 	}
 
-	// schedule draws soon, at most four times per second.
+	// schedule draws soon, at most twice per second.
 	schedule() {
 		if (this.timer) return;
 		this.timer = setTimeout(() => {
@@ -171,7 +171,8 @@ class Charts {
 				c.plot.draw();
 			}
 		}
-		this.distribution.update();
+		if (this.store.hello?.source !== "live") this.distribution.update();
+		else this.sum ||= setTimeout(() => { this.sum = 0; this.distribution.update(); }, SUM);
 		this.reset.hidden = !this.store.zoom;
 		if (this.axis.hovered) this.axis.setCursor(this.axis.hovered.underMouse()); // Data has moved below it.
 		this.read();

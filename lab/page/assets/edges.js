@@ -10,8 +10,8 @@ const LANE = 40; // px between the flows at nginx
 const PORT = 22; // px between the flows at an instance
 const HEAD = 9; // px: the length of an arrowhead
 const STRAIGHT = 100; // px before an instance, for the numbers
-const FRAME = 100; // ms between two steps of what moves
-const MOVE_STEP = 3; // px that it moves
+const FRAME = 250; // ms between two steps of what moves
+const MOVE_STEP = 6; // px that it moves
 
 // Edges draws the connections below the boxes of root.
 export class Edges {

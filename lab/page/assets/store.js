@@ -1,7 +1,7 @@
 // The state that all views share: what the feed said, and what the reader of the page looks at. docs/feed.md describes the messages.
 //
 // A view reads the fields below and is called by store.on when they have changed. Only connect.js calls apply; views change what is looked
-// at through the methods (setNow, setLive, setShown, setFocus, setZoom, select, openStory), never by assignment.
+// at through the methods.
 
 // FLOWS are all flows, in the order in which they are shown.
 export const FLOWS = ["http", "grpc", "streams"];
