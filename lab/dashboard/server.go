@@ -54,7 +54,7 @@ type Options struct {
 //   - what another web page sends: by Origin and Sec-Fetch-Site;
 //   - a request that changes something without the token, which only the page of this server has.
 //
-// It lets no other page read a response, and tells browsers to run and load nothing but its own assets.
+// It lets no other page read a response, and makes browsers run and load nothing but its own assets.
 type Server struct {
 	options  Options
 	token    string
@@ -62,7 +62,7 @@ type Server struct {
 	base     context.Context // of what a person does: it goes on if the page leaves, until End
 	cancel   context.CancelFunc
 	requests sync.WaitGroup // that are being served
-	telling  sync.Mutex     // a story
+	reading  sync.Mutex     // records, for a story
 }
 
 // New returns a server.

@@ -61,8 +61,8 @@ func (s *Server) story(w http.ResponseWriter, r *http.Request) {
 	}
 	patient(w)
 	// One after the other: each reads all records of its trial.
-	s.telling.Lock()
-	defer s.telling.Unlock()
+	s.reading.Lock()
+	defer s.reading.Unlock()
 	text, err := Story(dir, id, !s.options.Live)
 	switch {
 	case err != nil:

@@ -271,7 +271,7 @@ class Charts {
 
 }
 
-// variantName is what tells trials apart that are shown beside each other.
+// variantName is how trials differ that are shown beside each other.
 function variantName(info, trials) {
 	const several = trials.some((t) => t.info.number !== info.number);
 	return info.variant + (several ? ", trial " + info.number : "");

@@ -38,7 +38,7 @@ export function blend(color, part) {
 	return `color-mix(in srgb, ${color} ${Math.round(part * 100)}%, ${palette().raised})`;
 }
 
-// hatch is a fill that tells things apart without color: "solid", "lines", "cross" or "dots".
+// hatch is a fill that differs without color: "solid", "lines", "cross" or "dots".
 export function hatch(kind, color) {
 	if (kind === "solid") return color;
 	const key = kind + color;
