@@ -93,7 +93,7 @@ type running struct {
 	manifest  record.Manifest
 	generator *load.Generator
 	sampler   *sampler.Sampler // nil: none
-	events    *eventWriter
+	events    *record.EventWriter
 	length    time.Duration // nothing is planned so long after the manifest's Begin
 	stopped   bool          // length is not the longest
 	problem   string        // why the session stopped it
@@ -232,7 +232,7 @@ func (s *Session) start(l Load, begin time.Time) (_ *running, err error) {
 	if err := s.prepare(next); err != nil {
 		return nil, err
 	}
-	if next.events, err = newEventWriter(next.dir); err != nil {
+	if next.events, err = record.NewEventWriter(next.dir); err != nil {
 		return nil, err
 	}
 	m := next.manifest
@@ -240,19 +240,19 @@ func (s *Session) start(l Load, begin time.Time) (_ *running, err error) {
 		Seed: m.Scenario.Seed, HTTP: m.HTTP, GRPC: m.GRPC, Records: filepath.Join(next.dir, record.ClientFile), Begin: begin, For: s.longest, Loads: m.Scenario.Loads,
 	})
 	if err != nil {
-		return nil, errors.Join(err, next.events.close())
+		return nil, errors.Join(err, next.events.Close())
 	}
 	if m.Sampled {
 		if next.sampler, err = sampler.Start(filepath.Join(next.dir, record.SamplesFile), begin, func() map[string]int { return s.sampled(next.generator) }); err != nil {
-			return nil, errors.Join(err, next.generator.Stop(), next.events.close())
+			return nil, errors.Join(err, next.generator.Stop(), next.events.Close())
 		}
 	}
 	if err := s.options.Feed.AddLoad(next.dir); err != nil {
-		return nil, errors.Join(err, next.generator.Stop(), next.stopSampling(), next.events.close())
+		return nil, errors.Join(err, next.generator.Stop(), next.stopSampling(), next.events.Close())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next.events.write(record.Event{V: record.EventVersion, Time: begin, Event: record.PhaseStarted, Phase: m.Scenario.Phases[0].Name})
+	next.events.Write(record.Event{V: record.EventVersion, Time: begin, Event: record.PhaseStarted, Phase: m.Scenario.Phases[0].Name})
 	s.open = append(s.open, next)
 	s.tasks.Go(func() { s.watch(next) })
 	return next, nil

@@ -145,7 +145,7 @@ func (s *Session) event(e record.Event) {
 // write writes an event to the load directories that are not over.
 func (s *Session) write(e record.Event) {
 	for _, l := range s.open {
-		l.events.write(e)
+		l.events.Write(e)
 	}
 }
 

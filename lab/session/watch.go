@@ -85,8 +85,8 @@ func (s *Session) close(l *running, last record.Event) error {
 	defer s.mu.Unlock()
 	s.open = slices.DeleteFunc(s.open, func(other *running) bool { return other == l })
 	last.V, last.Time = record.EventVersion, time.Now()
-	l.events.write(last)
-	return l.events.close()
+	l.events.Write(last)
+	return l.events.Close()
 }
 
 // abandon is for a load that cannot be reconciled: requests have no record.

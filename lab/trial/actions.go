@@ -12,14 +12,14 @@ import (
 // runActions carries out the actions of each phase, from the start of the phase. An action that fails is in the event log, which makes
 // the trial invalid, and those that wait for its end follow. A phase begins late if actions of the one before it take too long. The only
 // error is the end of ctx; no action runs any more then.
-func runActions(ctx context.Context, s scenario.Scenario, begin time.Time, system System, events *eventWriter) error {
+func runActions(ctx context.Context, s scenario.Scenario, begin time.Time, system System, events *record.EventWriter) error {
 	for i, phase := range s.Phases {
 		from, _ := s.Bounds(i)
 		start := begin.Add(from)
 		if err := waitUntil(ctx, start); err != nil {
 			return err
 		}
-		events.write(record.Event{Event: record.PhaseStarted, Phase: phase.Name})
+		events.Write(record.Event{Event: record.PhaseStarted, Phase: phase.Name})
 		if err := runPhase(ctx, phase, start, system, events); err != nil {
 			return err
 		}
@@ -28,7 +28,7 @@ func runActions(ctx context.Context, s scenario.Scenario, begin time.Time, syste
 }
 
 // runPhase carries out the operations of a phase that starts at a time, each in a goroutine of its own, and returns when all are done.
-func runPhase(ctx context.Context, phase scenario.Phase, start time.Time, system System, events *eventWriter) error {
+func runPhase(ctx context.Context, phase scenario.Phase, start time.Time, system System, events *record.EventWriter) error {
 	r := phaseRun{phase: phase.Name, start: start, system: system, events: events}
 	for _, o := range phase.Operations() {
 		r.operations = append(r.operations, &operation{Operation: o, started: make(chan time.Duration, 1), ended: make(chan time.Duration, 1)})
@@ -46,7 +46,7 @@ type phaseRun struct {
 	phase      string
 	start      time.Time
 	system     System
-	events     *eventWriter
+	events     *record.EventWriter
 	operations []*operation
 }
 
@@ -69,7 +69,7 @@ func (r *phaseRun) run(ctx context.Context, index int) {
 	}
 	e := record.Event{Event: record.ActionStarted, Phase: r.phase, Operation: index, Action: o.Kind, Process: o.Process, Wait: o.Wait.Microseconds()}
 	e.Time = time.Now()
-	r.events.write(e)
+	r.events.Write(e)
 	o.started <- e.Time.Sub(r.start)
 	var err error
 	if o.Kind == scenario.Wait {
@@ -84,7 +84,7 @@ func (r *phaseRun) run(ctx context.Context, index int) {
 	if err != nil {
 		e.Error = err.Error()
 	}
-	r.events.write(e)
+	r.events.Write(e)
 	o.ended <- e.Time.Sub(r.start)
 }
 

@@ -23,15 +23,15 @@ func acted(t *testing.T, phases []scenario.Phase, do func(ctx context.Context, k
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		defer cancel(nil)
-		w, failed := newEventWriter(dir)
+		w, failed := record.NewEventWriter(dir)
 		if failed != nil {
 			t.Fatal(failed)
 		}
 		begin := time.Now().Add(time.Second)
-		w.countFrom(begin)
+		w.CountFrom(begin)
 		time.AfterFunc(time.Hour, func() { cancel(errSignal) })
 		err = runActions(ctx, scenario.Scenario{Phases: phases}, begin, &fake{do: do}, w)
-		if failed := w.close(); failed != nil {
+		if failed := w.Close(); failed != nil {
 			t.Error(failed)
 		}
 		for _, e := range events(t, dir) {

@@ -17,7 +17,7 @@ import (
 func TestEventTimesFollowTheMonotonicClock(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	w, err := newEventWriter(dir)
+	w, err := record.NewEventWriter(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,10 +26,10 @@ func TestEventTimesFollowTheMonotonicClock(t *testing.T) {
 	if by := begin.Round(0).Sub(start.Round(0)); by != time.Hour || begin.Sub(start) != 0 {
 		t.Fatalf("package time has other internals: %v later by the wall clock, %v by the monotonic clock", by, begin.Sub(start))
 	}
-	w.countFrom(begin)
-	w.write(record.Event{Event: record.PhaseStarted})
-	w.write(record.Event{Event: record.ProcessEvent, Time: time.Now()})
-	if err := w.close(); err != nil {
+	w.CountFrom(begin)
+	w.Write(record.Event{Event: record.PhaseStarted})
+	w.Write(record.Event{Event: record.ProcessEvent, Time: time.Now()})
+	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
 	most := time.Since(start)
@@ -53,12 +53,12 @@ func TestEventLogThatCannotBeWrittenIsAnError(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "records"), 0o700), os.Symlink("/dev/full", filepath.Join(dir, record.EventsFile))); err != nil {
 		t.Fatal(err)
 	}
-	w, err := newEventWriter(dir)
+	w, err := record.NewEventWriter(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.end(t.Context(), nil)
-	if err := w.close(); !errors.Is(err, record.ErrRunDir) || !errors.Is(err, unix.ENOSPC) {
+	writeEnd(t.Context(), w, nil)
+	if err := w.Close(); !errors.Is(err, record.ErrRunDir) || !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -72,18 +72,18 @@ func Run(ctx context.Context, s Setup) (err error) {
 	if s.Watch == nil {
 		s.Watch = func(*measure.Trial) {}
 	}
-	events, err := newEventWriter(s.Dir)
+	events, err := record.NewEventWriter(s.Dir)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		events.end(ctx, err)
-		err = errors.Join(err, events.close())
+		writeEnd(ctx, events, err)
+		err = errors.Join(err, events.Close())
 	}()
 	if err := checkSpaceFor(s); err != nil {
 		return err
 	}
-	system, err := s.Start(ctx, s.Scenario, s.Dir, events.write)
+	system, err := s.Start(ctx, s.Scenario, s.Dir, events.Write)
 	if err != nil {
 		return err
 	}
@@ -92,18 +92,18 @@ func Run(ctx context.Context, s Setup) (err error) {
 	err = errors.Join(err, system.Stop(context.WithoutCancel(ctx)))
 	findings, incomplete := system.Findings()
 	for _, e := range findings {
-		events.write(e)
+		events.Write(e)
 	}
 	return errors.Join(err, incomplete)
 }
 
 // runLoadAndActions runs both at the same time, until the last request is over and the last action done.
-func runLoadAndActions(ctx context.Context, s Setup, system System, events *eventWriter) (err error) {
+func runLoadAndActions(ctx context.Context, s Setup, system System, events *record.EventWriter) (err error) {
 	if err := checkKinds(s.Scenario, system); err != nil {
 		return err
 	}
 	m := manifest(s, system)
-	events.countFrom(m.Begin)
+	events.CountFrom(m.Begin)
 	if err := m.Write(s.Dir); err != nil {
 		return fmt.Errorf("%w: %w", record.ErrRunDir, err)
 	}
@@ -177,7 +177,7 @@ const grace = 5 * time.Second
 // follow returns when the generator has ended and the actions are done. A generator that has not ended by the latest time is stopped:
 // the lab has not failed then, the generator was paused, or starved. The error is the generator's, one of reading its records, one of
 // too little space for records, or that of the actions, which is the end of ctx.
-func follow(ctx context.Context, s Setup, measured *measure.Trial, events *eventWriter, generator *load.Generator, acted <-chan error, latest time.Time) error {
+func follow(ctx context.Context, s Setup, measured *measure.Trial, events *record.EventWriter, generator *load.Generator, acted <-chan error, latest time.Time) error {
 	late := time.After(time.Until(latest))
 	loaded := generator.Done()
 	for tick := time.Tick(200 * time.Millisecond); loaded != nil || acted != nil; {
@@ -197,7 +197,7 @@ func follow(ctx context.Context, s Setup, measured *measure.Trial, events *event
 				continue
 			}
 			loaded = nil
-			events.write(record.Event{Event: record.GeneratorKilled})
+			events.Write(record.Event{Event: record.GeneratorKilled})
 			if err := generator.Stop(); err != nil {
 				return err
 			}
