@@ -247,6 +247,8 @@ func (f *flat) call(text []byte) (c Call, ok bool) {
 			return f.often(&c.Code, value)
 		case "duration_us":
 			return asInt(&c.Duration, value)
+		case "attempts", "maybe_unlogged", "reason":
+			return false // Fields of an Outgoing: encoding/json checks their types in any line.
 		}
 		return lower(key)
 	})

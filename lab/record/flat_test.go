@@ -3,6 +3,7 @@ package record
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -48,6 +49,20 @@ func TestUnusualLinesAreLeftToJSON(t *testing.T) {
 	}
 }
 
+// Each field of each kind of line, with values of each type: what encoding/json refuses is refused, whatever else the line may say.
+func TestTypesOfFields(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []any{AccessLogEntry{}, Outgoing{}, clientLine{}} {
+		for _, field := range reflect.VisibleFields(reflect.TypeOf(kind)) {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			for _, value := range []string{`""`, `"x"`, `"2026-11-27T03:27:36Z"`, `0`, `-1`, `1.5`, `1000000000000000`, `true`, `false`, `null`, `[]`, `{}`} {
+				same(t, []byte(`{"`+name+`":`+value+`}`))
+				same(t, []byte(`{"late_us":1,"latency_us":1,"service_us":1,"`+name+`":`+value+`}`))
+			}
+		}
+	}
+}
+
 // same wants each way to read a line to say the same, if the fast way says anything.
 func same(t *testing.T, text []byte) (fast bool) {
 	t.Helper()
@@ -82,6 +97,7 @@ func FuzzFastReadingMeansWhatJSONDoes(f *testing.F) {
 		f.Add([]byte(line))
 	}
 	f.Add([]byte(`{"v":1,"id":"é","end":-0.5,"time":"2026-11-27T03:27:36Z","maybe_unlogged":["reset"],"x":{"y":null}}`))
+	f.Add([]byte(`{"attempts":"","reason":5}`))
 	f.Fuzz(func(t *testing.T, text []byte) { same(t, text) })
 }
 
