@@ -42,6 +42,9 @@ func (c *upControl) State() json.RawMessage {
 	return text
 }
 
+// CheckLoad returns an error if there can be no such load.
+func (c *upControl) CheckLoad(l dashboard.Load) error { return c.refusal(session.Load(l).Check()) }
+
 // SetLoad starts a load or changes it.
 func (c *upControl) SetLoad(ctx context.Context, l dashboard.Load) error {
 	return c.refusal(c.session.SetLoad(ctx, session.Load(l)))

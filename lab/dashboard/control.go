@@ -19,6 +19,8 @@ import (
 type Control interface {
 	// State is the control message: what can be done, and what is set.
 	State() json.RawMessage
+	// CheckLoad returns the error that SetLoad returns for values that no load can have.
+	CheckLoad(Load) error
 	// SetLoad starts a load, or changes the one that runs. Without any rate and stream it stops it.
 	SetLoad(context.Context, Load) error
 	StopLoad(context.Context) error
@@ -54,7 +56,7 @@ func (s *Server) actions() map[string]change {
 			var l Load
 			err := decode(body, fields{"http": &l.HTTP, "grpc": &l.GRPC, "streams": &l.Streams, "deadline_ms": &l.DeadlineMS, "retry": &l.Retry})
 			if err != nil {
-				return nil, err
+				return nil, both(err, c.CheckLoad(l)) // What could not be read has no value, which is right.
 			}
 			return empty{}, c.SetLoad(ctx, l)
 		},
@@ -72,9 +74,9 @@ func (s *Server) actions() map[string]change {
 			return empty{}, c.Act(ctx, action, process)
 		},
 		"/api/nginx": func(ctx context.Context, body []byte) (any, error) {
-			settings := make(map[string]string)
-			if err := json.Unmarshal(body, &settings); err != nil {
-				return nil, malformed(err)
+			settings, err := texts(body)
+			if err != nil {
+				return nil, err
 			}
 			return empty{}, c.SetNginx(ctx, settings)
 		},
@@ -101,19 +103,56 @@ func (s *Server) actions() map[string]change {
 // fields are those that an object may have: a *float64, *int, *bool or *string for each value.
 type fields map[string]any
 
+// object reads an object.
+func object(body []byte) (map[string]json.RawMessage, error) {
+	var values map[string]json.RawMessage
+	err := json.Unmarshal(body, &values)
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		err = errors.New("it is of type " + e.Value)
+	} else if err == nil && values == nil {
+		err = errors.New("it is null")
+	}
+	if err != nil {
+		return nil, malformed(err)
+	}
+	return values, nil
+}
+
+// texts reads an object whose values are texts. The error names all that are not.
+func texts(body []byte) (map[string]string, error) {
+	values, err := object(body)
+	if err != nil {
+		return nil, err
+	}
+	all, known := make(map[string]string), make(fields)
+	for name := range values {
+		known[name] = new(string)
+	}
+	err = decode(body, known)
+	for name, text := range known {
+		all[name] = *text.(*string)
+	}
+	return all, err
+}
+
+// both is an error about one body, if another says more about it.
+func both(err, more error) error {
+	if more == nil {
+		return err
+	}
+	return &Refusal{Code: http.StatusBadRequest, Text: err.Error() + "; " + more.Error()}
+}
+
 // decode reads an object. The error names all that is wrong with it.
 func decode(body []byte, known fields) error {
-	var object map[string]json.RawMessage
-	if err := json.Unmarshal(body, &object); err != nil {
-		return malformed(err)
-	}
-	if object == nil {
-		return malformed(errors.New("it is null"))
+	values, err := object(body)
+	if err != nil {
+		return err
 	}
 	var wrong []string
 	names := slices.Sorted(maps.Keys(known))
-	for _, name := range slices.Sorted(maps.Keys(object)) {
-		value := object[name]
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		value := values[name]
 		into, ok := known[name]
 		switch {
 		case !ok && len(known) == 0:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -94,6 +95,12 @@ func (d *doer) State() json.RawMessage {
 		return json.RawMessage(`{"history":0}`)
 	}
 	return json.RawMessage(d.state)
+}
+func (d *doer) CheckLoad(l Load) error {
+	if l.HTTP < 0 {
+		return fmt.Errorf("http is %v", l.HTTP)
+	}
+	return nil
 }
 func (d *doer) SetLoad(_ context.Context, l Load) error { return d.did("load", l) }
 func (d *doer) StopLoad(context.Context) error          { return d.did("stop", 0) }

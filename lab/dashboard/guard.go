@@ -34,8 +34,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	}))
 	protected := origins.Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.requests.Add(1)
-		defer s.requests.Done()
+		s.serving.Add(1)
+		defer s.serving.Add(-1)
 		set := w.Header()
 		for name, value := range map[string]string{
 			"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY",
@@ -137,8 +137,11 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, &Refusal{Code: http.StatusUnsupportedMediaType, Text: "Content-Type is " + strconv.Quote(r.Header.Get("Content-Type")) + ": want application/json"}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, mostBody))
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return nil, &Refusal{Code: http.StatusRequestEntityTooLarge, Text: fmt.Sprintf("the body is too large: want at most %d bytes", mostBody)}
+	}
 	if err != nil {
-		return nil, &Refusal{Code: http.StatusRequestEntityTooLarge, Text: fmt.Sprintf("the body could not be read; it may have %d bytes: %v", mostBody, err)}
+		return nil, malformed(err)
 	}
 	return body, nil
 }

@@ -226,3 +226,45 @@ func TestStuckPageDoesNotDelayTheEnd(t *testing.T) {
 		t.Errorf("the end took %v", took)
 	}
 }
+
+// A request that begins and ends while the server waits for others ends neither the waiting nor the program.
+func TestRequestsMayBeginWhileOthersAreAwaited(t *testing.T) {
+	t.Parallel()
+	s := New(Options{Assets: assets, Source: newScript()})
+	handler, done := s.Handler(), make(chan struct{})
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+				}
+			}
+		})
+	}
+	for range 6_000 {
+		s.drain(time.Microsecond)
+	}
+	close(done)
+	clients.Wait()
+	if n := s.serving.Load(); n != 0 {
+		t.Errorf("%d requests are being served", n)
+	}
+}
+
+// HEAD asks for headers, which do not wait for the end of the feed.
+func TestFeedRespondsToHead(t *testing.T) {
+	t.Parallel()
+	s := serve(t, nil, nil)
+	response, err := client.Head("http://" + s.address + "/api/feed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if kind := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || kind != "text/event-stream" || s.Pages() != 0 {
+		t.Errorf("%s, %s, %d pages", response.Status, kind, s.Pages())
+	}
+}

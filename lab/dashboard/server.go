@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"trivet/internal/connlimit"
@@ -56,13 +57,13 @@ type Options struct {
 //
 // It lets no other page read a response, and makes browsers run and load nothing but its own assets.
 type Server struct {
-	options  Options
-	token    string
-	hub      *hub
-	base     context.Context // of what a person does: it goes on if the page leaves, until End
-	cancel   context.CancelFunc
-	requests sync.WaitGroup // that are being served
-	reading  sync.Mutex     // records, for a story
+	options Options
+	token   string
+	hub     *hub
+	base    context.Context // of what a person does: it goes on if the page leaves, until End
+	cancel  context.CancelFunc
+	serving atomic.Int64 // requests
+	reading sync.Mutex   // records, for a story
 }
 
 // New returns a server.
@@ -117,16 +118,15 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, text func() s
 	return err
 }
 
-// drain waits until no request is being served, but not for longer than d.
+// drain waits until no request is being served, but not for longer than d. Others may begin meanwhile.
 func (s *Server) drain(d time.Duration) {
-	done := make(chan struct{})
-	go func() {
-		s.requests.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(d):
+	timeout := time.After(d)
+	for s.serving.Load() > 0 {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-timeout:
+			return
+		}
 	}
 }
 
@@ -185,6 +185,9 @@ func (s *Server) feed(w http.ResponseWriter, r *http.Request) {
 	_ = c.SetReadDeadline(time.Time{}) // A feed outlasts it. Writers of tests have none.
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // For an nginx in between.
+	if r.Method == http.MethodHead {
+		return
+	}
 	reader := s.hub.join()
 	defer s.hub.leave(reader)
 	send := func(frame []byte) bool {

@@ -2,7 +2,9 @@ package session
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"trivet/lab/draft"
@@ -37,15 +39,8 @@ func (s *Session) possible(name string) []string {
 
 // Do carries out an action on an instance, or reloads nginx, and returns when it is done. Of each process one is carried out at a time.
 func (s *Session) Do(ctx context.Context, action, process string) error {
-	if s.processes[process] == nil {
-		return wrong("there is no process %q", process)
-	}
-	kinds := scenario.InstanceKinds
-	if process == scenario.Nginx {
-		kinds = []string{scenario.Reload}
-	}
-	if !slices.Contains(kinds, action) {
-		return wrong("%q is no action on %s", action, process)
+	if err := s.check(action, process); err != nil {
+		return err
 	}
 	done, err := s.begin(action, process)
 	if err != nil {
@@ -65,6 +60,28 @@ func (s *Session) Do(ctx context.Context, action, process string) error {
 	s.history.act(draft.Action{At: begun, Until: s.now(), Kind: action, Process: process})
 	s.mu.Unlock()
 	s.changed()
+	return nil
+}
+
+// check returns an Error with all that is wrong with an action.
+func (s *Session) check(action, process string) error {
+	kinds, known := scenario.InstanceKinds, s.processes[process] != nil
+	switch {
+	case process == scenario.Nginx:
+		kinds = []string{scenario.Reload}
+	case !known:
+		kinds = append(slices.Clone(kinds), scenario.Reload)
+	}
+	var problems []string
+	if !slices.Contains(kinds, action) {
+		problems = append(problems, fmt.Sprintf("action is %q: want %s", action, strings.Join(kinds, ", ")))
+	}
+	if !known {
+		problems = append(problems, fmt.Sprintf("process is %q: want %s, or an instance, like %s", process, scenario.Nginx, s.options.Fleet.Names()[0]))
+	}
+	if len(problems) > 0 {
+		return wrong("%s", strings.Join(problems, "; "))
+	}
 	return nil
 }
 

@@ -8,7 +8,8 @@ import (
 
 // Limits of a load.
 const (
-	MaxRate     = 5000 // requests per second, of each protocol
+	MinRate     = 0.01 // requests per second, of each protocol: with fewer, an hour may have none
+	MaxRate     = 5000 //
 	MaxStreams  = 500
 	MinDeadline = 10     // milliseconds
 	MaxDeadline = 60_000 //

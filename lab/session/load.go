@@ -42,6 +42,9 @@ func (l Load) none() bool { return l.HTTP == 0 && l.GRPC == 0 && l.Streams == 0 
 
 func (l Load) deadline() time.Duration { return time.Duration(l.DeadlineMS) * time.Millisecond }
 
+// Check returns an Error with all that is wrong with the load.
+func (l Load) Check() error { return l.validate() }
+
 // validate returns an Error with all that is wrong with the load. It fills in defaults.
 func (l *Load) validate() error {
 	if l.DeadlineMS == 0 {
@@ -52,8 +55,8 @@ func (l *Load) validate() error {
 		name  string
 		value float64
 	}{{"http", l.HTTP}, {"grpc", l.GRPC}} {
-		if !(r.value >= 0 && r.value <= MaxRate) { // Also of what is no number.
-			problems = append(problems, fmt.Sprintf("%s is %v: want 0 to %d requests/s", r.name, r.value, MaxRate))
+		if r.value != 0 && !(r.value >= MinRate && r.value <= MaxRate) { // Also of what is no number.
+			problems = append(problems, fmt.Sprintf("%s is %v: want %v to %d requests/s, or 0", r.name, r.value, MinRate, MaxRate))
 		}
 	}
 	if l.Streams < 0 || l.Streams > MaxStreams {
@@ -63,7 +66,7 @@ func (l *Load) validate() error {
 		problems = append(problems, fmt.Sprintf("deadline_ms is %d: want %d to %d", l.DeadlineMS, MinDeadline, MaxDeadline))
 	}
 	if len(problems) > 0 {
-		return wrong("%s", strings.Join(problems, ", "))
+		return wrong("%s", strings.Join(problems, "; "))
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 
 func TestLoadsOutOfBoundsAreRefused(t *testing.T) {
 	t.Parallel()
-	for _, l := range []Load{{HTTP: -1}, {GRPC: MaxRate + 1}, {HTTP: math.NaN()}, {Streams: -1}, {Streams: MaxStreams + 1}, {HTTP: 1, DeadlineMS: 9}, {HTTP: 1, DeadlineMS: 60_001}} {
+	for _, l := range []Load{{HTTP: -1}, {GRPC: 1e-9}, {GRPC: MaxRate + 1}, {HTTP: math.NaN()}, {Streams: -1}, {Streams: MaxStreams + 1}, {HTTP: 1, DeadlineMS: 9}, {HTTP: 1, DeadlineMS: 60_001}} {
 		if l.validate() == nil {
 			t.Errorf("%+v is a load", l)
 		}

@@ -66,7 +66,9 @@ func TestActionsDuringALoad(t *testing.T) {
 	}
 	running := []string{scenario.Kill, scenario.Drain, scenario.Pause, scenario.Restart}
 	isKind(t, s.Do(t.Context(), scenario.Resume, "whoami-1"), State)
-	isKind(t, s.Do(t.Context(), scenario.Kill, "whoami-9"), Value)
+	if e := isKind(t, s.Do(t.Context(), "fly", "whoami-9"), Value); !strings.Contains(e.Text, `action is "fly": want kill, drain`) || !strings.Contains(e.Text, `process is "whoami-9": want nginx, or an instance, like whoami-1`) {
+		t.Errorf("%s", e.Text)
+	}
 	isKind(t, s.Do(t.Context(), scenario.Kill, scenario.Nginx), Value)
 	do(t, s.SetLoad(t.Context(), Load{HTTP: 60, GRPC: 60, Streams: 5, DeadlineMS: 1000}))
 	eventually(t, "load", func() bool { return sent(s, "1") > 20 })
