@@ -35,27 +35,32 @@ type server struct {
 	tried   bool          // there was an attempt at it, or it was chosen
 	last    time.Duration // of the attempts at it
 	without int           // of the last attempts: how many, one after the other, got no response header
-	failed  time.Duration // the first of those
+	failed  time.Duration // the first of those, or the first since nginx chose it again
+	left    bool          // nginx did not choose it, and there was no attempt since
 
 	chosen time.Duration // the last time
 	others int           // first attempts at others of the upstream since
 	other  time.Duration // the last of them
 }
 
-// attempt adds one at this server that ended at a time.
-func (s *server) attempt(at time.Duration, header bool) {
+// attempt adds one at this server that ended at a time. The response header of a long one came earlier: it says nothing of what failed since.
+func (s *server) attempt(at time.Duration, header bool, headerAt time.Duration) {
 	s.tried, s.last = true, max(s.last, at)
 	switch {
+	case header && s.without > 0 && headerAt < s.failed:
+		return
 	case header:
 		s.without = 0
-	case s.without == 0:
-		s.without, s.failed = 1, at
+	case s.without == 0 || s.left:
+		s.failed = at
+		fallthrough
 	default:
 		s.without++
 	}
+	s.left = false
 }
 
-// choose adds that nginx chose this server at a time.
+// choose adds that nginx chose this server at a time, for a first attempt or a later one.
 func (s *server) choose(at time.Duration) {
 	if !s.tried || at > s.chosen {
 		s.chosen, s.others = at, 0
@@ -121,21 +126,38 @@ type servers struct {
 	judged [protocols]string
 }
 
-// judge is the worse of the states in both upstreams at a time, from what it is inferred, and since when: of Ejected since the instance was
-// chosen for the last time.
-func (s *servers) judge(now time.Duration, instances int, delay time.Duration, clock func(time.Duration) string) (state, why string, since time.Duration) {
-	state, since = Unknown, now
+// An inferred is what was inferred of an instance.
+type inferred struct {
+	state string
+	over  string        // the protocol of which this is true, if it is not of the other
+	why   string        // from what
+	since time.Duration // of Ejected since the instance was chosen for the last time
+}
+
+// judge is the worse of the states in both upstreams at a time.
+func (s *servers) judge(now time.Duration, instances int, delay time.Duration, clock func(time.Duration) string) inferred {
+	var since [protocols]time.Duration
 	for i := range s.of {
-		s.judged[i] = s.of[i].state(now, s.judged[i], instances, delay)
-		if worse[s.judged[i]] > worse[state] {
-			state, why, since = s.judged[i], s.of[i].why(s.judged[i], i, clock), now
-			switch state {
-			case Ejected:
-				since = s.of[i].chosen
-			case Failing:
-				since = s.of[i].failed
-			}
+		one := &s.of[i]
+		s.judged[i], since[i] = one.state(now, s.judged[i], instances, delay), now
+		switch s.judged[i] {
+		case Ejected:
+			one.left, since[i] = true, one.chosen
+		case Failing:
+			since[i] = one.failed
 		}
 	}
-	return state, why, since
+	i := 0
+	if worse[s.judged[1]] > worse[s.judged[0]] {
+		i = 1
+	}
+	worst := inferred{s.judged[i], "", s.of[i].why(s.judged[i], i, clock), since[i]}
+	switch s.judged[1-i] {
+	case Unknown:
+	case worst.state:
+		worst.since = max(since[0], since[1])
+	default:
+		worst.over = Flows[i]
+	}
+	return worst
 }

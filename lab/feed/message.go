@@ -258,10 +258,11 @@ type State struct {
 	Trial    int    `json:"trial"`
 	Instance string `json:"instance"`
 	At       int64  `json:"at"`
-	Process  string `json:"process"`       // Running, Starting, Paused or Gone
-	Health   string `json:"health"`        // its own: Serving, NotServing, NoResponse or Unknown
-	Nginx    string `json:"nginx"`         // inferred from the access log: Serving, Failing, Ejected or Unknown
-	Why      string `json:"why,omitempty"` // what Nginx is inferred from: "0 of the last 40 first attempts"
+	Process  string `json:"process"`        // Running, Starting, Paused or Gone
+	Health   string `json:"health"`         // its own: Serving, NotServing, NoResponse or Unknown
+	Nginx    string `json:"nginx"`          // inferred from the access log: Serving, Failing, Ejected or Unknown
+	Over     string `json:"over,omitempty"` // HTTP or GRPC, if Nginx is true of this alone, and it also has attempts over the other
+	Why      string `json:"why,omitempty"`  // what Nginx is inferred from: "0 of the last 40 first attempts"
 }
 
 // Failures are requests that failed, as they become known. Of a live stack a reader keeps the newest 200.

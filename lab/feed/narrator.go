@@ -64,9 +64,11 @@ type row struct {
 type subject struct {
 	servers
 	process, health, nginx string
-	why                    string // of nginx
+	over, why              string // of nginx
 	said                   string // the last event of its health
 	troubled               bool   // nginx got no response from it, or did not choose it, and not since
+	note                   *row   // the event that says so, in these words
+	format, text           string //
 	paused                 bool   // and since then it is not known what nginx sent to it
 	resumed                time.Duration
 	states                 []State
@@ -85,14 +87,14 @@ func (n *narrator) subject(i int) *subject {
 // changed adds a state, as it is now.
 func (n *narrator) changed(i int) {
 	s := n.all[i]
-	one := State{n.trial, n.instances()[i].Name, max(0, n.now.Milliseconds()), s.process, s.health, s.nginx, s.why}
+	one := State{n.trial, n.instances()[i].Name, max(0, n.now.Milliseconds()), s.process, s.health, s.nginx, s.over, s.why}
 	last := len(s.states) - 1
 	if last >= 0 && s.states[last].At == one.At {
 		s.states[last] = one
 		s.unsent = max(s.unsent, 1)
 		return
 	}
-	if last >= 0 && s.states[last].Process == one.Process && s.states[last].Health == one.Health && s.states[last].Nginx == one.Nginx {
+	if last >= 0 && s.states[last].Process == one.Process && s.states[last].Health == one.Health && s.states[last].Nginx == one.Nginx && s.states[last].Over == one.Over {
 		return
 	}
 	s.states = append(s.states, one)
@@ -146,11 +148,11 @@ func (n *narrator) take(o observation) {
 func (n *narrator) attempted(o observation) {
 	s := n.subject(o.instance)
 	of := &s.of[upstreamOf(o.flow)]
+	of.choose(o.chosen)
 	if o.first {
-		of.choose(o.chosen)
 		n.pass(o.instance, n.instances()[o.instance].Service, upstreamOf(o.flow), o.chosen)
 	}
-	of.attempt(o.at, o.header)
+	of.attempt(o.at, o.header, o.headerAt)
 	if was := s.judged[upstreamOf(o.flow)]; o.header && was != Serving || of.fails(o.at) && was != Failing {
 		n.judge(o.instance)
 	}
@@ -178,39 +180,69 @@ func (n *narrator) judge(i int) {
 			instances++
 		}
 	}
-	state, why, since := s.judge(n.now, instances, delay, n.clock)
-	if state == s.nginx {
+	of := s.judge(n.now, instances, delay, n.clock)
+	if of.state == s.nginx && of.over == s.over {
 		return
 	}
-	s.nginx, s.why = state, why
+	same := of.state == s.nginx
+	s.nginx, s.over, s.why = of.state, of.over, of.why
 	n.changed(i)
-	switch name := n.instances()[i].Name; {
-	case state == Failing && !s.troubled:
-		s.troubled = true
-		n.nginxDid(name, Bad, "attempts at %s get no response header, since "+n.clock(since))
-	case state == Failing:
-		n.nginxDid(name, Bad, "nginx tries %s again, without a response header, since "+n.clock(since))
-	case state == Ejected:
-		s.troubled = true
-		n.nginxDid(name, Bad, "nginx has not chosen %s since "+n.clock(since))
-	case state == Serving && s.troubled:
-		s.troubled = false
-		n.nginxDid(name, Good, "nginx gets responses from %s again, since "+n.clock(since))
+	switch {
+	case same:
+		if of.over == "" {
+			n.widen(i, of)
+		}
+	case of.state == Failing && !s.troubled:
+		n.nginxDid(i, Bad, "attempts at %s%s get no response header, since %s", of)
+	case of.state == Failing:
+		n.nginxDid(i, Bad, "nginx tries %s again%s, without a response header, since %s", of)
+	case of.state == Ejected:
+		n.nginxDid(i, Bad, "nginx has not chosen %s%s since %s", of)
+	case of.state == Serving && s.troubled:
+		n.nginxDid(i, Good, "nginx gets responses from %s again%s, since %s", of)
 	}
+	s.troubled = of.state == Failing || of.state == Ejected || s.troubled && of.state != Serving
 }
 
-// nginxDid adds a consequence to the last action on an instance or, without one, to the last event of this kind, or makes an event.
-func (n *narrator) nginxDid(instance, tone, text string) {
+// nginxDid adds a consequence to the last action on an instance or, without one, to the last event of this kind, or makes an event. The
+// format has places for the instance, over which protocol, and since when.
+func (n *narrator) nginxDid(i int, tone, format string, of inferred) {
+	s, instance := n.all[i], n.instances()[i].Name
 	e := n.actions[instance]
 	if own := n.nginx[instance]; own != nil && (e == nil || own.at > e.at) {
 		e = own
 	}
-	if e != nil && n.now-max(e.at, e.until) <= attributed {
-		e.nginx = note(e.nginx, fmt.Sprintf(text, "it"))
+	if s.format = format; e != nil && n.now-max(e.at, e.until) <= attributed {
+		s.note, s.text = e, n.nginxText(format, "it", of)
+		e.nginx = note(e.nginx, s.text)
 		n.update(e)
 		return
 	}
-	n.nginx[instance] = n.say(n.now, Event{Kind: "nginx", Tone: tone, Process: instance, Text: fmt.Sprintf(text, instance)})
+	s.text = n.nginxText(format, instance, of)
+	s.note = n.say(n.now, Event{Kind: "nginx", Tone: tone, Process: instance, Text: s.text})
+	n.nginx[instance] = s.note
+}
+
+func (n *narrator) nginxText(format, instance string, of inferred) string {
+	over := ""
+	if of.over != "" {
+		over = " over " + protocolWords[slices.Index(Flows, of.over)]
+	}
+	return fmt.Sprintf(format, instance, over, n.clock(of.since))
+}
+
+// widen says of an instance over both protocols what was said over one.
+func (n *narrator) widen(i int, of inferred) {
+	s := n.all[i]
+	switch at := slices.Index(s.note.nginx, s.text); {
+	case at >= 0:
+		s.text = n.nginxText(s.format, "it", of)
+		s.note.nginx[at] = s.text
+	case s.note.Text == s.text:
+		s.text = n.nginxText(s.format, n.instances()[i].Name, of)
+		s.note.Text = s.text
+	}
+	n.update(s.note)
 }
 
 func note(all []string, text string) []string {
@@ -340,6 +372,9 @@ func (n *narrator) done(at time.Duration, e *record.Event) {
 	one.Text = actionText(e.Action, e.Process, true)
 	if e.Error != "" {
 		one.Tone, one.Text = Bad, e.ActionName()+" failed: "+words.Clip(e.Error, record.MaxError)
+		if e.Action == scenario.Reload { // It changed nothing.
+			n.causes = slices.DeleteFunc(n.causes, func(other *row) bool { return other == one })
+		}
 	}
 	n.update(one)
 	i := n.index(e.Process)
@@ -374,7 +409,9 @@ func (n *narrator) processEvent(at time.Duration, e *record.Event) {
 		s.process = processStates[e.Kind]
 		switch s.process {
 		case Gone:
-			s.health = Unknown
+			if s.health != NoResponse {
+				s.health = Unknown
+			}
 		case Running: // Its health may have been the same before, and then no event says so again.
 			s.health = s.said
 		}

@@ -34,28 +34,37 @@ const (
 	passed  = "passed"  // it is not chosen
 	slow    = "slow"    // it was chosen, and has not responded yet
 	silent  = "silent"  // the same, and it has no record of it
+	second  = "second"  // whoami-1 is tried first, then whoami-2, and then whoami-3: the first two are down
+	old     = "old"     // refused, and then a long response ends that began a minute ago
 )
 
 // requests are so many per second for some time, in turn.
-func (p *played) requests(flow int, length time.Duration, perSecond int, second string) {
+func (p *played) requests(flow int, length time.Duration, perSecond int, of string) {
 	end := p.at + length
 	for i := 0; p.at < end; i++ {
 		instance, became := i%3, ok
-		if instance == 1 {
-			became = second
+		if instance == 1 || of == second {
+			became = of
 		}
 		took := p.at + time.Millisecond
 		switch became {
 		case ok:
 			p.take(observation{at: p.at, kind: arrived, instance: instance, flow: flow})
-			p.take(observation{at: took, kind: attempted, instance: instance, flow: flow, chosen: p.at, first: true, header: true})
-		case refused:
+			p.take(observation{at: took, kind: attempted, instance: instance, flow: flow, chosen: p.at, first: true, header: true, headerAt: took})
+		case second:
+			p.take(observation{at: took, kind: attempted, instance: 0, flow: flow, chosen: p.at, first: true})
+			p.take(observation{at: took, kind: attempted, instance: 1, flow: flow, chosen: p.at})
+			p.take(observation{at: took, kind: attempted, instance: 2, flow: flow, chosen: p.at, header: true, headerAt: took})
+		case refused, old:
 			p.take(observation{at: took, kind: attempted, instance: instance, flow: flow, chosen: p.at, first: true})
-			p.take(observation{at: took, kind: attempted, instance: 2, flow: flow, chosen: p.at, header: true})
+			p.take(observation{at: took, kind: attempted, instance: 2, flow: flow, chosen: p.at, header: true, headerAt: took})
+			if became == old {
+				p.take(observation{at: took, kind: attempted, instance: instance, flow: flow, chosen: took - time.Minute, first: true, header: true, headerAt: took - time.Minute})
+			}
 		case slow:
 			p.take(observation{at: p.at, kind: arrived, instance: instance, flow: flow})
 		case passed:
-			p.take(observation{at: took, kind: attempted, instance: 2, flow: flow, chosen: p.at, first: true, header: true})
+			p.take(observation{at: took, kind: attempted, instance: 2, flow: flow, chosen: p.at, first: true, header: true, headerAt: took})
 		}
 		p.at += time.Second / time.Duration(perSecond)
 	}
@@ -91,6 +100,7 @@ func TestStateInNginxIsInferred(t *testing.T) {
 		"over gRPC":                   {func(p *played) { p.requests(1, 3*time.Second, 60, ok) }, "serving", "the last attempt over gRPC got a response header"},
 		"it is down and still chosen": {func(p *played) { p.requests(0, time.Second, 60, ok); p.requests(0, time.Second, 60, refused) }, "serving failing", "the last 7 attempts over HTTP got no response header"},
 		"two attempts say little":     {func(p *played) { p.requests(0, time.Second, 60, ok); p.requests(0, 100*time.Millisecond, 60, refused) }, "serving", "the last attempt over HTTP got a response header"},
+		"an old response ends":        {func(p *played) { p.requests(0, time.Second, 60, ok); p.requests(0, time.Second, 60, old) }, "serving failing", "the last 7 attempts over HTTP got no response header"},
 		"it responds again": {func(p *played) {
 			p.requests(0, time.Second, 60, ok)
 			p.requests(0, time.Second, 60, refused)
@@ -139,6 +149,65 @@ func TestStateInNginxIsInferred(t *testing.T) {
 		}
 		if others, _ := p.nginx(0); slices.Contains(others, Failing) || slices.Contains(others, Ejected) != (name == "nginx finds no live instance") {
 			t.Errorf("%s: whoami-1 was %q", name, others)
+		}
+	}
+}
+
+// An instance that is only ever tried second is chosen, and fails.
+func TestLaterAttemptsAreChosenToo(t *testing.T) {
+	t.Parallel()
+	p := newPlayed()
+	p.requests(0, time.Second, 60, ok)
+	p.requests(0, 3*time.Second, 60, second)
+	for i, want := range []string{"unknown serving failing", "unknown serving failing", "unknown serving"} {
+		if got, why := p.nginx(i); strings.Join(got, " ") != want {
+			t.Errorf("instance %d: %q, because %s; want %q", i, got, why, want)
+		}
+	}
+}
+
+// What is true over one protocol is not said of both, and when an instance is tried again, not of the time before.
+func TestConsequencesAreExact(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		play func(*played)
+		want []string
+		over string
+	}{
+		"over one protocol": {func(p *played) {
+			for range 30 {
+				p.requests(0, 100*time.Millisecond, 60, ok)
+				p.requests(1, 100*time.Millisecond, 60, passed)
+			}
+		}, []string{"nginx has not chosen whoami-2 over gRPC since 14:03:00"}, GRPC},
+		"over both, one after the other": {func(p *played) {
+			for i := range 40 {
+				p.requests(0, 50*time.Millisecond, 60, passed)
+				p.requests(1, 50*time.Millisecond, 60, map[bool]string{true: ok, false: passed}[i < 20])
+			}
+		}, []string{"nginx has not chosen whoami-2 since 14:03:02"}, ""},
+		"tried again in vain": {func(p *played) {
+			p.requests(0, 200*time.Millisecond, 60, ok)
+			for range 3 {
+				p.requests(0, 100*time.Millisecond, 10, refused)
+				p.requests(0, 50*time.Millisecond, 60, refused)
+				p.requests(0, 3*time.Second, 60, passed)
+			}
+		}, []string{
+			"nginx has not chosen whoami-2 since 14:03:00", "nginx has not chosen it since 14:03:03",
+			"nginx tries it again, without a response header, since 14:03:06", "nginx has not chosen it since 14:03:06",
+		}, ""},
+	} {
+		p := newPlayed()
+		row.play(p)
+		var got []string
+		for _, e := range p.events {
+			if e.Process == "whoami-2" {
+				got = append(append(got, e.Text), e.Since...)
+			}
+		}
+		if !slices.Equal(got, row.want) || p.all[1].states[len(p.all[1].states)-1].Over != row.over {
+			t.Errorf("%s: got %q, over %q", name, got, p.all[1].states[len(p.all[1].states)-1].Over)
 		}
 	}
 }
@@ -199,6 +268,9 @@ func TestFailuresBelongToWhatLasts(t *testing.T) {
 	p.event(record.Event{Event: record.ProcessEvent, Kind: record.Died, Process: "whoami-2"})
 	p.take(observation{at: p.at, kind: failed, flow: 1})
 	p.event(record.Event{Event: record.ProcessEvent, Kind: record.Ready, Process: "whoami-2"})
+	p.event(record.Event{Event: record.ActionStarted, Action: scenario.Reload, Process: scenario.Nginx})
+	p.event(record.Event{Event: record.ActionDone, Action: scenario.Reload, Process: scenario.Nginx, Error: "refused"})
+	p.take(observation{at: p.at, kind: failed, flow: 1})
 	for range 4 {
 		p.at += 2 * time.Second
 		p.take(observation{at: p.at, kind: failed, flow: 0})
@@ -207,7 +279,7 @@ func TestFailuresBelongToWhatLasts(t *testing.T) {
 	for _, e := range p.events {
 		got = append(got, e.Text+": "+failedWords(e.failed))
 	}
-	if want := []string{"whoami-3 paused: 5 HTTP requests failed", "whoami-2 killed: 1 gRPC call failed"}; !slices.Equal(got, want) {
+	if want := []string{"whoami-3 paused: 5 HTTP requests failed", "whoami-2 killed: 2 gRPC calls failed", "reload nginx failed: refused:  failed"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -231,7 +303,8 @@ func TestHealthIsKnownAgainAfterARestart(t *testing.T) {
 	p := newPlayed()
 	for _, e := range []record.Event{
 		{Event: record.HealthEvent, Kind: record.Serving}, {Event: record.ProcessEvent, Kind: record.Died}, {Event: record.ProcessEvent, Kind: record.Started}, {Event: record.ProcessEvent, Kind: record.Ready},
-		{Event: record.HealthEvent, Kind: record.NotServing}, {Event: record.ProcessEvent, Kind: record.Died}, {Event: record.HealthEvent, Kind: record.NoResponse}, {Event: record.HealthEvent, Kind: record.Serving},
+		{Event: record.HealthEvent, Kind: record.NotServing}, {Event: record.ProcessEvent, Kind: record.Died}, {Event: record.HealthEvent, Kind: record.NoResponse}, {Event: record.HealthEvent, Kind: record.Serving}, {Event: record.HealthEvent, Kind: record.NoResponse},
+		{Event: record.ProcessEvent, Kind: record.Died},
 	} {
 		e.Process = "whoami-2"
 		p.at += time.Second
@@ -241,7 +314,7 @@ func TestHealthIsKnownAgainAfterARestart(t *testing.T) {
 	for _, s := range p.all[1].states {
 		got = append(got, s.Process+" "+s.Health)
 	}
-	want := []string{"running unknown", "running serving", "gone unknown", "starting unknown", "running serving", "running not_serving", "gone unknown", "gone no_response", "gone serving"}
+	want := []string{"running unknown", "running serving", "gone unknown", "starting unknown", "running serving", "running not_serving", "gone unknown", "gone no_response", "gone serving", "gone no_response"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}

@@ -17,6 +17,7 @@ type observation struct {
 	chosen   time.Duration // of a first attempt: when nginx chose it
 	first    bool
 	header   bool
+	headerAt time.Duration // when that came, or before
 	service  string        // of noLive
 	event    *record.Event // of happened
 }

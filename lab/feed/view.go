@@ -3,6 +3,7 @@ package feed
 import (
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -97,9 +98,18 @@ func (v *view) entry(r *record.AccessLogEntry) {
 			}
 			v.queue.add(observation{at: end, kind: noLive, instance: -1, flow: flow, chosen: begin, service: service})
 		case known:
-			v.queue.add(observation{at: end, kind: attempted, instance: at.instance, flow: at.flow, chosen: begin, first: a.First, header: !withoutHeader(a)})
+			v.queue.add(observation{at: end, kind: attempted, instance: at.instance, flow: at.flow, chosen: begin, first: a.First, header: !withoutHeader(a), headerAt: headerAt(r, begin, end)})
 		}
 	}
+}
+
+// headerAt is when the response header of an entry's last attempt came, or before: the attempts before it took some time, too.
+func headerAt(r *record.AccessLogEntry, begin, end time.Duration) time.Duration {
+	seconds, err := strconv.ParseFloat(r.HeaderTime[strings.LastIndexByte(r.HeaderTime, ' ')+1:], 64)
+	if err != nil {
+		return end
+	}
+	return min(end, begin+time.Duration(seconds*float64(time.Second)))
 }
 
 // serviceOf is that of an upstream, by its name: front_http, whoami_grpc.

@@ -101,7 +101,7 @@ func (s *Session) begin(action, name string) (done func(error), err error) {
 	return func(err error) {
 		event.Event = record.ActionDone
 		if err != nil {
-			event.Error = err.Error()
+			event.Error = s.options.Message(err.Error())
 		}
 		s.event(event)
 		s.mu.Lock()

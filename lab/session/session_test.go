@@ -130,6 +130,9 @@ func TestRefusedSettingChangesNothing(t *testing.T) {
 	if !strings.Contains(e.Detail, "nginx: [emerg] balancing method does not support parameter \"backup\" in mine/upstreams.conf:") {
 		t.Errorf("%q", e.Detail)
 	}
+	if !shown.has(func(done record.Event) bool { return done.Event == record.ActionDone && done.Error == e.Detail }) {
+		t.Error("what happened has other paths")
+	}
 	c := s.Control()
 	if c.Nginx.Refused != e.Detail || c.Nginx.Settings[0].Value != "round_robin" || c.Nginx.Settings[2].Value != "shipped" || strings.Contains(shown.words(), "nginx:") {
 		t.Errorf("%+v", c.Nginx)
