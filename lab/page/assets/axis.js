@@ -33,7 +33,7 @@ export class Axis {
 	// at is the moment of which the values are shown: that of the cursor, otherwise now.
 	at() {
 		if (this.cursor !== null) return this.cursor;
-		const t = this.store.trials.get(this.store.focus);
+		const t = this.store.trial;
 		return t ? this.store.now - (t.info.keep ? UNSETTLED : t.info.width_ms / 2) : 0;
 	}
 
@@ -52,7 +52,7 @@ export class Axis {
 
 const LEAST_DRAG = 5; // pixels that are a zoom and no click
 
-// Plot is one plot over time. Options: y {ends(), ticks(): [value, text], log, lines}, paint(plot, ctx), info(): the Trial message whose phases
+// Plot is one plot over time. Options: y {ends(), ticks(): [value, text], log, lines}, paint(), info(): the Trial message whose phases
 // it shades.
 export class Plot extends Surface {
 	constructor(host, axis, options) {
@@ -130,7 +130,7 @@ export class Plot extends Surface {
 		this.shade();
 		const most = this.box.width / rems(6);
 		this.axes(timeTicks(this.range, most, this.dayOffset()).map((ms) => [ms, this.timeLabel(ms)]), y.ticks(), y.lines !== false);
-		this.inside((ctx) => this.o.paint(this, ctx));
+		this.inside(this.o.paint);
 		this.showNow();
 		this.showCursor();
 	}
@@ -194,7 +194,8 @@ export function actionsOf(trial) {
 }
 
 // markActions draws a line where an action began, and a bar below until it ended.
-export function markActions(plot, ctx, trial) {
+export function markActions(plot, trial) {
+	const { ctx } = plot;
 	const { top, height } = plot.box;
 	const px = devicePixelRatio;
 	ctx.fillStyle = ctx.strokeStyle = palette().text;

@@ -1,6 +1,6 @@
 // One instance in the picture: its state from four sides, and what can be done to it.
 import { el, press, setText } from "./dom.js";
-import { FLOW_NAMES, number, percent, rate } from "./format.js";
+import { FLOW_NAMES, number, percent, plural, rate } from "./format.js";
 import { icon, swatch } from "./icons.js";
 import { actionRow } from "./control.js";
 
@@ -62,7 +62,7 @@ export class Card {
 	}
 
 	showLoad(inFlight, open, streams) {
-		setText(this.load, `${number(inFlight)} in flight` + (streams ? ` · ${number(open)} ${open === 1 ? "stream" : "streams"}` : ""));
+		setText(this.load, `${number(inFlight)} in flight` + (streams ? ` · ${plural(open, "stream")}` : ""));
 	}
 
 	// showCalls sets what it calls and is called by other instances; null hides it.

@@ -1,6 +1,6 @@
 // The charts: a row for each panel, in it a plot for each trial that is shown and each of its flows, all on one time axis.
 import { FLOWS } from "./store.js";
-import { el, setText } from "./dom.js";
+import { el, press, setText } from "./dom.js";
 import { flowName, moment } from "./format.js";
 import { Columns } from "./columns.js";
 import { forgetPalette } from "./paint.js";
@@ -34,7 +34,7 @@ class Charts {
 	// frame builds what stays whatever is shown.
 	frame() {
 		this.moment = el("output", { class: "num" });
-		this.reset = el("button", { type: "button", hidden: true, click: () => this.store.setZoom(null), text: "Show all time" });
+		this.reset = press("Show all time", () => this.store.setZoom(null), { hidden: true });
 		this.of = el("select", { "aria-label": "Share of", change: () => this.setKind(this.of.value) }, el("option", { value: "ok", text: "of OK responses" }), el("option", { value: "first", text: "of first attempts" }));
 		this.body = el("div", { class: "panels" });
 		const hint = "Drag to zoom, arrow keys move the cursor, Escape resets.";
@@ -48,9 +48,8 @@ class Charts {
 		const { store } = this;
 		store.on("data", () => this.schedule());
 		store.on("trials", () => this.arrange());
-		store.on("zoom", () => this.update());
+		store.on("zoom selection", () => this.update());
 		store.on("now", () => this.nowMoved());
-		store.on("selection", () => this.update());
 		store.on("theme", () => this.fit());
 		this.seen = new IntersectionObserver((entries) => entries.forEach((e) => e.target.plot?.setVisible(e.isIntersecting)), { rootMargin: "200px" });
 		new ResizeObserver(() => this.fit()).observe(this.body);
@@ -67,7 +66,7 @@ class Charts {
 	}
 
 	trials() {
-		return this.store.shown.map((n) => this.store.trials.get(n)).filter((t) => t && t.last >= 0);
+		return this.store.compared.filter((t) => t.last >= 0);
 	}
 
 	flows(trials) {
@@ -130,9 +129,15 @@ class Charts {
 		const box = el("div", { class: "cell", "data-flow": flow }, el("div", { class: "cell-head" }, this.caption(trial, flow, trials), readout), host);
 		grid.append(box);
 		const settled = () => trial.end - (trial.info.keep && this.store.live ? UNSETTLED : 0);
-		const rows = () => columns.span(this.axis.range(), settled());
-		const chosen = (n) => this.store.selection?.instance === n;
-		return { trial, flow, columns, lanes: columns.lanes(), host, box, readout, recoveries: [], rows, chosen, bin: (row) => trial.bins.get(trial.first + row), values: [] };
+		return {
+			trial, flow, columns, host, box, readout, lanes: columns.lanes(), recoveries: [], values: [],
+			get x() { return columns.x; },
+			get column() { return columns.flows[flow]; }, // by name
+			get shares() { return columns.shares[flow]; }, // by instance
+			rows: () => columns.span(this.axis.range(), settled()), // the first and the last that are shown
+			part: (row) => trial.bins.get(trial.first + row)?.flows[flow] ?? {},
+			chosen: (instance) => this.store.selection?.instance === instance,
+		};
 	}
 
 	// caption names what a plot shows: the flow with its line, and the variant if there are several.
@@ -148,8 +153,8 @@ class Charts {
 	addPlot(panel, cell, several) {
 		const part = several > 1 ? 0.75 : 1;
 		cell.height = () => panel.height?.(cell) ?? panel.rem * part;
-		const draw = panel === marksPanel ? (plot, ctx) => panel.paint(plot, ctx, cell) : (plot, ctx) => paintCell(panel, plot, ctx, cell);
-		cell.plot = new Plot(cell.host, this.axis, { y: panel.yOf?.(cell) ?? panel.y, info: () => cell.trial.info, paint: draw });
+		const paint = panel === marksPanel ? () => panel.paint(cell) : () => paintCell(panel, cell);
+		cell.plot = new Plot(cell.host, this.axis, { y: panel.yOf?.(cell) ?? panel.y, info: () => cell.trial.info, paint });
 		cell.host.plot = cell.plot;
 		cell.host.addEventListener("focus", () => this.focused(cell));
 		this.seen.observe(cell.host);
@@ -163,7 +168,7 @@ class Charts {
 		for (const c of this.columns.values()) c.update();
 		for (const { panel, cells, section } of this.rows) {
 			if (panel === marksPanel) for (const c of cells) findRecoveries(this.store, c);
-			panel.scale(cells, (c) => c.rows());
+			panel.scale(cells);
 			section.hidden = panel.empty?.() ?? false;
 			for (const c of cells) {
 				c.box.classList.toggle("dimmed", !!this.store.selection?.flow && this.store.selection.flow !== c.flow);
@@ -171,7 +176,7 @@ class Charts {
 				c.plot.draw();
 			}
 		}
-		if (this.store.hello?.source !== "live") this.distribution.update();
+		if (!this.store.stack) this.distribution.update();
 		else this.sum ||= setTimeout(() => { this.sum = 0; this.distribution.update(); }, SUM);
 		this.reset.hidden = !this.store.zoom;
 		if (this.axis.hovered) this.axis.setCursor(this.axis.hovered.underMouse()); // Data has moved below it.
@@ -187,9 +192,9 @@ class Charts {
 	// read writes the exact values at the cursor, or now.
 	read() {
 		const at = this.axis.at();
-		const focus = this.store.trials.get(this.store.focus);
-		if (!focus) return;
-		setText(this.moment, (this.axis.cursor === null ? "now " : "cursor ") + moment(focus.info, Math.max(0, at)));
+		const { trial } = this.store;
+		if (!trial) return;
+		setText(this.moment, (this.axis.cursor === null ? "now " : "cursor ") + moment(trial.info, Math.max(0, at)));
 		for (const { panel, cells } of this.rows) for (const c of cells) if (c.plot.visible) this.readCell(panel, c, at);
 	}
 

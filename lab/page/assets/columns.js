@@ -6,8 +6,8 @@ const SECOND = 1000; // percentiles are those of the last second
 const ENOUGH = 20; // requests that a ratio is of, on average; where a bin has fewer, of several bins, at most a second
 const LONGEST = 5000; // a percentile that needs more samples than a second has takes them from up to so long before
 
-// NEEDS are how many samples a percentile needs, as in the report.
-const NEEDS = [["p50", 0.5, 2], ["p90", 0.9, 10], ["p99", 0.99, 100]];
+// PERCENTILES are those that are shown, with their parts of 1, and how many samples each needs, as in the report.
+export const PERCENTILES = [["p50", 0.5, 2], ["p90", 0.9, 10], ["p99", 0.99, 100]];
 
 const STACK = ["ok", "instance_errors", "nginx_errors", "incomplete", "dropped"];
 const RATIOS = ["nginx_attempts", "client_attempts", "failed_attempts"];
@@ -21,6 +21,7 @@ export class Columns {
 		this.capacity = 0;
 		this.rows = 0;
 		this.flows = {}; // flow → {name: Float64Array}
+		this.kept = {}; // flow → percentile → Float64Array: by the number of the bin, modulo capacity
 		this.shares = {}; // flow → instance → Float64Array
 		this.kind = "ok"; // what shares are of: "ok" or "first"
 		this.used = {}; // services that have any of it
@@ -49,10 +50,11 @@ export class Columns {
 
 	// addFlow makes room for a flow; it is filled by the next update.
 	addFlow(flow) {
-		const names = [...STACK, "failed", ...RATIOS, "p50", "p90", "p99", "kept50", "kept90", "kept99"];
-		this.flows[flow] = Object.fromEntries(names.map((n) => [n, new Float64Array(this.capacity).fill(NaN)]));
-		this.shares[flow] = {};
-		for (const i of this.trial.info.instances) this.shares[flow][i.name] = new Float64Array(this.capacity);
+		const columns = (names) => Object.fromEntries(names.map((n) => [n, new Float64Array(this.capacity).fill(NaN)]));
+		const percentiles = PERCENTILES.map(([name]) => name);
+		this.flows[flow] = columns([...STACK, "failed", ...RATIOS, ...percentiles]);
+		this.kept[flow] = columns(percentiles);
+		this.shares[flow] = columns(this.trial.info.instances.map((i) => i.name));
 		this.trial.dirty = 0;
 	}
 
@@ -69,13 +71,12 @@ export class Columns {
 			let sum = 0;
 			for (const name of STACK) c[name][i] = sum += (part?.[name] ?? 0) * perSecond;
 			c.failed[i] = part ? failedOf(part) + (part.dropped ?? 0) : 0;
-			if (first + i >= dirty) this.fillPercentiles(c, flow, first + i);
-			for (const [name] of NEEDS) c[name][i] = c["kept" + name.slice(1)][(first + i) % this.capacity];
+			if (first + i >= dirty) this.keepPercentiles(flow, first + i);
+			for (const [name] of PERCENTILES) c[name][i] = this.kept[flow][name][(first + i) % this.capacity];
 		}
 		this.fillRatios(c, flow, bins);
 		this.fillShares(flow, bins);
-		for (const name in c) if (!name.startsWith("kept")) c[name][bins] = c[name][bins - 1];
-		for (const name in this.shares[flow]) this.shares[flow][name][bins] = this.shares[flow][name][bins - 1];
+		for (const column of Object.values({ ...c, ...this.shares[flow] })) column[bins] = column[bins - 1];
 	}
 
 	// fillRatios fills attempts per sent request.
@@ -144,8 +145,8 @@ export class Columns {
 		return Math.max(1, Math.min(this.back(), Math.ceil((ENOUGH * used) / Math.max(1, requests))));
 	}
 
-	// fillPercentiles merges the histograms of the last second before the end of bin n, or of more if they are too few for a p99.
-	fillPercentiles(c, flow, n) {
+	// keepPercentiles merges the histograms of the last second before the end of bin n, or of more if they are too few for a p99.
+	keepPercentiles(flow, n) {
 		const least = n - this.back();
 		const oldest = Math.max(this.trial.first - 1, n - Math.max(this.back(), Math.round(LONGEST / this.trial.info.width_ms)));
 		let samples = 0;
@@ -163,7 +164,7 @@ export class Columns {
 			}
 		}
 		const at = n % this.capacity;
-		for (const [name, q, needed] of NEEDS) c["kept" + name.slice(1)][at] = samples < needed ? NaN : rankIn(low, high, Math.ceil(q * samples - 1e-9));
+		for (const [name, q, needed] of PERCENTILES) this.kept[flow][name][at] = samples < needed ? NaN : rankIn(low, high, Math.ceil(q * samples - 1e-9));
 		scratch.fill(0, Math.max(0, low), high + 1);
 	}
 

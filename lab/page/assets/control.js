@@ -1,6 +1,6 @@
 // What can be done with a live stack: load, actions on processes, nginx's settings, single requests, and the experiment's file.
 import { el, press, setText } from "./dom.js";
-import { micros, moment, number, rate } from "./format.js";
+import { micros, moment, number, plural, rate } from "./format.js";
 import { icon } from "./icons.js";
 
 const ACTION_TITLES = {
@@ -53,8 +53,7 @@ export function actionRow(store, process) {
 		buttons.replaceChildren(...actions.map((a) => press(a, () => act(a), { class: "act", "data-action": a, "data-process": process, title: ACTION_TITLES[a], "aria-label": `${a} ${process}` })));
 		if (focused) buttons.querySelector("button")?.focus();
 	};
-	const off = store.on("control", update);
-	store.on("connection", update);
+	const off = store.on("control connection", update);
 	update();
 	return { element };
 }
@@ -69,8 +68,7 @@ export function mountControl(root, store) {
 		root.hidden = !store.control || Boolean(store.ended);
 		if (store.control) for (const p of parts) p.update(store.control);
 	};
-	store.on("control", update);
-	store.on("connection", update);
+	store.on("control connection", update);
 	update();
 }
 
@@ -111,8 +109,7 @@ function loadPart(store) {
 			for (const f of LOAD_FIELDS) if (load[f.name] !== undefined) inputs[f.name].value = load[f.name];
 			retry.checked = load.retry;
 		}
-		const info = store.trials.get(store.focus)?.info;
-		setText(says, load.running ? `Since ${moment(info, load.since)}: HTTP ${rate(load.http)}, gRPC ${rate(load.grpc)}; lateness p99 ${micros(load.lateness_p99_us)}.` : "No load.");
+		setText(says, load.running ? `Since ${moment(store.trial?.info, load.since)}: HTTP ${rate(load.http)}, gRPC ${rate(load.grpc)}; lateness p99 ${micros(load.lateness_p99_us)}.` : "No load.");
 		late.hidden = !load.problem;
 		if (load.problem) late.replaceChildren(icon("bad"), ` ${load.problem}`);
 		ended.hidden = !reconciled?.loads;
@@ -124,7 +121,7 @@ function loadPart(store) {
 
 function reconciledWords(r) {
 	const counts = [r.requests, r.ok, r.failed].map(number);
-	return `Reconciled after ${r.loads === 1 ? "1 load" : `${r.loads} loads`}: ${counts[0]} requests, ${counts[1]} OK, ${counts[2]} failed; discrepancies: ${number(r.discrepancies)}. ${r.problem ?? ""}`;
+	return `Reconciled after ${plural(r.loads, "load")}: ${counts[0]} requests, ${counts[1]} OK, ${counts[2]} failed; discrepancies: ${number(r.discrepancies)}. ${r.problem ?? ""}`;
 }
 
 // nginxPart has a select per setting.
@@ -221,7 +218,7 @@ function savePart(store) {
 	};
 	const update = ({ history }) => {
 		save.disabled = !history;
-		setText(why, history ? `${number(history)} ${history === 1 ? "step" : "steps"} so far.` : "Nothing was done yet: start a load first.");
+		setText(why, history ? `${plural(history, "step")} so far.` : "Nothing was done yet: start a load first.");
 	};
 	return { element: el("div", { class: "save" }, el("h3", { text: "Experiment" }), el("div", { class: "row" }, save, why), problem), file, update };
 }

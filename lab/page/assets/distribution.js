@@ -1,11 +1,11 @@
 // The distribution of latencies in what the charts show: a histogram per flow, on one logarithmic scale.
 import { sumFlow, percentile, bucketMiddle } from "./store.js";
+import { PERCENTILES } from "./columns.js";
 import { el, setText } from "./dom.js";
 import { Surface, palette, hatch, blend, rems, logTicks, niceTicks, outlined, stroke } from "./paint.js";
 import { micros, microsBrief, number, percent, moment } from "./format.js";
 
 const JOIN = 8; // buckets that one bar joins: 17 % wide
-const PERCENTS = [["p50", 0.5, 2], ["p90", 0.9, 10], ["p99", 0.99, 100]];
 
 // Distribution is a panel of its own: its axis is not time.
 export class Distribution {
@@ -153,5 +153,5 @@ function samples(c) {
 
 // percentiles are those of OK requests that have enough samples.
 function percentiles(c) {
-	return PERCENTS.filter(([, , needed]) => c.sum.ok >= needed).map(([name, q]) => [name, percentile(c.sum.latency, q)]).filter(([, us]) => us !== null);
+	return PERCENTILES.filter(([, , needed]) => c.sum.ok >= needed).map(([name, q]) => [name, percentile(c.sum.latency, q)]).filter(([, us]) => us !== null);
 }

@@ -3,7 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 
 // el makes an HTML element. Attributes: a function is a listener of its event, true an empty attribute, null, undefined or false none; "text"
-// is its text. Children: elements, strings, or null.
+// is its text. Children: elements and strings; null, undefined, false and "" are none.
 export function el(tag, attributes = {}, ...children) {
 	return fill(document.createElement(tag), attributes, children);
 }
@@ -19,7 +19,7 @@ function fill(element, attributes, children) {
 		else if (typeof value === "function") element.addEventListener(name, value);
 		else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
 	}
-	element.append(...children.filter((c) => c !== null && c !== undefined && c !== false));
+	element.append(...children.filter(Boolean));
 	return element;
 }
 

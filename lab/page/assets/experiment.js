@@ -15,7 +15,7 @@ export function badge(verdict, large) {
 
 // currentExperiment is the experiment of the trial in focus: {index, asked, report}; null of a live stack.
 export function currentExperiment(store) {
-	const name = store.trials.get(store.focus)?.info.experiment;
+	const name = store.trial?.info.experiment;
 	const index = store.run?.experiments.findIndex((e) => e.name === name) ?? -1;
 	const found = index < 0 ? 0 : index;
 	const asked = store.run?.experiments[found];

@@ -7,6 +7,11 @@ export function number(n) {
 	return counts.format(n);
 }
 
+// plural writes a count of things: 1 stream, 12,345 streams.
+export function plural(n, one, more = one + "s") {
+	return `${number(n)} ${n === 1 ? one : more}`;
+}
+
 // rate writes a rate per second: 298/s, 2.5/s.
 export function rate(perSecond) {
 	return (perSecond < 10 && perSecond % 1 ? perSecond.toFixed(1) : number(perSecond)) + "/s";
@@ -24,6 +29,11 @@ export function micros(us) {
 	if (us < 1000) return digits(us) + " µs";
 	if (us < 1e6) return digits(us / 1e3) + " ms";
 	return digits(us / 1e6) + " s";
+}
+
+// exactly writes a time of a trial in ms, to the millisecond: +6.204 s.
+export function exactly(ms) {
+	return `+${(ms / 1000).toFixed(3)} s`;
 }
 
 // microsBrief writes a round time without zeros: 30 ms.

@@ -8,7 +8,7 @@ const LOG_ROWS = 100; // shown at first, and more with each press of a button
 // mountLog builds the list of events.
 export function mountLog(root, store) {
 	const log = new Log(root, store);
-	for (const what of ["trials", "data", "now", "selection"]) store.on(what, () => log.draw());
+	store.on("trials data now selection", () => log.draw());
 	log.draw();
 }
 
@@ -27,7 +27,7 @@ class Log {
 	}
 
 	draw() {
-		const trial = this.store.trials.get(this.store.focus);
+		const { trial } = this.store;
 		if (!trial) return;
 		setChoices(this.process, "all processes", [...trial.info.instances.map((i) => i.name), "nginx"]);
 		setChoices(this.kind, "everything", [...new Set(trial.events.map((e) => e.kind))].sort());

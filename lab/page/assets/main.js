@@ -1,7 +1,7 @@
 // Puts the page together: its views, header, notices, keys.
 import { Store } from "./store.js";
 import { connect } from "./connect.js";
-import { el } from "./dom.js";
+import { el, press } from "./dom.js";
 import { micros, number, clock } from "./format.js";
 import { mountCharts } from "./charts.js";
 import { mountReport } from "./report.js";
@@ -12,7 +12,8 @@ import { mountPicture } from "./picture.js";
 import { mountStory } from "./story.js";
 
 const LATE_SPAN = 10000; // milliseconds of a live stack that a warning is about
-const THEMES = ["auto", "light", "dark"];
+const THEMES = { auto: "◐ Auto", light: "☀ Light", dark: "☾ Dark" };
+const STORED_THEME = "trivet-theme";
 const KEYS = [
 	["Space", "play or pause a replay"], ["[ and ]", "slower, faster"], ["L", "follow the newest data"],
 	["← and → in a chart or on the slider", "move the cursor, with Shift further"], ["↑ and ↓ in a chart", "the chart above or below"],
@@ -40,21 +41,17 @@ export function openPage() {
 function mountHead(store) {
 	const versions = document.getElementById("versions");
 	const help = fillHelp(document.getElementById("help"));
-	const theme = el("button", { type: "button", id: "theme", click: () => nextTheme(store) });
-	document.getElementById("tools").append(theme, el("button", { type: "button", "aria-label": "? Help", click: () => help.showModal(), text: "?" }));
-	setTheme(store, stored("trivet-theme") ?? "auto");
+	const theme = press("", () => nextTheme(store), { id: "theme" });
+	document.getElementById("tools").append(theme, press("?", () => help.showModal(), { "aria-label": "? Help" }));
+	setTheme(store, storedTheme());
 	matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => store.emit("theme"));
 	store.on("trials", () => {
 		const h = store.hello;
 		if (!h) return;
 		versions.textContent = [`trivet ${h.trivet}`, `nginx ${h.nginx}`, `${h.cpus} CPUs`, h.dir].filter(Boolean).join(" · ");
-		document.title = titleOf(store);
+		const name = store.trial?.info.experiment;
+		document.title = name ? `${name} – Trivet` : "Trivet";
 	});
-}
-
-function titleOf(store) {
-	const name = store.trials.get(store.focus)?.info.experiment;
-	return name ? `${name} – Trivet` : "Trivet";
 }
 
 function fillHelp(help) {
@@ -69,48 +66,46 @@ function fillHelp(help) {
 
 // nextTheme goes on to the next of the three.
 function nextTheme(store) {
-	const current = document.documentElement.dataset.theme ?? "auto";
-	setTheme(store, THEMES[(THEMES.indexOf(current) + 1) % THEMES.length]);
+	const names = Object.keys(THEMES);
+	setTheme(store, names[(names.indexOf(document.documentElement.dataset.theme ?? "auto") + 1) % names.length]);
 }
 
 function setTheme(store, name) {
 	const root = document.documentElement;
 	if (name === "auto") delete root.dataset.theme;
 	else root.dataset.theme = name;
-	document.getElementById("theme").textContent = { auto: "◐ Auto", light: "☀ Light", dark: "☾ Dark" }[name] ?? name;
+	document.getElementById("theme").textContent = THEMES[name];
 	store.emit("theme");
 	try {
-		localStorage.setItem("trivet-theme", name);
+		localStorage.setItem(STORED_THEME, name);
 	} catch {
 		// A page from a file may have no storage.
 	}
 }
 
-function stored(key) {
+function storedTheme() {
 	try {
-		const value = localStorage.getItem(key);
-		return THEMES.includes(value) ? value : null;
+		const name = localStorage.getItem(STORED_THEME);
+		return name in THEMES ? name : "auto";
 	} catch {
-		return null;
+		return "auto";
 	}
 }
 
 // mountNotice says what is wrong: with the connection, the generator, the machine.
 function mountNotice(root, store) {
 	let shown = "";
-	const live = () => store.hello?.source === "live";
 	const late = document.getElementById("late"); // Of a run: its verdict says whether it matters.
 	const update = () => {
-		late.textContent = live() ? "" : lateLines(store).map(([, text]) => "! " + text).join("");
-		const lines = [...connectionLines(store), ...trialLines(store), ...(live() ? lateLines(store) : [])];
+		late.textContent = store.stack ? "" : lateLines(store).map(([, text]) => "! " + text).join("");
+		const lines = [...connectionLines(store), ...trialLines(store), ...(store.stack ? lateLines(store) : [])];
 		const key = JSON.stringify(lines);
 		if (key === shown) return;
 		shown = key;
 		root.replaceChildren(...lines.map(([tone, text]) => el("p", { class: tone }, el("span", { "aria-hidden": "true", text: tone === "bad" ? "✕ " : "! " }), text)));
-		document.body.classList.toggle("stopped", live() && lines.some(([tone]) => tone === "bad"));
+		document.body.classList.toggle("stopped", store.stack && lines.some(([tone]) => tone === "bad"));
 	};
-	store.on("connection", update);
-	store.on("data", update);
+	store.on("connection data", update);
 }
 
 function connectionLines(store) {
@@ -134,8 +129,7 @@ const LACKS = {
 // trialLines say what cannot be shown of the trials that are shown.
 function trialLines(store) {
 	const lines = [];
-	for (const info of store.shown.map((n) => store.trials.get(n)?.info)) {
-		if (!info) continue;
+	for (const { info } of store.compared) {
 		const name = [info.experiment, store.shown.length > 1 ? info.variant : "", info.target ? `on ${info.target}` : ""].filter(Boolean).join(", ");
 		if (info.problem) lines.push(["warn", `${name}: ${info.problem}`]);
 		for (const source of info.lacks ?? []) if (LACKS[source]) lines.push(["warn", `${name}: ${LACKS[source]}`]);
@@ -146,11 +140,10 @@ function trialLines(store) {
 // lateLines warn if latencies are in doubt: of a live stack now, of a run anywhere in what is shown.
 function lateLines(store) {
 	const sum = { late: 0, max: 0, starved: 0 };
-	const live = store.hello?.source === "live";
-	for (const t of store.shown.map((n) => store.trials.get(n))) if (t) addLate(sum, t, live ? t.end - LATE_SPAN : 0);
+	for (const t of store.compared) addLate(sum, t, store.stack ? t.end - LATE_SPAN : 0);
 	const words = [];
 	if (sum.late) words.push(`The generator was late for ${number(sum.late)} requests, at most ${micros(sum.max)}.`);
-	if (sum.starved && live) words.push("Other programs, like this browser, leave the machine no CPU to spare."); // Without a number: it is read aloud.
+	if (sum.starved && store.stack) words.push("Other programs, like this browser, leave the machine no CPU to spare."); // Without a number: it is read aloud.
 	else if (sum.starved) words.push(`The machine had no CPU to spare for ${(sum.starved / 1000).toFixed(1)} s.`);
 	return words.length ? [[sum.late ? "warn" : "note", words.join(" ") + " Latencies there are in doubt: marked on top of the charts."]] : [];
 }

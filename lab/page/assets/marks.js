@@ -1,5 +1,5 @@
 // The row above the charts: phases, actions, and when requests failed and when that was over, on the same time axis.
-import { palette, hatch, canvasFont } from "./paint.js";
+import { palette, hatch, canvasFont, stroke } from "./paint.js";
 import { actionsOf } from "./axis.js";
 import { recoveries } from "./recovery.js";
 import { moment } from "./format.js";
@@ -21,19 +21,18 @@ export const marksPanel = {
 	empty: () => !lanes.names.length,
 	scale(cells) {
 		const some = (f) => cells.some(f);
-		lanes.actions = Math.max(0, ...cells.map((c) => (c.plot.box ? placed(c.plot, c.plot.ctx, c.trial).lanes : 1)));
+		lanes.actions = Math.max(0, ...cells.map((c) => (c.plot.box ? placed(c).lanes : 1)));
 		const actions = lanes.actions ? ["action", ...Array(lanes.actions - 1).fill("")] : [];
 		const failed = some((c) => c.recoveries.some((r) => r.firstFailure !== null)) ? ["failed"] : [];
 		const fair = some((c) => c.recoveries.length) ? ["fair"] : [];
 		lanes.names = [...(some((c) => c.trial.info.phases.length) ? ["phase"] : []), ...actions, ...failed, ...fair];
 	},
-	paint(plot, ctx, cell) {
-		ctx.font = canvasFont(0.75);
-		ctx.textBaseline = "middle";
-		ctx.textAlign = "left";
-		paintPhases(plot, ctx, cell.trial);
-		paintActions(plot, ctx, cell.trial);
-		for (const r of cell.recoveries) paintRecovery(plot, ctx, r);
+	paint(cell) {
+		Object.assign(cell.plot.ctx, { font: canvasFont(0.75), textBaseline: "middle", textAlign: "left" });
+		paintPhases(cell.plot, cell.trial);
+		const first = lanes.names.indexOf("action");
+		for (const a of placed(cell).actions) paintAction(cell.plot, a, laneAt(cell.plot, first + Math.min(a.lane, lanes.actions - 1)));
+		for (const r of cell.recoveries) paintRecovery(cell.plot, r);
 	},
 	read(cell) {
 		return cell.recoveries.slice(cell.trial.info.experiment ? -4 : -1).flatMap((r) => words(r, cell.trial));
@@ -61,7 +60,8 @@ function laneAt(plot, n) {
 	return { top: top + 2 * devicePixelRatio, height: bottom - top - 4 * devicePixelRatio, middle: (top + bottom) / 2 };
 }
 
-function paintPhases(plot, ctx, trial) {
+function paintPhases(plot, trial) {
+	const { ctx } = plot;
 	const at = laneAt(plot, 0);
 	const px = devicePixelRatio;
 	for (const p of trial.info.phases) {
@@ -83,7 +83,8 @@ function writeInside(ctx, text, from, to, y) {
 }
 
 // placed gives each action that can be seen a lane: the first that is free where its text is; left of its mark near the right edge.
-function placed(plot, ctx, trial) {
+function placed({ plot, trial }) {
+	const { ctx } = plot;
 	const px = devicePixelRatio;
 	const { left, width } = plot.box;
 	plot.range = plot.axis.range(); // It may have changed since the last drawing.
@@ -105,12 +106,8 @@ function placed(plot, ctx, trial) {
 	return all;
 }
 
-function paintActions(plot, ctx, trial) {
-	const first = lanes.names.indexOf("action");
-	for (const a of placed(plot, ctx, trial).actions) paintAction(plot, ctx, a.e, a.x, a.flip, laneAt(plot, first + Math.min(a.lane, lanes.actions - 1)));
-}
-
-function paintAction(plot, ctx, e, x, flip, at) {
+function paintAction(plot, { e, x, flip }, at) {
+	const { ctx } = plot;
 	const px = devicePixelRatio;
 	const d = at.height / 3;
 	ctx.fillStyle = palette().text;
@@ -125,7 +122,8 @@ function paintAction(plot, ctx, e, x, flip, at) {
 	ctx.textAlign = "left";
 }
 
-function paintRecovery(plot, ctx, r) {
+function paintRecovery(plot, r) {
+	const { ctx } = plot;
 	const px = devicePixelRatio;
 	const c = palette();
 	if (r.firstFailure !== null) {
@@ -133,7 +131,7 @@ function paintRecovery(plot, ctx, r) {
 		const [from, to] = [plot.x(r.firstFailure), plot.x(r.lastFailure)];
 		ctx.fillStyle = hatch("cross", c.bad);
 		ctx.fillRect(from, at.top, Math.max(4 * px, to - from), at.height);
-		if (r.firstSuccess !== null) okAgain(ctx, plot.x(r.firstSuccess), at, c);
+		if (r.firstSuccess !== null) okAgain(ctx, plot.x(r.firstSuccess), at);
 	}
 	if (r.fairSince === null) return;
 	const at = laneAt(plot, lanes.names.indexOf("fair"));
@@ -144,14 +142,10 @@ function paintRecovery(plot, ctx, r) {
 }
 
 // okAgain draws a check mark where the first request after the last failure was OK.
-function okAgain(ctx, x, at, c) {
+function okAgain(ctx, x, at) {
 	const d = at.height / 3;
 	const left = x + 6 * devicePixelRatio;
-	ctx.strokeStyle = c.good;
+	ctx.strokeStyle = palette().good;
 	ctx.lineWidth = 2 * devicePixelRatio;
-	ctx.beginPath();
-	ctx.moveTo(left, at.middle);
-	ctx.lineTo(left + d, at.middle + d);
-	ctx.lineTo(left + 2.5 * d, at.middle - d);
-	ctx.stroke();
+	stroke(ctx, left, at.middle, left + d, at.middle + d, left + 2.5 * d, at.middle - d);
 }

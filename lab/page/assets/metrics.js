@@ -42,7 +42,7 @@ export function mountMetrics(root, store) {
 }
 
 function metricTables(store, { report }) {
-	const shown = store.shown.map((n) => store.trials.get(n)?.info).filter((i) => i?.experiment === report.name);
+	const shown = store.compared.map((t) => t.info).filter((i) => i.experiment === report.name);
 	const all = shown.map((info) => {
 		const variant = report.variants.find((v) => v.name === info.variant);
 		const trial = variant?.trials[info.number - 1];
@@ -68,10 +68,7 @@ function metricRow(phase, group, i) {
 // configuration shows the files of the shown trials; those that are the same once.
 function configuration(store) {
 	const of = new Map(); // id → variants
-	for (const n of store.shown) {
-		const info = store.trials.get(n)?.info;
-		for (const id of info?.config ?? []) of.set(id, [...(of.get(id) ?? []), info.variant]);
-	}
+	for (const { info } of store.compared) for (const id of info.config ?? []) of.set(id, [...(of.get(id) ?? []), info.variant]);
 	const files = [...of].map(([id, variants]) => ({ file: store.files.get(id), variants })).filter((f) => f.file);
 	if (!files.length) return [];
 	const edited = (f) => f.file.lines.some((l) => l.mark);
@@ -99,10 +96,10 @@ function configFile({ file, variants }, edited, shown) {
 }
 
 function fileLines(file, variants) {
-	const line = (l, i) => {
+	const line = (l) => {
 		const kind = { "+": "added", "-": "removed" }[l.mark];
 		const sign = { "+": "+", "-": "−" }[l.mark] ?? " ";
-		return el("span", { class: kind ?? null }, el("i", { class: "sign", text: sign }), kind ? el("span", { class: "sr", text: kind + ": " }) : null, l.text + "\n");
+		return el("span", { class: kind }, el("i", { class: "sign", text: sign }), kind && el("span", { class: "sr", text: kind + ": " }), l.text + "\n");
 	};
 	return el("pre", { tabindex: "0", role: "region", "aria-label": [file.name, ...variants].join(", ") }, ...file.lines.map(line));
 }

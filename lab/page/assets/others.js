@@ -1,6 +1,7 @@
 // The requests that did not fail and whose stories a file has: retried, slow and ordinary ones.
 import { el, scrollTable, setText } from "./dom.js";
-import { number, micros, flowName } from "./format.js";
+import { number, micros, exactly } from "./format.js";
+import { flowIn, storyCell } from "./failures.js";
 
 const MOST_OTHERS = 100; // the most that are listed
 
@@ -22,8 +23,7 @@ export function mountOthers(root, store) {
 		setText(title, `Other requests: ${number(all.length)} stories of retried, slow and ordinary ones` + (all.length > MOST_OTHERS ? `; the first ${MOST_OTHERS}` : ""));
 		body.replaceChildren(...all.slice(0, MOST_OTHERS).map((o) => otherRow(store, o)));
 	};
-	store.on("trials", update);
-	store.on("data", update);
+	store.on("trials data", update);
 }
 
 // othersOf are those of the shown trials, the most often retried first, then the slowest.
@@ -43,11 +43,10 @@ function attemptsIn(spans, sum = { attempts: 0, entries: 0 }) {
 }
 
 function otherRow(store, { s, attempts, entries }) {
-	const info = store.trials.get(s.trial).info;
-	const variant = store.shown.length > 1 ? ` (${info.variant})` : "";
+	const trial = store.trials.get(s.trial);
 	return el("tr", {},
-		el("td", { class: "num", text: `+${((Date.parse(s.begin) - Date.parse(info.begin)) / 1000).toFixed(3)} s` }),
-		el("td", { text: flowName(s.protocol) + variant }), el("td", { class: "num", text: micros(s.took_us) }),
+		el("td", { class: "num", text: exactly(Date.parse(s.begin) - Date.parse(trial.info.begin)) }),
+		el("td", { text: flowIn(store, s.protocol, trial) }), el("td", { class: "num", text: micros(s.took_us) }),
 		el("td", { class: "num", text: attempts > entries ? `${attempts} for ${entries}` : String(attempts) }),
-		el("td", {}, el("button", { type: "button", class: "small", "data-id": s.id, click: () => store.openStory(s.trial, s.id), "aria-label": `Story of ${s.id}`, text: "story" })));
+		storyCell(store, trial, s.id));
 }

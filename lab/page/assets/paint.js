@@ -62,11 +62,11 @@ function drawHatch(kind, color) {
 	return ctx.createPattern(tile, "repeat");
 }
 
-// stroke draws a straight line.
-export function stroke(ctx, x1, y1, x2, y2) {
+// stroke draws straight lines from point to point.
+export function stroke(ctx, x, y, ...points) {
 	ctx.beginPath();
-	ctx.moveTo(x1, y1);
-	ctx.lineTo(x2, y2);
+	ctx.moveTo(x, y);
+	for (let i = 0; i < points.length; i += 2) ctx.lineTo(points[i], points[i + 1]);
 	ctx.stroke();
 }
 
@@ -145,7 +145,7 @@ export class Surface {
 		ctx.beginPath();
 		ctx.rect(box.left, box.top, box.width, box.height);
 		ctx.clip();
-		draw(ctx);
+		draw();
 		ctx.restore();
 	}
 }

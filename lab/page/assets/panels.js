@@ -1,6 +1,6 @@
 // What each row of charts shows over time: rate by outcome, latency, shares, attempts. A panel has title, note, rem (its height) or height(cell), legend (rows of
-// [class, text]), scale(cells, range), paint(plot, ctx, cell) and read(cell, row): the exact values, in words.
-import { most, leastAbove } from "./columns.js";
+// [class, text]), scale(cells), paint(cell) and read(cell, row): the exact values, in words. A cell is what charts.js makes of a panel, a trial and a flow.
+import { PERCENTILES, most, leastAbove } from "./columns.js";
 import { palette, hatch, blend, niceTicks, logTicks, canvasFont, outlined, stroke } from "./paint.js";
 import { markActions } from "./axis.js";
 import { number, rate, percent, micros, microsBrief } from "./format.js";
@@ -11,38 +11,53 @@ const OUTCOMES = [
 	["incomplete", "no whole response", "cross"], ["dropped", "dropped: never sent", "dots"],
 ];
 
-// strokeColumn draws a column as a line; NaN breaks it.
-function strokeColumn(plot, ctx, x, y, [low, high], step) {
+// strokeColumn draws a column in steps, as a solid line or as one of that pattern; NaN breaks it.
+function strokeColumn(cell, y, color, width, pattern = []) {
+	const { x, plot } = cell;
+	const { ctx } = plot;
+	const [low, high] = cell.rows();
+	setLine(ctx, color, width, pattern);
+	ctx.lineJoin = "round";
 	ctx.beginPath();
-	let open = false;
 	for (let i = low; i <= high; i++) {
-		if (Number.isNaN(y[i])) {
-			open = false;
-			continue;
-		}
+		if (Number.isNaN(y[i])) continue;
 		const at = plot.x(x[i]);
-		if (!open) ctx.moveTo(at, plot.y(y[i]));
-		else {
-			if (step) ctx.lineTo(at, plot.y(y[i - 1]));
-			ctx.lineTo(at, plot.y(y[i]));
-		}
-		open = true;
+		if (i === low || Number.isNaN(y[i - 1])) ctx.moveTo(at, plot.y(y[i]));
+		else ctx.lineTo(at, plot.y(y[i - 1]));
+		ctx.lineTo(at, plot.y(y[i]));
 	}
 	ctx.stroke();
+	ctx.setLineDash([]);
 }
 
-// fillSteps fills between two columns, or between a column and a constant; each bin is as wide as it is long.
-function fillSteps(plot, ctx, x, lower, upper, [low, high], fill) {
+// setLine sets color, width and pattern of lines; lengths are in CSS pixels.
+function setLine(ctx, color, width, pattern = []) {
+	const px = devicePixelRatio;
+	ctx.strokeStyle = color;
+	ctx.lineWidth = width * px;
+	ctx.setLineDash(pattern.map((n) => n * px));
+}
+
+// fillSteps fills between two values of each row; each bin is as wide as it is long.
+function fillSteps(cell, lower, upper, fill) {
+	const { x, plot } = cell;
+	const { ctx } = plot;
+	const [low, high] = cell.rows();
 	ctx.fillStyle = fill;
 	ctx.beginPath();
 	for (let i = low; i < high; i++) {
-		const from = typeof lower === "number" ? lower : lower[i];
-		if (!(upper[i] > from)) continue;
+		const [from, to] = [lower(i), upper(i)];
+		if (!(to > from)) continue;
 		const left = Math.round(plot.x(x[i]));
-		const top = plot.y(upper[i]);
+		const top = plot.y(to);
 		ctx.rect(left, top, Math.round(plot.x(x[i + 1])) - left, plot.y(from) - top);
 	}
 	ctx.fill();
+}
+
+// highest is the largest value of some columns in what is shown of all cells.
+function highest(cells, names) {
+	return Math.max(...cells.flatMap((c) => names.map((n) => most(c.column[n], c.rows()))));
 }
 
 // linear is a scale from 0, the same for all plots of a panel.
@@ -50,112 +65,101 @@ function linear(label) {
 	return { top: 1, ends() { return [0, this.top]; }, ticks() { return niceTicks(this.top).map((v) => [v, label(v)]); } };
 }
 
+const PATTERNS = { http: [], grpc: [7, 3], streams: [2, 3] }; // of lines, everywhere on the page
+
 const outcomes = {
 	id: "outcomes", title: "Requests per second, by outcome", note: "by planned start; × marks failed requests, however few", rem: 9,
 	y: linear((v) => number(v)),
 	legend: [...OUTCOMES.map(([name, text]) => ["mark-" + name, text]), ["mark-late", "late generator or machine"]],
-	scale(cells, rangeOf) {
-		this.y.top = 1.12 * Math.max(1, ...cells.map((c) => most(c.columns.flows[c.flow].dropped, rangeOf(c))));
+	scale(cells) {
+		this.y.top = 1.12 * Math.max(1, highest(cells, ["dropped"]));
 	},
-	paint(plot, ctx, cell) {
-		const c = cell.columns.flows[cell.flow];
-		const rows = cell.rows();
-		const color = palette()[cell.flow];
-		let lower = 0;
+	paint(cell) {
+		const { column, flow } = cell;
+		const color = palette()[flow];
+		let lower = () => 0;
 		for (const [name, , kind] of OUTCOMES) {
-			const fill = name === "ok" ? blend(color, 0.3) : hatch(kind, name === "dropped" ? palette().quiet : palette().bad);
-			fillSteps(plot, ctx, cell.columns.x, lower, c[name], rows, fill);
-			lower = c[name];
+			const upper = (i) => column[name][i];
+			fillSteps(cell, lower, upper, name === "ok" ? blend(color, 0.3) : hatch(kind, name === "dropped" ? palette().quiet : palette().bad));
+			lower = upper;
 		}
-		lineOf(ctx, cell.flow, 1.5);
-		strokeColumn(plot, ctx, cell.columns.x, c.ok, rows, true);
-		ctx.setLineDash([]);
-		crosses(plot, ctx, cell.columns.x, c.failed, rows);
+		strokeColumn(cell, column.ok, color, 1.5, PATTERNS[flow]);
+		crosses(cell);
 	},
 	read(cell, row) {
-		const bin = cell.bin(row);
-		const part = bin?.flows[cell.flow] ?? {};
+		const part = cell.part(row);
 		const seconds = cell.trial.info.width_ms / 1000;
 		const n = part.requests ?? 0;
 		const words = [["planned", `${number(n)} in ${seconds} s (${rate(n / seconds)})`], ["OK", number(part.ok ?? 0)]];
-		for (const [name, text] of OUTCOMES.slice(1)) if (part[name]) words.push([text, number(part[name])]);
-		if (part.others) words.push(["others", number(part.others)]);
-		return words;
+		return [...words, ...counted(part, [...OUTCOMES.slice(1), ["others", "others"]])];
 	},
 };
 
-// lineOf sets the line of a flow: solid, dashed or dotted, everywhere on the page.
-function lineOf(ctx, flow, width) {
-	const px = devicePixelRatio;
-	ctx.strokeStyle = palette()[flow];
-	ctx.lineWidth = width * px;
-	ctx.lineJoin = "round";
-	ctx.setLineDash({ http: [], grpc: [7 * px, 3 * px], streams: [2 * px, 3 * px] }[flow] ?? []);
+// counted are those counts that are not 0, in words.
+function counted(part, names) {
+	return names.filter(([name]) => part[name]).map(([name, text]) => [text, number(part[name])]);
 }
 
 // crosses marks at the top the bins in which requests failed: a few in a thousand would have no visible height.
-function crosses(plot, ctx, x, failed, [low, high]) {
+function crosses(cell) {
+	const { x, plot } = cell;
+	const { ctx } = plot;
+	const [low, high] = cell.rows();
 	const px = devicePixelRatio;
 	const y = plot.box.top + 6 * px;
-	ctx.strokeStyle = palette().bad;
-	ctx.lineWidth = 1.75 * px;
+	const d = 3 * px;
+	setLine(ctx, palette().bad, 1.75);
 	let last = -Infinity;
 	for (let i = low; i < high; i++) {
 		const at = (plot.x(x[i]) + plot.x(x[i + 1])) / 2;
-		if (!failed[i] || at - last < 5 * px) continue;
+		if (!cell.column.failed[i] || at - last < 5 * px) continue;
 		last = at;
-		const d = 3 * px;
 		stroke(ctx, at - d, y - d, at + d, y + d);
 		stroke(ctx, at - d, y + d, at + d, y - d);
 	}
 }
 
-const PERCENTILES = [["p99", 1, 0.55], ["p90", 1.5, 0.8], ["p50", 2.5, 1]];
+// LINES have width and opacity; the last, opaque one is on top.
+const LINES = [["p99", 1, 0.55], ["p90", 1.5, 0.8], ["p50", 2.5, 1]];
 
 const latency = {
 	id: "latency", title: "Latency of OK requests", note: "p50, p90 and p99 of the last second, from the planned start; within 1 %", rem: 9,
 	y: { low: 100, high: 1e5, log: true, ends() { return [this.low, this.high]; }, ticks() { return logTicks(this.low, this.high).map((v) => [v, microsBrief(v)]); } },
 	legend: [],
-	scale(cells, rangeOf) {
-		const low = Math.min(...cells.map((c) => leastAbove(c.columns.flows[c.flow].p50, rangeOf(c))));
-		const high = Math.max(...cells.flatMap((c) => ["p50", "p90", "p99"].map((p) => most(c.columns.flows[c.flow][p], rangeOf(c)))));
+	scale(cells) {
+		const low = Math.min(...cells.map((c) => leastAbove(c.column.p50, c.rows())));
+		const high = highest(cells, ["p50", "p90", "p99"]);
 		if (high > 0) Object.assign(this.y, { low: low * 0.7, high: Math.max(high * 1.5, low * 4) });
 	},
-	paint(plot, ctx, cell) {
-		const c = cell.columns.flows[cell.flow];
-		const rows = cell.rows();
-		for (const [name, width, alpha] of PERCENTILES) {
-			lineOf(ctx, cell.flow, width);
-			ctx.setLineDash([]);
+	paint(cell) {
+		const { ctx } = cell.plot;
+		for (const [name, width, alpha] of LINES) {
 			ctx.globalAlpha = alpha;
-			strokeColumn(plot, ctx, cell.columns.x, c[name], rows, true);
-			ctx.globalAlpha = 1;
+			strokeColumn(cell, cell.column[name], palette()[cell.flow], width);
 		}
-		nameLines(plot, ctx, cell, rows);
+		nameLines(cell);
 	},
-	read(cell, row) {
-		const c = cell.columns.flows[cell.flow];
-		return ["p50", "p90", "p99"].map((p) => [p, Number.isNaN(c[p][row]) ? "too few" : micros(c[p][row])]);
-	},
+	read: (cell, row) => PERCENTILES.map(([p]) => [p, Number.isNaN(cell.column[p][row]) ? "too few" : micros(cell.column[p][row])]),
 };
 
 // nameLines writes p50, p90 and p99 at the right end of their lines, apart from each other.
-function nameLines(plot, ctx, cell, [low, high]) {
+function nameLines(cell) {
+	const { column, plot } = cell;
+	const { ctx } = plot;
 	const px = devicePixelRatio;
-	const c = cell.columns.flows[cell.flow];
+	const [low, high] = cell.rows();
 	ctx.font = canvasFont(0.72);
 	ctx.textAlign = "right";
 	ctx.textBaseline = "bottom";
 	ctx.fillStyle = palette().text;
-	const right = Math.min(plot.x(cell.columns.x[high]), plot.box.left + plot.box.width) - 2 * px;
+	const right = Math.min(plot.x(cell.x[high]), plot.box.left + plot.box.width) - 2 * px;
 	let below = Infinity;
-	for (const name of ["p50", "p90", "p99"]) {
+	for (const [name] of PERCENTILES) {
 		let i = high;
-		while (i > low && Number.isNaN(c[name][i])) i--;
-		if (Number.isNaN(c[name][i])) continue;
-		const y = Math.min(plot.y(c[name][i]) - 2 * px, below - parseFloat(ctx.font));
-		below = y;
-		outlined(ctx, name, right, y);
+		while (i > low && Number.isNaN(column[name][i])) i--;
+		if (Number.isNaN(column[name][i])) continue;
+		below = Math.min(plot.y(column[name][i]) - 2 * px, below - parseFloat(ctx.font));
+		outlined(ctx, name, right, below);
 	}
 }
 
@@ -164,82 +168,53 @@ const shares = {
 	height: (cell) => Math.max(5, Math.min(16, cell.lanes.length * 2)) + 1.8,
 	yOf: (cell) => ({ lines: false, ends: () => [0, cell.lanes.length], ticks: () => cell.lanes.map(([name], i) => [cell.lanes.length - i - 0.5, name]) }),
 	legend: [],
-	scale(cells, rangeOf) {
+	scale(cells) {
 		for (const c of cells) c.lanes = c.columns.lanes();
-		this.top = 1.05 * Math.max(0.05, ...cells.flatMap((c) => c.lanes.map(([n, fair]) => Math.max(1.6 * fair, most(c.columns.shares[c.flow][n], rangeOf(c))))));
+		this.top = 1.05 * Math.max(0.05, ...cells.flatMap((c) => c.lanes.map(([n, fair]) => Math.max(1.6 * fair, most(c.shares[n], c.rows())))));
 	},
-	paint(plot, ctx, cell) {
-		const px = devicePixelRatio;
-		const rows = cell.rows();
+	paint(cell) {
+		const { top } = this;
 		cell.lanes.forEach(([name, fair], i) => {
 			const base = cell.lanes.length - i - 1;
-			fillLane(plot, ctx, cell.columns.x, cell.columns.shares[cell.flow][name], base, this.top, rows, blend(palette()[cell.flow], cell.chosen(name) ? 0.7 : 0.4));
-			line(ctx, plot, base, palette().edge, [], px);
-			line(ctx, plot, base + fair / this.top, palette().quiet, [2 * px, 3 * px], px);
+			const share = cell.shares[name];
+			fillSteps(cell, () => base, (row) => base + share[row] / top, blend(palette()[cell.flow], cell.chosen(name) ? 0.7 : 0.4));
+			level(cell.plot, base, palette().edge);
+			level(cell.plot, base + fair / top, palette().quiet, PATTERNS.streams);
 		});
 	},
-	read(cell, row) {
-		return cell.lanes.map(([n]) => {
-			const v = cell.columns.shares[cell.flow][n][row];
-			return [n.replace("whoami", ""), Number.isNaN(v) ? "–" : percent(v)];
-		});
-	},
+	read: (cell, row) => cell.lanes.map(([n]) => [n.replace("whoami", ""), orDash(cell.shares[n][row], percent)]),
 };
 
-// fillLane fills an instance's lane from its base up to its share.
-function fillLane(plot, ctx, x, share, base, top, [low, high], fill) {
-	ctx.fillStyle = fill;
-	ctx.beginPath();
-	const bottom = plot.y(base);
-	const unit = plot.y(base + 1 / top) - bottom;
-	for (let i = low; i < high; i++) {
-		if (!(share[i] > 0)) continue;
-		const left = Math.round(plot.x(x[i]));
-		ctx.rect(left, bottom, Math.round(plot.x(x[i + 1])) - left, unit * share[i]);
-	}
-	ctx.fill();
+// level draws a line across a plot.
+function level(plot, value, color, pattern) {
+	const { ctx, box } = plot;
+	const y = Math.round(plot.y(value)) - 0.5;
+	setLine(ctx, color, 1, pattern);
+	stroke(ctx, box.left, y, box.left + box.width, y);
+	ctx.setLineDash([]);
 }
 
-function line(ctx, plot, value, color, dash, width) {
-	const { left, width: wide } = plot.box;
-	const y = Math.round(plot.y(value)) - 0.5;
-	ctx.strokeStyle = color;
-	ctx.lineWidth = width;
-	ctx.setLineDash(dash);
-	stroke(ctx, left, y, left + wide, y);
-	ctx.setLineDash([]);
+function orDash(value, write) {
+	return Number.isNaN(value) ? "–" : write(value);
 }
 
 const attempts = {
 	id: "attempts", title: "Attempts per request", note: "nginx's are the amplification", rem: 7,
 	y: linear((v) => String(+v.toFixed(2))),
 	legend: [["mark-nginx", "nginx's attempts"], ["mark-client", "client's attempts"], ["mark-nginx_errors", "nginx's without a response header"]],
-	scale(cells, rangeOf) {
-		const max = Math.max(1, ...cells.flatMap((c) => ["nginx_attempts", "client_attempts"].map((n) => most(c.columns.flows[c.flow][n], rangeOf(c)))));
-		this.y.top = Math.max(1.25, max * 1.1);
+	scale(cells) {
+		this.y.top = Math.max(1.25, highest(cells, ["nginx_attempts", "client_attempts"]) * 1.1);
 	},
-	paint(plot, ctx, cell) {
-		const px = devicePixelRatio;
-		const c = cell.columns.flows[cell.flow];
-		const rows = cell.rows();
-		fillSteps(plot, ctx, cell.columns.x, 0, c.failed_attempts, rows, hatch("lines", palette().bad));
-		lineOf(ctx, cell.flow, 2);
-		ctx.setLineDash([]);
-		strokeColumn(plot, ctx, cell.columns.x, c.nginx_attempts, rows, true);
-		ctx.strokeStyle = palette().text;
-		ctx.lineWidth = 1.5 * px;
-		ctx.setLineDash([2 * px, 3 * px]);
-		strokeColumn(plot, ctx, cell.columns.x, c.client_attempts, rows, true);
-		ctx.setLineDash([]);
+	paint(cell) {
+		const { column, flow } = cell;
+		fillSteps(cell, () => 0, (i) => column.failed_attempts[i], hatch("lines", palette().bad));
+		strokeColumn(cell, column.nginx_attempts, palette()[flow], 2);
+		strokeColumn(cell, column.client_attempts, palette().text, 1.5, PATTERNS.streams);
 	},
 	read(cell, row) {
-		const c = cell.columns.flows[cell.flow];
-		const of = (n) => (Number.isNaN(c[n][row]) ? "–" : String(+c[n][row].toFixed(3)));
-		const part = cell.bin(row)?.flows[cell.flow] ?? {};
+		const of = (n) => orDash(cell.column[n][row], (v) => String(+v.toFixed(3)));
 		const words = [["nginx", of("nginx_attempts")], ["client", of("client_attempts")], ["without header", of("failed_attempts")]];
-		if (part.in_doubt) words.push(["in doubt", number(part.in_doubt)]);
-		if (part.no_live_upstreams) words.push(["no live upstreams", number(part.no_live_upstreams)]);
-		return words;
+		return [...words, ...counted(cell.part(row), [["in_doubt", "in doubt"], ["no_live_upstreams", "no live upstreams"]])];
 	},
 };
 
@@ -247,22 +222,22 @@ const attempts = {
 export const PANELS = [outcomes, latency, shares, attempts];
 
 // paintCell draws a cell's panel with the marks of its trial.
-export function paintCell(panel, plot, ctx, cell) {
-	panel.paint(plot, ctx, cell);
-	markActions(plot, ctx, cell.trial);
-	markLate(plot, ctx, cell.trial);
+export function paintCell(panel, cell) {
+	panel.paint(cell);
+	markActions(cell.plot, cell.trial);
+	markLate(cell.plot, cell.trial);
 }
 
 // markLate marks at the top where the generator or the machine was late: what is below is in doubt.
-function markLate(plot, ctx, trial) {
+function markLate(plot, trial) {
 	const px = devicePixelRatio;
 	const [from, to] = plot.axis.range();
 	const width = trial.info.width_ms;
-	ctx.fillStyle = palette().warn;
+	plot.ctx.fillStyle = palette().warn;
 	for (let n = Math.max(trial.first, Math.floor(from / width)); n <= Math.min(trial.last, to / width); n++) {
 		const bin = trial.bins.get(n);
 		if (!bin?.generator?.late && !bin?.machine?.starved) continue;
 		const left = plot.x(n * width);
-		ctx.fillRect(left, plot.box.top, Math.max(3 * px, plot.x((n + 1) * width) - left), 5 * px);
+		plot.ctx.fillRect(left, plot.box.top, Math.max(3 * px, plot.x((n + 1) * width) - left), 5 * px);
 	}
 }

@@ -1,6 +1,6 @@
 // The picture: the way of requests from the client over nginx to the instances, at the moment that the page looks at.
 import { el, press, setText } from "./dom.js";
-import { FLOW_NAMES, moment, number, rate } from "./format.js";
+import { FLOW_NAMES, moment, number, plural, rate } from "./format.js";
 import { icon, swatch } from "./icons.js";
 import { stateAt, sumFlow, sumInstance } from "./store.js";
 import { Card } from "./card.js";
@@ -18,9 +18,7 @@ const MOVING = 700; // ms for which lines move after a step of a replay
 // mountPicture builds the picture.
 export function mountPicture(root, store) {
 	const picture = new Picture(root, store);
-	store.on("trials", () => picture.soon());
-	store.on("data", () => picture.soon());
-	store.on("control", () => picture.soon());
+	store.on("trials data control", () => picture.soon());
 	store.on("now", () => {
 		picture.steppedAt = performance.now();
 		picture.soon();
@@ -61,7 +59,7 @@ class Picture {
 	}
 
 	draw() {
-		const trial = this.store.trials.get(this.store.focus);
+		const { trial } = this.store;
 		this.way.hidden = !trial;
 		if (!trial) return setText(this.lately, this.store.problem ?? "No data yet.");
 		const flows = flowsOf(trial);
@@ -255,7 +253,7 @@ function drawClient(box, view) {
 }
 
 function drawNginx(box, info, view) {
-	setText(box.about, `${info.workers || "?"} ${info.workers === 1 ? "worker" : "workers"}${info.mtls ? ", mutual TLS" : info.tls ? ", TLS" : ""}`);
+	setText(box.about, `${info.workers ? plural(info.workers, "worker") : "? workers"}${info.mtls ? ", mutual TLS" : info.tls ? ", TLS" : ""}`);
 	for (const [flow, row] of box.rows) {
 		const sum = view.flows.get(flow);
 		const sent = sum.requests - sum.dropped;

@@ -1,5 +1,5 @@
 // Which trial is shown, and which moment of it: play, pause, speed, a slider over the trial's phases and actions.
-import { el, setText } from "./dom.js";
+import { el, press, setText } from "./dom.js";
 import { moment, clock } from "./format.js";
 import { actionsOf } from "./axis.js";
 import { chooseTrial } from "./experiment.js";
@@ -22,20 +22,18 @@ class Replay {
 		this.timer = 0;
 		this.key = "";
 		this.build();
-		store.on("trials", () => this.update());
-		store.on("data", () => this.update());
+		store.on("trials data connection", () => this.update());
 		store.on("now", () => this.showNow());
-		store.on("connection", () => this.update());
 	}
 
 	build() {
 		const { store } = this;
-		this.play = el("button", { type: "button", class: "play", "data-do": "play", click: () => this.toggle() });
+		this.play = press("", () => this.toggle(), { class: "play", "data-do": "play" });
 		this.rate = el("select", { "aria-label": "Speed", change: () => (this.speed = +this.rate.value) }, ...SPEEDS.map((s) => el("option", { value: s, selected: s === 1, text: s + "×" })));
 		this.slider = el("input", { type: "range", min: "0", step: "any", "aria-label": "Moment of the trial", input: () => this.scrub(+this.slider.value), keydown: (event) => this.arrow(event) });
 		this.track = el("div", { class: "track", "aria-hidden": "true" });
 		this.time = el("output", { class: "num" });
-		this.live = el("button", { type: "button", text: "Live", click: () => store.setLive() });
+		this.live = press("Live", () => store.setLive());
 		this.chooser = el("div", { class: "chooser" });
 		const times = el("div", { class: "scrub" }, this.track, this.slider);
 		this.root.append(this.chooser, el("div", { class: "player" }, this.play, this.rate, times, this.time, this.live));
@@ -45,8 +43,8 @@ class Replay {
 	// update shows the bar for runs.
 	update() {
 		const { store } = this;
-		const trial = store.trials.get(store.focus);
-		this.root.hidden = !trial || store.hello?.source === "live";
+		const { trial } = store;
+		this.root.hidden = !trial || store.stack;
 		if (this.root.hidden) return;
 		this.live.hidden = store.over || store.ended !== null;
 		this.live.setAttribute("aria-pressed", String(store.live));
@@ -84,7 +82,7 @@ class Replay {
 		const find = (variant, number) => all.find((i) => i.variant === variant && i.number === number);
 		const parts = [];
 		if (variants.length > 1) {
-			const button = (v) => el("button", { type: "button", "aria-pressed": String(v === info.variant), disabled: !find(v, info.number), click: () => this.choose(find(v, info.number)), text: v });
+			const button = (v) => press(v, () => this.choose(find(v, info.number)), { "aria-pressed": String(v === info.variant), disabled: !find(v, info.number) });
 			parts.push(el("div", { class: "row", role: "group", "aria-label": "Variant in the picture" }, el("span", { class: "quiet small", text: "In the picture:" }), ...variants.map(button)));
 			const together = store.shown.length > 1;
 			const beside = () => store.setShown(together ? [info.trial] : store.beside(info), info.trial);
@@ -121,7 +119,7 @@ class Replay {
 
 	showNow() {
 		const { store } = this;
-		const info = store.trials.get(store.focus)?.info;
+		const info = store.trial?.info;
 		if (!info || this.root.hidden) return;
 		this.slider.value = store.now;
 		const text = `${moment(info, store.now)} of ${(info.length_ms / 1000).toFixed(0)} s`;

@@ -1,5 +1,6 @@
 // What an experiment asked and what came of it: question, verdict, answer, expectations; further down its metrics and nginx's configuration.
-import { el } from "./dom.js";
+import { el, press } from "./dom.js";
+import { plural } from "./format.js";
 import { badge, currentExperiment, chooseTrial } from "./experiment.js";
 import { mountMetrics } from "./metrics.js";
 import { mountFailures } from "./failures.js";
@@ -11,7 +12,7 @@ export function mountReport(root, store, details) {
 	const update = () => {
 		const current = currentExperiment(store);
 		root.hidden = !current;
-		const key = JSON.stringify([current?.index, !!current?.report, store.reports.size, store.trials.get(store.focus)?.info.number]);
+		const key = JSON.stringify([current?.index, !!current?.report, store.reports.size, store.trial?.info.number]);
 		if (key === shown) return;
 		shown = key;
 		root.replaceChildren();
@@ -26,7 +27,7 @@ export function mountReport(root, store, details) {
 
 function fillTop(root, store, { index, asked, report }) {
 	if (store.run.experiments.length > 1) root.append(experimentList(store, index));
-	const result = [badge(report?.verdict ?? "open", true), report?.answer ? el("p", { class: "answer", text: report.answer }) : null];
+	const result = [badge(report?.verdict ?? "open", true), report?.answer && el("p", { class: "answer", text: report.answer })];
 	root.append(el("p", { class: "quiet name", text: asked.name }), el("h2", { text: asked.question }), el("div", { class: "result" }, ...result),
 		...problems(store, report), expectations(asked, report));
 }
@@ -37,7 +38,7 @@ function experimentList(store, current) {
 		const first = [...store.trials.values()].find((t) => t.info.experiment === e.name);
 		const verdict = store.reports.get(i)?.verdict ?? "open";
 		const choose = () => chooseTrial(store, first.info);
-		return el("li", {}, el("button", { type: "button", disabled: !first, "aria-current": i === current ? "true" : null, click: choose }, badge(verdict), e.name));
+		return el("li", {}, press("", choose, { disabled: !first, "aria-current": i === current ? "true" : null }, badge(verdict), e.name));
 	};
 	return el("nav", { class: "experiments", "aria-label": "Experiments of the run" }, el("ul", {}, ...store.run.experiments.map(entry)));
 }
@@ -47,7 +48,7 @@ function outcomeOf(report) {
 	const all = report?.expectations ?? [];
 	if (!all.length) return report ? "Expectations: not judged" : "Expectations";
 	const passed = all.filter((x) => x.passed && !x.inconclusive).length;
-	return `${passed} of ${all.length} ${all.length === 1 ? "expectation" : "expectations"} passed`;
+	return `${passed} of ${plural(all.length, "expectation")} passed`;
 }
 
 // expectations lists each with what was measured; those of several variants that have the same text together.
@@ -67,7 +68,7 @@ function expectation({ text, results }, without) {
 	const worst = ["failed", "inconclusive", "passed"].find((v) => verdicts.includes(v));
 	const values = results.map((x, i) => {
 		const own = verdicts.every((v) => v === verdicts[0]) ? null : badge(verdicts[i]);
-		return el("span", { class: "measured" }, own, x.variant && x.variant !== "only" ? el("b", { text: x.variant + " " }) : null, measuredIn(x));
+		return el("span", { class: "measured" }, own, x.variant && x.variant !== "only" && el("b", { text: x.variant + " " }), measuredIn(x));
 	});
 	return el("li", { class: worst }, badge(worst), el("div", {}, el("code", { text }), el("p", {}, ...values)));
 }
@@ -81,7 +82,7 @@ function measuredIn(x) {
 // problems are the reasons against the measurements: they matter more than any chart.
 function problems(store, report) {
 	if (!report) return [];
-	const lines = [...(report.reasons ?? []).map((text) => [text])];
+	const lines = (report.reasons ?? []).map((text) => [text]);
 	const found = [];
 	for (const v of report.variants) {
 		v.trials.forEach((t, i) => {
@@ -91,7 +92,7 @@ function problems(store, report) {
 		});
 	}
 	if (!lines.length && !found.length) return [];
-	const list = el("ul", {}, ...lines.map(([text, of]) => el("li", {}, of ? el("b", { text: of + ": " }) : null, text)));
+	const list = el("ul", {}, ...lines.map(([text, of]) => el("li", {}, of && el("b", { text: of + ": " }), text)));
 	return [el("div", { class: "problems" }, el("h3", { text: report.verdict === "invalid" ? "Why it says nothing about nginx" : "Problems" }), list, ...found)];
 }
 
@@ -100,7 +101,6 @@ function discrepancies(store, report, variant, trial, number, of) {
 	const row = (d) => el("li", {},
 		el("p", {}, el("b", { text: `Rule ${d.rule}: ` }), d.what),
 		el("dl", { class: "sources" }, ...[["client", d.client], ["nginx", d.nginx], ["instances", d.instances]].map(([k, v]) => el("div", {}, el("dt", { text: k }), el("dd", { text: v })))),
-		info ? el("button", { type: "button", text: "Story of " + d.id, click: () => store.openStory(info.trial, d.id) }) : null);
-	const count = `${trial.discrepancy_count} ${trial.discrepancy_count === 1 ? "discrepancy" : "discrepancies"}`;
-	return el("details", {}, el("summary", { text: (of ? of + ": " : "") + count }), el("ul", { class: "discrepancies" }, ...trial.discrepancies.map(row)));
+		info && press("Story of " + d.id, () => store.openStory(info.trial, d.id)));
+	return el("details", {}, el("summary", { text: (of ? of + ": " : "") + plural(trial.discrepancy_count, "discrepancy", "discrepancies") }), el("ul", { class: "discrepancies" }, ...trial.discrepancies.map(row)));
 }

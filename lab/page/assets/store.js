@@ -57,12 +57,12 @@ export class Store {
 		this.window = null; // ms before now that the charts show; null: all
 	}
 
-	// on calls f after what has changed: "data" (messages; at most 10 per second), "now", "control", "trials" (trials, reports, or which are
-	// shown), "connection", "zoom", "selection", "story". It returns a function that ends this.
+	// on calls f after any of what has changed: "data" (messages; at most 10 per second), "now", "control", "trials" (trials, reports, or
+	// which are shown), "connection", "zoom", "selection", "story", "theme". It returns a function that ends this.
 	on(what, f) {
-		if (!this.listeners.has(what)) this.listeners.set(what, new Set());
-		this.listeners.get(what).add(f);
-		return () => this.listeners.get(what).delete(f);
+		const all = what.split(" ");
+		for (const w of all) this.listeners.set(w, (this.listeners.get(w) ?? new Set()).add(f));
+		return () => all.forEach((w) => this.listeners.get(w).delete(f));
 	}
 
 	emit(what) {
@@ -71,11 +71,11 @@ export class Store {
 
 	// apply takes one message.
 	apply(m) {
+		for (const kind in TAKE) {
+			const trial = m[kind] && this.trials.get(m[kind].trial);
+			if (trial) TAKE[kind](trial, m[kind]);
+		}
 		if (m.hello) this.begin(m.hello);
-		else if (m.bins) this.takeBins(m.bins);
-		else if (m.event) this.takeEvent(m.event);
-		else if (m.state) this.takeState(m.state);
-		else if (m.failures) this.takeFailures(m.failures);
 		else if (m.trial) this.takeTrial(m.trial);
 		else if (m.run) this.run = m.run;
 		else if (m.file) this.files.set(m.file.id, m.file);
@@ -97,8 +97,23 @@ export class Store {
 		this.hello = hello;
 		this.ended = null;
 		this.begun = performance.now();
-		this.window = hello.source === "live" ? 120000 : null;
+		this.window = this.stack ? 120000 : null;
 		Object.assign(this, before);
+	}
+
+	// stack reports whether the feed is of a live stack, and not of a run.
+	get stack() {
+		return this.hello?.source === "live";
+	}
+
+	// trial is the one in focus, or undefined.
+	get trial() {
+		return this.trials.get(this.focus);
+	}
+
+	// compared are the trials that are shown beside each other.
+	get compared() {
+		return this.shown.map((n) => this.trials.get(n)).filter(Boolean);
 	}
 
 	// over reports whether a run goes on no more.
@@ -151,53 +166,6 @@ export class Store {
 		const all = [...this.trials.values()].map((t) => t.info);
 		const same = all.filter((i) => i.experiment === info.experiment && i.number === info.number);
 		return same.map((i) => i.trial).sort((a, b) => a - b);
-	}
-
-	takeBins(m) {
-		const t = this.trials.get(m.trial);
-		if (!t) return;
-		const keep = t.info.keep;
-		for (const bin of m.bins) {
-			count(t.total, t.bins.get(bin.n), -1);
-			count(t.total, bin, 1);
-			t.bins.set(bin.n, bin);
-			if (bin.n > t.last) t.last = bin.n;
-			if (t.first < 0 || bin.n < t.first) t.first = bin.n;
-			if (bin.n < t.dirty) t.dirty = bin.n;
-		}
-		t.end = (t.last + 1) * t.info.width_ms;
-		for (; keep && t.first < t.last + 1 - keep; t.first++) t.bins.delete(t.first);
-	}
-
-	takeEvent(e) {
-		const t = this.trials.get(e.trial);
-		if (!t) return;
-		let i = t.events.length;
-		while (i > 0 && t.events[i - 1].n >= e.n) i--;
-		t.events.splice(i, t.events[i]?.n === e.n ? 1 : 0, e);
-		if (t.info.keep && t.events.length > KEPT_EVENTS) t.events.shift();
-	}
-
-	takeState(s) {
-		const t = this.trials.get(s.trial);
-		if (!t) return;
-		if (!t.states.has(s.instance)) t.states.set(s.instance, []);
-		const list = t.states.get(s.instance);
-		let i = list.length;
-		while (i > 0 && list[i - 1].at >= s.at) i--;
-		list.splice(i, list[i]?.at === s.at ? 1 : 0, s);
-		if (t.info.keep && list.length > KEPT_STATES) list.shift();
-	}
-
-	takeFailures(m) {
-		const t = this.trials.get(m.trial);
-		if (!t) return;
-		for (const f of m.requests) {
-			if (t.failed.has(f.id)) continue; // A snapshot repeats what has come before.
-			t.failed.add(f.id);
-			t.failures.push(f);
-		}
-		while (t.info.keep && t.failures.length > KEPT_FAILURES) t.failed.delete(t.failures.shift().id);
 	}
 
 	// What the reader of the page looks at.
@@ -283,6 +251,44 @@ export class Store {
 	}
 }
 
+// TAKE has for each kind of message that belongs to a trial what takes it.
+const TAKE = {
+	bins(t, m) {
+		const { keep, width_ms } = t.info;
+		for (const bin of m.bins) {
+			count(t.total, t.bins.get(bin.n), -1);
+			count(t.total, bin, 1);
+			t.bins.set(bin.n, bin);
+			if (bin.n > t.last) t.last = bin.n;
+			if (t.first < 0 || bin.n < t.first) t.first = bin.n;
+			if (bin.n < t.dirty) t.dirty = bin.n;
+		}
+		t.end = (t.last + 1) * width_ms;
+		for (; keep && t.first < t.last + 1 - keep; t.first++) t.bins.delete(t.first);
+	},
+	event: (t, e) => insert(t.events, e, "n", t.info.keep ? KEPT_EVENTS : Infinity),
+	state(t, s) {
+		if (!t.states.has(s.instance)) t.states.set(s.instance, []);
+		insert(t.states.get(s.instance), s, "at", t.info.keep ? KEPT_STATES : Infinity);
+	},
+	failures(t, m) {
+		for (const f of m.requests) {
+			if (t.failed.has(f.id)) continue; // A snapshot repeats what has come before.
+			t.failed.add(f.id);
+			t.failures.push(f);
+		}
+		while (t.info.keep && t.failures.length > KEPT_FAILURES) t.failed.delete(t.failures.shift().id);
+	},
+};
+
+// insert puts an item into a list in the order of a key, in the place of one with the same; the first is dropped if there are too many.
+function insert(list, item, key, most) {
+	let i = list.length;
+	while (i > 0 && list[i - 1][key] >= item[key]) i--;
+	list.splice(i, list[i]?.[key] === item[key] ? 1 : 0, item);
+	if (list.length > most) list.shift();
+}
+
 // answer is the JSON of a response; it throws the error that is in it.
 async function answer(response) {
 	const body = await response.json().catch(() => ({}));
@@ -316,8 +322,8 @@ function count(total, bin, sign) {
 	}
 }
 
-function zeroCounts() {
-	return Object.fromEntries(COUNTS.map((c) => [c, 0]));
+function zeroCounts(names = COUNTS) {
+	return Object.fromEntries(names.map((c) => [c, 0]));
 }
 
 // binsBetween calls f with each bin of a trial that overlaps [from, to) in ms, the oldest first.
@@ -356,8 +362,7 @@ export function failedOf(flow) {
 
 // sumInstance is the sum of an instance's part of a flow: an Instant with all of PARTS, and open of the newest bin. Flow null: of all flows.
 export function sumInstance(trial, name, flow = null, from = 0, to = Infinity) {
-	const sum = Object.fromEntries(PARTS.map((p) => [p, 0]));
-	sum.open = 0;
+	const sum = { ...zeroCounts(PARTS), open: 0 };
 	binsBetween(trial, from, Math.min(to, trial.end), (bin) => {
 		const parts = bin.instances?.[name];
 		sum.open = 0;
