@@ -146,7 +146,6 @@ export class Plot extends Surface {
 		return info.experiment ? +(ms / 1000).toFixed(2) + " s" : moment(info, ms);
 	}
 
-	// shade shades every second phase.
 	shade() {
 		this.ctx.fillStyle = palette().sunken;
 		this.o.info().phases.forEach((p, i) => {
@@ -155,7 +154,6 @@ export class Plot extends Surface {
 		});
 	}
 
-	// clip keeps two positions inside the plot.
 	clip(from, to) {
 		const { left, width } = this.box;
 		return [Math.max(left, from), Math.min(left + width, to)];

@@ -4,14 +4,12 @@ import { FLOW_NAMES, number, percent, plural, rate } from "./format.js";
 import { icon, swatch } from "./icons.js";
 import { actionRow } from "./control.js";
 
-// stateWords is how a state is called: "not chosen".
 export function stateWords(state) {
 	return state.replace("_", " ");
 }
 
 const STATE_TONES = { starting: "warn", paused: "warn", gone: "bad", not_serving: "warn", no_response: "bad", failing: "bad", not_chosen: "warn", unknown: "quiet" };
 
-// Card shows one instance.
 export class Card {
 	constructor(store, instance, flows) {
 		this.instance = instance;
@@ -20,12 +18,11 @@ export class Card {
 		this.load = el("span", { class: "load" });
 		this.shares = new Map(flows.filter((f) => f !== "streams").map((f) => [f, shareRow(f)]));
 		this.calls = el("p", { class: "calls small quiet", hidden: true });
-		this.actions = actionRow(store, instance.name);
 		this.element = el("li", { class: "instance", "data-instance": instance.name },
 			el("div", { class: "top" }, this.name, this.load),
 			el("dl", { class: "states" }, ...Object.values(this.states).map((s) => s.element)),
 			el("div", { class: "shares" }, ...[...this.shares.values()].map((s) => s.element)),
-			this.calls, this.actions.element);
+			this.calls, actionRow(store, instance.name));
 		this.element.addEventListener("click", (event) => event.target.closest("button") || this.toggle(store));
 	}
 

@@ -1,7 +1,7 @@
 // The charts: a row for each panel, in it a plot for each trial that is shown and each of its flows, all on one time axis.
 import { FLOWS } from "./store.js";
-import { el, press, setText } from "./dom.js";
-import { flowName, moment } from "./format.js";
+import { chartPanel, el, plotCell, press, setText } from "./dom.js";
+import { FLOW_NAMES, moment } from "./format.js";
 import { Columns } from "./columns.js";
 import { forgetPalette } from "./paint.js";
 import { Axis, Plot, UNSETTLED } from "./axis.js";
@@ -12,7 +12,6 @@ import { Distribution } from "./distribution.js";
 const REDRAW = 500; // milliseconds between two drawings
 const SUM = 2000; // the same of the distribution, of a live stack: it sums all that the charts show
 
-// mountCharts draws the store's shown trials into a section.
 export function mountCharts(root, store) {
 	return new Charts(root, store);
 }
@@ -65,19 +64,10 @@ class Charts {
 		}, Math.max(0, REDRAW - (performance.now() - this.drawn)));
 	}
 
-	trials() {
-		return this.store.compared.filter((t) => t.last >= 0);
-	}
-
-	flows(trials) {
-		const used = new Set(trials.flatMap((t) => [...t.info.loads.map((l) => l.flow), ...Object.keys(t.total)]));
-		return FLOWS.filter((f) => used.has(f));
-	}
-
 	// arrange builds the plots anew if other trials, flows or instances are shown.
 	arrange() {
-		const trials = this.trials();
-		const flows = this.flows(trials);
+		const trials = this.store.compared.filter((t) => t.last >= 0);
+		const flows = FLOWS.filter((f) => trials.some((t) => t.total[f] || t.info.loads.some((l) => l.flow === f)));
 		const key = JSON.stringify([trials.map((t) => [t.info.trial, t.info.begin, t.info.instances.map((i) => i.name)]), flows]);
 		if (key === this.key) return;
 		this.key = key;
@@ -111,12 +101,10 @@ class Charts {
 	}
 
 	addPanel(panel, trials, flows) {
-		const legend = el("ul", { class: "legend" }, ...panel.legend.map(([mark, text]) => el("li", {}, el("i", { class: mark, "aria-hidden": "true" }), text)));
-		const title = el("div", { class: "panel-head" }, el("h3", { text: panel.title }), panel.id === "shares" ? this.of : null, el("span", { class: "quiet small", text: panel.note }), panel.legend.length ? legend : null);
 		const grid = el("div", { class: "plots", "data-columns": flows.length });
-		const row = { panel, cells: [] };
+		const note = el("span", { class: "quiet small" }, panel.id === "shares" && this.of, " " + panel.note);
+		const row = { panel, cells: [], section: chartPanel(panel.id, panel.title, note, panel.legend, grid) };
 		for (const t of trials) for (const f of flows) row.cells.push(this.addCell(panel, t, f, trials, grid));
-		row.section = el("section", { class: "panel", "data-panel": panel.id, "aria-label": panel.title }, title, grid);
 		this.body.append(row.section);
 		for (const c of row.cells) this.addPlot(panel, c, trials.length);
 		this.rows.push(row);
@@ -126,7 +114,7 @@ class Charts {
 		const columns = this.columns.get(trial);
 		const readout = el("dl", { class: "readout" });
 		const host = el("div", { class: "plot", role: "slider", tabindex: "-1", "aria-label": `${panel.title}: ${this.plain(trial, flow, trials)}`, "aria-valuemin": "0", "aria-valuenow": "0" });
-		const box = el("div", { class: "cell", "data-flow": flow }, el("div", { class: "cell-head" }, this.caption(trial, flow, trials), readout), host);
+		const box = plotCell(flow, this.caption(trial, flow, trials), readout, host);
 		grid.append(box);
 		const settled = () => trial.end - (trial.info.keep && this.store.live ? UNSETTLED : 0);
 		return {
@@ -142,12 +130,12 @@ class Charts {
 
 	// caption names what a plot shows: the flow with its line, and the variant if there are several.
 	caption(trial, flow, trials) {
-		const variant = trials.length > 1 ? el("span", { class: "variant", text: variantName(trial.info, trials) }) : null;
-		return el("span", { class: "caption" }, el("i", { class: "line-" + flow, "aria-hidden": "true" }), el("b", { class: flow, text: flowName(flow) }), variant);
+		const variant = trials.length > 1 && el("span", { class: "variant", text: variantName(trial.info, trials) });
+		return el("span", { class: "caption" }, el("i", { class: "line-" + flow, "aria-hidden": "true" }), el("b", { class: flow, text: FLOW_NAMES[flow] }), variant);
 	}
 
 	plain(trial, flow, trials) {
-		return flowName(flow) + (trials.length > 1 ? ", " + variantName(trial.info, trials) : "");
+		return FLOW_NAMES[flow] + (trials.length > 1 ? ", " + variantName(trial.info, trials) : "");
 	}
 
 	addPlot(panel, cell, several) {
@@ -161,7 +149,6 @@ class Charts {
 		if (!this.rows.length) this.body.querySelector(".plot").tabIndex = 0;
 	}
 
-	// update draws what has changed.
 	update() {
 		this.drawn = performance.now();
 		if (document.hidden || !this.rows.length) return;

@@ -14,7 +14,6 @@ const RATIOS = ["nginx_attempts", "client_attempts", "failed_attempts"];
 const BUCKETS = 1200;
 const scratch = new Int32Array(BUCKETS);
 
-// Columns are those of one trial.
 export class Columns {
 	constructor(trial) {
 		this.trial = trial;
@@ -27,7 +26,6 @@ export class Columns {
 		this.used = {}; // services that have any of it
 	}
 
-	// update takes what changed.
 	update() {
 		const t = this.trial;
 		if (t.last < 0) return;
@@ -58,7 +56,6 @@ export class Columns {
 		this.trial.dirty = 0;
 	}
 
-	// need makes sure that there are columns of a flow.
 	need(flow) {
 		if (!this.flows[flow]) this.addFlow(flow);
 	}
@@ -79,7 +76,6 @@ export class Columns {
 		for (const column of Object.values({ ...c, ...this.shares[flow] })) column[bins] = column[bins - 1];
 	}
 
-	// fillRatios fills attempts per sent request.
 	fillRatios(c, flow, bins) {
 		const names = ["requests", "dropped", ...RATIOS];
 		const part = (bin, name) => bin.flows[flow]?.[name];

@@ -5,7 +5,6 @@ const RETRY = 2000; // milliseconds
 const SILENCE = 12000; // milliseconds: trivet sends something every 5 s
 const SLICE = 2000; // messages that are taken at once, so that the page stays responsive
 
-// connect fills the store, and keeps it filled.
 export function connect(store) {
 	if (store.file) readFile(store, store.file);
 	else listen(store);

@@ -15,33 +15,42 @@ const LOAD_FIELDS = [
 	{ name: "deadline_ms", label: "Deadline", unit: "ms", limit: "deadline_ms", at: 2000 },
 ];
 
-// sayAloud puts a result where screen readers read it.
-function sayAloud(text) {
-	document.getElementById("said").textContent = text;
-}
+// A Change posts changes, and says under their buttons what went wrong, with nginx's own lines.
+class Change {
+	constructor(store) {
+		this.store = store;
+		this.problem = el("div", { class: "problem small" });
+	}
 
-// attempt posts a change. It shows what went wrong, with nginx's own lines, in place.
-async function attempt(store, path, body, place, done) {
-	place.replaceChildren();
-	try {
-		const result = await store.send(path, body);
-		sayAloud(done);
-		return result;
-	} catch (error) {
-		sayAloud(`Refused: ${error.message}`);
-		place.replaceChildren(el("p", { class: "bad" }, icon("bad"), ` ${error.message}`), ...(error.detail ? [el("pre", { text: error.detail })] : []));
-		return null;
+	// post resolves to the response, or to null. A result is read by screen readers, too.
+	async post(path, body, done) {
+		const said = document.getElementById("said");
+		this.problem.replaceChildren();
+		try {
+			const result = await this.store.send(path, body);
+			said.textContent = done;
+			return result;
+		} catch (error) {
+			said.textContent = `Refused: ${error.message}`;
+			this.show(error.message, error.detail);
+			return null;
+		}
+	}
+
+	show(text, detail) {
+		this.problem.replaceChildren(el("p", { class: "bad" }, icon("bad"), " " + text));
+		if (detail) this.problem.append(el("pre", { text: detail }));
 	}
 }
 
 // actionRow has a button per action that makes sense now at a process: an instance, or nginx.
 export function actionRow(store, process) {
 	const buttons = el("div", { class: "row" });
-	const problem = el("div", { class: "problem small" });
-	const element = el("div", { class: "actions", hidden: true }, buttons, problem);
+	const change = new Change(store);
+	const element = el("div", { class: "actions", hidden: true }, buttons, change.problem);
 	let shown = "";
 	let seen = false;
-	const act = (action) => attempt(store, "/api/action", { action, process }, problem, `${action} ${process}: done`);
+	const act = (action) => change.post("/api/action", { action, process }, `${action} ${process}: done`);
 	const update = () => {
 		seen ||= element.isConnected;
 		if (seen && !element.isConnected) return off();
@@ -55,15 +64,15 @@ export function actionRow(store, process) {
 	};
 	const off = store.on("control connection", update);
 	update();
-	return { element };
+	return element;
 }
 
 // mountControl builds the controls. They are hidden unless the stack is live.
 export function mountControl(root, store) {
 	document.body.append(el("div", { id: "said", class: "sr", role: "status", "aria-live": "polite" }));
-	const parts = [loadPart(store), nginxPart(store), requestPart(store), savePart(store)];
-	const [load, nginx, request, save] = parts;
-	root.append(el("h2", { text: "Control" }), load.element, nginx.element, el("div", { class: "others" }, request.element, save.element), save.file);
+	const parts = [loadPart(store), nginxPart(store), savePart(store)];
+	const [load, nginx, save] = parts;
+	root.append(el("h2", { text: "Control" }), load.element, nginx.element, el("div", { class: "others" }, requestPart(store), save.element), save.file);
 	const update = () => {
 		root.hidden = !store.control || Boolean(store.ended);
 		if (store.control) for (const p of parts) p.update(store.control);
@@ -72,7 +81,6 @@ export function mountControl(root, store) {
 	update();
 }
 
-// loadPart is the form of the load.
 function loadPart(store) {
 	const inputs = Object.fromEntries(LOAD_FIELDS.map((f) => [f.name, el("input", { type: "number", name: f.name, min: 0, step: f.limit === "rate" ? "any" : 1, value: f.at, required: true })]));
 	const retry = el("input", { type: "checkbox", name: "retry" });
@@ -81,11 +89,11 @@ function loadPart(store) {
 	const says = el("p", { class: "small" });
 	const late = el("p", { class: "small warn", hidden: true });
 	const ended = el("p", { class: "small quiet", hidden: true });
-	const problem = el("div", { class: "problem small" });
+	const change = new Change(store);
 	const fields = LOAD_FIELDS.map((f) => el("label", {}, el("span", {}, f.label, el("span", { class: "quiet" }, ` ${f.unit}`)), inputs[f.name]));
 	const form = el("form", { class: "load" },
 		el("h3", { text: "Load" }), el("div", { class: "fields" }, ...fields), el("label", { class: "check" }, retry, " Clients retry"),
-		el("div", { class: "row" }, start, stop), says, late, problem, ended);
+		el("div", { class: "row" }, start, stop), says, late, change.problem, ended);
 	let edited = false;
 	form.addEventListener("input", () => (edited = true));
 	form.addEventListener("submit", async (event) => {
@@ -93,12 +101,12 @@ function loadPart(store) {
 		const body = { retry: retry.checked };
 		for (const f of LOAD_FIELDS) body[f.name] = Number(inputs[f.name].value);
 		start.disabled = true;
-		if (await attempt(store, "/api/load", body, problem, "Load set.")) edited = false;
+		if (await change.post("/api/load", body, "Load set.")) edited = false;
 		start.disabled = false;
 	});
 	const halt = async () => {
 		stop.disabled = true;
-		if (await attempt(store, "/api/load/stop", {}, problem, "Load stopped.")) start.focus();
+		if (await change.post("/api/load/stop", {}, "Load stopped.")) start.focus();
 		else stop.disabled = false;
 	};
 	const update = ({ load, reconciled }) => {
@@ -124,14 +132,12 @@ function reconciledWords(r) {
 	return `Reconciled after ${plural(r.loads, "load")}: ${counts[0]} requests, ${counts[1]} OK, ${counts[2]} failed; discrepancies: ${number(r.discrepancies)}. ${r.problem ?? ""}`;
 }
 
-// nginxPart has a select per setting.
 function nginxPart(store) {
 	const list = el("div", { class: "fields" });
 	const apply = press("Apply", null, { type: "submit", "data-do": "apply-nginx", disabled: true });
-	const reload = actionRow(store, "nginx");
 	const says = el("p", { class: "small quiet" });
-	const problem = el("div", { class: "problem small" });
-	const form = el("form", { class: "settings" }, el("h3", { text: "nginx" }), list, el("div", { class: "row" }, apply, reload.element), says, problem);
+	const change = new Change(store);
+	const form = el("form", { class: "settings" }, el("h3", { text: "nginx" }), list, el("div", { class: "row" }, apply, actionRow(store, "nginx")), says, change.problem);
 	const selects = new Map();
 	let settings = [];
 	const differ = () => {
@@ -148,8 +154,8 @@ function nginxPart(store) {
 		event.preventDefault();
 		apply.disabled = true;
 		const body = Object.fromEntries([...selects].map(([name, s]) => [name, s.select.value]));
-		const result = await attempt(store, "/api/nginx", body, problem, "nginx has the new settings.");
-		if (!result) problem.append(el("p", { text: "Nothing was changed." }));
+		const result = await change.post("/api/nginx", body, "nginx has the new settings.");
+		if (!result) change.problem.append(el("p", { text: "Nothing was changed." }));
 		differ();
 	});
 	const update = ({ nginx }) => {
@@ -160,7 +166,7 @@ function nginxPart(store) {
 			if (of.value === s.value) continue;
 			of.value = of.select.value = s.value;
 		}
-		if (nginx.refused && problem.childElementCount === 0) problem.replaceChildren(el("p", { class: "bad" }, icon("bad"), " nginx refused the last change; nothing was changed."), el("pre", { text: nginx.refused }));
+		if (nginx.refused && !change.problem.hasChildNodes()) change.show("nginx refused the last change; nothing was changed.", nginx.refused);
 		differ();
 	};
 	return { element: form, update };
@@ -173,25 +179,23 @@ function settingRow(setting, selects) {
 	return el("label", { class: "setting" }, el("span", { text: setting.label }), select, directive);
 }
 
-// requestPart sends one request and shows its story.
 function requestPart(store) {
-	const problem = el("div", { class: "problem small" });
+	const change = new Change(store);
 	const send = async (button, protocol) => {
 		button.disabled = true;
-		const story = await attempt(store, "/api/request", { protocol }, problem, "The response is here.");
+		const story = await change.post("/api/request", { protocol }, "The response is here.");
 		button.disabled = false;
 		if (!story) return;
 		store.stories.set(`${store.focus} ${story.id}`, story);
 		button.focus();
 		store.openStory(store.focus, story.id);
 	};
-	const buttons = [["http", "Send one HTTP request"], ["grpc", "Send one gRPC call"]].map(([protocol, text]) => press(text, (event) => send(event.currentTarget, protocol), { "data-do": `send-${protocol}` }));
-	return { element: el("div", { class: "single" }, el("h3", { text: "One request" }), el("div", { class: "row" }, ...buttons), problem), update: () => {} };
+	const button = (protocol, text) => press(text, (event) => send(event.currentTarget, protocol), { "data-do": `send-${protocol}` });
+	return el("div", {}, el("h3", { text: "One request" }), el("div", { class: "row" }, button("http", "Send one HTTP request"), button("grpc", "Send one gRPC call")), change.problem);
 }
 
-// savePart makes an experiment's file of what was done.
 function savePart(store) {
-	const problem = el("div", { class: "problem small" });
+	const change = new Change(store);
 	const why = el("p", { class: "small quiet" });
 	const save = press("Save as experiment", () => open(), { "data-do": "save" });
 	const yaml = el("pre", { class: "yaml", tabindex: "0", "aria-label": "The experiment's file" });
@@ -204,7 +208,7 @@ function savePart(store) {
 	const download = el("a", { text: "Download" });
 	const file = el("div", { class: "saved", hidden: true }, el("p", { class: "small" }, "This file does again what was done: ", how), el("div", { class: "row" }, copy, download, copied), yaml);
 	const open = async () => {
-		const result = await attempt(store, "/api/experiment", {}, problem, "The experiment's file is below the controls.");
+		const result = await change.post("/api/experiment", {}, "The experiment's file is below the controls.");
 		if (!result) return;
 		const fileName = result.name.replace(/(\.ya?ml)?$/, ".yaml");
 		setText(how, `trivet run ${fileName}`);
@@ -220,5 +224,5 @@ function savePart(store) {
 		save.disabled = !history;
 		setText(why, history ? `${plural(history, "step")} so far.` : "Nothing was done yet: start a load first.");
 	};
-	return { element: el("div", { class: "save" }, el("h3", { text: "Experiment" }), el("div", { class: "row" }, save, why), problem), file, update };
+	return { element: el("div", {}, el("h3", { text: "Experiment" }), el("div", { class: "row" }, save, why), change.problem), file, update };
 }

@@ -9,7 +9,6 @@ import { actionRow } from "./control.js";
 const DETAIL_COLUMNS = ["First attempts", "Share", "Attempts", "Failed", "OK responses", "Executions", "Open"];
 const DETAIL_EVENTS = 6;
 
-// Detail shows an instance's numbers and newest events.
 export class Detail {
 	constructor(store) {
 		this.store = store;
@@ -34,7 +33,7 @@ export class Detail {
 		if (this.key !== key) {
 			this.key = key;
 			setText(this.title, instance.name);
-			this.actions.replaceChildren(actionRow(this.store, instance.name).element);
+			this.actions.replaceChildren(actionRow(this.store, instance.name));
 			this.body.replaceChildren(...flows.map((f) => el("tr", {}, el("th", { scope: "row", class: f, text: FLOW_NAMES[f] }), ...DETAIL_COLUMNS.map(() => el("td", { class: "num" })))));
 		}
 		const state = stateAt(trial, instance.name, at);

@@ -1,7 +1,7 @@
 // The distribution of latencies in what the charts show: a histogram per flow, on one logarithmic scale.
 import { sumFlow, percentile, bucketMiddle } from "./store.js";
 import { PERCENTILES } from "./columns.js";
-import { el, setText } from "./dom.js";
+import { chartPanel, el, plotCell, setText } from "./dom.js";
 import { Surface, palette, hatch, blend, rems, logTicks, niceTicks, outlined, stroke } from "./paint.js";
 import { micros, microsBrief, number, percent, moment } from "./format.js";
 
@@ -22,16 +22,14 @@ export class Distribution {
 		this.span = el("span", { class: "quiet small" });
 		const grid = el("div", { class: "plots", "data-columns": flows.length });
 		for (const trial of trials) for (const flow of flows) this.cells.push(this.cell(trial, flow, caption, grid));
-		const legend = el("ul", { class: "legend" }, el("li", {}, el("i", { class: "mark-ok", "aria-hidden": "true" }), "OK requests"), el("li", {}, el("i", { class: "mark-incomplete", "aria-hidden": "true" }), "failed requests"));
-		const head = el("div", { class: "panel-head" }, el("h3", { text: "Distribution of latency" }), this.span, legend);
-		body.append(el("section", { class: "panel", "data-panel": "distribution", "aria-label": "Distribution of latency" }, head, grid));
+		body.append(chartPanel("distribution", "Distribution of latency", this.span, [["mark-ok", "OK requests"], ["mark-incomplete", "failed requests"]], grid));
 	}
 
 	cell(trial, flow, caption, grid) {
 		const readout = el("p", { class: "readout" });
 		const canvas = el("canvas", { class: "histogram", role: "img" });
 		const cell = { trial, flow, readout, canvas, surface: new Surface(canvas), sum: null };
-		grid.append(el("div", { class: "cell", "data-flow": flow }, el("div", { class: "cell-head" }, caption(trial, flow), readout), canvas));
+		grid.append(plotCell(flow, caption(trial, flow), readout, canvas));
 		canvas.addEventListener("mousemove", (event) => this.hover(cell, event.offsetX));
 		canvas.addEventListener("mouseleave", () => this.summary(cell));
 		return cell;
@@ -41,7 +39,6 @@ export class Distribution {
 		this.cells = [];
 	}
 
-	// update sums what the charts show.
 	update() {
 		if (!this.cells.length) return;
 		const [from, to] = this.axis.range();
@@ -77,7 +74,6 @@ export class Distribution {
 		drawPercentiles(c);
 	}
 
-	// summary says what the histogram says.
 	summary(c) {
 		if (!c.sum) return;
 		const parts = percentiles(c).map(([name, us]) => `${name} ${micros(us)}`);

@@ -8,7 +8,6 @@ export function el(tag, attributes = {}, ...children) {
 	return fill(document.createElement(tag), attributes, children);
 }
 
-// svg makes an SVG element in the same way.
 export function svg(tag, attributes = {}, ...children) {
 	return fill(document.createElementNS(SVG, tag), attributes, children);
 }
@@ -23,9 +22,20 @@ function fill(element, attributes, children) {
 	return element;
 }
 
-// press makes a button.
 export function press(text, click, attributes = {}, ...children) {
 	return el("button", { type: "button", text, click, ...attributes }, ...children);
+}
+
+// chartPanel is a section with a title, a note, a legend of [class, text], and a grid.
+export function chartPanel(id, title, note, legend, grid) {
+	const marks = legend.map(([mark, text]) => el("li", {}, el("i", { class: mark, "aria-hidden": "true" }), text));
+	const head = el("div", { class: "panel-head" }, el("h3", { text: title }), note, marks.length > 0 && el("ul", { class: "legend" }, ...marks));
+	return el("section", { class: "panel", "data-panel": id, "aria-label": title }, head, grid);
+}
+
+// plotCell is a plot of a panel's grid with its caption and the values at the cursor.
+export function plotCell(flow, caption, readout, plot) {
+	return el("div", { class: "cell", "data-flow": flow }, el("div", { class: "cell-head" }, caption, readout), plot);
 }
 
 // setText sets the text only if it differs: an unchanged one costs no layout.

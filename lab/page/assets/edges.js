@@ -62,7 +62,7 @@ export class Edges {
 		line.way = way;
 		line.path.setAttribute("d", way.d);
 		line.bead.setAttribute("d", way.d);
-		line.texts.setAttribute("x", way.x ?? 0);
+		line.texts.setAttribute("x", px(way.x ?? 0));
 		line.texts.setAttribute("text-anchor", way.anchor ?? "end");
 		line.width = null; // The label has to move, too.
 		this.drawn.add(way.key);
@@ -130,14 +130,13 @@ function spread(i, n, apart) {
 	return (i - (n - 1) / 2) * apart;
 }
 
-// waysAcross are the lines from left to right.
 function waysAcross({ client, nginx, instances, scale }, flows) {
 	const ways = [];
 	const head = HEAD * scale;
 	flows.forEach((flow, i) => {
 		const y = nginx.y + spread(i, flows.length, LANE * scale);
 		const x = nginx.left - 2;
-		ways.push({ key: `in ${flow}`, flow, d: `M${px(client.right)} ${px(y)}H${px(x - head)}`, end: { x, y, to: "right" }, x: px((client.right + nginx.left) / 2), y, anchor: "middle" });
+		ways.push({ key: `in ${flow}`, flow, d: path`M${client.right} ${y}H${x - head}`, end: { x, y, to: "right" }, x: (client.right + nginx.left) / 2, y, anchor: "middle" });
 		let nth = 0;
 		for (const [name, box] of instances) {
 			const start = y + spread(nth++, instances.size, Math.min(7, (LANE - 8) / instances.size) * scale);
@@ -145,27 +144,26 @@ function waysAcross({ client, nginx, instances, scale }, flows) {
 			const tip = box.left - 2;
 			const straight = tip - Math.min(STRAIGHT * scale, (tip - nginx.right) / 2);
 			const bend = (nginx.right + straight) / 2;
-			const d = `M${px(nginx.right)} ${px(start)}C${px(bend)} ${px(start)} ${px(bend)} ${px(to)} ${px(straight)} ${px(to)}H${px(tip - head)}`;
+			const d = path`M${nginx.right} ${start}C${bend} ${start} ${bend} ${to} ${straight} ${to}H${tip - head}`;
 			const side = i > 0 && i === flows.length - 1 ? "below" : "above";
-			ways.push({ key: `to ${name} ${flow}`, flow, d, end: { x: tip, y: to, to: "right" }, x: px(tip - head - 2), y: to, side });
+			ways.push({ key: `to ${name} ${flow}`, flow, d, end: { x: tip, y: to, to: "right" }, x: tip - head - 2, y: to, side });
 		}
 	});
 	return ways;
 }
 
-// waysDown are the lines from top to bottom, beside the instances.
 function waysDown({ client, nginx, instances, scale }, flows) {
 	const ways = [];
 	const head = HEAD * scale;
 	flows.forEach((flow, i) => {
 		const x = client.left + (client.width * (i + 0.5)) / flows.length - 24;
 		const y = nginx.top - 2;
-		ways.push({ key: `in ${flow}`, flow, d: `M${px(x)} ${px(client.bottom)}V${px(y - head)}`, end: { x, y, to: "down" }, x: px(x + 14), y: px((client.bottom + nginx.top) / 2), anchor: "start", side: "beside" });
+		ways.push({ key: `in ${flow}`, flow, d: path`M${x} ${client.bottom}V${y - head}`, end: { x, y, to: "down" }, x: x + 14, y: (client.bottom + nginx.top) / 2, anchor: "start", side: "beside" });
 		const trunk = nginx.left + 8 + i * 13;
 		for (const [name, box] of instances) {
 			const to = box.top + 22 + i * 13;
 			const tip = box.left - 2;
-			ways.push({ key: `to ${name} ${flow}`, flow, d: `M${px(trunk)} ${px(nginx.bottom)}V${px(to)}H${px(tip - head)}`, end: { x: tip, y: to, to: "right" } });
+			ways.push({ key: `to ${name} ${flow}`, flow, d: path`M${trunk} ${nginx.bottom}V${to}H${tip - head}`, end: { x: tip, y: to, to: "right" } });
 		}
 	});
 	return ways;
@@ -180,16 +178,21 @@ function hopWays({ nginx, instances, scale }, hops) {
 	const floor = Math.max(nginx.bottom + 26, ...all.map((b) => b.bottom)) + 30 * scale;
 	const top = Math.min(...callers.map(([, b]) => b.y));
 	const y = nginx.bottom + 2;
-	const back = `M${px(bus)} ${px(top)}V${px(floor)}H${px(nginx.x)}V${px(y + HEAD * scale)}`;
-	const ways = callers.map(([name, b]) => ({ key: `call ${name}`, flow: "hop", d: `M${px(b.right)} ${px(b.y)}H${px(bus)}` }));
-	return [...ways, { key: "calls", flow: "hop", d: back, end: { x: nginx.x, y, to: "up" }, x: px((nginx.x + bus) / 2), y: px(floor), anchor: "middle" }];
+	const back = path`M${bus} ${top}V${floor}H${nginx.x}V${y + HEAD * scale}`;
+	const ways = callers.map(([name, b]) => ({ key: `call ${name}`, flow: "hop", d: path`M${b.right} ${b.y}H${bus}` }));
+	return [...ways, { key: "calls", flow: "hop", d: back, end: { x: nginx.x, y, to: "up" }, x: (nginx.x + bus) / 2, y: floor, anchor: "middle" }];
 }
 
 // headAt is the path of an arrowhead: where its tip is, how wide and how long it is.
 function headAt({ x, y, to }, wide, long) {
 	const half = wide / 2;
-	if (to === "right") return `M${px(x)} ${px(y)}l${-long} ${-half}v${wide}z`;
-	return `M${px(x)} ${px(y)}l${-half} ${to === "down" ? -long : long}h${wide}z`;
+	if (to === "right") return path`M${x} ${y}l${-long} ${-half}v${wide}z`;
+	return path`M${x} ${y}l${-half} ${to === "down" ? -long : long}h${wide}z`;
+}
+
+// path is an SVG path with its numbers in whole and half pixels.
+function path(parts, ...values) {
+	return String.raw({ raw: parts }, ...values.map(px));
 }
 
 function px(x) {
@@ -202,13 +205,12 @@ function setClass(line, name, on) {
 
 // widestOf is the rate that is drawn widest: the largest planned one; that measured if there is none, or if instances call others.
 export function widestOf(info, control, measured, hops) {
-	const planned = (info.loads ?? []).flatMap((l) => (l.flow === "streams" ? [] : l.per_second ?? []));
+	const planned = info.loads.flatMap((l) => (l.flow === "streams" ? [] : l.per_second ?? []));
 	const most = Math.max(0, ...planned, control?.load?.http ?? 0, control?.load?.grpc ?? 0);
 	return hops ? Math.max(1, most, measured) : most || Math.max(1, measured);
 }
 
 // flowsOf are the flows of a trial that have anything, in order; at least HTTP and gRPC.
 export function flowsOf(trial) {
-	const streams = (trial?.info?.loads ?? []).some((l) => l.flow === "streams") || Boolean(trial?.total?.streams);
-	return FLOWS.filter((f) => f !== "streams" || streams);
+	return FLOWS.filter((f) => f !== "streams" || trial.total.streams || trial.info.loads.some((l) => l.flow === "streams"));
 }

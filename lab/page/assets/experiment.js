@@ -7,7 +7,6 @@ const VERDICTS = {
 	invalid: ["!", "invalid", "warn"], error: ["!", "error", "bad"], interrupted: ["■", "interrupted", "warn"], open: ["◌", "not judged yet", "quiet"], never: ["–", "not judged", "quiet"],
 };
 
-// badge is a sign with its word.
 export function badge(verdict, large) {
 	const [sign, word, tone] = VERDICTS[verdict] ?? VERDICTS.open;
 	return el("span", { class: `badge ${tone}${large ? " large" : ""}`, "data-verdict": large ? verdict : null }, el("span", { class: "sign", "aria-hidden": "true", text: sign }), word);

@@ -6,7 +6,6 @@ import { number, plural, micros, moment, exactly, flowName } from "./format.js";
 const STEP = 50; // rows that are shown at once
 const WORDS = { instance_error: "error response of the instance", nginx_error: "error response of nginx", incomplete: "no whole response", dropped: "never sent" };
 
-// mountFailures appends the list to a section.
 export function mountFailures(root, store) {
 	const view = { most: STEP, key: "" };
 	const title = el("h2", { text: "Failed requests" });
@@ -56,7 +55,6 @@ export function flowIn(store, flow, trial) {
 	return flowName(flow) + (store.shown.length > 1 ? ` (${trial.info.variant})` : "");
 }
 
-// storyCell leads to a request's story.
 export function storyCell(store, trial, id) {
 	return el("td", {}, press("story", () => store.openStory(trial.info.trial, id), { class: "small", "data-id": id, "aria-label": `Story of ${id}` }));
 }

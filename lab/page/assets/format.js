@@ -56,10 +56,8 @@ export function clock(date) {
 	return [date.getHours(), date.getMinutes(), date.getSeconds()].map((n) => String(n).padStart(2, "0")).join(":");
 }
 
-// FLOW_NAMES are how flows are called.
 export const FLOW_NAMES = { http: "HTTP", grpc: "gRPC", streams: "Streams" };
 
-// flowName is how a flow is called.
 export function flowName(flow) {
 	return FLOW_NAMES[flow] ?? flow;
 }

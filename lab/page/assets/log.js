@@ -5,7 +5,6 @@ import { icon } from "./icons.js";
 
 const LOG_ROWS = 100; // shown at first, and more with each press of a button
 
-// mountLog builds the list of events.
 export function mountLog(root, store) {
 	const log = new Log(root, store);
 	store.on("trials data now selection", () => log.draw());

@@ -64,7 +64,6 @@ function fillHelp(help) {
 	return help;
 }
 
-// nextTheme goes on to the next of the three.
 function nextTheme(store) {
 	const names = Object.keys(THEMES);
 	setTheme(store, names[(names.indexOf(document.documentElement.dataset.theme ?? "auto") + 1) % names.length]);

@@ -24,7 +24,6 @@ function time(m, a, name) {
 	return `${text} (${adjusted < measured ? "≥" : "≤"}${micros(adjusted / 1000)})`;
 }
 
-// mountMetrics appends both to a section.
 export function mountMetrics(root, store) {
 	const tables = el("div", { class: "metrics" });
 	const files = el("div", { class: "files" });

@@ -23,12 +23,10 @@ export function forgetPalette() {
 	theme.patterns.clear();
 }
 
-// rems is a length in pixels of the canvas.
 export function rems(n) {
 	return n * theme.rem * devicePixelRatio;
 }
 
-// canvasFont is the page's font.
 export function canvasFont(size = 0.75) {
 	return `${Math.round(rems(size))}px system-ui, "Noto Sans", "Liberation Sans", sans-serif`;
 }
@@ -105,7 +103,6 @@ export class Surface {
 		return true;
 	}
 
-	// x and y are positions on the canvas.
 	x(value) {
 		return this.box.left + ((value - this.range[0]) / (this.range[1] - this.range[0])) * this.box.width;
 	}

@@ -185,7 +185,6 @@ const shares = {
 	read: (cell, row) => cell.lanes.map(([n]) => [n.replace("whoami", ""), orDash(cell.shares[n][row], percent)]),
 };
 
-// level draws a line across a plot.
 function level(plot, value, color, pattern) {
 	const { ctx, box } = plot;
 	const y = Math.round(plot.y(value)) - 0.5;
@@ -221,7 +220,6 @@ const attempts = {
 // PANELS are the rows of charts, from above.
 export const PANELS = [outcomes, latency, shares, attempts];
 
-// paintCell draws a cell's panel with the marks of its trial.
 export function paintCell(panel, cell) {
 	panel.paint(cell);
 	markActions(cell.plot, cell.trial);

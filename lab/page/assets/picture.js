@@ -15,7 +15,6 @@ const PICTURE_PAUSE = 100; // ms between two drawings
 const MANY = 6; // instances: with more, cards are small
 const MOVING = 700; // ms for which lines move after a step of a replay
 
-// mountPicture builds the picture.
 export function mountPicture(root, store) {
 	const picture = new Picture(root, store);
 	store.on("trials data control", () => picture.soon());
@@ -108,7 +107,6 @@ class Picture {
 		if (this.view) this.drawEdges(this.view);
 	}
 
-	// measure sums what the picture shows.
 	measure(trial, flows) {
 		const width = trial.info.width_ms;
 		const lag = this.store.live && trial.info.keep ? Math.max(LAG, width) : 0;
@@ -143,7 +141,7 @@ class Picture {
 	drawLately(trial, view) {
 		const { info } = trial;
 		setText(this.when, moment(info, view.at));
-		const phase = (info.phases ?? []).find((p) => p.from <= view.at && view.at < p.to);
+		const phase = info.phases.find((p) => p.from <= view.at && view.at < p.to);
 		setText(this.phase, phase && info.phases.length > 1 ? phase.name : "");
 		const last = trial.events.findLast((e) => e.at <= this.store.now && e.at > this.store.now - LATELY && e.kind !== "phase" && e.tone !== "note");
 		const failed = last?.since?.find((s) => s.includes("failed")) ?? last?.since?.[0];
@@ -159,7 +157,7 @@ class Picture {
 	drawHops(trial, view) {
 		const known = this.callers.size;
 		for (const [name, of] of view.instances) for (const sum of of.lately.values()) if (sum.calls) this.callers.add(name);
-		const hops = this.callers.size > 0 || (trial.info.loads ?? []).some((l) => l.hops?.length);
+		const hops = this.callers.size > 0 || trial.info.loads.some((l) => l.hops?.length);
 		if (hops === this.hops && known === this.callers.size) return;
 		this.hops = hops;
 		this.way.classList.toggle("hops", hops);
@@ -224,7 +222,6 @@ function flowBox(name, titles) {
 	return { about, list, titles, rows: new Map(), element: el("div", { class: `box ${name.toLowerCase()}`, role: "group", "aria-label": name }, el("h3", { text: name }), about, list) };
 }
 
-// buildRows makes the rows of the flows in the box of the client or of nginx.
 function buildRows(box, flows, store) {
 	box.rows.clear();
 	for (const flow of flows) {

@@ -58,7 +58,6 @@ class Replay {
 		this.showNow();
 	}
 
-	// fillTrack draws phases and actions along the slider.
 	fillTrack({ info, events }) {
 		const place = (element, at) => {
 			element.style.left = (100 * at) / info.length_ms + "%";

@@ -32,7 +32,6 @@ function fillTop(root, store, { index, asked, report }) {
 		...problems(store, report), expectations(asked, report));
 }
 
-// experimentList leads to the other experiments of a run.
 function experimentList(store, current) {
 	const entry = (e, i) => {
 		const first = [...store.trials.values()].find((t) => t.info.experiment === e.name);

@@ -23,7 +23,6 @@ const DATA_PAUSE = 100; // milliseconds between two calls of a "data" listener
 
 const UNKNOWN_STATE = Object.freeze({ process: "unknown", health: "unknown", nginx: "unknown", why: "" });
 
-// Store holds the state.
 export class Store {
 	constructor() {
 		this.listeners = new Map();
@@ -69,7 +68,6 @@ export class Store {
 		for (const f of this.listeners.get(what) ?? []) f(this);
 	}
 
-	// apply takes one message.
 	apply(m) {
 		for (const kind in TAKE) {
 			const trial = m[kind] && this.trials.get(m[kind].trial);
@@ -297,7 +295,6 @@ async function answer(response) {
 	throw Object.assign(error, { detail: body.detail ?? "", status: response.status });
 }
 
-// newTrial is a trial without data.
 function newTrial() {
 	return {
 		info: null, // the Trial message

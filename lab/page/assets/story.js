@@ -41,7 +41,6 @@ export function mountStory(root, store) {
 	});
 }
 
-// storyParts are the elements of a story.
 export function storyParts(story) {
 	const outcome = story.outcome === "ok" ? "OK" : story.outcome.replaceAll("_", " ");
 	const head = el("p", { class: "lead " + (story.failed ? "bad" : "good") }, icon(story.failed ? "failed" : "ok"), ` ${flowName(story.protocol)} ${story.method}: ${outcome}, ${micros(story.took_us)}`);
