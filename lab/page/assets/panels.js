@@ -16,7 +16,7 @@ function strokeColumn(cell, y, color, width, pattern = []) {
 	const { x, plot } = cell;
 	const { ctx } = plot;
 	const [low, high] = cell.rows();
-	setLine(ctx, color, width, pattern);
+	setPen(ctx, color, width, pattern);
 	ctx.lineJoin = "round";
 	ctx.beginPath();
 	for (let i = low; i <= high; i++) {
@@ -30,8 +30,8 @@ function strokeColumn(cell, y, color, width, pattern = []) {
 	ctx.setLineDash([]);
 }
 
-// setLine sets color, width and pattern of lines; lengths are in CSS pixels.
-function setLine(ctx, color, width, pattern = []) {
+// setPen sets color, width and pattern of lines; lengths are in CSS pixels.
+function setPen(ctx, color, width, pattern = []) {
 	const px = devicePixelRatio;
 	ctx.strokeStyle = color;
 	ctx.lineWidth = width * px;
@@ -108,7 +108,7 @@ function crosses(cell) {
 	const px = devicePixelRatio;
 	const y = plot.box.top + 6 * px;
 	const d = 3 * px;
-	setLine(ctx, palette().bad, 1.75);
+	setPen(ctx, palette().bad, 1.75);
 	let last = -Infinity;
 	for (let i = low; i < high; i++) {
 		const at = (plot.x(x[i]) + plot.x(x[i + 1])) / 2;
@@ -188,7 +188,7 @@ const shares = {
 function level(plot, value, color, pattern) {
 	const { ctx, box } = plot;
 	const y = Math.round(plot.y(value)) - 0.5;
-	setLine(ctx, color, 1, pattern);
+	setPen(ctx, color, 1, pattern);
 	stroke(ctx, box.left, y, box.left + box.width, y);
 	ctx.setLineDash([]);
 }
