@@ -62,6 +62,7 @@ func TestLoadIsBalanced(t *testing.T) {
 	t.Parallel()
 	s := up(t)
 	p, other := live(t, s, laptop), live(t, s, phone)
+	p.wait(`document.querySelector(".lately a[href='#control']") && document.getElementById("charts").innerText.includes("Nothing yet")`) // Nothing looks broken.
 	p.load(200, 200)
 	p.equal(3)
 	other.equal(3)
@@ -83,6 +84,7 @@ func TestKillAgreesWithLedger(t *testing.T) {
 	p.equal(3)
 	p.act("pause", "whoami-2")
 	p.instance("whoami-2", "data-process-state", "paused")
+	p.wait(`document.querySelector(".client").innerText.includes("failed")`) // Requests that were planned a deadline ago.
 	p.act("kill", "whoami-2")
 	p.wait(`document.querySelector("[data-event-kind=action]")?.closest("ol, ul")?.innerText.includes("whoami-2 killed")`)
 	p.instance("whoami-2", "data-process-state", "running") // trivet starts it again.

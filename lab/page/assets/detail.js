@@ -2,7 +2,7 @@
 import { el, press, setText } from "./dom.js";
 import { FLOW_NAMES, moment, number, percent, rate } from "./format.js";
 import { icon } from "./icons.js";
-import { stateAt, sumInstance } from "./store.js";
+import { stateAt } from "./store.js";
 import { stateWords } from "./card.js";
 import { actionRow } from "./control.js";
 
@@ -25,10 +25,12 @@ export class Detail {
 			this.events);
 	}
 
-	// show fills it for an instance; null hides it. Sums are over the last span ms; shares maps flows to the first attempts of its service.
-	show(trial, instance, flows, at, span, shares) {
+	// show fills it for an instance with what the picture has measured; null hides it. Shares maps flows to the first attempts of its service.
+	show(trial, instance, { at, span, instances }, shares) {
 		this.element.hidden = !instance;
 		if (!instance) return;
+		const { lately } = instances.get(instance.name);
+		const flows = [...lately.keys()];
 		const key = [instance.name, ...flows].join();
 		if (this.key !== key) {
 			this.key = key;
@@ -40,7 +42,7 @@ export class Detail {
 		const why = state.why ? ` (${state.why})` : "";
 		setText(this.about, `Process ${stateWords(state.process)}, own health ${stateWords(state.health)}, nginx, inferred: ${stateWords(state.nginx)}${why}. HTTP at ${instance.http}, gRPC at ${instance.grpc}. The last ${span / 1000} s:`);
 		flows.forEach((flow, i) => {
-			const sum = sumInstance(trial, instance.name, flow, at - span, at);
+			const sum = lately.get(flow);
 			const per = (n) => rate((1000 * n) / span);
 			const share = shares.get(flow) ? percent(sum.first / shares.get(flow)) : "–";
 			const values = [per(sum.first), share, per(sum.attempts), number(sum.failed), per(sum.ok), per(sum.arrivals), number(sum.open)];

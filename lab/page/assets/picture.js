@@ -2,7 +2,7 @@
 import { el, press, setText } from "./dom.js";
 import { FLOW_NAMES, moment, number, plural, rate } from "./format.js";
 import { icon, swatch } from "./icons.js";
-import { stateAt, sumFlow, sumInstance } from "./store.js";
+import { flowNews, instanceNews, stateAt, sumFlow, sumInstance } from "./store.js";
 import { Card } from "./card.js";
 import { Detail } from "./detail.js";
 import { Edges, flowsOf, widestOf } from "./edges.js";
@@ -36,12 +36,12 @@ class Picture {
 		this.when = el("span", { class: "clock" });
 		this.phase = el("span", { class: "phase quiet" });
 		this.lately = el("span");
-		this.client = flowBox("Client", ["Requests per second", "Requests that failed", "Attempts of the client per request"]);
+		this.client = flowBox("Client", ["Requests per second that ended", "Requests that failed", "Attempts of the client per request"]);
 		this.nginx = flowBox("nginx", ["Attempts of nginx per request (amplification)", "Attempts without a response header", "Error responses that nginx generated itself"]);
 		this.services = el("div", { class: "services" });
 		this.way = el("div", { class: "way" }, this.client.element, this.nginx.element, this.services);
 		this.detail = new Detail(store);
-		const legend = `Width: rate. Share: of first attempts in ${SHARES / 1000} s; the mark is an equal share. nginx does not say what it does with an instance: that is inferred from its access log.`;
+		const legend = `Width: rate. ✕: attempts without a response header. Share: of first attempts in ${SHARES / 1000} s; the mark is an equal share. nginx does not say what it does with an instance: that is inferred from its access log.`;
 		root.append(el("h2", { class: "sr", text: "The way of requests" }), el("p", { class: "lately" }, el("span", {}, this.when, this.phase), this.lately), this.way, el("p", { class: "legend small quiet", text: legend }), this.detail.element);
 		this.edges = new Edges(this.way);
 		this.sizes = new ResizeObserver(() => this.place());
@@ -73,7 +73,7 @@ class Picture {
 		this.drawEdges(view);
 		const chosen = trial.info.instances.find((i) => i.name === this.store.selection?.instance);
 		const shares = chosen && new Map(flows.map((f) => [f, view.first.get(`${chosen.service} ${f}`)]));
-		this.detail.show(trial, chosen, flows, view.at, view.span, shares);
+		this.detail.show(trial, chosen, view, shares);
 		this.move();
 	}
 
@@ -109,19 +109,23 @@ class Picture {
 
 	measure(trial, flows) {
 		const width = trial.info.width_ms;
-		const lag = this.store.live && trial.info.keep ? Math.max(LAG, width) : 0;
+		const live = this.store.live && trial.info.keep;
+		const lag = live ? Math.max(LAG, width) : 0;
+		const news = live && trial.news[0]?.end <= trial.end - RATES; // Otherwise a snapshot has just come.
 		const at = Math.max(0, Math.min(this.store.now, trial.info.length_ms || Infinity) - lag);
 		const edge = Math.max(width, Math.floor(at / width) * width); // Whole bins: otherwise a second has one more than its rate is divided by.
 		const span = Math.max(SHARES, width);
 		const second = Math.max(RATES, width);
-		const view = { info: trial.info, at, span, second, per: 1000 / Math.min(second, edge), flows: new Map(), first: new Map(), equal: new Map(), instances: new Map(), measured: 0 };
-		for (const f of flows) view.flows.set(f, sumFlow(trial, f, edge - second, edge));
+		const view = { info: trial.info, at, span, second, per: 1000 / Math.min(second, edge), flows: new Map(), ratios: new Map(), first: new Map(), equal: new Map(), instances: new Map(), measured: 0 };
+		for (const f of flows) {
+			view.flows.set(f, news ? flowNews(trial, f, second) : sumFlow(trial, f, edge - second, edge));
+			view.ratios.set(f, news ? flowNews(trial, f, span) : view.flows.get(f)); // Records of one request may come apart.
+		}
 		for (const i of trial.info.instances) {
 			view.equal.set(i.service, (view.equal.get(i.service) ?? 0) + 1);
 			const of = { now: new Map(), lately: new Map() };
 			for (const f of flows) {
-				of.now.set(f, sumInstance(trial, i.name, f, edge - second, edge));
-				of.lately.set(f, sumInstance(trial, i.name, f, edge - span, edge));
+				for (const [sums, ms] of [[of.now, second], [of.lately, span]]) sums.set(f, { ...sumInstance(trial, i.name, f, edge - ms, edge), ...(news && instanceNews(trial, i.name, f, ms)) });
 				const key = `${i.service} ${f}`;
 				view.first.set(key, (view.first.get(key) ?? 0) + of.lately.get(f).first);
 			}
@@ -146,11 +150,12 @@ class Picture {
 		const last = trial.events.findLast((e) => e.at <= this.store.now && e.at > this.store.now - LATELY && e.kind !== "phase" && e.tone !== "note");
 		const failed = last?.since?.find((s) => s.includes("failed")) ?? last?.since?.[0];
 		const text = last ? last.text + (failed ? `; ${failed}` : "") : "";
-		const key = last ? last.tone + text : "";
+		const idle = !last && this.store.control?.load.running === false && ["No load: start one under ", el("a", { href: "#control", text: "Control" }), "."];
+		const key = last ? last.tone + text : String(Boolean(idle));
 		if (this.lastKey === key) return;
 		this.lastKey = key;
-		this.lately.className = last?.tone ?? "";
-		this.lately.replaceChildren(...(last ? [icon(last.tone), " ", text] : []));
+		this.lately.className = last?.tone ?? "quiet";
+		this.lately.replaceChildren(...(last ? [icon(last.tone), " ", text] : idle || []));
 	}
 
 	// drawHops shows calls between instances as soon as there are any.
@@ -170,7 +175,7 @@ class Picture {
 			for (const [flow, sum] of of.now) {
 				const open = flow === "streams";
 				const perSecond = open ? sum.open : sum.attempts * view.per;
-				const scale = open ? Math.max(1, openStreams(view)) * 2 : widest;
+				const scale = open ? Math.max(1, openStreams(view)) * 3 : widest;
 				this.edges.show(`to ${name} ${flow}`, perSecond, scale, open ? `${number(sum.open)} open` : rate(perSecond), sum.failed * view.per);
 			}
 		}
@@ -178,7 +183,7 @@ class Picture {
 			const open = flow === "streams";
 			const perSecond = open ? openStreams(view) : (sum.requests - sum.dropped) * view.per;
 			const text = open ? `${number(perSecond)} open` : `${FLOW_NAMES[flow]} ${rate(perSecond)}`;
-			this.edges.show(`in ${flow}`, perSecond, open ? perSecond * 2 : widest, text);
+			this.edges.show(`in ${flow}`, perSecond, open ? perSecond * 3 : widest, text);
 		}
 		let calls = 0;
 		for (const [name, of] of view.instances) {
@@ -245,7 +250,7 @@ function drawClient(box, view) {
 		setLine(row.lines[0], flow === "streams" ? `${number(openStreams(view))} open` : rate(sent * view.per), "big");
 		const failed = sum.failed > 0 ? `✕ ${rate(sum.failed * view.per)} failed` : sum.requests > 0 ? "no failures" : flow === "streams" ? "" : "no requests";
 		setLine(row.lines[1], failed, sum.failed > 0 ? "bad" : "quiet");
-		setLine(row.lines[2], sum.client_attempts > sent ? `×${(sum.client_attempts / sent).toFixed(2)} attempts` : "", "warn");
+		setLine(row.lines[2], sum.client_attempts > sent ? `×${ratio(view, flow, "client_attempts").toFixed(2)} attempts` : "", "warn");
 	}
 }
 
@@ -253,13 +258,19 @@ function drawNginx(box, info, view) {
 	setText(box.about, `${info.workers ? plural(info.workers, "worker") : "? workers"}${info.mtls ? ", mutual TLS" : info.tls ? ", TLS" : ""}`);
 	for (const [flow, row] of box.rows) {
 		const sum = view.flows.get(flow);
-		const sent = sum.requests - sum.dropped;
-		const amplification = sent > 0 ? sum.nginx_attempts / sent : 0;
-		setLine(row.lines[0], sent > 0 ? `×${amplification.toFixed(2)} attempts` : "", amplification > 1.02 ? "warn" : "quiet");
+		const amplification = ratio(view, flow, "nginx_attempts");
+		setLine(row.lines[0], amplification > 0 ? `×${amplification.toFixed(2)} attempts` : "", amplification > 1.02 ? "warn" : "quiet");
 		setLine(row.lines[1], sum.failed_attempts ? `✕ ${rate(sum.failed_attempts * view.per)} failed` : "", "bad");
 		const [local, words] = sum.no_live_upstreams ? [sum.no_live_upstreams, "no live upstreams"] : [sum.local_replies, "local replies"];
 		setLine(row.lines[2], local ? `✕ ${rate(local * view.per)} ${words}` : "", "bad");
 	}
+}
+
+// ratio is how many of something there are per sent request.
+function ratio(view, flow, name) {
+	const sum = view.ratios.get(flow);
+	const sent = sum.requests - sum.dropped;
+	return sent > 0 ? sum[name] / sent : 0;
 }
 
 function drawCard(card, trial, view, hops) {

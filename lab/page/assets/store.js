@@ -18,6 +18,8 @@ const PARTS = ["first", "attempts", "failed", "ok", "arrivals", "hops", "calls",
 const KEPT_FAILURES = 200; // of a live stack
 const KEPT_EVENTS = 500; // of a live stack
 const KEPT_STATES = 300; // of an instance of a live stack
+const KEPT_NEWS = 5000; // milliseconds of a live stack
+const SNAPSHOT = 1000; // milliseconds within which a snapshot of a live stack arrives
 const WHOLE = 10000; // milliseconds within which the whole of a run that is over arrives
 const DATA_PAUSE = 100; // milliseconds between two calls of a "data" listener
 
@@ -253,15 +255,20 @@ export class Store {
 const TAKE = {
 	bins(t, m) {
 		const { keep, width_ms } = t.info;
+		const news = { end: 0, flows: {}, instances: {} };
 		for (const bin of m.bins) {
-			count(t.total, t.bins.get(bin.n), -1);
-			count(t.total, bin, 1);
+			for (const [b, sign] of [[t.bins.get(bin.n), -1], [bin, 1]]) {
+				count(t.total, b, sign);
+				if (keep) countNews(news, b, sign);
+			}
 			t.bins.set(bin.n, bin);
 			if (bin.n > t.last) t.last = bin.n;
 			if (t.first < 0 || bin.n < t.first) t.first = bin.n;
 			if (bin.n < t.dirty) t.dirty = bin.n;
 		}
-		t.end = (t.last + 1) * width_ms;
+		news.end = t.end = (t.last + 1) * width_ms;
+		if (keep && performance.now() - t.begun > SNAPSHOT) t.news.push(news);
+		while (t.news[0]?.end <= t.end - KEPT_NEWS) t.news.shift();
 		for (; keep && t.first < t.last + 1 - keep; t.first++) t.bins.delete(t.first);
 	},
 	event: (t, e) => insert(t.events, e, "n", t.info.keep ? KEPT_EVENTS : Infinity),
@@ -298,6 +305,7 @@ async function answer(response) {
 function newTrial() {
 	return {
 		info: null, // the Trial message
+		begun: performance.now(), // when the page got it
 		bins: new Map(), // n → Bin
 		first: -1, // the oldest n that is kept
 		last: -1, // the newest n
@@ -305,6 +313,7 @@ function newTrial() {
 		dirty: Infinity, // the oldest n that changed since the charts were drawn; charts.js sets it back
 		events: [], // by n; of a live stack the newest 500
 		states: new Map(), // instance → States by time
+		news: [], // of a live stack: what each message of bins added to the counts, in the last 5 s
 		failures: [], // of a live stack the newest 200
 		failed: new Set(), // IDs of failures
 		total: {}, // flow → sums of COUNTS over all bins since the page was opened, those that are no longer kept included
@@ -314,13 +323,41 @@ function newTrial() {
 // count adds the counts of a bin to sums, or takes them away.
 function count(total, bin, sign) {
 	for (const name in bin?.flows) {
-		const sum = (total[name] ??= zeroCounts());
+		const sum = (total[name] ??= zeros(COUNTS));
 		for (const c of COUNTS) sum[c] += sign * (bin.flows[name][c] ?? 0);
 	}
 }
 
-function zeroCounts(names = COUNTS) {
-	return Object.fromEntries(names.map((c) => [c, 0]));
+function zeros(names) {
+	return Object.fromEntries(names.map((n) => [n, 0]));
+}
+
+// flowNews is what a live trial added to a flow in the last ms: requests that ended then, whenever they were planned. A request that waits for
+// its deadline is in no newer bin, so a sum over the newest ones has none that fails in this way.
+export function flowNews(trial, flow, ms) {
+	const sum = addNews(trial, ms, zeros(COUNTS), (news) => news.flows[flow]);
+	return { ...sum, failed: failedOf(sum) };
+}
+
+// instanceNews is the same of an instance's part of a flow.
+export function instanceNews(trial, name, flow, ms) {
+	return addNews(trial, ms, zeros(PARTS), (news) => news.instances[`${name} ${flow}`]);
+}
+
+function addNews(trial, ms, sum, of) {
+	for (const news of trial.news) if (news.end > trial.end - ms) for (const n in of(news)) sum[n] += of(news)[n];
+	return sum;
+}
+
+// countNews does the same with what a message adds, also to each instance's part of each flow.
+function countNews(news, bin, sign) {
+	count(news.flows, bin, sign);
+	for (const name in bin?.instances) {
+		for (const flow in bin.instances[name]) {
+			const sum = (news.instances[`${name} ${flow}`] ??= zeros(PARTS));
+			for (const p of PARTS) sum[p] += sign * (bin.instances[name][flow][p] ?? 0);
+		}
+	}
 }
 
 // binsBetween calls f with each bin of a trial that overlaps [from, to) in ms, the oldest first.
@@ -336,7 +373,7 @@ function binsBetween(trial, from, to, f) {
 // sumFlow is the sum of a flow over the bins of a trial that overlap [from, to) in ms: a Flow with all of COUNTS, failed (requests that
 // failed), and merged histograms.
 export function sumFlow(trial, flow, from = 0, to = Infinity) {
-	const sum = { ...zeroCounts(), failed: 0 };
+	const sum = { ...zeros(COUNTS), failed: 0 };
 	const latencies = new Map();
 	const failedLatencies = new Map();
 	binsBetween(trial, from, Math.min(to, trial.end), (bin) => {
@@ -359,7 +396,7 @@ export function failedOf(flow) {
 
 // sumInstance is the sum of an instance's part of a flow: an Instant with all of PARTS, and open of the newest bin. Flow null: of all flows.
 export function sumInstance(trial, name, flow = null, from = 0, to = Infinity) {
-	const sum = { ...zeroCounts(PARTS), open: 0 };
+	const sum = { ...zeros(PARTS), open: 0 };
 	binsBetween(trial, from, Math.min(to, trial.end), (bin) => {
 		const parts = bin.instances?.[name];
 		sum.open = 0;
