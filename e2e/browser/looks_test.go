@@ -72,6 +72,24 @@ func (p *tab) everyLook(name string) {
 	}
 }
 
+// fits fails the test if the picture is wider than its place, or if its columns of states are not below each other, at widths between the looks.
+func (p *tab) fits() {
+	p.t.Helper()
+	for _, width := range []int{768, 900, 1100, 1215} {
+		p.look(look{width: width, height: 800})
+		p.settle()
+		p.noSidewaysScrolling()
+		var got struct{ Over, Columns int }
+		p.eval(`{
+			over: Math.round(document.querySelector(".services").getBoundingClientRect().right - document.getElementById("picture").getBoundingClientRect().right),
+			columns: new Set([...document.querySelectorAll(".states")].map(e => [...e.children].map(c => c.offsetLeft).join())).size,
+		}`, &got)
+		if got.Over > 1 || got.Columns != 1 {
+			p.t.Errorf("at %d pixels: the picture is %d too wide, states stand in %d ways", width, got.Over, got.Columns)
+		}
+	}
+}
+
 // settle waits until what was drawn for another size is drawn anew.
 func (p *tab) settle() {
 	p.t.Helper()
@@ -93,6 +111,7 @@ func TestLiveLooks(t *testing.T) {
 			p.wait(`document.getElementById("log").innerText.includes("whoami-2 killed")`)
 			p.instance("whoami-3", "data-health", "no_response")
 			p.everyLook(fmt.Sprintf("live-%d", n))
+			p.fits()
 			if n > 3 {
 				return
 			}

@@ -168,7 +168,7 @@ func (l Load) words() string {
 	add(number(l.HTTP)+" HTTP requests/s", l.HTTP > 0)
 	add(number(l.GRPC)+" gRPC calls/s", l.GRPC > 0)
 	add(words.Count(l.Streams, "stream"), l.Streams > 0)
-	add("deadline "+l.deadline().String(), true)
+	add(fmt.Sprintf("deadline %v ms", l.deadline().Milliseconds()), true)
 	add("with retries", l.Retry)
 	return strings.Join(parts, ", ")
 }

@@ -49,7 +49,7 @@ func TestLoadChangesWithoutAGap(t *testing.T) {
 			t.Errorf("shares %v", shares)
 		}
 	}
-	if len(shown.added) != 4 || len(shown.ended) != 4 || !strings.Contains(shown.words(), "load: 60 HTTP requests/s, 60 gRPC calls/s, 10 streams, deadline 5s") || !strings.Contains(shown.words(), "load stopped") {
+	if len(shown.added) != 4 || len(shown.ended) != 4 || !strings.Contains(shown.words(), "load: 60 HTTP requests/s, 60 gRPC calls/s, 10 streams, deadline 5000 ms") || !strings.Contains(shown.words(), "load stopped") {
 		t.Errorf("%v, %v, %s", shown.added, shown.ended, shown.words())
 	}
 	if h := s.History(); len(h.Segments) < 2 || h.Segments[0].HTTP != 60 || h.Segments[len(h.Segments)-1].To > s.now() || h.Instances != 3 {

@@ -59,7 +59,7 @@ export class Card {
 	}
 
 	showLoad(inFlight, open, streams) {
-		setText(this.load, `${number(inFlight)} in flight` + (streams ? ` · ${plural(open, "stream")}` : ""));
+		setText(this.load, `${number(inFlight)} in flight` + (streams ? `, ${plural(open, "stream").replace(" ", "\u00a0")}` : ""));
 	}
 
 	// showCalls sets what it calls and is called by other instances; null hides it.

@@ -72,7 +72,7 @@ class Charts {
 		if (key === this.key) return;
 		this.key = key;
 		this.clear();
-		if (!trials.length || !flows.length) return;
+		if (!trials.length || !flows.length) return this.body.append(el("p", { class: "quiet", text: "Nothing yet: the charts begin with the first request." }));
 		for (const t of trials) this.columnsOf(t, flows);
 		for (const panel of [marksPanel, ...PANELS]) this.addPanel(panel, trials, flows);
 		this.distribution.build(this.body, trials, flows, (t, f) => this.caption(t, f, trials));

@@ -186,6 +186,11 @@ function rankIn(low, high, rank) {
 	return NaN;
 }
 
+// alike are the cells that share an axis with one: streams are few and long, and would hide the others.
+export function alike(cells, cell) {
+	return cells.filter((c) => (c.flow === "streams") === (cell.flow === "streams"));
+}
+
 // most is the largest value of a column between two rows; 0 if there is none.
 export function most(column, [low, high]) {
 	let max = 0;

@@ -1,6 +1,6 @@
 // The distribution of latencies in what the charts show: a histogram per flow, on one logarithmic scale.
 import { sumFlow, percentile, bucketMiddle } from "./store.js";
-import { PERCENTILES } from "./columns.js";
+import { PERCENTILES, alike } from "./columns.js";
 import { chartPanel, el, plotCell, setText } from "./dom.js";
 import { Surface, palette, hatch, blend, rems, logTicks, niceTicks, outlined, stroke } from "./paint.js";
 import { micros, microsBrief, number, percent, moment } from "./format.js";
@@ -15,7 +15,6 @@ export class Distribution {
 		this.cells = [];
 		this.low = 0;
 		this.high = 100;
-		this.top = 1;
 	}
 
 	build(body, trials, flows, caption) {
@@ -53,12 +52,13 @@ export class Distribution {
 		for (const c of this.cells) this.summary(c);
 	}
 
-	// scale gives all histograms the same axes.
+	// scale gives histograms the same axes.
 	scale() {
 		const bars = this.cells.flatMap((c) => [...c.ok.keys(), ...c.bad.keys()]);
 		this.low = bars.length ? Math.min(...bars) - 1 : 40;
 		this.high = bars.length ? Math.max(...bars) + 2 : 80;
-		this.top = Math.max(0.01, ...this.cells.map((c) => Math.max(0, ...[...c.ok].map(([b, n]) => (n + (c.bad.get(b) ?? 0)) / samples(c)), ...[...c.bad.values()].map((n) => n / samples(c)))));
+		const highest = (c) => Math.max(0, ...[...c.ok.keys(), ...c.bad.keys()].map((b) => ((c.ok.get(b) ?? 0) + (c.bad.get(b) ?? 0)) / samples(c)));
+		for (const c of this.cells) c.top = Math.max(0.01, ...alike(this.cells, c).map(highest));
 	}
 
 	fit() {
@@ -66,10 +66,10 @@ export class Distribution {
 	}
 
 	draw(c) {
-		if (!c.sum || !c.surface.begin([this.low, this.high], [0, this.top * 1.15])) return;
+		if (!c.sum || !c.surface.begin([this.low, this.high], [0, c.top * 1.15])) return;
 		let ticks = logTicks(barTime(this.low), barTime(this.high));
 		while (ticks.length > c.surface.box.width / rems(5)) ticks = ticks.filter((_, i) => i % 2 === 0);
-		c.surface.axes(ticks.map((us) => [barOf(us), microsBrief(us)]), niceTicks(this.top).map((part) => [part, percent(part)]));
+		c.surface.axes(ticks.map((us) => [barOf(us), microsBrief(us)]), niceTicks(c.top).map((part) => [part, percent(part)]));
 		for (const b of new Set([...c.ok.keys(), ...c.bad.keys()])) drawBar(c, b);
 		drawPercentiles(c);
 	}

@@ -7,7 +7,7 @@ const WIDEST = 16; // px: of the largest rate. All lengths are for a font of 16 
 const WIDEST_DOWN = 8; // px: where the lines go down beside the instances
 const NARROWEST = 1.5; // px: of any rate
 const LANE = 40; // px between the flows at nginx
-const PORT = 22; // px between the flows at an instance
+const PORTS = [0, 0, 22, 28]; // px between the flows at an instance, by their number: above the line in the middle is its text
 const HEAD = 9; // px: the length of an arrowhead
 const STRAIGHT = 100; // px before an instance, for the numbers
 const FRAME = 250; // ms between two steps of what moves
@@ -140,7 +140,7 @@ function waysAcross({ client, nginx, instances, scale }, flows) {
 		let nth = 0;
 		for (const [name, box] of instances) {
 			const start = y + spread(nth++, instances.size, Math.min(7, (LANE - 8) / instances.size) * scale);
-			const to = box.y + spread(i, flows.length, Math.min(PORT * scale, (box.height * 0.8) / flows.length));
+			const to = box.y + spread(i, flows.length, Math.min(PORTS[flows.length] * scale, (box.height * 0.8) / flows.length));
 			const tip = box.left - 2;
 			const straight = tip - Math.min(STRAIGHT * scale, (tip - nginx.right) / 2);
 			const bend = (nginx.right + straight) / 2;

@@ -98,10 +98,11 @@ function mountNotice(root, store) {
 	const update = () => {
 		late.textContent = store.stack ? "" : lateLines(store).map(([, text]) => "! " + text).join("");
 		const lines = [...connectionLines(store), ...trialLines(store), ...(store.stack ? lateLines(store) : [])];
+		if (store.stack && shown.length > 2 && !lines.length) lines.push(["note", "All is well again."]); // In the place of what was there: nothing jumps.
 		const key = JSON.stringify(lines);
 		if (key === shown) return;
 		shown = key;
-		root.replaceChildren(...lines.map(([tone, text]) => el("p", { class: tone }, el("span", { "aria-hidden": "true", text: tone === "bad" ? "✕ " : "! " }), text)));
+		root.replaceChildren(...lines.map(([tone, text]) => el("p", { class: tone }, el("span", { "aria-hidden": "true", text: { bad: "✕ ", note: "" }[tone] ?? "! " }), text)));
 		document.body.classList.toggle("stopped", store.stack && lines.some(([tone]) => tone === "bad"));
 	};
 	store.on("connection data", update);
@@ -144,7 +145,7 @@ function lateLines(store) {
 	if (sum.late) words.push(`The generator was late for ${number(sum.late)} requests, at most ${micros(sum.max)}.`);
 	if (sum.starved && store.stack) words.push("Other programs, like this browser, leave the machine no CPU to spare."); // Without a number: it is read aloud.
 	else if (sum.starved) words.push(`The machine had no CPU to spare for ${(sum.starved / 1000).toFixed(1)} s.`);
-	return words.length ? [[sum.late ? "warn" : "note", words.join(" ") + " Latencies there are in doubt: marked on top of the charts."]] : [];
+	return words.length ? [[sum.late ? "warn" : "note", words.join(" ") + " Latencies are in doubt where the charts have a bar on top."]] : [];
 }
 
 function addLate(sum, trial, from) {

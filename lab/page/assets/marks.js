@@ -10,7 +10,7 @@ const MOST_ACTIONS = 4;
 
 // marksPanel is a panel as those of panels.js.
 export const marksPanel = {
-	id: "marks", title: "What was done, and how it recovered", note: "",
+	id: "marks", title: "What was done, and how it recovered", note: "fair: each instance has at least 90 % of an equal share of the OK responses",
 	height: () => 1.15 * lanes.names.length + 1.9,
 	y: {
 		lines: false,
@@ -50,7 +50,7 @@ function words(r, trial) {
 	const all = [[r.name + ":", ""]];
 	if (r.firstFailure !== null) all.push(["first failure", at(r.firstFailure)], ["last", at(r.lastFailure)]);
 	if (r.firstFailure !== null) all.push(["next OK", r.firstSuccess === null ? "none" : at(r.firstSuccess)]);
-	all.push(r.fairSince === null ? ["shares", "not fair at the end"] : ["fair since", at(r.fairSince)]);
+	all.push(r.fairSince === null ? ["shares", trial.info.experiment ? "not fair at the end" : "not fair yet"] : ["fair since", at(r.fairSince)]);
 	return all;
 }
 

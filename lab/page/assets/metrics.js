@@ -8,7 +8,7 @@ const COLUMNS = [
 	["p50", (m, a) => time(m, a, "p50")], ["p90", (m, a) => time(m, a, "p90")], ["p99", (m, a) => time(m, a, "p99")], ["max", (m, a) => time(m, a, "max")],
 	["attempts/req", (m) => (m.amplification === null ? "–" : String(+m.amplification.toFixed(3)))],
 	["dup", (m) => number(m.duplicated)], ["in-doubt", (m, a) => between(m.in_doubt, a.in_doubt)],
-	["first attempts", (m) => Object.entries(m.first_attempts ?? {}).map(([name, n]) => `${name.replace("whoami", "")} ${number(n)}`).join("  ")],
+	["first attempts", (m) => Object.entries(m.first_attempts ?? {}).map(([name, n]) => `${name.replace("whoami-", "#")} ${number(n)}`).join("  ")],
 ];
 
 // between is a count and, if the machine may have caused a part of it, the least or the most that it is without that.

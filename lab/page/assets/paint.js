@@ -96,7 +96,7 @@ export class Surface {
 		const [width, height] = [Math.round(clientWidth * px), Math.round(clientHeight * px)];
 		if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
 		else this.ctx.clearRect(0, 0, width, height);
-		const left = Math.round(rems(width < rems(30) ? 3.4 : 4.4));
+		const left = Math.round(rems(4.6));
 		const top = Math.round(rems(0.4));
 		this.box = { left, top, width: width - left - Math.round(rems(1)), height: height - top - Math.round(rems(1.4)) };
 		Object.assign(this, { range, ends, log: log ? ends.map(Math.log) : null });

@@ -1,6 +1,6 @@
 // What each row of charts shows over time: rate by outcome, latency, shares, attempts. A panel has title, note, rem (its height) or height(cell), legend (rows of
 // [class, text]), scale(cells), paint(cell) and read(cell, row): the exact values, in words. A cell is what charts.js makes of a panel, a trial and a flow.
-import { PERCENTILES, most, leastAbove } from "./columns.js";
+import { PERCENTILES, alike, most, leastAbove } from "./columns.js";
 import { palette, hatch, blend, niceTicks, logTicks, canvasFont, outlined, stroke } from "./paint.js";
 import { markActions } from "./axis.js";
 import { number, rate, percent, micros, microsBrief } from "./format.js";
@@ -129,7 +129,7 @@ const latency = {
 	scale(cells) {
 		const low = Math.min(...cells.map((c) => leastAbove(c.column.p50, c.rows())));
 		const high = highest(cells, ["p50", "p90", "p99"]);
-		if (high > 0) Object.assign(this.y, { low: low * 0.7, high: Math.max(high * 1.5, low * 4) });
+		if (high > 0) Object.assign(this.y, { low: low * 0.7, high: Math.max(high * 2, low * 4) });
 	},
 	paint(cell) {
 		const { ctx } = cell.plot;
@@ -164,16 +164,17 @@ function nameLines(cell) {
 }
 
 const shares = {
-	id: "shares", title: "Share of each instance", note: "dotted: an equal share", top: 1,
+	id: "shares", title: "Share of each instance", note: "dotted: an equal share",
 	height: (cell) => Math.max(5, Math.min(16, cell.lanes.length * 2)) + 1.8,
 	yOf: (cell) => ({ lines: false, ends: () => [0, cell.lanes.length], ticks: () => cell.lanes.map(([name], i) => [cell.lanes.length - i - 0.5, name]) }),
 	legend: [],
 	scale(cells) {
 		for (const c of cells) c.lanes = c.columns.lanes();
-		this.top = 1.05 * Math.max(0.05, ...cells.flatMap((c) => c.lanes.map(([n, fair]) => Math.max(1.6 * fair, most(c.shares[n], c.rows())))));
+		const largest = (c) => c.lanes.map(([n, fair]) => Math.max(1.6 * fair, most(c.shares[n], c.rows())));
+		for (const c of cells) c.top = 1.05 * Math.max(0.05, ...alike(cells, c).flatMap(largest));
 	},
 	paint(cell) {
-		const { top } = this;
+		const { top } = cell;
 		cell.lanes.forEach(([name, fair], i) => {
 			const base = cell.lanes.length - i - 1;
 			const share = cell.shares[name];
@@ -182,7 +183,7 @@ const shares = {
 			level(cell.plot, base + fair / top, palette().quiet, PATTERNS.streams);
 		});
 	},
-	read: (cell, row) => cell.lanes.map(([n]) => [n.replace("whoami", ""), orDash(cell.shares[n][row], percent)]),
+	read: (cell, row) => cell.lanes.map(([n]) => [n.replace("whoami-", "#"), orDash(cell.shares[n][row], percent)]),
 };
 
 function level(plot, value, color, pattern) {
