@@ -238,7 +238,7 @@ function buildRows(box, flows, store) {
 	box.list.replaceChildren(...[...box.rows.values()].map((r) => r.element));
 }
 
-function setLine(line, text, tone = "quiet") {
+function setRow(line, text, tone = "quiet") {
 	setText(line, text || "\u00a0"); // An empty line keeps its height, so that boxes keep theirs.
 	if (line.className !== "line " + tone) line.className = "line " + tone;
 }
@@ -247,10 +247,10 @@ function drawClient(box, view) {
 	for (const [flow, row] of box.rows) {
 		const sum = view.flows.get(flow);
 		const sent = sum.requests - sum.dropped;
-		setLine(row.lines[0], flow === "streams" ? `${number(openStreams(view))} open` : rate(sent * view.per), "big");
+		setRow(row.lines[0], flow === "streams" ? `${number(openStreams(view))} open` : rate(sent * view.per), "big");
 		const failed = sum.failed > 0 ? `✕ ${rate(sum.failed * view.per)} failed` : sum.requests > 0 ? "no failures" : flow === "streams" ? "" : "no requests";
-		setLine(row.lines[1], failed, sum.failed > 0 ? "bad" : "quiet");
-		setLine(row.lines[2], sum.client_attempts > sent ? `×${ratio(view, flow, "client_attempts").toFixed(2)} attempts` : "", "warn");
+		setRow(row.lines[1], failed, sum.failed > 0 ? "bad" : "quiet");
+		setRow(row.lines[2], sum.client_attempts > sent ? `×${ratio(view, flow, "client_attempts").toFixed(2)} attempts` : "", "warn");
 	}
 }
 
@@ -259,10 +259,10 @@ function drawNginx(box, info, view) {
 	for (const [flow, row] of box.rows) {
 		const sum = view.flows.get(flow);
 		const amplification = ratio(view, flow, "nginx_attempts");
-		setLine(row.lines[0], amplification > 0 ? `×${amplification.toFixed(2)} attempts` : "", amplification > 1.02 ? "warn" : "quiet");
-		setLine(row.lines[1], sum.failed_attempts ? `✕ ${rate(sum.failed_attempts * view.per)} failed` : "", "bad");
+		setRow(row.lines[0], amplification > 0 ? `×${amplification.toFixed(2)} attempts` : "", amplification > 1.02 ? "warn" : "quiet");
+		setRow(row.lines[1], sum.failed_attempts ? `✕ ${rate(sum.failed_attempts * view.per)} failed` : "", "bad");
 		const [local, words] = sum.no_live_upstreams ? [sum.no_live_upstreams, "no live upstreams"] : [sum.local_replies, "local replies"];
-		setLine(row.lines[2], local ? `✕ ${rate(local * view.per)} ${words}` : "", "bad");
+		setRow(row.lines[2], local ? `✕ ${rate(local * view.per)} ${words}` : "", "bad");
 	}
 }
 
