@@ -127,3 +127,32 @@ func TestPageCatchesUp(t *testing.T) {
 	p.eval(sums, &want)
 	away.wait(sums + " === " + quote(want))
 }
+
+// TestPageFollowsTrivet kills trivet under an open page, and starts another at the same port. The page says that trivet is gone, wherever it is
+// scrolled to, and becomes that of the other, which it can change.
+func TestPageFollowsTrivet(t *testing.T) {
+	t.Parallel()
+	s := up(t)
+	p := live(t, s, laptop)
+	p.expect("Failed to load resource|Failed to fetch")
+	if err := s.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-s.done
+	_ = s.cmd.Wait()
+	p.eval(`document.querySelector("[data-do=send-http]").scrollIntoView()`, nil)
+	p.wait(`(notice => /no connection/i.test(notice?.innerText) && notice.getBoundingClientRect().top >= 0)(document.querySelector("#notice > .bad"))`)
+	p.click("[data-do=send-http]")
+	p.wait(`/trivet has ended, or cannot be reached/.test(document.getElementById("control").innerText)`)
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := up(t, "--dashboard", u.Port())
+	p.wait("store?.hello?.dir === " + quote(other.Dir))
+	p.act("kill", "whoami-1")
+	p.wait(`document.getElementById("log").innerText.includes("whoami-1 killed")`)
+	if text := p.text("#notice"); strings.Contains(text, "connection") {
+		t.Errorf("the page of the other says %q", text)
+	}
+}

@@ -45,6 +45,7 @@ function listen(store) {
 	source.addEventListener("alive", alive);
 	source.onmessage = (event) => {
 		const message = JSON.parse(event.data);
+		if (message.hello && store.hello && message.hello.dir !== store.hello.dir) return location.reload(); // Another trivet: it may have other files, and has another token.
 		alive();
 		store.apply(message);
 		if (message.end) {

@@ -241,13 +241,13 @@ export class Store {
 		const kept = this.stories.get(trial + " " + id);
 		if (kept) return kept;
 		if (this.file) throw new Error(`The file holds no story of this request: trivet view ${this.hello.dir}`);
-		return answer(await fetch(`api/story?trial=${trial}&id=${encodeURIComponent(id)}`));
+		return ask(`api/story?trial=${trial}&id=${encodeURIComponent(id)}`);
 	}
 
 	// send posts what changes a live stack; the promise is of its response. The Error has detail, nginx's own lines, and status.
 	async send(path, body) {
 		const headers = { "Content-Type": "application/json", "X-Trivet-Token": this.token };
-		return answer(await fetch(path.replace(/^\//, ""), { method: "POST", headers, body: JSON.stringify(body) }));
+		return ask(path.replace(/^\//, ""), { method: "POST", headers, body: JSON.stringify(body) });
 	}
 }
 
@@ -294,8 +294,11 @@ function insert(list, item, key, most) {
 	if (list.length > most) list.shift();
 }
 
-// answer is the JSON of a response; it throws the error that is in it.
-async function answer(response) {
+// ask is the JSON of the response to a request; it throws the error that is in it.
+async function ask(url, options) {
+	const response = await fetch(url, options).catch(() => {
+		throw new Error("trivet has ended, or cannot be reached");
+	});
 	const body = await response.json().catch(() => ({}));
 	if (response.ok) return body;
 	const error = new Error(body.error || `trivet responded with ${response.status}`);
