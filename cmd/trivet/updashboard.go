@@ -14,7 +14,6 @@ import (
 	"trivet/lab/dashboard"
 	"trivet/lab/feed"
 	"trivet/lab/fleet"
-	"trivet/lab/record"
 	"trivet/lab/session"
 )
 
@@ -26,7 +25,6 @@ type upDashboard struct {
 	feed     *session.Shared
 	control  *upControl
 	page     *servedPage
-	ending   atomic.Bool // the session has ended, and the observer hands nothing on any more
 }
 
 // listenUpDashboard takes the port, before anything is started.
@@ -59,9 +57,6 @@ func (d *upDashboard) observe(o *fleet.Options) {
 	o.Observe = func(e fleet.Event) {
 		report(e)
 		d.observer.Process(e)
-		if d.ending.Load() {
-			d.feed.Event(record.Event{Time: e.Time, Event: record.ProcessEvent, Kind: e.Kind, Process: e.Process, Start: e.Start, PID: e.PID, Exit: e.Exit})
-		}
 	}
 	o.Health, o.Probed = d.observer.Health, d.observer.Probed
 }
@@ -112,15 +107,13 @@ func liveOptions(f *fleet.Fleet, call *upCall, begin time.Time) feed.LiveOptions
 	return o
 }
 
-// stopping ends what a person has begun on the page, before the fleet is stopped.
+// stopping ends what a person has begun on the page, before the fleet is stopped. The page shows how that ends.
 func (d *upDashboard) stopping() error {
 	if d.control == nil {
 		return nil
 	}
 	d.control.stopping.Store(true)
-	err := d.control.session.Close()
-	d.ending.Store(true) // The page shows how the fleet ends.
-	return err
+	return d.control.session.Close()
 }
 
 // close ends the page: it says that trivet has ended.

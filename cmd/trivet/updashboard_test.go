@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -61,11 +62,17 @@ func TestUpServesAPageThatFollowsTheFleet(t *testing.T) {
 	}
 	o.signal(t, syscall.SIGTERM)
 	for _, page := range pages {
-		page.until("the end of an instance", func(m feed.Message) bool {
-			return m.State != nil && m.State.Instance == "whoami-1" && m.State.Process == feed.Gone
+		gone := false
+		stopped := make(map[int]string) // by event, which may come twice
+		end := page.until("the End", func(m feed.Message) bool {
+			if m.Event != nil && strings.Contains(m.Event.Text, " stopped") {
+				stopped[m.Event.N] = m.Event.Process
+			}
+			gone = gone || m.State != nil && m.State.Instance == "whoami-1" && m.State.Process == feed.Gone
+			return isEnd(m)
 		})
-		if end := page.until("the End", isEnd); end.End.Text != "trivet up has ended." {
-			t.Errorf("%+v", end.End)
+		if all := slices.Sorted(maps.Values(stopped)); !gone || end.End.Text != "trivet up has ended." || !slices.Equal(all, []string{"nginx", "whoami-1", "whoami-2"}) {
+			t.Errorf("%+v, after the end of %q", end.End, all)
 		}
 	}
 	if status := o.wait(t); status != 0 {
