@@ -40,7 +40,7 @@ type narrator struct {
 	ticked  time.Duration
 	events  []*row
 	count   int             // events so far
-	causes  []*row          // actions and settings, the newest last
+	causes  []*row          // actions, settings, and what happened to processes without an action; the newest last
 	actions map[string]*row // the last of each process
 	nginx   map[string]*row // the last of nginx and an instance without an action
 	failing *row            // the last of failed requests without a cause
@@ -432,7 +432,7 @@ func (n *narrator) processEvent(at time.Duration, e *record.Event) {
 	case e.Kind == record.Stopped:
 		n.say(at, Event{Kind: "process", Tone: Note, Process: e.Process, Text: e.Process + " stopped" + exitWords(e)})
 	case e.Kind == record.Died:
-		n.say(at, Event{Kind: "process", Tone: Bad, Process: e.Process, Text: e.Process + " died" + exitWords(e)})
+		n.addCause(n.say(at, Event{Kind: "process", Tone: Bad, Process: e.Process, Text: e.Process + " died" + exitWords(e)}))
 	}
 }
 
@@ -462,7 +462,7 @@ func (n *narrator) nginxEvent(at time.Duration, e *record.Event) {
 	text := cmp.Or(map[string]string{
 		record.WorkerEnded: "a worker of nginx ended" + exitWords(e), record.WorkerReplaced: "a worker of nginx was replaced", record.Reconfigured: "nginx read its configuration again",
 	}[e.Kind], "nginx: "+e.Kind)
-	n.say(at, Event{Kind: "nginx", Tone: Bad, Process: scenario.Nginx, Text: text})
+	n.addCause(n.say(at, Event{Kind: "nginx", Tone: Bad, Process: scenario.Nginx, Text: text}))
 }
 
 // healthTexts are what an instance's own health says, by the kind of the event.

@@ -284,6 +284,32 @@ func TestFailuresBelongToWhatLasts(t *testing.T) {
 	}
 }
 
+// Requests that fail after a death that no action asked for are not those of an action before it.
+func TestFailuresBelongToTheLastDeath(t *testing.T) {
+	t.Parallel()
+	for name, death := range map[string]record.Event{
+		"nginx died: signal SIGKILL":           {Event: record.ProcessEvent, Kind: record.Died, Process: scenario.Nginx, Exit: &record.Exit{Signal: "SIGKILL"}},
+		"whoami-3 died: exit code 2":           {Event: record.ProcessEvent, Kind: record.Died, Process: "whoami-3", Exit: &record.Exit{Code: 2}},
+		"a worker of nginx ended: exit code 0": {Event: record.NginxEvent, Kind: record.WorkerEnded, Process: scenario.Nginx, Exit: &record.Exit{}},
+	} {
+		p := newPlayed()
+		p.action(scenario.Kill)
+		p.event(record.Event{Event: record.ProcessEvent, Kind: record.Died, Process: "whoami-2"})
+		p.event(record.Event{Event: record.ProcessEvent, Kind: record.Ready, Process: "whoami-2"})
+		p.at += 10 * time.Second
+		p.event(death)
+		p.at += 2 * time.Second
+		p.take(observation{at: p.at, kind: failed, flow: 1})
+		var got []string
+		for _, e := range p.events {
+			got = append(got, e.Text+": "+failedWords(e.failed))
+		}
+		if want := []string{"whoami-2 killed:  failed", name + ": 1 gRPC call failed"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 // An instance that comes and goes by itself makes one event, whose consequences are bounded.
 func TestInstanceThatComesAndGoesMakesOneEvent(t *testing.T) {
 	t.Parallel()
