@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -123,7 +124,7 @@ var worse = map[string]int{Unknown: 0, Serving: 1, Failing: 2, Ejected: 3}
 // servers are what nginx did with an instance in both upstreams.
 type servers struct {
 	of     [protocols]server
-	judged [protocols]string
+	judged [protocols]string // "": not yet
 }
 
 // An inferred is what was inferred of an instance.
@@ -139,7 +140,7 @@ func (s *servers) judge(now time.Duration, instances int, delay time.Duration, c
 	var since [protocols]time.Duration
 	for i := range s.of {
 		one := &s.of[i]
-		s.judged[i], since[i] = one.state(now, s.judged[i], instances, delay), now
+		s.judged[i], since[i] = one.state(now, cmp.Or(s.judged[i], Unknown), instances, delay), now
 		switch s.judged[i] {
 		case Ejected:
 			one.left, since[i] = true, one.chosen

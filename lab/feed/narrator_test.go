@@ -212,6 +212,18 @@ func TestConsequencesAreExact(t *testing.T) {
 	}
 }
 
+// What is not clear yet over one protocol says nothing of the other.
+func TestFirstAttemptsOverTheOtherProtocolAreNotClear(t *testing.T) {
+	t.Parallel()
+	p := newPlayed()
+	p.requests(1, 50*time.Millisecond, 60, refused)
+	p.requests(0, time.Second, 60, ok)
+	p.requests(1, time.Second, 60, ok)
+	if got, _ := p.nginx(1); !slices.Equal(got, []string{Unknown, Serving}) || len(p.events) > 0 {
+		t.Errorf("%q, %d events", got, len(p.events))
+	}
+}
+
 // What follows from an action is said of it, and what has no action is said by itself.
 func TestConsequencesAreSaid(t *testing.T) {
 	t.Parallel()
