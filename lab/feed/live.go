@@ -61,6 +61,7 @@ func newLive(o LiveOptions, now func() time.Time) *LiveSource {
 	if o.Zone == nil {
 		o.Zone = time.Local
 	}
+	o.Begin = o.Begin.Round(0) // By the wall clock, as records are: while a machine sleeps the other one stands still.
 	l := &LiveSource{options: o, now: now, reader: record.NewFleetReader(o.Dir)}
 	l.view = newView(0, newCounter(o.Begin, liveWidth, liveKeep, 0), wallClock(o.Begin, o.Zone))
 	for _, i := range o.Instances {

@@ -238,6 +238,23 @@ func TestLiveStackTakesLoadsOneAfterTheOther(t *testing.T) {
 }
 
 // The heap does not grow with the time for which a stack runs: not with requests, failures, or starts of instances.
+// While a machine sleeps, its monotonic clock stands still: what is recorded after that is in bins of its own time.
+func TestLiveStackFollowsTheWallClock(t *testing.T) {
+	t.Parallel()
+	begin := time.Now()
+	l := newLive(LiveOptions{Dir: t.TempDir(), Begin: begin}, func() time.Time { return labtest.SetForward(t, begin, time.Hour) })
+	defer l.Close()
+	if err := l.Advance(); err != nil {
+		t.Fatal(err)
+	}
+	l.Say(Event{Kind: "load", Text: "load"})
+	all := l.Snapshot()
+	bins, said := all[len(all)-2].Bins.Bins, all[len(all)-1].Event
+	if last := bins[len(bins)-1].N; time.Duration(last)*liveWidth != time.Hour || said.At != time.Hour.Milliseconds() {
+		t.Errorf("bin %d, event at %d ms", last, said.At)
+	}
+}
+
 func TestLiveStackHasBoundedMemory(t *testing.T) { // Not parallel: other tests use the heap, too.
 	s := newStack(t)
 	n := 0
