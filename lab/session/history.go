@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -62,7 +63,7 @@ func (h *history) configure(at time.Duration, edits []confedit.Edit, settings []
 // act notes an action.
 func (h *history) act(a draft.Action) {
 	h.actions = append(h.actions, a)
-	slices.SortStableFunc(h.actions, func(a, b draft.Action) int { return int(a.At - b.At) })
+	slices.SortStableFunc(h.actions, func(a, b draft.Action) int { return cmp.Compare(a.At, b.At) })
 	h.actions = h.actions[max(0, len(h.actions)-maxHistory):]
 }
 

@@ -107,6 +107,12 @@ type running struct {
 // end is when the load stops planning.
 func (l *running) end() time.Time { return l.manifest.Begin.Add(l.length) }
 
+// endIn is a time, so far from now or a little later, at which the load can stop planning: see exact.
+func (l *running) endIn(d time.Duration) time.Time {
+	length := time.Now().Add(d).Sub(l.manifest.Begin)
+	return l.manifest.Begin.Add(exact(max(length, 1), l.manifest.Scenario.Loads))
+}
+
 // SetLoad starts a load, or changes the one that runs: one ends, and the next begins exactly where it stops planning. Without any rate and
 // stream it stops the load. A load ends by itself after an hour.
 func (s *Session) SetLoad(_ context.Context, l Load) error {
@@ -129,7 +135,7 @@ func (s *Session) SetLoad(_ context.Context, l Load) error {
 	}
 	begin := time.Now().Add(lead)
 	if before != nil {
-		begin = before.manifest.Begin.Add(exact(begin.Sub(before.manifest.Begin), before.manifest.Scenario.Loads))
+		begin = before.endIn(lead)
 	}
 	s.mu.Lock()
 	if before != nil && s.current == before { // Else it has just ended by itself.
@@ -146,10 +152,12 @@ func (s *Session) SetLoad(_ context.Context, l Load) error {
 		s.changed()
 		return fmt.Errorf("start load: %w", err)
 	}
-	if s.wanted = l; next.over {
-		s.current = nil
-	}
+	s.wanted = l
 	s.history.load(begin.Sub(s.options.Begin), l)
+	if next.over { // Its generator has ended meanwhile.
+		s.current = nil
+		s.history.end(begin.Sub(s.options.Begin))
+	}
 	s.mu.Unlock()
 	s.say(feed.Event{Kind: "load", Tone: feed.Action, Text: "load: " + l.words()})
 	s.changed()
@@ -187,8 +195,7 @@ func (s *Session) stopLoad() error {
 		s.mu.Unlock()
 		return nil
 	}
-	end := time.Now().Add(stopLead)
-	s.finish(l, l.manifest.Begin.Add(exact(max(end.Sub(l.manifest.Begin), 1), l.manifest.Scenario.Loads)))
+	s.finish(l, l.endIn(stopLead))
 	s.current = nil
 	s.history.end(l.end().Sub(s.options.Begin))
 	s.mu.Unlock()
@@ -197,9 +204,10 @@ func (s *Session) stopLoad() error {
 	return nil
 }
 
-// finish makes a load plan nothing from a time on. A generator that cannot be reached has ended, or will be stopped when it is overdue.
+// finish makes a load plan nothing from a time on, or from an earlier one if it ends then anyway. A generator that cannot be reached has
+// ended, or will be stopped when it is overdue.
 func (s *Session) finish(l *running, end time.Time) {
-	l.length, l.stopped = end.Sub(l.manifest.Begin), true
+	l.length, l.stopped = min(l.length, end.Sub(l.manifest.Begin)), true
 	_ = l.generator.Finish(l.length)
 	s.options.Feed.EndLoad(l.dir)
 }

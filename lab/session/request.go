@@ -40,6 +40,10 @@ func (s *Session) Request(ctx context.Context, protocol string) (id string, _ *t
 	default:
 		return "", nil, wrong("protocol is %q: want %s or %s", protocol, scenario.HTTP, scenario.GRPC)
 	}
+	if err := s.task(); err != nil {
+		return "", nil, err
+	}
+	defer s.tasks.Done()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()

@@ -77,6 +77,7 @@ func New(o Options) (*Session, error) {
 	if o.Changed == nil {
 		o.Changed = func() {}
 	}
+	o.Begin = o.Begin.Round(0) // By the wall clock, as records are: while a machine sleeps the other one stands still.
 	s := &Session{options: o, dir: o.Fleet.Dir(), longest: maxLength, settings: settings(), processes: make(map[string]*process)}
 	for _, name := range append([]string{scenario.Nginx}, o.Fleet.Names()...) {
 		s.processes[name] = &process{}
@@ -89,7 +90,8 @@ func New(o Options) (*Session, error) {
 	return s, nil
 }
 
-// Close ends the load, with its requests in flight, and everything else that the session does. It returns when nothing is left.
+// Close ends the load, with its requests in flight, and single requests. It returns when no generator is left. An action that goes on does
+// so until the fleet ends.
 func (s *Session) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -98,6 +100,17 @@ func (s *Session) Close() error {
 	s.loading.Lock() // A load that is starting.
 	defer s.loading.Unlock()
 	s.tasks.Wait()
+	return nil
+}
+
+// task begins what Close waits for, unless the session has ended. It is over with tasks.Done.
+func (s *Session) task() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errClosed
+	}
+	s.tasks.Add(1)
 	return nil
 }
 

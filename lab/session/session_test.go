@@ -1,9 +1,11 @@
 package session
 
 import (
+	"errors"
 	"io/fs"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -180,6 +182,9 @@ func TestNothingOutlivesASession(t *testing.T) {
 	if err := s.SetLoad(t.Context(), Load{HTTP: 50}); err == nil {
 		t.Error("a load begins after the end")
 	}
+	if _, _, err := s.Request(t.Context(), scenario.HTTP); !errors.Is(err, errClosed) {
+		t.Errorf("a request after the end: %v", err)
+	}
 	if c := s.Control(); c.Load.Running {
 		t.Errorf("%+v", c.Load)
 	}
@@ -197,6 +202,21 @@ func TestLoadEndsByItself(t *testing.T) {
 	}
 	if h := s.History(); len(h.Segments) != 1 || h.Segments[0].To-h.Segments[0].From > s.longest {
 		t.Errorf("%+v", h)
+	}
+}
+
+// A load that is changed just before it ends by itself has planned nothing after that.
+func TestLoadThatIsChangedAtItsEnd(t *testing.T) {
+	t.Parallel()
+	s, _ := begin(t, nil)
+	s.longest = 2 * time.Second
+	do(t, s.SetLoad(t.Context(), Load{HTTP: 50}))
+	<-time.After(time.Until(s.current.end().Add(-lead / 2)))
+	do(t, s.SetLoad(t.Context(), Load{GRPC: 50}))
+	eventually(t, "the first load is reconciled", func() bool { r := s.Control().Reconciled; return r.Loads > 0 || r.Problem != "" })
+	m, err := record.ReadManifest(filepath.Join(s.dir, LoadsDir, "1"))
+	if r := s.Control().Reconciled; err != nil || m.Planned[0] != 100 || m.Scenario.Length() > s.longest || r.Problem != "" {
+		t.Errorf("%d requests planned in %v, %+v, %v", m.Planned[0], m.Scenario.Length(), r, err)
 	}
 }
 

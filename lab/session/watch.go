@@ -68,7 +68,7 @@ func (s *Session) await(l *running) error {
 		l.lateness = late
 		if space != nil && !l.stopped {
 			l.problem = "the load ended: " + space.Error()
-			s.finish(l, time.Now().Add(stopLead))
+			s.finish(l, l.endIn(stopLead))
 		}
 		overdue := time.Now().After(l.end().Add(l.manifest.Settle() + grace))
 		s.mu.Unlock()
