@@ -34,7 +34,7 @@ export class Axis {
 	at() {
 		if (this.cursor !== null) return this.cursor;
 		const t = this.store.trial;
-		return t ? this.store.now - (t.info.keep ? UNSETTLED : t.info.width_ms / 2) : 0;
+		return t ? Math.max(0, this.store.now - (t.info.keep ? UNSETTLED : 0) - t.info.width_ms / 2) : 0;
 	}
 
 	// setCursor moves the cursor of all plots; null takes it away.
@@ -166,7 +166,7 @@ export class Plot extends Surface {
 
 	destroy() {
 		this.axis.plots.delete(this);
-		if (this.axis.hovered === this) this.axis.hovered = null;
+		if (this.axis.hovered === this) this.axis.hovered = this.axis.cursor = null;
 	}
 
 	showCursor() {

@@ -50,7 +50,10 @@ class Charts {
 		store.on("zoom selection", () => this.update());
 		store.on("now", () => this.nowMoved());
 		store.on("theme", () => this.fit());
-		this.seen = new IntersectionObserver((entries) => entries.forEach((e) => e.target.plot?.setVisible(e.isIntersecting)), { rootMargin: "200px" });
+		this.seen = new IntersectionObserver((entries) => {
+			for (const e of entries) e.target.plot.setVisible(e.isIntersecting);
+			this.read(); // Of what is out of sight it is not written.
+		}, { rootMargin: "200px" });
 		new ResizeObserver(() => this.fit()).observe(this.body);
 	}
 
@@ -69,14 +72,21 @@ class Charts {
 		const trials = this.store.compared.filter((t) => t.last >= 0);
 		const flows = FLOWS.filter((f) => trials.some((t) => t.total[f] || t.info.loads.some((l) => l.flow === f)));
 		const key = JSON.stringify([trials.map((t) => [t.info.trial, t.info.begin, t.info.instances.map((i) => i.name)]), flows]);
-		if (key === this.key) return;
+		// The same trials are other objects after a lost connection.
+		if (key === this.key && (!flows.length || trials.every((t) => this.columns.has(t)))) return;
 		this.key = key;
+		const focused = document.activeElement.closest(".plot")?.getAttribute("aria-label");
 		this.clear();
 		if (!trials.length || !flows.length) return this.body.append(el("p", { class: "quiet", text: "Nothing yet: the charts begin with the first request." }));
 		for (const t of trials) this.columnsOf(t, flows);
 		for (const panel of [marksPanel, ...PANELS]) this.addPanel(panel, trials, flows);
 		this.distribution.build(this.body, trials, flows, (t, f) => this.caption(t, f, trials));
 		this.update();
+		if (focused) this.plots().find((p) => p.getAttribute("aria-label") === focused)?.focus({ preventScroll: true });
+	}
+
+	plots() {
+		return [...this.body.querySelectorAll(".plot")];
 	}
 
 	clear() {
@@ -116,12 +126,13 @@ class Charts {
 		const host = el("div", { class: "plot", role: "slider", tabindex: "-1", "aria-label": `${panel.title}: ${this.plain(trial, flow, trials)}`, "aria-valuemin": "0", "aria-valuenow": "0" });
 		const box = plotCell(flow, this.caption(trial, flow, trials), readout, host);
 		grid.append(box);
-		const settled = () => trial.end - (trial.info.keep && this.store.live ? UNSETTLED : 0);
+		const settled = () => trial.end - (trial.info.keep ? UNSETTLED : 0);
 		return {
 			trial, flow, columns, host, box, readout, lanes: columns.lanes(), recoveries: [], values: [],
 			get x() { return columns.x; },
 			get column() { return columns.flows[flow]; }, // by name
 			get shares() { return columns.shares[flow]; }, // by instance
+			settled,
 			rows: () => columns.span(this.axis.range(), settled()), // the first and the last that are shown
 			part: (row) => trial.bins.get(trial.first + row)?.flows[flow] ?? {},
 			chosen: (instance) => this.store.selection?.instance === instance,
@@ -146,7 +157,7 @@ class Charts {
 		cell.host.plot = cell.plot;
 		cell.host.addEventListener("focus", () => this.focused(cell));
 		this.seen.observe(cell.host);
-		if (!this.rows.length) this.body.querySelector(".plot").tabIndex = 0;
+		if (!this.rows.length) this.plots()[0].tabIndex = 0;
 	}
 
 	update() {
@@ -181,12 +192,12 @@ class Charts {
 		const at = this.axis.at();
 		const { trial } = this.store;
 		if (!trial) return;
-		setText(this.moment, (this.axis.cursor === null ? "now " : "cursor ") + moment(trial.info, Math.max(0, at)));
+		setText(this.moment, (this.axis.cursor === null ? "now " : "cursor ") + moment(trial.info, at));
 		for (const { panel, cells } of this.rows) for (const c of cells) if (c.plot.visible) this.readCell(panel, c, at);
 	}
 
 	readCell(panel, cell, at) {
-		const row = cell.columns.row(Math.max(0, at));
+		const row = at < cell.settled() ? cell.columns.row(at) : -1;
 		const words = row < 0 && panel !== marksPanel ? [] : panel.read(cell, row);
 		while (cell.values.length < words.length) {
 			const pair = [el("dt"), el("dd")];
@@ -209,7 +220,7 @@ class Charts {
 
 	// focused gives one plot the only tab stop: arrow keys lead to the others.
 	focused(cell) {
-		for (const p of this.body.querySelectorAll('.plot[tabindex="0"]')) p.tabIndex = -1;
+		for (const p of this.plots()) p.tabIndex = -1;
 		cell.host.tabIndex = 0;
 		this.readCell(this.rows.find((r) => r.cells.includes(cell)).panel, cell, this.axis.at());
 	}
@@ -226,7 +237,10 @@ class Charts {
 		const step = host.plot.o.info().width_ms * (event.shiftKey ? 10 : 1);
 		const at = this.axis.at();
 		const go = { ArrowLeft: at - step, ArrowRight: at + step, Home: from, End: to - 1 }[event.key];
-		if (go !== undefined) this.axis.setCursor(Math.max(from, Math.min(to - 1, go)));
+		if (go !== undefined) {
+			this.axis.hovered = null; // A mouse that rests there moves it no more.
+			this.axis.setCursor(Math.max(from, Math.min(to - 1, go)));
+		}
 		else if (event.key === "ArrowDown" || event.key === "ArrowUp") this.neighbor(host, event.key === "ArrowDown" ? 1 : -1);
 		else if (event.key === "+" || event.key === "-") this.zoomBy(event.key === "+" ? 0.5 : 2);
 		else return;
@@ -235,7 +249,7 @@ class Charts {
 	}
 
 	neighbor(host, by) {
-		const all = [...this.body.querySelectorAll(".plot")].filter((p) => p.plot);
+		const all = this.plots();
 		all[all.indexOf(host) + by]?.focus();
 	}
 

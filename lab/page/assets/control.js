@@ -103,6 +103,7 @@ function loadPart(store) {
 		start.disabled = true;
 		if (await change.post("/api/load", body, "Load set.")) edited = false;
 		start.disabled = false;
+		if (document.activeElement === document.body) start.focus(); // A disabled button loses it.
 	});
 	const halt = async () => {
 		stop.disabled = true;
@@ -140,6 +141,7 @@ function nginxPart(store) {
 	const form = el("form", { class: "settings" }, el("h3", { text: "nginx" }), list, el("div", { class: "row" }, apply, actionRow(store, "nginx")), says, change.problem);
 	const selects = new Map();
 	let settings = [];
+	let refused = "";
 	const differ = () => {
 		const changed = settings.filter((s) => selects.get(s.name).select.value !== s.value);
 		apply.disabled = changed.length === 0;
@@ -154,9 +156,9 @@ function nginxPart(store) {
 		event.preventDefault();
 		apply.disabled = true;
 		const body = Object.fromEntries([...selects].map(([name, s]) => [name, s.select.value]));
-		const result = await change.post("/api/nginx", body, "nginx has the new settings.");
-		if (!result) change.problem.append(el("p", { text: "Nothing was changed." }));
+		await change.post("/api/nginx", body, "nginx has the new settings.");
 		differ();
+		(apply.disabled ? list.querySelector("select") : apply).focus();
 	});
 	const update = ({ nginx }) => {
 		settings = nginx.settings;
@@ -166,7 +168,9 @@ function nginxPart(store) {
 			if (of.value === s.value) continue;
 			of.value = of.select.value = s.value;
 		}
-		if (nginx.refused && !change.problem.hasChildNodes()) change.show("nginx refused the last change; nothing was changed.", nginx.refused);
+		if (refused && !nginx.refused) change.problem.replaceChildren(); // Another page has set what nginx takes.
+		refused = nginx.refused;
+		if (refused && !change.problem.hasChildNodes()) change.show("nginx refused the last change; nothing was changed.", refused);
 		differ();
 	};
 	return { element: form, update };

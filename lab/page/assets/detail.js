@@ -25,8 +25,8 @@ export class Detail {
 			this.events);
 	}
 
-	// show fills it for an instance with what the picture has measured; null hides it. Shares maps flows to the first attempts of its service.
-	show(trial, instance, { at, span, instances }, shares) {
+	// show fills it for an instance from what the picture measured; undefined hides it.
+	show(trial, instance, { at, span, perLately, first, instances }) {
 		this.element.hidden = !instance;
 		if (!instance) return;
 		const { lately } = instances.get(instance.name);
@@ -43,8 +43,9 @@ export class Detail {
 		setText(this.about, `Process ${stateWords(state.process)}, own health ${stateWords(state.health)}, nginx, inferred: ${stateWords(state.nginx)}${why}. HTTP at ${instance.http}, gRPC at ${instance.grpc}. The last ${span / 1000} s:`);
 		flows.forEach((flow, i) => {
 			const sum = lately.get(flow);
-			const per = (n) => rate((1000 * n) / span);
-			const share = shares.get(flow) ? percent(sum.first / shares.get(flow)) : "–";
+			const per = (n) => rate(n * perLately);
+			const all = first.get(`${instance.service} ${flow}`);
+			const share = all ? percent(sum.first / all) : "–";
 			const values = [per(sum.first), share, per(sum.attempts), number(sum.failed), per(sum.ok), per(sum.arrivals), number(sum.open)];
 			values.forEach((v, c) => setText(this.body.rows[i].cells[c + 1], v));
 		});

@@ -43,6 +43,14 @@ export function setText(element, text) {
 	if (element.textContent !== text) element.textContent = text;
 }
 
+// setRows sets the rows of a list, if they differ. They have a data-row each: the button of the one that has the focus keeps it.
+export function setRows(list, rows) {
+	if (rows.length === list.children.length && rows.every((row, i) => row === list.children[i])) return;
+	const focused = list.contains(document.activeElement) ? document.activeElement.closest("[data-row]").dataset.row : null;
+	list.replaceChildren(...rows);
+	if (focused !== null) rows.find((row) => row.dataset.row === focused)?.querySelector("button").focus({ preventScroll: true });
+}
+
 // scrollTable is a table in a region that scrolls, also by keys.
 export function scrollTable(label, columns, body, caption) {
 	const head = el("tr", {}, ...columns.map((text) => el("th", { scope: "col", text })));

@@ -1,13 +1,13 @@
 // The requests that failed, each with a way to its story.
-import { el, press, scrollTable, setText } from "./dom.js";
+import { el, press, scrollTable, setRows, setText } from "./dom.js";
 import { failedOf } from "./store.js";
 import { number, plural, micros, moment, exactly, flowName } from "./format.js";
 
 const STEP = 50; // rows that are shown at once
-const WORDS = { instance_error: "error response of the instance", nginx_error: "error response of nginx", incomplete: "no whole response", dropped: "never sent" };
+const WORDS = { instance_error: "error response of the instance", nginx_error: "error response of nginx", incomplete: "no whole response" };
 
 export function mountFailures(root, store) {
-	const view = { most: STEP, key: "" };
+	const view = { most: STEP, key: "", rows: new Map() };
 	const title = el("h2", { text: "Failed requests" });
 	const note = el("p", { class: "quiet small" });
 	const body = el("tbody");
@@ -22,7 +22,9 @@ export function mountFailures(root, store) {
 		setText(note, noteOn(store, all.length));
 		scroll.hidden = !all.length;
 		more.hidden = all.length <= view.most;
-		body.replaceChildren(...all.slice(0, view.most).map((x) => failureRow(store, x)));
+		const before = view.rows;
+		view.rows = new Map(all.slice(0, view.most).map((x) => [rowKey(store, x), before.get(rowKey(store, x)) ?? failureRow(store, x)]));
+		setRows(body, [...view.rows.values()]);
 	};
 	store.on("trials data", update);
 }
@@ -41,8 +43,13 @@ function noteOn(store, count) {
 	return [`${plural(count, "request")}.`, kept, store.omitted?.text].filter(Boolean).join(" ");
 }
 
+// rowKey is the same for rows with the same content.
+function rowKey(store, { f, trial }) {
+	return [trial.info.begin, f.id, store.shown.length > 1].join();
+}
+
 function failureRow(store, { f, trial }) {
-	return el("tr", {},
+	return el("tr", { "data-row": rowKey(store, { f, trial }) },
 		el("td", { class: "num", text: store.stack ? moment(trial.info, f.at) : exactly(f.at) }), el("td", { text: flowIn(store, f.flow, trial) }),
 		el("td", {}, el("span", { class: "bad", "aria-hidden": "true", text: "✕ " }), WORDS[f.outcome] ?? f.outcome),
 		el("td", { text: [f.code, f.reason].filter(Boolean).join(", ") || "–" }), el("td", { text: f.instance || "–" }),

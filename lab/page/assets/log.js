@@ -1,5 +1,5 @@
 // What happened, in words, the newest first.
-import { el, press } from "./dom.js";
+import { el, press, setRows } from "./dom.js";
 import { moment } from "./format.js";
 import { icon } from "./icons.js";
 
@@ -36,12 +36,7 @@ class Log {
 		this.more.hidden = events.length <= this.most;
 		const before = this.rows;
 		this.rows = new Map(events.slice(0, this.most).map((e) => [e, before.get(e) ?? this.row(trial, e)]));
-		const elements = [...this.rows.values()];
-		const focused = this.list.contains(document.activeElement) && document.activeElement.closest("[data-n]").dataset.n;
-		if (elements.length !== this.list.children.length || elements.some((e, i) => this.list.children[i] !== e)) {
-			this.list.replaceChildren(...elements);
-			if (focused) this.list.querySelector(`[data-n="${focused}"] button`)?.focus();
-		}
+		setRows(this.list, [...this.rows.values()]);
 		for (const [e, element] of this.rows) {
 			element.classList.toggle("future", !this.store.live && e.at > this.store.now);
 			element.classList.toggle("of", Boolean(e.process) && e.process === this.store.selection?.instance);
@@ -55,7 +50,7 @@ class Log {
 		const tone = el("span", { class: "tone " + e.tone }, icon(e.tone), e.tone === "bad" ? "problem" : e.tone);
 		const jump = press("", go, { class: "jump", title: live ? "Highlight the process" : "Look at this moment" }, el("span", { class: "when" }, moment(trial.info, e.at)), tone, el("span", { class: "text" }, e.text));
 		const since = e.since?.length && el("ul", { class: "since small" }, ...e.since.map((s) => el("li", { text: s })));
-		return el("li", { class: "event " + e.tone, "data-event-kind": e.kind, "data-n": e.n }, jump, since || null);
+		return el("li", { class: "event " + e.tone, "data-event-kind": e.kind, "data-row": e.n }, jump, since || null);
 	}
 }
 

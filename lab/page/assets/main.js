@@ -110,8 +110,7 @@ function mountNotice(root, store) {
 
 function connectionLines(store) {
 	if (store.ended !== null) {
-		store.endedAt ??= clock(new Date());
-		return [[store.run ? "warn" : "bad", `${sentence(store.ended)} (${store.endedAt}). The page shows what there was.`]];
+		return [[store.run ? "warn" : "bad", `${sentence(store.ended)} (${clock(store.endedAt)}). The page shows what there was.`]];
 	}
 	if (store.problem) return [["bad", store.problem + (store.file ? "" : " trivet has ended, is stopped or cannot be reached. The page shows what there was, and tries again.")]];
 	return [];

@@ -17,7 +17,7 @@ const MOVING = 700; // ms for which lines move after a step of a replay
 
 export function mountPicture(root, store) {
 	const picture = new Picture(root, store);
-	store.on("trials data control", () => picture.soon());
+	store.on("trials data control connection", () => picture.soon());
 	store.on("now", () => {
 		picture.steppedAt = performance.now();
 		picture.soon();
@@ -45,7 +45,6 @@ class Picture {
 		root.append(el("h2", { class: "sr", text: "The way of requests" }), el("p", { class: "lately" }, el("span", {}, this.when, this.phase), this.lately), this.way, el("p", { class: "legend small quiet", text: legend }), this.detail.element);
 		this.edges = new Edges(this.way);
 		this.sizes = new ResizeObserver(() => this.place());
-		this.sizes.observe(this.way);
 	}
 
 	// soon draws once for all changes of a moment.
@@ -72,8 +71,7 @@ class Picture {
 		this.drawHops(trial, view);
 		this.drawEdges(view);
 		const chosen = trial.info.instances.find((i) => i.name === this.store.selection?.instance);
-		const shares = chosen && new Map(flows.map((f) => [f, view.first.get(`${chosen.service} ${f}`)]));
-		this.detail.show(trial, chosen, view, shares);
+		this.detail.show(trial, chosen, view);
 		this.move();
 	}
 
@@ -95,7 +93,8 @@ class Picture {
 		buildRows(this.client, flows, this.store);
 		buildRows(this.nginx, flows, this.store);
 		this.select();
-		for (const card of this.cards.values()) this.sizes.observe(card.element);
+		this.sizes.disconnect();
+		for (const element of [this.way, ...[...this.cards.values()].map((c) => c.element)]) this.sizes.observe(element);
 		this.place();
 	}
 
@@ -116,7 +115,7 @@ class Picture {
 		const edge = Math.max(width, Math.floor(at / width) * width); // Whole bins: otherwise a second has one more than its rate is divided by.
 		const span = Math.max(SHARES, width);
 		const second = Math.max(RATES, width);
-		const view = { info: trial.info, at, span, second, per: 1000 / Math.min(second, edge), flows: new Map(), ratios: new Map(), first: new Map(), equal: new Map(), instances: new Map(), measured: 0 };
+		const view = { info: trial.info, at, span, per: 1000 / Math.min(second, edge), perLately: 1000 / Math.min(span, edge), flows: new Map(), ratios: new Map(), first: new Map(), equal: new Map(), instances: new Map(), measured: 0 };
 		for (const f of flows) {
 			view.flows.set(f, news ? flowNews(trial, f, second) : sumFlow(trial, f, edge - second, edge));
 			view.ratios.set(f, news ? flowNews(trial, f, span) : view.flows.get(f)); // Records of one request may come apart.
@@ -131,11 +130,10 @@ class Picture {
 			}
 			view.instances.set(i.name, of);
 		}
-		const lately = 1000 / Math.min(span, Math.max(width, at));
 		for (const f of flows) {
 			if (f === "streams") continue;
 			let attempts = 0;
-			for (const of of view.instances.values()) attempts += of.lately.get(f).attempts * lately;
+			for (const of of view.instances.values()) attempts += of.lately.get(f).attempts * view.perLately;
 			view.measured = Math.max(view.measured, attempts, view.flows.get(f).requests * view.per);
 		}
 		this.view = view;
@@ -207,7 +205,7 @@ class Picture {
 	move() {
 		const replayed = performance.now() - this.steppedAt < MOVING;
 		const flowing = [...this.view.flows.values()].some((sum) => sum.requests > 0) || openStreams(this.view) > 0;
-		const on = flowing && !this.store.ended && (this.store.live ? this.store.connected : replayed);
+		const on = flowing && (this.store.live ? this.store.receiving : replayed);
 		this.edges.move(on);
 		clearTimeout(this.halt);
 		if (on && !this.store.live) this.halt = setTimeout(() => this.edges.move(false), MOVING);
@@ -248,8 +246,8 @@ function drawClient(box, view) {
 		const sum = view.flows.get(flow);
 		const sent = sum.requests - sum.dropped;
 		setRow(row.lines[0], flow === "streams" ? `${number(openStreams(view))} open` : rate(sent * view.per), "big");
-		const failed = sum.failed > 0 ? `✕ ${rate(sum.failed * view.per)} failed` : sum.requests > 0 ? "no failures" : flow === "streams" ? "" : "no requests";
-		setRow(row.lines[1], failed, sum.failed > 0 ? "bad" : "quiet");
+		const failed = [[sum.failed, "failed"], [sum.dropped, "never sent"]].filter(([n]) => n > 0).map(([n, what]) => `✕ ${rate(n * view.per)} ${what}`).join(" ");
+		setRow(row.lines[1], failed || (sum.requests > 0 ? "no failures" : flow === "streams" ? "" : "no requests"), failed ? "bad" : "quiet");
 		setRow(row.lines[2], sum.client_attempts > sent ? `×${ratio(view, flow, "client_attempts").toFixed(2)} attempts` : "", "warn");
 	}
 }

@@ -1,5 +1,6 @@
 // When requests failed and when that was over: from the report of a run, otherwise from bins.
 import { failedOf } from "./store.js";
+import { actionsOf } from "./axis.js";
 
 const ENTRY = "whoami"; // the service that clients' requests go to
 const FAIR = 0.9; // each instance's part of an equal share, as in metrics.recovery
@@ -32,9 +33,10 @@ function fromReport(phase, flow, span) {
 	};
 }
 
-// actionSpans are the times from each action of a live stack to the next.
+// actionSpans are the times from each action of a live stack to the next, as far back as there are bins: what they say must not change
+// when these are dropped, nor take longer the longer the page is open.
 function actionSpans(trial) {
-	const actions = trial.events.filter((e) => e.kind === "action");
+	const actions = actionsOf(trial).filter((e) => e.at >= trial.first * trial.info.width_ms);
 	return actions.slice(-3).map((e, i, last) => ({ name: e.text, from: e.at, to: last[i + 1]?.at ?? trial.end, do: [e.text] }));
 }
 

@@ -11,7 +11,7 @@ const SPEEDS = [0.5, 1, 2, 4];
 // mountReplay fills the bar; a live stack has none. It returns what keys of the page do.
 export function mountReplay(root, store) {
 	const replay = new Replay(root, store);
-	return { toggle: () => replay.toggle(), faster: (by) => replay.faster(by), live: () => store.setLive() };
+	return { toggle: () => replay.toggle(), faster: (by) => replay.faster(by), live: () => replay.follow() };
 }
 
 class Replay {
@@ -27,13 +27,12 @@ class Replay {
 	}
 
 	build() {
-		const { store } = this;
 		this.play = press("", () => this.toggle(), { class: "play", "data-do": "play" });
 		this.rate = el("select", { "aria-label": "Speed", change: () => (this.speed = +this.rate.value) }, ...SPEEDS.map((s) => el("option", { value: s, selected: s === 1, text: s + "×" })));
 		this.slider = el("input", { type: "range", min: "0", step: "any", "aria-label": "Moment of the trial", input: () => this.scrub(+this.slider.value), keydown: (event) => this.arrow(event) });
 		this.track = el("div", { class: "track", "aria-hidden": "true" });
 		this.time = el("output", { class: "num" });
-		this.live = press("Live", () => store.setLive());
+		this.live = press("Live", () => this.follow());
 		this.chooser = el("div", { class: "chooser" });
 		const times = el("div", { class: "scrub" }, this.track, this.slider);
 		this.root.append(this.chooser, el("div", { class: "player" }, this.play, this.rate, times, this.time, this.live));
@@ -49,12 +48,11 @@ class Replay {
 		this.live.hidden = store.over || store.ended !== null;
 		this.live.setAttribute("aria-pressed", String(store.live));
 		this.slider.max = store.length(store.focus);
-		const key = JSON.stringify([store.shown, store.focus, store.trials.size, trial.events.length, trial.info.begin]);
-		if (key !== this.key) {
-			this.key = key;
-			this.fillTrack(trial);
-			this.fillChooser(trial.info);
-		}
+		const key = [store.shown, store.focus, store.trials.size, trial.info.begin].join();
+		if (key !== this.key) this.fillChooser(trial.info);
+		if (key !== this.key || trial.events.length !== this.events) this.fillTrack(trial);
+		this.key = key;
+		this.events = trial.events.length;
 		this.showNow();
 	}
 
@@ -91,16 +89,24 @@ class Replay {
 			const choose = (event) => this.choose(find(info.variant, +event.target.value));
 			parts.push(el("label", { class: "row small" }, "Trial", el("select", { change: choose }, ...numbers.map((n) => el("option", { value: n, selected: n === info.number, text: n })))));
 		}
+		const controls = () => [...this.chooser.querySelectorAll("button, input, select")];
+		const focused = controls().indexOf(document.activeElement);
 		this.chooser.replaceChildren(...parts);
 		this.chooser.hidden = !parts.length;
+		controls()[focused]?.focus();
 	}
 
-	// choose keeps whether all variants are shown, and the focus on the button that did it.
+	// choose keeps whether all variants are shown.
 	choose(info) {
 		const { store } = this;
 		if (store.shown.length === 1) store.setShown([info.trial]);
 		else chooseTrial(store, info);
-		this.chooser.querySelector('[aria-pressed="true"]')?.focus();
+	}
+
+	// follow shows the newest data, as it comes.
+	follow() {
+		this.pause();
+		this.store.setLive();
 	}
 
 	scrub(ms) {

@@ -15,8 +15,10 @@ export function mountReport(root, store, details) {
 		const key = JSON.stringify([current?.index, !!current?.report, store.reports.size, store.trial?.info.number]);
 		if (key === shown) return;
 		shown = key;
+		const focused = root.contains(document.activeElement);
 		root.replaceChildren();
 		if (current) fillTop(root, store, current);
+		if (focused) root.querySelector("[aria-current]")?.focus();
 	};
 	store.on("trials", update);
 	update();

@@ -21,6 +21,7 @@ const KEPT_STATES = 300; // of an instance of a live stack
 const KEPT_NEWS = 5000; // milliseconds of a live stack
 const SNAPSHOT = 1000; // milliseconds within which a snapshot of a live stack arrives
 const WHOLE = 10000; // milliseconds within which the whole of a run that is over arrives
+const LEAST_ZOOM = 4; // bins
 const DATA_PAUSE = 100; // milliseconds between two calls of a "data" listener
 
 const UNKNOWN_STATE = Object.freeze({ process: "unknown", health: "unknown", nginx: "unknown", why: "" });
@@ -83,7 +84,7 @@ export class Store {
 		else if (m.story) this.stories.set(m.story.trial + " " + m.story.id, m.story);
 		else if (m.control) this.control = m.control;
 		else if (m.omitted) this.omitted = m.omitted;
-		else if (m.end) this.ended = m.end.text;
+		else if (m.end) Object.assign(this, { ended: m.end.text, endedAt: new Date() });
 		if (m.control) this.emit("control");
 		if (m.end) this.emit("connection");
 		if (m.trial || m.run || m.experiment || m.file) this.trialsChanged = true;
@@ -92,7 +93,9 @@ export class Store {
 
 	// begin starts anew, and keeps what the reader looks at if the same trials come again: after a lost connection.
 	begin(hello) {
-		const before = this.hello?.dir === hello.dir && this.hello.source === hello.source && { shown: this.shown, focus: this.focus, now: this.now, live: this.live, window: this.window };
+		const same = this.hello?.dir === hello.dir && this.hello.source === hello.source;
+		const { shown, focus, now, live, window } = this;
+		const before = same ? { shown, focus, now, live, window } : { zoom: null, selection: null, untouched: true };
 		this.reset();
 		this.hello = hello;
 		this.ended = null;
@@ -114,6 +117,11 @@ export class Store {
 	// compared are the trials that are shown beside each other.
 	get compared() {
 		return this.shown.map((n) => this.trials.get(n)).filter(Boolean);
+	}
+
+	// receiving reports whether something may follow, and the connection is good.
+	get receiving() {
+		return this.connected && this.problem === null && this.ended === null && !this.over;
 	}
 
 	// over reports whether a run goes on no more.
@@ -138,11 +146,11 @@ export class Store {
 	flush() {
 		clearTimeout(this.timer);
 		this.timer = 0;
+		if (this.live) this.now = this.newest(this.focus);
 		if (this.trialsChanged) {
 			this.trialsChanged = false;
 			this.emit("trials");
 		}
-		if (this.live) this.now = this.newest(this.focus);
 		this.emit("data");
 		if (this.live) this.emit("now");
 	}
@@ -159,6 +167,7 @@ export class Store {
 	show(info) {
 		this.focus = info.trial;
 		this.shown = this.beside(info);
+		this.zoom = null; // It is of times of another trial.
 	}
 
 	// beside returns the numbers of the trials that a trial is compared with, itself included.
@@ -195,6 +204,7 @@ export class Store {
 	// setFocus keeps the moment, but the end stays the end.
 	setFocus(number) {
 		const atEnd = this.now >= this.newest(this.focus);
+		if (this.trial?.info.experiment !== this.trials.get(number)?.info.experiment) this.zoom = null;
 		this.focus = number;
 		this.untouched = false;
 		this.now = this.live || atEnd ? this.newest(number) : Math.min(this.now, this.length(number));
@@ -202,9 +212,11 @@ export class Store {
 		this.emit("now");
 	}
 
-	// setZoom lets all charts show [from, to] in ms; null: all.
+	// setZoom lets all charts show [from, to] in ms, but no less than a few bins; null: all.
 	setZoom(range) {
-		this.zoom = range;
+		const least = LEAST_ZOOM * (this.trial?.info.width_ms ?? 0);
+		const more = range ? Math.max(0, least - (range[1] - range[0])) / 2 : 0;
+		this.zoom = range && [Math.max(0, range[0] - more), range[1] + more];
 		this.emit("zoom");
 	}
 
