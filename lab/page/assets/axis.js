@@ -63,9 +63,9 @@ export class Plot extends Surface {
 		this.o = options;
 		this.visible = true;
 		this.stale = false;
-		this.line = el("div", { class: "cursor", hidden: true });
-		this.playhead = el("div", { class: "playhead", hidden: true });
-		this.drag = el("div", { class: "drag", hidden: true });
+		this.line = el("div.cursor", { hidden: true });
+		this.playhead = el("div.playhead", { hidden: true });
+		this.drag = el("div.drag", { hidden: true });
 		host.append(canvas, this.playhead, this.drag, this.line);
 		axis.plots.add(this);
 		this.listen();

@@ -15,13 +15,13 @@ export class Card {
 		this.instance = instance;
 		this.states = { process: sideCell("Process"), health: sideCell("Own health"), nginx: sideCell("nginx", "inferred") };
 		this.name = press(instance.name, () => this.toggle(store), { class: "name", "aria-pressed": "false" });
-		this.load = el("span", { class: "load" });
+		this.load = el("span.load");
 		this.shares = new Map(flows.filter((f) => f !== "streams").map((f) => [f, shareRow(f)]));
-		this.calls = el("p", { class: "calls small quiet", hidden: true });
-		this.element = el("li", { class: "instance", "data-instance": instance.name },
-			el("div", { class: "top" }, this.name, this.load),
-			el("dl", { class: "states" }, ...Object.values(this.states).map((s) => s.element)),
-			el("div", { class: "shares" }, ...[...this.shares.values()].map((s) => s.element)),
+		this.calls = el("p.calls.small.quiet", { hidden: true });
+		this.element = el("li.instance", { "data-instance": instance.name },
+			el("div.top", this.name, this.load),
+			el("dl.states", ...Object.values(this.states).map((s) => s.element)),
+			el("div.shares", ...[...this.shares.values()].map((s) => s.element)),
 			this.calls, actionRow(store, instance.name));
 		this.element.addEventListener("click", (event) => event.target.closest("button") || this.toggle(store));
 	}
@@ -76,15 +76,15 @@ export class Card {
 
 function sideCell(title, hint = null) {
 	const dd = el("dd");
-	return { value: null, dd, element: el("div", {}, el("dt", {}, title, hint && el("span", { class: "hint" }, ` ${hint}`)), dd) };
+	return { value: null, dd, element: el("div", el("dt", title, hint && el("span.hint", ` ${hint}`)), dd) };
 }
 
 function shareRow(flow) {
 	const fill = el("span", { class: "fill " + flow });
-	const mark = el("span", { class: "mark" });
-	const part = el("span", { class: "num" });
-	const perSecond = el("span", { class: "num rate" });
-	const failed = el("span", { class: "num rate bad" });
+	const mark = el("span.mark");
+	const part = el("span.num");
+	const perSecond = el("span.num.rate");
+	const failed = el("span.num.rate.bad");
 	const label = el("span", { class: "flow " + flow }, swatch(flow), FLOW_NAMES[flow]);
-	return { fill, mark, part, rate: perSecond, failed, element: el("div", { class: "share" }, label, el("span", { class: "bar", "aria-hidden": "true" }, fill, mark), part, perSecond, failed) };
+	return { fill, mark, part, rate: perSecond, failed, element: el("div.share", label, el("span.bar", { "aria-hidden": "true" }, fill, mark), part, perSecond, failed) };
 }

@@ -32,13 +32,13 @@ class Charts {
 
 	// frame builds what stays whatever is shown.
 	frame() {
-		this.moment = el("output", { class: "num" });
+		this.moment = el("output.num");
 		this.reset = press("Show all time", () => this.store.setZoom(null), { hidden: true });
-		this.of = el("select", { "aria-label": "Share of", change: () => this.setKind(this.of.value) }, el("option", { value: "ok", text: "of OK responses" }), el("option", { value: "first", text: "of first attempts" }));
-		this.body = el("div", { class: "panels" });
+		this.of = el("select", { "aria-label": "Share of", change: () => this.setKind(this.of.value) }, el("option", { value: "ok" }, "of OK responses"), el("option", { value: "first" }, "of first attempts"));
+		this.body = el("div.panels");
 		const hint = "Drag to zoom, arrow keys move the cursor, Escape resets.";
-		const head = el("div", { class: "charts-head" }, el("h2", { text: "Over time" }), this.moment, el("span", { class: "quiet small hint", text: hint }), this.reset);
-		this.root.append(head, el("p", { id: "late", class: "warn small" }), this.body);
+		const head = el("div.charts-head", el("h2", "Over time"), this.moment, el("span.quiet.small.hint", hint), this.reset);
+		this.root.append(head, el("p.warn.small", { id: "late" }), this.body);
 		this.root.addEventListener("keydown", (event) => this.key_(event));
 		this.distribution = new Distribution(this.store, this.axis);
 	}
@@ -77,7 +77,7 @@ class Charts {
 		this.key = key;
 		const focused = document.activeElement.closest(".plot")?.getAttribute("aria-label");
 		this.clear();
-		if (!trials.length || !flows.length) return this.body.append(el("p", { class: "quiet", text: "Nothing yet: the charts begin with the first request." }));
+		if (!trials.length || !flows.length) return this.body.append(el("p.quiet", "Nothing yet: the charts begin with the first request."));
 		for (const t of trials) this.columnsOf(t, flows);
 		for (const panel of [marksPanel, ...PANELS]) this.addPanel(panel, trials, flows);
 		this.distribution.build(this.body, trials, flows, (t, f) => this.caption(t, f, trials));
@@ -111,8 +111,8 @@ class Charts {
 	}
 
 	addPanel(panel, trials, flows) {
-		const grid = el("div", { class: "plots", "data-columns": flows.length });
-		const note = el("span", { class: "quiet small" }, panel.id === "shares" && this.of, " " + panel.note);
+		const grid = el("div.plots", { "data-columns": flows.length });
+		const note = el("span.quiet.small", panel.id === "shares" && this.of, " " + panel.note);
 		const row = { panel, cells: [], section: chartPanel(panel.id, panel.title, note, panel.legend, grid) };
 		for (const t of trials) for (const f of flows) row.cells.push(this.addCell(panel, t, f, trials, grid));
 		this.body.append(row.section);
@@ -122,8 +122,8 @@ class Charts {
 
 	addCell(panel, trial, flow, trials, grid) {
 		const columns = this.columns.get(trial);
-		const readout = el("dl", { class: "readout" });
-		const host = el("div", { class: "plot", role: "slider", tabindex: "-1", "aria-label": `${panel.title}: ${this.plain(trial, flow, trials)}`, "aria-valuemin": "0", "aria-valuenow": "0" });
+		const readout = el("dl.readout");
+		const host = el("div.plot", { role: "slider", tabindex: "-1", "aria-label": `${panel.title}: ${this.plain(trial, flow, trials)}`, "aria-valuemin": "0", "aria-valuenow": "0" });
 		const box = plotCell(flow, this.caption(trial, flow, trials), readout, host);
 		grid.append(box);
 		const settled = () => trial.end - (trial.info.keep ? UNSETTLED : 0);
@@ -141,8 +141,8 @@ class Charts {
 
 	// caption names what a plot shows: the flow with its line, and the variant if there are several.
 	caption(trial, flow, trials) {
-		const variant = trials.length > 1 && el("span", { class: "variant", text: variantName(trial.info, trials) });
-		return el("span", { class: "caption" }, el("i", { class: "line-" + flow, "aria-hidden": "true" }), el("b", { class: flow, text: FLOW_NAMES[flow] }), variant);
+		const variant = trials.length > 1 && el("span.variant", variantName(trial.info, trials));
+		return el("span.caption", el("i", { class: "line-" + flow, "aria-hidden": "true" }), el("b", { class: flow }, FLOW_NAMES[flow]), variant);
 	}
 
 	plain(trial, flow, trials) {
@@ -202,7 +202,7 @@ class Charts {
 		while (cell.values.length < words.length) {
 			const pair = [el("dt"), el("dd")];
 			cell.values.push(pair);
-			cell.readout.append(el("div", {}, ...pair));
+			cell.readout.append(el("div", ...pair));
 		}
 		cell.values.forEach(([dt, dd], i) => {
 			dt.parentNode.hidden = i >= words.length;

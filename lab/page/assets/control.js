@@ -19,7 +19,7 @@ const LOAD_FIELDS = [
 class Change {
 	constructor(store) {
 		this.store = store;
-		this.problem = el("div", { class: "problem small" });
+		this.problem = el("div.problem.small");
 	}
 
 	// post resolves to the response, or to null. A result is read by screen readers, too.
@@ -38,16 +38,16 @@ class Change {
 	}
 
 	show(text, detail) {
-		this.problem.replaceChildren(el("p", { class: "bad" }, icon("bad"), " " + text));
-		if (detail) this.problem.append(el("pre", { text: detail }));
+		this.problem.replaceChildren(el("p.bad", icon("bad"), " " + text));
+		if (detail) this.problem.append(el("pre", detail));
 	}
 }
 
 // actionRow has a button per action that makes sense now at a process: an instance, or nginx.
 export function actionRow(store, process) {
-	const buttons = el("div", { class: "row" });
+	const buttons = el("div.row");
 	const change = new Change(store);
-	const element = el("div", { class: "actions", hidden: true }, buttons, change.problem);
+	const element = el("div.actions", { hidden: true }, buttons, change.problem);
 	let shown = "";
 	let seen = false;
 	const act = (action) => change.post("/api/action", { action, process }, `${action} ${process}: done`);
@@ -69,10 +69,10 @@ export function actionRow(store, process) {
 
 // mountControl builds the controls. They are hidden unless the stack is live.
 export function mountControl(root, store) {
-	document.body.append(el("div", { id: "said", class: "sr", role: "status", "aria-live": "polite" }));
+	document.body.append(el("div.sr", { id: "said", role: "status", "aria-live": "polite" }));
 	const parts = [loadPart(store), nginxPart(store), savePart(store)];
 	const [load, nginx, save] = parts;
-	root.append(el("h2", { text: "Control" }), load.element, nginx.element, el("div", { class: "others" }, requestPart(store), save.element), save.file);
+	root.append(el("h2", "Control"), load.element, nginx.element, el("div.others", requestPart(store), save.element), save.file);
 	const update = () => {
 		root.hidden = !store.control || Boolean(store.ended);
 		if (store.control) for (const p of parts) p.update(store.control);
@@ -86,14 +86,14 @@ function loadPart(store) {
 	const retry = el("input", { type: "checkbox", name: "retry" });
 	const start = press("Start", null, { type: "submit", class: "main", "data-do": "start-load" });
 	const stop = press("Stop", () => halt(), { "data-do": "stop-load", disabled: true });
-	const says = el("p", { class: "small" });
-	const late = el("p", { class: "small warn", hidden: true });
-	const ended = el("p", { class: "small quiet", hidden: true });
+	const says = el("p.small");
+	const late = el("p.small.warn", { hidden: true });
+	const ended = el("p.small.quiet", { hidden: true });
 	const change = new Change(store);
-	const fields = LOAD_FIELDS.map((f) => el("label", {}, el("span", {}, f.label, el("span", { class: "quiet" }, ` ${f.unit}`)), inputs[f.name]));
-	const form = el("form", { class: "load" },
-		el("h3", { text: "Load" }), el("div", { class: "fields" }, ...fields), el("label", { class: "check" }, retry, " Clients retry"),
-		el("div", { class: "row" }, start, stop), says, late, change.problem, ended);
+	const fields = LOAD_FIELDS.map((f) => el("label", el("span", f.label, el("span.quiet", ` ${f.unit}`)), inputs[f.name]));
+	const form = el("form.load",
+		el("h3", "Load"), el("div.fields", ...fields), el("label.check", retry, " Clients retry"),
+		el("div.row", start, stop), says, late, change.problem, ended);
 	let edited = false;
 	form.addEventListener("input", () => (edited = true));
 	form.addEventListener("submit", async (event) => {
@@ -134,11 +134,11 @@ function reconciledWords(r) {
 }
 
 function nginxPart(store) {
-	const list = el("div", { class: "fields" });
+	const list = el("div.fields");
 	const apply = press("Apply", null, { type: "submit", "data-do": "apply-nginx", disabled: true });
-	const says = el("p", { class: "small quiet" });
+	const says = el("p.small.quiet");
 	const change = new Change(store);
-	const form = el("form", { class: "settings" }, el("h3", { text: "nginx" }), list, el("div", { class: "row" }, apply, actionRow(store, "nginx")), says, change.problem);
+	const form = el("form.settings", el("h3", "nginx"), list, el("div.row", apply, actionRow(store, "nginx")), says, change.problem);
 	const selects = new Map();
 	let settings = [];
 	let refused = "";
@@ -177,10 +177,10 @@ function nginxPart(store) {
 }
 
 function settingRow(setting, selects) {
-	const select = el("select", { name: setting.name }, ...setting.options.map((o) => el("option", { value: o.value, text: o.label })));
-	const directive = el("code", { class: "directive" });
+	const select = el("select", { name: setting.name }, ...setting.options.map((o) => el("option", { value: o.value }, o.label)));
+	const directive = el("code.directive");
 	selects.set(setting.name, { select, directive, value: null });
-	return el("label", { class: "setting" }, el("span", { text: setting.label }), select, directive);
+	return el("label.setting", el("span", setting.label), select, directive);
 }
 
 function requestPart(store) {
@@ -195,22 +195,22 @@ function requestPart(store) {
 		store.openStory(store.focus, story.id);
 	};
 	const button = (protocol, text) => press(text, (event) => send(event.currentTarget, protocol), { "data-do": `send-${protocol}` });
-	return el("div", {}, el("h3", { text: "One request" }), el("div", { class: "row" }, button("http", "Send one HTTP request"), button("grpc", "Send one gRPC call")), change.problem);
+	return el("div", el("h3", "One request"), el("div.row", button("http", "Send one HTTP request"), button("grpc", "Send one gRPC call")), change.problem);
 }
 
 function savePart(store) {
 	const change = new Change(store);
-	const why = el("p", { class: "small quiet" });
+	const why = el("p.small.quiet");
 	const save = press("Save as experiment", () => open(), { "data-do": "save" });
-	const yaml = el("pre", { class: "yaml", tabindex: "0", "aria-label": "The experiment's file" });
+	const yaml = el("pre.yaml", { tabindex: "0", "aria-label": "The experiment's file" });
 	const how = el("code");
-	const copied = el("span", { class: "small", role: "status" });
+	const copied = el("span.small", { role: "status" });
 	const copy = press("Copy", () => {
 		getSelection().selectAllChildren(yaml);
 		navigator.clipboard.writeText(yaml.textContent).then(() => setText(copied, "Copied."), () => setText(copied, "The text is selected."));
 	});
-	const download = el("a", { text: "Download" });
-	const file = el("div", { class: "saved", hidden: true }, el("p", { class: "small" }, "This file does again what was done: ", how), el("div", { class: "row" }, copy, download, copied), yaml);
+	const download = el("a", "Download");
+	const file = el("div.saved", { hidden: true }, el("p.small", "This file does again what was done: ", how), el("div.row", copy, download, copied), yaml);
 	const open = async () => {
 		const result = await change.post("/api/experiment", {}, "The experiment's file is below the controls.");
 		if (!result) return;
@@ -228,5 +228,5 @@ function savePart(store) {
 		save.disabled = !history;
 		setText(why, history ? `${plural(history, "step")} so far.` : "Nothing was done yet: start a load first.");
 	};
-	return { element: el("div", {}, el("h3", { text: "Experiment" }), el("div", { class: "row" }, save, why), change.problem), file, update };
+	return { element: el("div", el("h3", "Experiment"), el("div.row", save, why), change.problem), file, update };
 }

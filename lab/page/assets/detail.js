@@ -13,15 +13,15 @@ export class Detail {
 	constructor(store) {
 		this.store = store;
 		this.title = el("h3");
-		this.about = el("p", { class: "small" });
+		this.about = el("p.small");
 		this.body = el("tbody");
-		this.events = el("ol", { class: "newest" });
+		this.events = el("ol.newest");
 		this.actions = el("div");
-		const head = el("tr", {}, el("th", { scope: "col", text: "Flow" }), ...DETAIL_COLUMNS.map((c) => el("th", { scope: "col", class: "num", text: c })));
-		this.element = el("section", { class: "detail card", hidden: true, "aria-label": "The selected instance" },
-			el("div", { class: "row" }, this.title, press("Close", () => store.select(null))),
+		const head = el("tr", el("th", { scope: "col" }, "Flow"), ...DETAIL_COLUMNS.map((c) => el("th.num", { scope: "col" }, c)));
+		this.element = el("section.detail.card", { hidden: true, "aria-label": "The selected instance" },
+			el("div.row", this.title, press("Close", () => store.select(null))),
 			this.about, this.actions,
-			el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Numbers per flow" }, el("table", {}, el("thead", {}, head), this.body)),
+			el("div.scroll", { tabindex: "0", role: "region", "aria-label": "Numbers per flow" }, el("table", el("thead", head), this.body)),
 			this.events);
 	}
 
@@ -36,7 +36,7 @@ export class Detail {
 			this.key = key;
 			setText(this.title, instance.name);
 			this.actions.replaceChildren(actionRow(this.store, instance.name));
-			this.body.replaceChildren(...flows.map((f) => el("tr", {}, el("th", { scope: "row", class: f, text: FLOW_NAMES[f] }), ...DETAIL_COLUMNS.map(() => el("td", { class: "num" })))));
+			this.body.replaceChildren(...flows.map((f) => el("tr", el("th", { scope: "row", class: f }, FLOW_NAMES[f]), ...DETAIL_COLUMNS.map(() => el("td.num")))));
 		}
 		const state = stateAt(trial, instance.name, at);
 		const why = state.why ? ` (${state.why})` : "";
@@ -54,6 +54,6 @@ export class Detail {
 
 	newest(trial, instance, at) {
 		const events = trial.events.filter((e) => e.process === instance.name && e.at <= at).slice(-DETAIL_EVENTS).reverse();
-		this.events.replaceChildren(...events.map((e) => el("li", { class: "small" }, el("span", { class: "when" }, moment(trial.info, e.at)), icon(e.tone), " ", [e.text, ...(e.since ?? [])].join("; "))));
+		this.events.replaceChildren(...events.map((e) => el("li.small", el("span.when", moment(trial.info, e.at)), icon(e.tone), " ", [e.text, ...(e.since ?? [])].join("; "))));
 	}
 }

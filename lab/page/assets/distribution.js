@@ -18,15 +18,15 @@ export class Distribution {
 	}
 
 	build(body, trials, flows, caption) {
-		this.span = el("span", { class: "quiet small" });
-		const grid = el("div", { class: "plots", "data-columns": flows.length });
+		this.span = el("span.quiet.small");
+		const grid = el("div.plots", { "data-columns": flows.length });
 		for (const trial of trials) for (const flow of flows) this.cells.push(this.cell(trial, flow, caption, grid));
 		body.append(chartPanel("distribution", "Distribution of latency", this.span, [["mark-ok", "OK requests"], ["mark-incomplete", "failed requests"]], grid));
 	}
 
 	cell(trial, flow, caption, grid) {
-		const readout = el("p", { class: "readout" });
-		const canvas = el("canvas", { class: "histogram", role: "img" });
+		const readout = el("p.readout");
+		const canvas = el("canvas.histogram", { role: "img" });
 		const cell = { trial, flow, readout, canvas, surface: new Surface(canvas), sum: null };
 		grid.append(plotCell(flow, caption(trial, flow), readout, canvas));
 		canvas.addEventListener("mousemove", (event) => this.hover(cell, event.offsetX));

@@ -2,20 +2,23 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-// el makes an HTML element. Attributes: a function is a listener of its event, true an empty attribute, null, undefined or false none; "text"
-// is its text. Children: elements and strings; null, undefined, false and "" are none.
-export function el(tag, attributes = {}, ...children) {
-	return fill(document.createElement(tag), attributes, children);
+// el makes an HTML element: its tag with classes, as "p.small.quiet", then attributes, if any, then elements and strings; what is false or
+// empty is left out. A function among the attributes is a listener of its event, true an empty attribute.
+export function el(tag, ...content) {
+	const [name, ...classes] = tag.split(".");
+	return fill(document.createElement(name), classes, content);
 }
 
-export function svg(tag, attributes = {}, ...children) {
-	return fill(document.createElementNS(SVG, tag), attributes, children);
+export function svg(tag, ...content) {
+	const [name, ...classes] = tag.split(".");
+	return fill(document.createElementNS(SVG, name), classes, content);
 }
 
-function fill(element, attributes, children) {
+function fill(element, classes, content) {
+	element.classList.add(...classes);
+	const [attributes, ...children] = content[0]?.constructor === Object ? content : [{}, ...content];
 	for (const [name, value] of Object.entries(attributes)) {
-		if (name === "text") element.textContent = value;
-		else if (typeof value === "function") element.addEventListener(name, value);
+		if (typeof value === "function") element.addEventListener(name, value);
 		else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
 	}
 	element.append(...children.filter(Boolean));
@@ -23,19 +26,19 @@ function fill(element, attributes, children) {
 }
 
 export function press(text, click, attributes = {}, ...children) {
-	return el("button", { type: "button", text, click, ...attributes }, ...children);
+	return el("button", { type: "button", click, ...attributes }, text, ...children);
 }
 
 // chartPanel is a section with a title, a note, a legend of [class, text], and a grid.
 export function chartPanel(id, title, note, legend, grid) {
-	const marks = legend.map(([mark, text]) => el("li", {}, el("i", { class: mark, "aria-hidden": "true" }), text));
-	const head = el("div", { class: "panel-head" }, el("h3", { text: title }), note, marks.length > 0 && el("ul", { class: "legend" }, ...marks));
-	return el("section", { class: "panel", "data-panel": id, "aria-label": title }, head, grid);
+	const marks = legend.map(([mark, text]) => el("li", el("i", { class: mark, "aria-hidden": "true" }), text));
+	const head = el("div.panel-head", el("h3", title), note, marks.length > 0 && el("ul.legend", ...marks));
+	return el("section.panel", { "data-panel": id, "aria-label": title }, head, grid);
 }
 
 // plotCell is a plot of a panel's grid with its caption and the values at the cursor.
 export function plotCell(flow, caption, readout, plot) {
-	return el("div", { class: "cell", "data-flow": flow }, el("div", { class: "cell-head" }, caption, readout), plot);
+	return el("div.cell", { "data-flow": flow }, el("div.cell-head", caption, readout), plot);
 }
 
 // setText sets the text only if it differs: an unchanged one costs no layout.
@@ -53,6 +56,6 @@ export function setRows(list, rows) {
 
 // scrollTable is a table in a region that scrolls, also by keys.
 export function scrollTable(label, columns, body, caption) {
-	const head = el("tr", {}, ...columns.map((text) => el("th", { scope: "col", text })));
-	return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, el("table", {}, caption, el("thead", {}, head), body));
+	const head = el("tr", ...columns.map((text) => el("th", { scope: "col" }, text)));
+	return el("div.scroll", { tabindex: "0", role: "region", "aria-label": label }, el("table", caption, el("thead", head), body));
 }

@@ -17,7 +17,7 @@ const MOVE_STEP = 6; // px that it moves
 export class Edges {
 	constructor(root) {
 		this.root = root;
-		this.svg = svg("svg", { class: "edges", "aria-hidden": "true", focusable: "false" });
+		this.svg = svg("svg.edges", { "aria-hidden": "true", focusable: "false" });
 		this.under = svg("g");
 		this.over = svg("g"); // texts, above all lines
 		this.svg.append(this.under, this.over);
@@ -54,7 +54,7 @@ export class Edges {
 		if (!line) {
 			const [path, bead, head] = ["edge", "bead", "head"].map((c) => svg("path", { class: `${c} ${way.flow}` }));
 			const [failed, label] = ["bad", way.flow].map((c) => svg("tspan", { class: c }));
-			line = { path, bead, head, label, failed, group: svg("g", {}, path, bead, head), texts: svg("text", { class: "count" }, failed, label) };
+			line = { path, bead, head, label, failed, group: svg("g", path, bead, head), texts: svg("text.count", failed, label) };
 			this.lines.set(way.key, line);
 			this.under.append(line.group);
 			this.over.append(line.texts);

@@ -9,7 +9,7 @@ const VERDICTS = {
 
 export function badge(verdict, large) {
 	const [sign, word, tone] = VERDICTS[verdict] ?? VERDICTS.open;
-	return el("span", { class: `badge ${tone}${large ? " large" : ""}`, "data-verdict": large ? verdict : null }, el("span", { class: "sign", "aria-hidden": "true", text: sign }), word);
+	return el("span", { class: `badge ${tone}${large ? " large" : ""}`, "data-verdict": large ? verdict : null }, el("span.sign", { "aria-hidden": "true" }, sign), word);
 }
 
 // currentExperiment is the experiment of the trial in focus: {index, asked, report}; null of a live stack.

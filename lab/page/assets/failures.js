@@ -8,12 +8,12 @@ const WORDS = { instance_error: "error response of the instance", nginx_error: "
 
 export function mountFailures(root, store) {
 	const view = { most: STEP, key: "", rows: new Map() };
-	const title = el("h2", { text: "Failed requests" });
-	const note = el("p", { class: "quiet small" });
+	const title = el("h2", "Failed requests");
+	const note = el("p.quiet.small");
 	const body = el("tbody");
 	const scroll = scrollTable("Failed requests", ["at", "flow", "outcome", "code", "instance", "latency", "story"], body);
 	const more = press("Show more", () => update((view.most += 4 * STEP)));
-	root.append(el("div", { class: "failures" }, title, note, scroll, more));
+	root.append(el("div.failures", title, note, scroll, more));
 	const update = () => {
 		const all = failuresOf(store);
 		const key = [store.shown, all.length, all.at(-1)?.f.id, view.most].join();
@@ -50,10 +50,10 @@ function rowKey(store, { f, trial }) {
 
 function failureRow(store, { f, trial }) {
 	return el("tr", { "data-row": rowKey(store, { f, trial }) },
-		el("td", { class: "num", text: store.stack ? moment(trial.info, f.at) : exactly(f.at) }), el("td", { text: flowIn(store, f.flow, trial) }),
-		el("td", {}, el("span", { class: "bad", "aria-hidden": "true", text: "✕ " }), WORDS[f.outcome] ?? f.outcome),
-		el("td", { text: [f.code, f.reason].filter(Boolean).join(", ") || "–" }), el("td", { text: f.instance || "–" }),
-		el("td", { class: "num", text: micros(f.latency_us) }),
+		el("td.num", store.stack ? moment(trial.info, f.at) : exactly(f.at)), el("td", flowIn(store, f.flow, trial)),
+		el("td", el("span.bad", { "aria-hidden": "true" }, "✕ "), WORDS[f.outcome] ?? f.outcome),
+		el("td", [f.code, f.reason].filter(Boolean).join(", ") || "–"), el("td", f.instance || "–"),
+		el("td.num", micros(f.latency_us)),
 		storyCell(store, trial, f.id));
 }
 
@@ -63,5 +63,5 @@ export function flowIn(store, flow, trial) {
 }
 
 export function storyCell(store, trial, id) {
-	return el("td", {}, press("story", () => store.openStory(trial.info.trial, id), { class: "small", "data-id": id, "aria-label": `Story of ${id}` }));
+	return el("td", press("story", () => store.openStory(trial.info.trial, id), { class: "small", "data-id": id, "aria-label": `Story of ${id}` }));
 }

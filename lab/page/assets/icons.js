@@ -21,11 +21,11 @@ const ICON_OF = { bad: "failing", good: "serving", in_doubt: "no_response", fail
 // icon is a drawing for a state, a tone or a result; of an unknown one, the dots of "unknown".
 export function icon(name) {
 	const d = ICON_PATHS[ICON_OF[name] ?? name] ?? ICON_PATHS.unknown;
-	return svg("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true", focusable: "false" }, svg("path", { d, "fill-rule": "evenodd" }));
+	return svg("svg.icon", { viewBox: "0 0 16 16", "aria-hidden": "true", focusable: "false" }, svg("path", { d, "fill-rule": "evenodd" }));
 }
 
 // swatch is a short line in a flow's color and pattern.
 export function swatch(flow) {
 	const line = { x1: 1, y1: 4, x2: 27, y2: 4, class: "edge " + flow };
-	return svg("svg", { class: "swatch", viewBox: "0 0 28 8", "aria-hidden": "true", focusable: "false" }, svg("line", line));
+	return svg("svg.swatch", { viewBox: "0 0 28 8", "aria-hidden": "true", focusable: "false" }, svg("line", line));
 }

@@ -19,10 +19,10 @@ class Log {
 		const again = () => this.draw();
 		this.process = el("select", { "aria-label": "Of which process", change: again });
 		this.kind = el("select", { "aria-label": "Of which kind", change: again });
-		this.list = el("ol", { class: "events" });
-		this.none = el("p", { class: "small quiet", text: "Nothing yet." });
+		this.list = el("ol.events");
+		this.none = el("p.small.quiet", "Nothing yet.");
 		this.more = press("Show more", () => this.draw((this.most += LOG_ROWS)), { hidden: true });
-		root.append(el("div", { class: "row head" }, el("h2", { text: "What happened" }), el("div", { class: "row filters" }, this.process, this.kind)), this.none, this.list, this.more);
+		root.append(el("div.row.head", el("h2", "What happened"), el("div.row.filters", this.process, this.kind)), this.none, this.list, this.more);
 	}
 
 	draw() {
@@ -48,8 +48,8 @@ class Log {
 		const live = Boolean(trial.info.keep);
 		const go = () => (live ? this.store.select(e.process ? { instance: e.process } : null) : this.store.setNow(e.at));
 		const tone = el("span", { class: "tone " + e.tone }, icon(e.tone), e.tone === "bad" ? "problem" : e.tone);
-		const jump = press("", go, { class: "jump", title: live ? "Highlight the process" : "Look at this moment" }, el("span", { class: "when" }, moment(trial.info, e.at)), tone, el("span", { class: "text" }, e.text));
-		const since = e.since?.length && el("ul", { class: "since small" }, ...e.since.map((s) => el("li", { text: s })));
+		const jump = press("", go, { class: "jump", title: live ? "Highlight the process" : "Look at this moment" }, el("span.when", moment(trial.info, e.at)), tone, el("span.text", e.text));
+		const since = e.since?.length && el("ul.since.small", ...e.since.map((s) => el("li", s)));
 		return el("li", { class: "event " + e.tone, "data-event-kind": e.kind, "data-row": e.n }, jump, since || null);
 	}
 }
@@ -60,6 +60,6 @@ function setChoices(select, all, values) {
 	if (select.dataset.key === key) return;
 	const { value } = select;
 	select.dataset.key = key;
-	select.replaceChildren(el("option", { value: "", text: all }), ...values.map((v) => el("option", { value: v, text: v })));
+	select.replaceChildren(el("option", { value: "" }, all), ...values.map((v) => el("option", { value: v }, v)));
 	select.value = values.includes(value) ? value : "";
 }

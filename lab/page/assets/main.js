@@ -55,12 +55,12 @@ function mountHead(store) {
 }
 
 function fillHelp(help) {
-	const rows = KEYS.map(([key, what]) => el("div", {}, el("dt", {}, el("kbd", { text: key })), el("dd", { text: what })));
+	const rows = KEYS.map(([key, what]) => el("div", el("dt", el("kbd", key)), el("dd", what)));
 	help.append(
-		el("h2", { text: "Help" }),
-		el("p", { text: "Requests go from the client through nginx to the instances. HTTP is drawn solid and blue, gRPC dashed and orange, streams dotted and violet; × and hatches are failures." }),
-		el("p", { text: "Percentiles come from histograms and are within 1 %; all other numbers are counts. What nginx does with an instance is inferred from its access log." }),
-		el("dl", { class: "keys" }, ...rows), el("form", { method: "dialog" }, el("button", { text: "Close" })));
+		el("h2", "Help"),
+		el("p", "Requests go from the client through nginx to the instances. HTTP is drawn solid and blue, gRPC dashed and orange, streams dotted and violet; × and hatches are failures."),
+		el("p", "Percentiles come from histograms and are within 1 %; all other numbers are counts. What nginx does with an instance is inferred from its access log."),
+		el("dl.keys", ...rows), el("form", { method: "dialog" }, el("button", "Close")));
 	return help;
 }
 
@@ -102,7 +102,7 @@ function mountNotice(root, store) {
 		const key = JSON.stringify(lines);
 		if (key === shown) return;
 		shown = key;
-		root.replaceChildren(...lines.map(([tone, text]) => el("p", { class: tone }, el("span", { "aria-hidden": "true", text: { bad: "✕ ", note: "" }[tone] ?? "! " }), text)));
+		root.replaceChildren(...lines.map(([tone, text]) => el("p", { class: tone }, el("span", { "aria-hidden": "true" }, { bad: "✕ ", note: "" }[tone] ?? "! "), text)));
 		document.body.classList.toggle("stopped", store.stack && lines.some(([tone]) => tone === "bad"));
 	};
 	store.on("connection data", update);

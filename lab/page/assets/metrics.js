@@ -25,8 +25,8 @@ function time(m, a, name) {
 }
 
 export function mountMetrics(root, store) {
-	const tables = el("div", { class: "metrics" });
-	const files = el("div", { class: "files" });
+	const tables = el("div.metrics");
+	const files = el("div.files");
 	root.append(tables, files);
 	let key = "";
 	store.on("trials", () => {
@@ -49,19 +49,19 @@ function metricTables(store, { report }) {
 	});
 	if (!all.some(Boolean)) return [];
 	const note = "From the reconciled records; latency of OK requests from the planned start. In parentheses: without what a busy machine may have caused.";
-	return [el("h2", { text: "Measured" }), el("p", { class: "quiet small", text: note }), ...all.filter(Boolean)];
+	return [el("h2", "Measured"), el("p.quiet.small", note), ...all.filter(Boolean)];
 }
 
 function metricTable(report, variant, trial, info) {
 	const title = [report.variants.length > 1 ? variant.name : report.name, variant.description, report.trials > 1 ? `trial ${info.number} of ${report.trials}` : null].filter(Boolean).join(" · ");
 	const rows = trial.phases.flatMap((phase) => phase.groups.map((g, i) => metricRow(phase, g, i)));
-	return scrollTable(title, ["phase", "group", ...COLUMNS.map(([name]) => name)], el("tbody", {}, ...rows), el("caption", { text: title }));
+	return scrollTable(title, ["phase", "group", ...COLUMNS.map(([name]) => name)], el("tbody", ...rows), el("caption", title));
 }
 
 function metricRow(phase, group, i) {
 	const m = group.metrics;
-	const cells = COLUMNS.map(([name, of]) => el("td", { class: name === "failed" && m.failed ? "num bad" : "num", text: of(m, group.adjusted ?? m) }));
-	return el("tr", { class: i ? null : "first" }, i ? el("td") : el("th", { scope: "row", text: phase.name }), el("td", { text: group.name }), ...cells);
+	const cells = COLUMNS.map(([name, of]) => el("td", { class: name === "failed" && m.failed ? "num bad" : "num" }, of(m, group.adjusted ?? m)));
+	return el("tr", { class: i ? null : "first" }, i ? el("td") : el("th", { scope: "row" }, phase.name), el("td", group.name), ...cells);
 }
 
 // configuration shows the files of the shown trials; those that are the same once.
@@ -74,15 +74,15 @@ function configuration(store) {
 	const [marked, others] = [files.filter(edited), files.filter((f) => !edited(f))];
 	const note = marked.length ? "Edits are marked: + added, − removed." : "This experiment edits nothing.";
 	const draw = (f) => configFile(f, edited(f), store.shown.length);
-	return [el("h2", { text: "nginx's configuration" }), el("p", { class: "quiet small", text: note }), ...marked.map(draw),
-		el("details", { class: "shipped" }, el("summary", { text: `${others.length} files as shipped` }), ...others.map(draw))];
+	return [el("h2", "nginx's configuration"), el("p.quiet.small", note), ...marked.map(draw),
+		el("details.shipped", el("summary", `${others.length} files as shipped`), ...others.map(draw))];
 }
 
 function configFile({ file, variants }, edited, shown) {
-	const name = [el("code", { text: file.name })];
-	if (variants.length < shown) name.push(el("span", { class: "quiet", text: " " + variants.join(", ") }));
-	if (edited) name.push(el("b", { text: " edited" }));
-	const box = el("details", { class: "file" }, el("summary", {}, ...name));
+	const name = [el("code", file.name)];
+	if (variants.length < shown) name.push(el("span.quiet", " " + variants.join(", ")));
+	if (edited) name.push(el("b", " edited"));
+	const box = el("details.file", el("summary", ...name));
 	const fill = () => {
 		if (box.children.length === 1) box.append(fileLines(file, variants));
 	};
@@ -98,7 +98,7 @@ function fileLines(file, variants) {
 	const line = (l) => {
 		const kind = { "+": "added", "-": "removed" }[l.mark];
 		const sign = { "+": "+", "-": "−" }[l.mark] ?? " ";
-		return el("span", { class: kind }, el("i", { class: "sign", text: sign }), kind && el("span", { class: "sr", text: kind + ": " }), l.text + "\n");
+		return el("span", { class: kind }, el("i.sign", sign), kind && el("span.sr", kind + ": "), l.text + "\n");
 	};
 	return el("pre", { tabindex: "0", role: "region", "aria-label": [file.name, ...variants].join(", ") }, ...file.lines.map(line));
 }

@@ -10,7 +10,7 @@ export function mountOthers(root, store) {
 	if (!store.file) return;
 	const body = el("tbody");
 	const title = el("summary");
-	const part = el("details", { class: "failures others", hidden: true }, title,
+	const part = el("details.failures.others", { hidden: true }, title,
 		scrollTable("Other requests", ["at", "flow", "took", "nginx attempts", "story"], body));
 	root.append(part);
 	let key = "";
@@ -44,9 +44,9 @@ function attemptsIn(spans, sum = { attempts: 0, entries: 0 }) {
 
 function otherRow(store, { s, attempts, entries }) {
 	const trial = store.trials.get(s.trial);
-	return el("tr", {},
-		el("td", { class: "num", text: exactly(Date.parse(s.begin) - Date.parse(trial.info.begin)) }),
-		el("td", { text: flowIn(store, s.protocol, trial) }), el("td", { class: "num", text: micros(s.took_us) }),
-		el("td", { class: "num", text: attempts > entries ? `${attempts} for ${entries}` : String(attempts) }),
+	return el("tr",
+		el("td.num", exactly(Date.parse(s.begin) - Date.parse(trial.info.begin))),
+		el("td", flowIn(store, s.protocol, trial)), el("td.num", micros(s.took_us)),
+		el("td.num", attempts > entries ? `${attempts} for ${entries}` : String(attempts)),
 		storyCell(store, trial, s.id));
 }

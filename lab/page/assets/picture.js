@@ -33,16 +33,16 @@ class Picture {
 		this.timer = 0;
 		this.cards = new Map();
 		this.steppedAt = -Infinity;
-		this.when = el("span", { class: "clock" });
-		this.phase = el("span", { class: "phase quiet" });
+		this.when = el("span.clock");
+		this.phase = el("span.phase.quiet");
 		this.lately = el("span");
 		this.client = flowBox("Client", ["Requests per second that ended", "Requests that failed", "Attempts of the client per request"]);
 		this.nginx = flowBox("nginx", ["Attempts of nginx per request (amplification)", "Attempts without a response header", "Error responses that nginx generated itself"]);
-		this.services = el("div", { class: "services" });
-		this.way = el("div", { class: "way" }, this.client.element, this.nginx.element, this.services);
+		this.services = el("div.services");
+		this.way = el("div.way", this.client.element, this.nginx.element, this.services);
 		this.detail = new Detail(store);
 		const legend = `Width: rate. ✕: attempts without a response header. Share: of first attempts in ${SHARES / 1000} s; the mark is an equal share. nginx does not say what it does with an instance: that is inferred from its access log.`;
-		root.append(el("h2", { class: "sr", text: "The way of requests" }), el("p", { class: "lately" }, el("span", {}, this.when, this.phase), this.lately), this.way, el("p", { class: "legend small quiet", text: legend }), this.detail.element);
+		root.append(el("h2.sr", "The way of requests"), el("p.lately", el("span", this.when, this.phase), this.lately), this.way, el("p.legend.small.quiet", legend), this.detail.element);
 		this.edges = new Edges(this.way);
 		this.sizes = new ResizeObserver(() => this.place());
 	}
@@ -85,8 +85,8 @@ class Picture {
 		const services = Map.groupBy(trial.info.instances, (i) => i.service || "instances");
 		const groups = [...services].map(([service, instances]) => {
 			for (const i of instances) this.cards.set(i.name, new Card(this.store, i, flows));
-			const list = el("ul", { class: "instances", "aria-label": `Instances of ${service}` }, ...instances.map((i) => this.cards.get(i.name).element));
-			return el("div", { class: "service" }, services.size > 1 && el("h3", { text: service }), list);
+			const list = el("ul.instances", { "aria-label": `Instances of ${service}` }, ...instances.map((i) => this.cards.get(i.name).element));
+			return el("div.service", services.size > 1 && el("h3", service), list);
 		});
 		this.services.replaceChildren(...groups);
 		this.way.classList.toggle("many", this.cards.size > MANY);
@@ -148,7 +148,7 @@ class Picture {
 		const last = trial.events.findLast((e) => e.at <= this.store.now && e.at > this.store.now - LATELY && e.kind !== "phase" && e.tone !== "note");
 		const failed = last?.since?.find((s) => s.includes("failed")) ?? last?.since?.[0];
 		const text = last ? last.text + (failed ? `; ${failed}` : "") : "";
-		const idle = !last && this.store.control?.load.running === false && ["No load: start one under ", el("a", { href: "#control", text: "Control" }), "."];
+		const idle = !last && this.store.control?.load.running === false && ["No load: start one under ", el("a", { href: "#control" }, "Control"), "."];
 		const key = last ? last.tone + text : String(Boolean(idle));
 		if (this.lastKey === key) return;
 		this.lastKey = key;
@@ -220,9 +220,9 @@ function openStreams(view) {
 
 // flowBox is the box of the client or of nginx: for each flow a line per title.
 function flowBox(name, titles) {
-	const about = el("p", { class: "small quiet" });
-	const list = el("ul", { class: "flows" });
-	return { about, list, titles, rows: new Map(), element: el("div", { class: `box ${name.toLowerCase()}`, role: "group", "aria-label": name }, el("h3", { text: name }), about, list) };
+	const about = el("p.small.quiet");
+	const list = el("ul.flows");
+	return { about, list, titles, rows: new Map(), element: el("div", { class: `box ${name.toLowerCase()}`, role: "group", "aria-label": name }, el("h3", name), about, list) };
 }
 
 function buildRows(box, flows, store) {
@@ -230,8 +230,8 @@ function buildRows(box, flows, store) {
 	for (const flow of flows) {
 		const select = () => store.select(store.selection?.flow === flow ? null : { flow });
 		const name = press("", select, { class: "flow " + flow, "aria-pressed": "false" }, swatch(flow), FLOW_NAMES[flow]);
-		const lines = box.titles.map((title) => el("span", { class: "line", title }));
-		box.rows.set(flow, { name, lines, element: el("li", {}, name, ...lines) });
+		const lines = box.titles.map((title) => el("span.line", { title }));
+		box.rows.set(flow, { name, lines, element: el("li", name, ...lines) });
 	}
 	box.list.replaceChildren(...[...box.rows.values()].map((r) => r.element));
 }

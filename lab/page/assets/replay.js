@@ -28,14 +28,14 @@ class Replay {
 
 	build() {
 		this.play = press("", () => this.toggle(), { class: "play", "data-do": "play" });
-		this.rate = el("select", { "aria-label": "Speed", change: () => (this.speed = +this.rate.value) }, ...SPEEDS.map((s) => el("option", { value: s, selected: s === 1, text: s + "×" })));
+		this.rate = el("select", { "aria-label": "Speed", change: () => (this.speed = +this.rate.value) }, ...SPEEDS.map((s) => el("option", { value: s, selected: s === 1 }, s + "×")));
 		this.slider = el("input", { type: "range", min: "0", step: "any", "aria-label": "Moment of the trial", input: () => this.scrub(+this.slider.value), keydown: (event) => this.arrow(event) });
-		this.track = el("div", { class: "track", "aria-hidden": "true" });
-		this.time = el("output", { class: "num" });
+		this.track = el("div.track", { "aria-hidden": "true" });
+		this.time = el("output.num");
 		this.live = press("Live", () => this.follow());
-		this.chooser = el("div", { class: "chooser" });
-		const times = el("div", { class: "scrub" }, this.track, this.slider);
-		this.root.append(this.chooser, el("div", { class: "player" }, this.play, this.rate, times, this.time, this.live));
+		this.chooser = el("div.chooser");
+		const times = el("div.scrub", this.track, this.slider);
+		this.root.append(this.chooser, el("div.player", this.play, this.rate, times, this.time, this.live));
 		this.showPlaying();
 	}
 
@@ -62,11 +62,11 @@ class Replay {
 			return element;
 		};
 		const phases = info.phases.map((p) => {
-			const box = place(el("span", { class: "phase", text: p.name }), p.from);
+			const box = place(el("span.phase", p.name), p.from);
 			box.style.width = (100 * (p.to - p.from)) / info.length_ms + "%";
 			return box;
 		});
-		const marks = actionsOf({ events }).map((e) => place(el("span", { class: "mark", title: `${moment(info, e.at)} ${e.text}`, text: "▼" }), e.at));
+		const marks = actionsOf({ events }).map((e) => place(el("span.mark", { title: `${moment(info, e.at)} ${e.text}` }, "▼"), e.at));
 		this.track.replaceChildren(...phases, ...marks);
 	}
 
@@ -80,14 +80,14 @@ class Replay {
 		const parts = [];
 		if (variants.length > 1) {
 			const button = (v) => press(v, () => this.choose(find(v, info.number)), { "aria-pressed": String(v === info.variant), disabled: !find(v, info.number) });
-			parts.push(el("div", { class: "row", role: "group", "aria-label": "Variant in the picture" }, el("span", { class: "quiet small", text: "In the picture:" }), ...variants.map(button)));
+			parts.push(el("div.row", { role: "group", "aria-label": "Variant in the picture" }, el("span.quiet.small", "In the picture:"), ...variants.map(button)));
 			const together = store.shown.length > 1;
 			const beside = () => store.setShown(together ? [info.trial] : store.beside(info), info.trial);
-			parts.push(el("label", { class: "row small" }, el("input", { type: "checkbox", checked: together, change: beside }), "all variants in the charts"));
+			parts.push(el("label.row.small", el("input", { type: "checkbox", checked: together, change: beside }), "all variants in the charts"));
 		}
 		if (numbers.length > 1) {
 			const choose = (event) => this.choose(find(info.variant, +event.target.value));
-			parts.push(el("label", { class: "row small" }, "Trial", el("select", { change: choose }, ...numbers.map((n) => el("option", { value: n, selected: n === info.number, text: n })))));
+			parts.push(el("label.row.small", "Trial", el("select", { change: choose }, ...numbers.map((n) => el("option", { value: n, selected: n === info.number }, n)))));
 		}
 		const controls = () => [...this.chooser.querySelectorAll("button, input, select")];
 		const focused = controls().indexOf(document.activeElement);

@@ -29,8 +29,8 @@ export function mountReport(root, store, details) {
 
 function fillTop(root, store, { index, asked, report }) {
 	if (store.run.experiments.length > 1) root.append(experimentList(store, index));
-	const result = [badge(report?.verdict ?? "open", true), report?.answer && el("p", { class: "answer", text: report.answer })];
-	root.append(el("p", { class: "quiet name", text: asked.name }), el("h2", { text: asked.question }), el("div", { class: "result" }, ...result),
+	const result = [badge(report?.verdict ?? "open", true), report?.answer && el("p.answer", report.answer)];
+	root.append(el("p.quiet.name", asked.name), el("h2", asked.question), el("div.result", ...result),
 		...problems(store, report), expectations(asked, report));
 }
 
@@ -39,9 +39,9 @@ function experimentList(store, current) {
 		const first = [...store.trials.values()].find((t) => t.info.experiment === e.name);
 		const verdict = store.reports.get(i)?.verdict ?? "open";
 		const choose = () => chooseTrial(store, first.info);
-		return el("li", {}, press("", choose, { disabled: !first, "aria-current": i === current ? "true" : null }, badge(verdict), e.name));
+		return el("li", press("", choose, { disabled: !first, "aria-current": i === current ? "true" : null }, badge(verdict), e.name));
 	};
-	return el("nav", { class: "experiments", "aria-label": "Experiments of the run" }, el("ul", {}, ...store.run.experiments.map(entry)));
+	return el("nav.experiments", { "aria-label": "Experiments of the run" }, el("ul", ...store.run.experiments.map(entry)));
 }
 
 // outcomeOf is the verdict in numbers.
@@ -60,18 +60,18 @@ function expectations(asked, report) {
 	const all = [...rows].map(([text, results]) => ({ text, results, bad: results.some((r) => !r.passed) }));
 	all.sort((a, b) => b.bad - a.bad); // Stable: otherwise in the order of the file.
 	const open = all.some((row) => row.bad); // What passed is one click away: the picture is to be seen first.
-	return el("details", { class: "expectations", open }, el("summary", { text: outcomeOf(report) }), el("ul", {}, ...all.map((row) => expectation(row, report ? "never" : "open"))));
+	return el("details.expectations", { open }, el("summary", outcomeOf(report)), el("ul", ...all.map((row) => expectation(row, report ? "never" : "open"))));
 }
 
 function expectation({ text, results }, without) {
-	if (!results.length) return el("li", {}, badge(without), el("div", {}, el("code", { text })));
+	if (!results.length) return el("li", badge(without), el("div", el("code", text)));
 	const verdicts = results.map((x) => (x.inconclusive ? "inconclusive" : x.passed ? "passed" : "failed"));
 	const worst = ["failed", "inconclusive", "passed"].find((v) => verdicts.includes(v));
 	const values = results.map((x, i) => {
 		const own = verdicts.every((v) => v === verdicts[0]) ? null : badge(verdicts[i]);
-		return el("span", { class: "measured" }, own, x.variant && x.variant !== "only" && el("b", { text: x.variant + " " }), measuredIn(x));
+		return el("span.measured", own, x.variant && x.variant !== "only" && el("b", x.variant + " "), measuredIn(x));
 	});
-	return el("li", { class: worst }, badge(worst), el("div", {}, el("code", { text }), el("p", {}, ...values)));
+	return el("li", { class: worst }, badge(worst), el("div", el("code", text), el("p", ...values)));
 }
 
 // measuredIn is what an expectation read, or why it is inconclusive.
@@ -93,15 +93,15 @@ function problems(store, report) {
 		});
 	}
 	if (!lines.length && !found.length) return [];
-	const list = el("ul", {}, ...lines.map(([text, of]) => el("li", {}, of && el("b", { text: of + ": " }), text)));
-	return [el("div", { class: "problems" }, el("h3", { text: report.verdict === "invalid" ? "Why it says nothing about nginx" : "Problems" }), list, ...found)];
+	const list = el("ul", ...lines.map(([text, of]) => el("li", of && el("b", of + ": "), text)));
+	return [el("div.problems", el("h3", report.verdict === "invalid" ? "Why it says nothing about nginx" : "Problems"), list, ...found)];
 }
 
 function discrepancies(store, report, variant, trial, number, of) {
 	const info = [...store.trials.values()].map((t) => t.info).find((i) => i.experiment === report.name && i.variant === variant.name && i.number === number);
-	const row = (d) => el("li", {},
-		el("p", {}, el("b", { text: `Rule ${d.rule}: ` }), d.what),
-		el("dl", { class: "sources" }, ...[["client", d.client], ["nginx", d.nginx], ["instances", d.instances]].map(([k, v]) => el("div", {}, el("dt", { text: k }), el("dd", { text: v })))),
+	const row = (d) => el("li",
+		el("p", el("b", `Rule ${d.rule}: `), d.what),
+		el("dl.sources", ...[["client", d.client], ["nginx", d.nginx], ["instances", d.instances]].map(([k, v]) => el("div", el("dt", k), el("dd", v)))),
 		info && press("Story of " + d.id, () => store.openStory(info.trial, d.id)));
-	return el("details", {}, el("summary", { text: (of ? of + ": " : "") + plural(trial.discrepancy_count, "discrepancy", "discrepancies") }), el("ul", { class: "discrepancies" }, ...trial.discrepancies.map(row)));
+	return el("details", el("summary", (of ? of + ": " : "") + plural(trial.discrepancy_count, "discrepancy", "discrepancies")), el("ul.discrepancies", ...trial.discrepancies.map(row)));
 }

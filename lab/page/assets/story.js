@@ -17,11 +17,11 @@ export function mountStory(root, store) {
 	root.addEventListener("click", (event) => event.target === root && root.close());
 	const close = press("Close", () => root.close());
 	const title = el("h2", { id: "story-title" });
-	const body = el("div", { class: "story" });
+	const body = el("div.story");
 	root.dataset.story = "";
 	root.removeAttribute("aria-label");
 	root.setAttribute("aria-labelledby", "story-title");
-	root.append(el("div", { class: "row head" }, title, close), body);
+	root.append(el("div.row.head", title, close), body);
 	store.on("story", async () => {
 		wanted = store.wanted;
 		if (!wanted) return root.open && root.close();
@@ -30,13 +30,13 @@ export function mountStory(root, store) {
 			root.showModal();
 		}
 		title.textContent = `Request ${wanted.id}`;
-		body.replaceChildren(el("p", { class: "quiet", text: "Reading its records …" }));
+		body.replaceChildren(el("p.quiet", "Reading its records …"));
 		const mine = wanted;
 		try {
 			const story = await store.story(mine.trial, mine.id);
 			if (mine === wanted) body.replaceChildren(...storyParts(story));
 		} catch (error) {
-			if (mine === wanted) body.replaceChildren(el("p", { class: "bad" }, icon("bad"), ` ${error.message}`));
+			if (mine === wanted) body.replaceChildren(el("p.bad", icon("bad"), ` ${error.message}`));
 		}
 	});
 }
@@ -44,14 +44,14 @@ export function mountStory(root, store) {
 export function storyParts(story) {
 	const outcome = story.outcome === "ok" ? "OK" : story.outcome.replaceAll("_", " ");
 	const head = el("p", { class: "lead " + (story.failed ? "bad" : "good") }, icon(story.failed ? "failed" : "ok"), ` ${flowName(story.protocol)} ${story.method}: ${outcome}, ${micros(story.took_us)}`);
-	const list = el("ol", { class: "sentences" }, ...story.sentences.map((text) => el("li", { text })));
+	const list = el("ol.sentences", ...story.sentences.map((text) => el("li", text)));
 	const rows = spanRows(story.trace);
 	if (!rows.length) return [head, list];
 	const begin = Math.min(...rows.map((r) => r.from));
 	const whole = Math.max(1, Math.max(...rows.map((r) => r.to)) - begin);
-	const bars = el("ol", { class: "waterfall", "aria-label": "Spans, with begin and duration" }, axisRow(whole), ...rows.map((r) => spanRow(r, begin, whole)));
+	const bars = el("ol.waterfall", { "aria-label": "Spans, with begin and duration" }, axisRow(whole), ...rows.map((r) => spanRow(r, begin, whole)));
 	const note = `Begin and duration of each span. nginx counts in whole milliseconds, so its spans may be off by one. Trace ID ${story.trace.id}.`;
-	return [head, list, el("h3", { text: "Waterfall" }), bars, el("p", { class: "small quiet", text: note })];
+	return [head, list, el("h3", "Waterfall"), bars, el("p.small.quiet", note)];
 }
 
 // spanRows are all spans in the order of the tree, with times in µs.
@@ -80,7 +80,7 @@ function axisRow(whole) {
 		const anchor = i === 0 ? "start" : i === TICKS ? "end" : "middle";
 		return svg("text", { x: `${(100 * i) / TICKS}%`, y: 11, "text-anchor": anchor }, i === 0 ? "0" : micros((whole * i) / TICKS));
 	});
-	return el("li", { class: "axis", "aria-hidden": "true" }, el("span", { class: "what" }), svg("svg", { class: "bars", height: 16 }, ...ticks), el("span", { class: "took" }));
+	return el("li.axis", { "aria-hidden": "true" }, el("span.what"), svg("svg.bars", { height: 16 }, ...ticks), el("span.took"));
 }
 
 function spanRow({ span, depth, from, to }, begin, whole) {
@@ -88,12 +88,12 @@ function spanRow({ span, depth, from, to }, begin, whole) {
 	const width = Math.max(0.4, (100 * (to - from)) / whole);
 	const result = span.result === "ok" ? "" : span.result.replace("_", " ");
 	const bar = svg("rect", { x: `${Math.min(left, 99.6)}%`, y: 4, width: `${width}%`, height: 14, rx: 2, class: `span ${span.kind} ${span.result}${span.unfinished ? " unfinished" : ""}` });
-	const what = el("span", { class: "what" }, el("span", { class: "kind" }, KIND_WORDS[span.kind] ?? span.kind), ` ${spanLabel(span)}`);
+	const what = el("span.what", el("span.kind", KIND_WORDS[span.kind] ?? span.kind), ` ${spanLabel(span)}`);
 	what.style.setProperty("--depth", Math.min(depth, 10));
 	const note = [span.note, result && !span.note.includes(result) ? result : ""].filter(Boolean).join(", ");
-	const took = el("span", { class: "took" }, `+${micros(from - begin)}, ${span.unfinished ? "not completed" : to > from ? micros(to - from) : "< 1 ms"}`);
+	const took = el("span.took", `+${micros(from - begin)}, ${span.unfinished ? "not completed" : to > from ? micros(to - from) : "< 1 ms"}`);
 	const says = el("span", { class: "note " + (span.result === "ok" ? "quiet" : "bad") }, span.result === "ok" ? null : icon(span.result), " ", note);
-	return el("li", {}, what, svg("svg", { class: "bars grid", height: 22, "aria-hidden": "true" }, bar), el("span", { class: "end" }, took, says));
+	return el("li", what, svg("svg.bars.grid", { height: 22, "aria-hidden": "true" }, bar), el("span.end", took, says));
 }
 
 // spanLabel is what a span is of: an instance's name, or what was called.
