@@ -20,12 +20,12 @@ func TestViewRests(t *testing.T) {
 	if p.eval(later(moves), &after); before != after {
 		t.Errorf("lines of a run that is over moved from %s to %s", before, after)
 	}
-	p.wait(`(box => { box.focus(); box.click(); return document.activeElement.type === "checkbox" })(document.querySelector("#replay [type=checkbox]"))`)
-	p.wait(`(button => { button.focus(); button.click(); return document.activeElement.getAttribute("aria-pressed") === "true" })(document.querySelector("#replay [aria-pressed=false]"))`)
 	p.wait(`document.querySelector("#details [data-id]")`)
 	p.eval(`(button => { button.focus(); store.apply({failures: {trial: trial.info.trial, requests: [{...trial.failures[0], id: "1.http.1.999999", at: 0}]}}) })(document.querySelector("#details [data-id]"))`, nil)
 	p.wait(`document.querySelector("#details [data-id]").dataset.id === "1.http.1.999999"`)
 	p.wait(`document.activeElement.dataset.id === trial.failures[0].id`)
+	p.wait(`(box => { box.focus(); box.click(); return document.activeElement.type === "checkbox" })(document.querySelector("#replay [type=checkbox]"))`)
+	p.wait(`(button => { button.focus(); button.click(); return document.activeElement.getAttribute("aria-pressed") === "true" })(document.querySelector("#replay [aria-pressed=false]"))`)
 }
 
 // TestReadingsAreOfTheMoment moves a replay while the charts are out of sight, and selects an instance between two bins: charts and

@@ -126,6 +126,9 @@ func TestPageCatchesUp(t *testing.T) {
 	var want string
 	p.eval(sums, &want)
 	away.wait(sums + " === " + quote(want))
+	p.load(100, 100)
+	away.eval(`document.querySelector("[data-panel=outcomes]").scrollIntoView()`, nil)
+	away.wait(`/planned\s+[1-9]/.test(document.querySelector("[data-panel=outcomes] .readout").innerText)`) // The charts go on, too.
 }
 
 // TestPageFollowsTrivet kills trivet under an open page, and starts another at the same port. The page says that trivet is gone, wherever it is

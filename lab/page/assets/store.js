@@ -93,9 +93,8 @@ export class Store {
 
 	// begin starts anew, and keeps what the reader looks at if the same trials come again: after a lost connection.
 	begin(hello) {
-		const same = this.hello?.dir === hello.dir && this.hello.source === hello.source;
 		const { shown, focus, now, live, window } = this;
-		const before = same ? { shown, focus, now, live, window } : { zoom: null, selection: null, untouched: true };
+		const before = this.hello && { shown, focus, now, live, window }; // Of another run directory the page is loaded again.
 		this.reset();
 		this.hello = hello;
 		this.ended = null;
