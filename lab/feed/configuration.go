@@ -37,7 +37,8 @@ func configuration(dir string, s scenario.Scenario) ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
-	read, err := readByNginx(root.FS())
+	conf := regular{root.FS()}
+	read, err := readByNginx(conf)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +46,7 @@ func configuration(dir string, s scenario.Scenario) ([]File, error) {
 	names := slices.Concat(read, slices.Collect(maps.Keys(shipped)), slices.Collect(maps.Keys(s.Files)))
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
-		text, err := fs.ReadFile(root.FS(), name)
+		text, err := fs.ReadFile(conf, name)
 		if err != nil {
 			return nil, err
 		}
@@ -59,6 +60,16 @@ func configuration(dir string, s scenario.Scenario) ([]File, error) {
 	}
 	slices.SortStableFunc(all, func(x, y File) int { return cmp.Compare(x.rank(), y.rank()) })
 	return all, nil
+}
+
+// regular is a file system without pipes and devices, which have no end.
+type regular struct{ fs.FS }
+
+func (r regular) Open(name string) (fs.File, error) {
+	if info, err := fs.Stat(r.FS, name); err == nil && !info.IsDir() && !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("no regular file")}
+	}
+	return r.FS.Open(name)
 }
 
 // filesIn are the texts of a directory's files, by name; none of a directory that is not there.

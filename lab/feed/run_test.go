@@ -2,12 +2,14 @@ package feed
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"trivet/lab/labtest"
@@ -306,6 +308,30 @@ func TestRunShowsWhatCanBeRead(t *testing.T) {
 	}
 	if _, err := OfRun(t.TempDir()); err == nil {
 		t.Error("a directory without a run has a feed")
+	}
+}
+
+// A run directory may be another person's. With a pipe or a device in it, a reader would never end.
+func TestRunWithPipesIsReadToItsEnd(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{record.ManifestFile, record.ClientFile, record.EventsFile, record.InstancesFile, record.AccessLogFile, "conf/nginx.conf"} {
+		made := begin(t, []string{scenario.Only})
+		made.whole(0, scenario.Only, record.Ended)
+		if err := made.run.Close(); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(made.run.Dir, "1-one", scenario.Only, name)
+		_ = os.Remove(path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), syscall.Mkfifo(path, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		of, err := OfFile(made.run.Dir, StoryBudget)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := lines(t, of); !strings.Contains(got, "no regular file") {
+			t.Errorf("%s: got\n%s", name, got)
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -100,7 +99,7 @@ func (e Exit) Killed() bool { return e.Signal == "SIGKILL" }
 // LastEvent is the last of a trial directory: how the trial ended, if it did. Without any it is the zero Event.
 func LastEvent(dir string) (e Event, err error) {
 	path := filepath.Join(dir, EventsFile)
-	text, err := os.ReadFile(path)
+	text, err := readFile(path)
 	text = bytes.TrimRight(text, "\n")
 	if err != nil || len(text) == 0 {
 		return e, err

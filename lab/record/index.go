@@ -68,6 +68,9 @@ func ReadIndex(run string) (x Index, err error) {
 			if err := s.Validate(); err != nil {
 				return x, fmt.Errorf("%s: experiments[%d], variant %s: %w", path, i, s.Variant, err)
 			}
+			if dir := filepath.Join(e.Dir, s.Variant); !filepath.IsLocal(dir) {
+				return x, fmt.Errorf("%s: experiments[%d]: %s is outside the run directory", path, i, strconv.Quote(dir))
+			}
 		}
 	}
 	return x, nil

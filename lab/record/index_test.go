@@ -45,6 +45,7 @@ func TestIndexOfNothingIsAnError(t *testing.T) {
 		"": func(*scenario.Experiment) {},
 		"experiments[0] has 0 scenarios and 1 expectations":                                                      func(e *scenario.Experiment) { e.Scenarios = nil },
 		"experiments[0] has 1 scenarios and 0 expectations, want 1 or more of both":                              func(e *scenario.Experiment) { e.Expect = nil },
+		`experiments[0]: "../../etc" is outside the run directory`:                                               inScenario(func(s *scenario.Scenario) { s.Variant = "../../etc" }),
 		"experiments[0], variant only: instances: -1, want 1 or more":                                            inScenario(func(s *scenario.Scenario) { s.Instances = -1 }),
 		"experiments[0], variant only: workers: 0, want 1 or more":                                               inScenario(func(s *scenario.Scenario) { s.Workers = 0 }),
 		"experiments[0], variant only: loads: 0, want 1 or more":                                                 inScenario(func(s *scenario.Scenario) { s.Loads = nil }),

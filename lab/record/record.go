@@ -30,7 +30,7 @@ func writeJSON(path string, value any) error {
 // readJSON reads a file of one version, without which its directory is not what it should be. A field that this version does not have is
 // an error: what it says would be ignored.
 func readJSON(path, directory string, version int, value any) error {
-	text, err := os.ReadFile(path)
+	text, err := readFile(path)
 	if err != nil {
 		return fmt.Errorf("not %s: %w", directory, err)
 	}

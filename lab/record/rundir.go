@@ -149,7 +149,7 @@ func Runs(base string) ([]string, error) {
 
 // Running reports whether the program that made a run directory still runs.
 func Running(dir string) bool {
-	f, err := os.Open(filepath.Join(dir, lockFile))
+	f, err := Open(filepath.Join(dir, lockFile))
 	if err != nil {
 		return false
 	}

@@ -45,7 +45,7 @@ func (t *tail) rest() []byte { return t.buffer[t.taken:] }
 
 func (t *tail) read() (more bool, err error) {
 	if t.file == nil {
-		if t.file, err = os.Open(t.path); errors.Is(err, fs.ErrNotExist) {
+		if t.file, err = Open(t.path); errors.Is(err, fs.ErrNotExist) {
 			return false, nil
 		} else if err != nil {
 			return false, err

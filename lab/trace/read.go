@@ -96,7 +96,7 @@ const longestLine = 1 << 20
 // lines passes each whole line of a file that has an ID to take, from a byte offset on: a line that is cut off by it is skipped. A file
 // that is not there has none.
 func lines(path string, from int64, take func(id string, line []byte)) error {
-	f, err := os.Open(path)
+	f, err := record.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
