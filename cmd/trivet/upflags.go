@@ -114,12 +114,24 @@ func (c *upCall) checkMetricsPort() error {
 	if c.metricsPort < 0 || c.metricsPort > 65535 {
 		return fmt.Errorf("--metrics-port is %d: want a port, 1 to 65535, or 0 for any", c.metricsPort)
 	}
+	if !c.metrics {
+		return nil
+	}
+	return c.checkBeside("--metrics-port", c.metricsPort)
+}
+
+// checkBeside checks that neither nginx nor an instance has a port of what is served beside them.
+func (c *upCall) checkBeside(name string, port int) error {
 	taken := []int{c.HTTP, c.GRPC, c.Admin}
 	if c.TLS {
 		taken = append(taken, c.TLSPort)
 	}
-	if c.metrics && c.metricsPort != 0 && slices.Contains(taken, c.metricsPort) {
-		return fmt.Errorf("--metrics-port is %d: nginx has that port already", c.metricsPort)
+	switch of := c.InstanceAt(port); {
+	case port == 0:
+	case slices.Contains(taken, port):
+		return fmt.Errorf("%s is %d: nginx has that port already", name, port)
+	case of != "":
+		return fmt.Errorf("%s is %d: that is a port of %s", name, port, of)
 	}
 	return nil
 }
@@ -142,17 +154,13 @@ func (c *upCall) checkDashboard() error {
 		return errors.Join(errs...)
 	}
 	port, err := parsePort(c.dashboard)
-	taken := []int{c.HTTP, c.GRPC, c.Admin}
-	if c.TLS {
-		taken = append(taken, c.TLSPort)
-	}
 	switch {
 	case err != nil:
 		errs = append(errs, fmt.Errorf("--dashboard is %q: want a port, 1 to 65535, 0 for any, or off", c.dashboard))
-	case port != 0 && slices.Contains(taken, port):
-		errs = append(errs, fmt.Errorf("--dashboard is %d: nginx has that port already", port))
 	case port != 0 && c.metrics && port == c.metricsPort:
 		errs = append(errs, fmt.Errorf("--dashboard is %d: nginx's metrics have that port already", port))
+	default:
+		errs = append(errs, c.checkBeside("--dashboard", port))
 	}
 	return errors.Join(errs...)
 }

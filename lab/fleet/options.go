@@ -163,6 +163,14 @@ func (o Options) nginxPorts() []nginxPort {
 	return all
 }
 
+// InstanceAt is the instance that has a port by its number; "": none has.
+func (o Options) InstanceAt(port int) string {
+	if !o.Numbered {
+		return ""
+	}
+	return o.numberedPorts()[port]
+}
+
 // numberedPorts are the instances, by the ports that they have by their numbers.
 func (o Options) numberedPorts() map[int]string {
 	all := map[int]string{}
