@@ -23,7 +23,7 @@ up: build nginx ## start nginx, three instances and one of front, with TLS and m
 build: ## build trivet, and the services whoami and front, into bin/
 	CGO_ENABLED=0 go build $(BUILD_FLAGS) -o bin/ ./cmd/...
 
-experiments: build nginx ## run all experiments, and write experiments/README.md from what they measured
+experiments: build nginx ## three and a half minutes: run all experiments, and write experiments/README.md from what they measured
 	bin/trivet run experiments
 	bin/trivet report --format markdown > experiments/README.md
 

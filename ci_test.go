@@ -189,6 +189,27 @@ func TestMakeHelpIsComplete(t *testing.T) {
 	}
 }
 
+// TestPagesNameTargets checks that each target that a page names is in the Makefile.
+func TestPagesNameTargets(t *testing.T) {
+	t.Parallel()
+	known := readFile(t, "Makefile")
+	pages, err := exec.CommandContext(t.Context(), "git", "ls-files", "*.md").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for page := range strings.FieldsSeq(string(pages)) {
+		for _, target := range regexp.MustCompile("(?m)(?:^ {4}|`|\\$ )make ([a-z-]+)").FindAllStringSubmatch(readFile(t, page), -1) {
+			if n++; !strings.Contains(known, "\n"+target[1]+":") {
+				t.Errorf("%s: there is no target %s", page, target[1])
+			}
+		}
+	}
+	if n < 50 {
+		t.Errorf("only %d targets in pages", n)
+	}
+}
+
 // TestContributingListsCI checks that CONTRIBUTING.md lists exactly the steps of .ci/run, in order.
 func TestContributingListsCI(t *testing.T) {
 	t.Parallel()
