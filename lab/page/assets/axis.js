@@ -5,10 +5,9 @@ import { Surface, palette, rems, timeTicks, stroke } from "./paint.js";
 
 const FIRST_WINDOWS = [15e3, 30e3, 60e3]; // of a live stack that is younger than its window
 
-// UNSETTLED are milliseconds before the newest data of a live stack: requests planned there are still under way, and count when they are over.
+// UNSETTLED are the newest milliseconds of a live stack: requests planned there are still under way, and count when they are over.
 export const UNSETTLED = 750;
 
-// Axis is the time that all plots of the page share: what they show, and where their cursor is.
 export class Axis {
 	constructor(store, onCursor) {
 		this.store = store;
@@ -18,7 +17,7 @@ export class Axis {
 		this.hovered = null; // the plot that the mouse is over
 	}
 
-	// range is what all plots show, [from, to] in ms.
+	// range is what all plots show: [from, to] in ms.
 	range() {
 		const s = this.store;
 		if (s.zoom) return s.zoom;
@@ -37,7 +36,6 @@ export class Axis {
 		return t ? Math.max(0, this.store.now - (t.info.keep ? UNSETTLED : 0) - t.info.width_ms / 2) : 0;
 	}
 
-	// setCursor moves the cursor of all plots; null takes it away.
 	setCursor(ms) {
 		this.cursor = ms;
 		for (const p of this.plots) p.showCursor();
@@ -52,8 +50,7 @@ export class Axis {
 
 const LEAST_DRAG = 5; // pixels that are a zoom and no click
 
-// Plot is one plot over time. Options: y {ends(), ticks(): [value, text], log, lines}, paint(), info(): the Trial message whose phases
-// it shades.
+// Plot is one plot over time. Options: y {ends(), ticks(): [value, text], log, lines}, paint(), info(): the Trial whose phases it shades.
 export class Plot extends Surface {
 	constructor(host, axis, options) {
 		const canvas = el("canvas");
@@ -111,7 +108,7 @@ export class Plot extends Surface {
 		this.axis.store.setZoom([from, this.mouse].map((x) => this.time(x)).sort((a, b) => a - b));
 	}
 
-	// time is the moment at a place in CSS pixels, within what is shown.
+	// time is the moment at a place in CSS pixels.
 	time(offset) {
 		const [from, to] = this.range;
 		const part = (offset * devicePixelRatio - this.box.left) / this.box.width;
@@ -186,7 +183,6 @@ export class Plot extends Surface {
 	}
 }
 
-// actionsOf are the actions of a trial, as its event log has them.
 export function actionsOf(trial) {
 	return trial.events.filter((e) => e.kind === "action" && e.action !== "wait");
 }

@@ -30,7 +30,7 @@ export class Card {
 		store.select(store.selection?.instance === this.instance.name ? null : { instance: this.instance.name });
 	}
 
-	// showState sets three of the four sides.
+	// showState sets three of four sides.
 	showState(state) {
 		Object.assign(this.element.dataset, { processState: state.process, health: state.health, nginx: state.nginx });
 		for (const [side, cell] of Object.entries(this.states)) {
@@ -45,7 +45,7 @@ export class Card {
 		if (this.states.nginx.element.title !== why) this.states.nginx.element.title = why;
 	}
 
-	// showShare sets the fourth: part is of the first attempts at its service, null if there were none; equal what each would have.
+	// showShare sets the fourth: its part of the first attempts at its service, null if there were none.
 	showShare(flow, part, equal, perSecond, failed) {
 		const row = this.shares.get(flow);
 		if (!row) return;
@@ -62,7 +62,6 @@ export class Card {
 		setText(this.load, `${number(inFlight)} in flight` + (streams ? `, ${plural(open, "stream").replace(" ", "\u00a0")}` : ""));
 	}
 
-	// showCalls sets what it calls and is called by other instances; null hides it.
 	showCalls(made, got) {
 		this.calls.hidden = made === null;
 		if (made !== null) setText(this.calls, `Calls others ${rate(made)} · called by others ${rate(got)}`);

@@ -1,4 +1,4 @@
-// The charts: a row for each panel, in it a plot for each trial that is shown and each of its flows, all on one time axis.
+// The charts: a row per panel, in it a plot per trial that is shown and per flow, all on one time axis.
 import { FLOWS } from "./store.js";
 import { chartPanel, el, plotCell, press, setText } from "./dom.js";
 import { FLOW_NAMES, moment } from "./format.js";
@@ -6,7 +6,8 @@ import { Columns } from "./columns.js";
 import { forgetPalette } from "./paint.js";
 import { Axis, Plot, UNSETTLED } from "./axis.js";
 import { PANELS, paintCell } from "./panels.js";
-import { marksPanel, findRecoveries } from "./marks.js";
+import { marksPanel } from "./marks.js";
+import { recoveries } from "./recovery.js";
 import { Distribution } from "./distribution.js";
 
 const REDRAW = 500; // milliseconds between two drawings
@@ -30,7 +31,6 @@ class Charts {
 		this.watch();
 	}
 
-	// frame builds what stays whatever is shown.
 	frame() {
 		this.moment = el("output.num");
 		this.reset = press("Show all time", () => this.store.setZoom(null), { hidden: true });
@@ -67,7 +67,7 @@ class Charts {
 		}, Math.max(0, REDRAW - (performance.now() - this.drawn)));
 	}
 
-	// arrange builds the plots anew if other trials, flows or instances are shown.
+	// arrange builds the plots anew for other trials, flows or instances.
 	arrange() {
 		const trials = this.store.compared.filter((t) => t.last >= 0);
 		const flows = FLOWS.filter((f) => trials.some((t) => t.total[f] || t.info.loads.some((l) => l.flow === f)));
@@ -78,7 +78,7 @@ class Charts {
 		const focused = document.activeElement.closest(".plot")?.getAttribute("aria-label");
 		this.clear();
 		if (!trials.length || !flows.length) return this.body.append(el("p.quiet", "Nothing yet: the charts begin with the first request."));
-		for (const t of trials) this.columnsOf(t, flows);
+		for (const t of trials) this.columns.set(t, new Columns(t, flows, this.kind));
 		for (const panel of [marksPanel, ...PANELS]) this.addPanel(panel, trials, flows);
 		this.distribution.build(this.body, trials, flows, (t, f) => this.caption(t, f, trials));
 		this.update();
@@ -90,24 +90,12 @@ class Charts {
 	}
 
 	clear() {
-		for (const row of this.rows) for (const c of row.cells) this.forget(c);
+		this.seen.disconnect();
+		for (const { cells } of this.rows) for (const c of cells) c.plot.destroy();
 		this.rows = [];
 		this.columns.clear();
 		this.body.replaceChildren();
 		this.distribution.clear();
-	}
-
-	forget(cell) {
-		this.seen.unobserve(cell.host);
-		cell.plot.destroy();
-	}
-
-	columnsOf(trial, flows) {
-		const columns = new Columns(trial);
-		columns.kind = this.kind;
-		for (const f of flows) columns.need(f);
-		trial.dirty = 0;
-		this.columns.set(trial, columns);
 	}
 
 	addPanel(panel, trials, flows) {
@@ -139,7 +127,6 @@ class Charts {
 		};
 	}
 
-	// caption names what a plot shows: the flow with its line, and the variant if there are several.
 	caption(trial, flow, trials) {
 		const variant = trials.length > 1 && el("span.variant", variantName(trial.info, trials));
 		return el("span.caption", el("i", { class: "line-" + flow, "aria-hidden": "true" }), el("b", { class: flow }, FLOW_NAMES[flow]), variant);
@@ -165,7 +152,7 @@ class Charts {
 		if (document.hidden || !this.rows.length) return;
 		for (const c of this.columns.values()) c.update();
 		for (const { panel, cells, section } of this.rows) {
-			if (panel === marksPanel) for (const c of cells) findRecoveries(this.store, c);
+			if (panel === marksPanel) for (const c of cells) c.recoveries = recoveries(this.store, c.trial, c.flow);
 			panel.scale(cells);
 			section.hidden = panel.empty?.() ?? false;
 			for (const c of cells) {
@@ -211,7 +198,7 @@ class Charts {
 		if (document.activeElement === cell.host) this.describe(cell, at, words);
 	}
 
-	// describe lets a screen reader say the values that arrow keys lead to.
+	// describe is for screen readers.
 	describe(cell, at, words) {
 		const [from, to] = this.axis.range();
 		for (const [name, v] of [["min", from], ["max", to], ["now", at]]) cell.host.setAttribute("aria-value" + name, Math.round(v));
@@ -240,8 +227,7 @@ class Charts {
 		if (go !== undefined) {
 			this.axis.hovered = null; // A mouse that rests there moves it no more.
 			this.axis.setCursor(Math.max(from, Math.min(to - 1, go)));
-		}
-		else if (event.key === "ArrowDown" || event.key === "ArrowUp") this.neighbor(host, event.key === "ArrowDown" ? 1 : -1);
+		} else if (event.key === "ArrowDown" || event.key === "ArrowUp") this.neighbor(host, event.key === "ArrowDown" ? 1 : -1);
 		else if (event.key === "+" || event.key === "-") this.zoomBy(event.key === "+" ? 0.5 : 2);
 		else return;
 		event.preventDefault();
@@ -264,7 +250,6 @@ class Charts {
 	setKind(kind) {
 		this.kind = kind;
 		for (const c of this.columns.values()) c.kind = kind;
-		for (const c of this.columns.values()) c.trial.dirty = Math.min(c.trial.dirty, c.trial.last);
 		this.update();
 	}
 
@@ -274,7 +259,6 @@ class Charts {
 		for (const { cells } of this.rows) for (const c of cells) c.plot.draw();
 		this.distribution.fit();
 	}
-
 }
 
 // variantName is how trials differ that are shown beside each other.

@@ -1,12 +1,12 @@
-// What the charts draw of a trial, as columns of typed arrays: a row per bin, and one more that closes the last. Arrays are kept from update to
-// update, so that a page that runs for hours allocates nothing for them.
+// What the charts draw of a trial, as columns: a row per bin, and one that closes the last. Arrays are kept, so that a page that runs for
+// hours allocates nothing for them.
 import { failedOf, bucketMiddle } from "./store.js";
 
 const SECOND = 1000; // percentiles are those of the last second
-const ENOUGH = 20; // requests that a ratio is of, on average; where a bin has fewer, of several bins, at most a second
-const LONGEST = 5000; // a percentile that needs more samples than a second has takes them from up to so long before
+const ENOUGH = 20; // requests that a ratio is of, on average: of several bins, at most a second, where one has fewer
+const LONGEST = 5000; // milliseconds from which a percentile takes the samples that it needs, if a second has fewer
 
-// PERCENTILES are those that are shown, with their parts of 1, and how many samples each needs, as in the report.
+// PERCENTILES have their part of 1, and how many samples they need, as in the report.
 export const PERCENTILES = [["p50", 0.5, 2], ["p90", 0.9, 10], ["p99", 0.99, 100]];
 
 const STACK = ["ok", "instance_errors", "nginx_errors", "incomplete", "dropped"];
@@ -15,15 +15,16 @@ const BUCKETS = 1200;
 const scratch = new Int32Array(BUCKETS);
 
 export class Columns {
-	constructor(trial) {
+	constructor(trial, flows, kind) {
 		this.trial = trial;
 		this.capacity = 0;
 		this.rows = 0;
 		this.flows = {}; // flow → {name: Float64Array}
 		this.kept = {}; // flow → percentile → Float64Array: by the number of the bin, modulo capacity
 		this.shares = {}; // flow → instance → Float64Array
-		this.kind = "ok"; // what shares are of: "ok" or "first"
+		this.kind = kind; // what shares are of: "ok" or "first"
 		this.used = {}; // services that have any of it
+		for (const f of flows) this.addFlow(f);
 	}
 
 	update() {
@@ -46,7 +47,6 @@ export class Columns {
 		this.trial.dirty = 0;
 	}
 
-	// addFlow makes room for a flow; it is filled by the next update.
 	addFlow(flow) {
 		const columns = (names) => Object.fromEntries(names.map((n) => [n, new Float64Array(this.capacity).fill(NaN)]));
 		const percentiles = PERCENTILES.map(([name]) => name);
@@ -54,10 +54,6 @@ export class Columns {
 		this.kept[flow] = columns(percentiles);
 		this.shares[flow] = columns(this.trial.info.instances.map((i) => i.name));
 		this.trial.dirty = 0;
-	}
-
-	need(flow) {
-		if (!this.flows[flow]) this.addFlow(flow);
 	}
 
 	fillFlow(flow, bins, perSecond) {
@@ -98,7 +94,7 @@ export class Columns {
 		}
 	}
 
-	// slide calls f for each row with the sums of parts of the bins over so many rows back, and the sum of these.
+	// slide calls f for each row with the sums of parts over so many bins, and the sum of these.
 	slide(bins, back, names, part, f) {
 		const sums = new Float64Array(names.length);
 		let all = 0;
@@ -117,7 +113,7 @@ export class Columns {
 		}
 	}
 
-	// lanes are the instances that shares are drawn of: [name, an equal share], those of services that have any.
+	// lanes are [name, an equal share] of the instances of services that have any share.
 	lanes() {
 		const all = this.trial.info.instances;
 		const used = all.filter((i) => this.used[i.service + this.kind]);
@@ -129,7 +125,6 @@ export class Columns {
 		return Math.max(1, Math.round(SECOND / this.trial.info.width_ms));
 	}
 
-	// enough is how many bins have enough requests for a ratio, on average of those that have any.
 	enough(flow, bins) {
 		let requests = 0;
 		let used = 0;
@@ -141,7 +136,7 @@ export class Columns {
 		return Math.max(1, Math.min(this.back(), Math.ceil((ENOUGH * used) / Math.max(1, requests))));
 	}
 
-	// keepPercentiles merges the histograms of the last second before the end of bin n, or of more if they are too few for a p99.
+	// keepPercentiles are those at the end of bin n: of the last second, or of more if that is too few for a p99.
 	keepPercentiles(flow, n) {
 		const least = n - this.back();
 		const oldest = Math.max(this.trial.first - 1, n - Math.max(this.back(), Math.round(LONGEST / this.trial.info.width_ms)));
@@ -170,7 +165,7 @@ export class Columns {
 		return i >= 0 && i < this.rows - 1 ? i : -1;
 	}
 
-	// span is the first and the last row that overlap a range in ms, the closing one included, of what is settled.
+	// span is the first and the last row, the closing one included, of what is settled in a range in ms.
 	span([from, to], settled) {
 		const width = this.trial.info.width_ms;
 		const low = Math.max(0, Math.floor(from / width) - this.trial.first);
@@ -191,14 +186,14 @@ export function alike(cells, cell) {
 	return cells.filter((c) => (c.flow === "streams") === (cell.flow === "streams"));
 }
 
-// most is the largest value of a column between two rows; 0 if there is none.
+// most is the largest value of a column between two rows, or 0.
 export function most(column, [low, high]) {
 	let max = 0;
 	for (let i = low; i <= high; i++) if (column[i] > max) max = column[i];
 	return max;
 }
 
-// least is the smallest value above 0; Infinity if there is none.
+// leastAbove is the smallest above 0, or Infinity.
 export function leastAbove(column, [low, high]) {
 	let min = Infinity;
 	for (let i = low; i <= high; i++) if (column[i] > 0 && column[i] < min) min = column[i];

@@ -1,4 +1,4 @@
-// Where messages come from: server-sent events of trivet, or the file that the page is.
+// Where messages come from: trivet, or the file that the page is.
 import { clock } from "./format.js";
 
 const RETRY = 2000; // milliseconds

@@ -1,4 +1,4 @@
-// What can be done with a live stack: load, actions on processes, nginx's settings, single requests, and the experiment's file.
+// What can be done with a live stack.
 import { el, press, setText } from "./dom.js";
 import { micros, moment, number, plural, rate } from "./format.js";
 import { icon } from "./icons.js";
@@ -22,7 +22,7 @@ class Change {
 		this.problem = el("div.problem.small");
 	}
 
-	// post resolves to the response, or to null. A result is read by screen readers, too.
+	// post resolves to the response, or to null. Screen readers read the result.
 	async post(path, body, done) {
 		const said = document.getElementById("said");
 		this.problem.replaceChildren();
@@ -43,7 +43,7 @@ class Change {
 	}
 }
 
-// actionRow has a button per action that makes sense now at a process: an instance, or nginx.
+// actionRow has a button per action that makes sense now at an instance, or at nginx.
 export function actionRow(store, process) {
 	const buttons = el("div.row");
 	const change = new Change(store);
@@ -67,7 +67,6 @@ export function actionRow(store, process) {
 	return element;
 }
 
-// mountControl builds the controls. They are hidden unless the stack is live.
 export function mountControl(root, store) {
 	document.body.append(el("div.sr", { id: "said", role: "status", "aria-live": "polite" }));
 	const parts = [loadPart(store), nginxPart(store), savePart(store)];

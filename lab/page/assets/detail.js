@@ -25,7 +25,7 @@ export class Detail {
 			this.events);
 	}
 
-	// show fills it for an instance from what the picture measured; undefined hides it.
+	// show fills it from what the picture measured.
 	show(trial, instance, { at, span, perLately, first, instances }) {
 		this.element.hidden = !instance;
 		if (!instance) return;

@@ -92,7 +92,6 @@ export class Distribution {
 	}
 }
 
-// drawBar draws OK requests, and the failed ones upon them.
 function drawBar({ surface, flow, ok, bad, ...c }, bar) {
 	const { ctx, box } = surface;
 	const px = devicePixelRatio;
@@ -123,12 +122,12 @@ function drawPercentiles(c) {
 	}
 }
 
-// barOf is where on the axis a time in µs lies.
+// barOf is where a time in µs lies on the axis.
 function barOf(us) {
 	return Math.log(us) / Math.log(1.02) / JOIN;
 }
 
-// barTime is the time in µs at which a bar begins.
+// barTime is when a bar begins, in µs.
 function barTime(bar) {
 	return Math.pow(1.02, bar * JOIN);
 }
@@ -147,7 +146,6 @@ function samples(c) {
 	return Math.max(1, c.sum.requests - c.sum.dropped);
 }
 
-// percentiles are those of OK requests that have enough samples.
 function percentiles(c) {
 	return PERCENTILES.filter(([, , needed]) => c.sum.ok >= needed).map(([name, q]) => [name, percentile(c.sum.latency, q)]).filter(([, us]) => us !== null);
 }

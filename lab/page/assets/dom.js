@@ -29,14 +29,13 @@ export function press(text, click, attributes = {}, ...children) {
 	return el("button", { type: "button", click, ...attributes }, text, ...children);
 }
 
-// chartPanel is a section with a title, a note, a legend of [class, text], and a grid.
+// chartPanel has a legend of [class, text].
 export function chartPanel(id, title, note, legend, grid) {
 	const marks = legend.map(([mark, text]) => el("li", el("i", { class: mark, "aria-hidden": "true" }), text));
 	const head = el("div.panel-head", el("h3", title), note, marks.length > 0 && el("ul.legend", ...marks));
 	return el("section.panel", { "data-panel": id, "aria-label": title }, head, grid);
 }
 
-// plotCell is a plot of a panel's grid with its caption and the values at the cursor.
 export function plotCell(flow, caption, readout, plot) {
 	return el("div.cell", { "data-flow": flow }, el("div.cell-head", caption, readout), plot);
 }

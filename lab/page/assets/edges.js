@@ -28,7 +28,7 @@ export class Edges {
 		this.calm = matchMedia("(prefers-reduced-motion: reduce)");
 	}
 
-	// place computes where the lines are: boxes are the elements of the client, of nginx and of the instances by name; flows those shown.
+	// place computes where the lines are between boxes: elements of the client, of nginx and of the instances by name.
 	place(boxes, flows, hops) {
 		const frame = this.root.getBoundingClientRect();
 		this.scale = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
@@ -48,7 +48,7 @@ export class Edges {
 		}
 	}
 
-	// line makes or moves a line: way is {key, flow, d, x, y, anchor}.
+	// line makes or moves a line.
 	line(way) {
 		let line = this.lines.get(way.key);
 		if (!line) {
@@ -68,7 +68,7 @@ export class Edges {
 		this.drawn.add(way.key);
 	}
 
-	// show sets the rates per second: of a line its part of widest, its text, and what failed on it.
+	// show sets a line's rate, as a part of widest, its text, and what failed on it.
 	show(key, perSecond, widest, text, failed = 0) {
 		const line = this.lines.get(key);
 		if (!line) return;
@@ -81,7 +81,6 @@ export class Edges {
 		setText(line.failed, failed > 0 && line.way.x !== undefined ? `✕ ${rate(failed)} ` : "");
 	}
 
-	// widen sets a line's width, and puts its label beside it.
 	widen(line, width) {
 		const { way } = line;
 		line.width = width;
@@ -93,7 +92,6 @@ export class Edges {
 		line.texts.setAttribute("y", way.y + (off[way.side] ?? -width / 2 - 4));
 	}
 
-	// highlight emphasizes the lines of an instance or of a flow; null: none.
 	highlight(selection) {
 		for (const [key, line] of this.lines) {
 			const of = key.split(" ");
@@ -102,7 +100,7 @@ export class Edges {
 		}
 	}
 
-	// move lets the lines move or stand still. Nothing moves if that is not wanted, or if the page is hidden.
+	// move lets the lines move or stand still, as they do if no motion is wanted, or if the page is hidden.
 	move(on) {
 		const moves = on && !this.calm.matches && !document.hidden;
 		if (moves && !this.timer) this.timer = setInterval(() => this.step(), FRAME);
@@ -125,7 +123,7 @@ function boxIn(element, frame) {
 	return { ...box, x: (box.left + box.right) / 2, y: (box.top + box.bottom) / 2, width: r.width, height: r.height };
 }
 
-// spread is the place of the i-th of n lines, so far apart, around 0.
+// spread is the place around 0 of the i-th of n lines so far apart.
 function spread(i, n, apart) {
 	return (i - (n - 1) / 2) * apart;
 }
@@ -169,7 +167,7 @@ function waysDown({ client, nginx, instances, scale }, flows) {
 	return ways;
 }
 
-// hopWays are the lines of calls from instances back to nginx; hops are the names of those that can make them.
+// hopWays are of calls from instances back to nginx; hops are the names of those that make them.
 function hopWays({ nginx, instances, scale }, hops) {
 	const callers = hops.map((name) => [name, instances.get(name)]);
 	if (!callers.length) return [];
@@ -183,7 +181,7 @@ function hopWays({ nginx, instances, scale }, hops) {
 	return [...ways, { key: "calls", flow: "hop", d: back, end: { x: nginx.x, y, to: "up" }, x: (nginx.x + bus) / 2, y: floor, anchor: "middle" }];
 }
 
-// headAt is the path of an arrowhead: where its tip is, how wide and how long it is.
+// headAt is an arrowhead by its tip.
 function headAt({ x, y, to }, wide, long) {
 	const half = wide / 2;
 	if (to === "right") return path`M${x} ${y}l${-long} ${-half}v${wide}z`;
@@ -203,14 +201,14 @@ function setClass(line, name, on) {
 	for (const element of [line.group, line.texts]) if (element.classList.contains(name) !== on) element.classList.toggle(name, on);
 }
 
-// widestOf is the rate that is drawn widest: the largest planned one; that measured if there is none, or if instances call others.
+// widestOf is the rate that is drawn widest: the largest planned; that measured if there is none, or if instances call others.
 export function widestOf(info, control, measured, hops) {
 	const planned = info.loads.flatMap((l) => (l.flow === "streams" ? [] : l.per_second ?? []));
 	const most = Math.max(0, ...planned, control?.load?.http ?? 0, control?.load?.grpc ?? 0);
 	return hops ? Math.max(1, most, measured) : most || Math.max(1, measured);
 }
 
-// flowsOf are the flows of a trial that have anything, in order; at least HTTP and gRPC.
+// flowsOf are the flows of a trial that are drawn: HTTP and gRPC always.
 export function flowsOf(trial) {
 	return FLOWS.filter((f) => f !== "streams" || trial.total.streams || trial.info.loads.some((l) => l.flow === "streams"));
 }

@@ -43,7 +43,7 @@ class Log {
 		}
 	}
 
-	// row is the element of an event. One that is sent again with more text is another event here.
+	// row is of an event. One that is sent again with more text is another here.
 	row(trial, e) {
 		const live = Boolean(trial.info.keep);
 		const go = () => (live ? this.store.select(e.process ? { instance: e.process } : null) : this.store.setNow(e.at));

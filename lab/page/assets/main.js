@@ -20,7 +20,6 @@ const KEYS = [
 	["+ and − in a chart", "zoom"], ["Escape", "show all time, close a window"], ["T", "light, dark, or as the system"], ["?", "this help"],
 ];
 
-// openPage builds the page and begins to read the feed.
 export function openPage() {
 	const store = new Store();
 	const section = (id) => document.getElementById(id);
@@ -125,7 +124,7 @@ const LACKS = {
 	instances: "The instances' records were not read: arrivals and requests in flight are unknown.",
 };
 
-// trialLines say what cannot be shown of the trials that are shown.
+// trialLines say what is not known of trials.
 function trialLines(store) {
 	const lines = [];
 	for (const { info } of store.compared) {

@@ -1,14 +1,12 @@
 // The row above the charts: phases, actions, and when requests failed and when that was over, on the same time axis.
 import { palette, hatch, canvasFont, stroke } from "./paint.js";
 import { actionsOf } from "./axis.js";
-import { recoveries } from "./recovery.js";
 import { moment } from "./format.js";
 
-// lanes are the rows from above: as many for actions as their texts need.
+// lanes are the rows from above, with as many for actions as their texts need.
 const lanes = { names: [], actions: 0 };
 const MOST_ACTIONS = 4;
 
-// marksPanel is a panel as those of panels.js.
 export const marksPanel = {
 	id: "marks", title: "What was done, and how it recovered", note: "fair: each instance has at least 90 % of an equal share of the OK responses",
 	height: () => 1.15 * lanes.names.length + 1.9,
@@ -39,12 +37,6 @@ export const marksPanel = {
 	},
 };
 
-// findRecoveries is called when data has changed, not for each drawing.
-export function findRecoveries(store, cell) {
-	cell.recoveries = recoveries(store, cell.trial, cell.flow);
-}
-
-// words are the recovery in words, only what is known.
 function words(r, trial) {
 	const at = (ms) => (r.exact ? `+${(ms / 1000).toFixed(2)} s` : moment(trial.info, ms));
 	const all = [[r.name + ":", ""]];
@@ -75,14 +67,13 @@ function paintPhases(plot, trial) {
 	}
 }
 
-// writeInside writes a text, shortened to what fits.
 function writeInside(ctx, text, from, to, y) {
 	let shown = text;
 	while (shown.length > 1 && ctx.measureText(shown + (shown === text ? "" : "…")).width > to - from) shown = shown.slice(0, -1);
 	if (shown.length > 1 || shown === text) ctx.fillText(shown === text ? text : shown + "…", from, y);
 }
 
-// placed gives each action that can be seen a lane: the first that is free where its text is; left of its mark near the right edge.
+// placed gives each action in view the first lane that is free where its text is; near the right edge that is left of its mark.
 function placed({ plot, trial }) {
 	const { ctx } = plot;
 	const px = devicePixelRatio;

@@ -1,4 +1,4 @@
-// The metrics of the trials that are shown, as the report has them, and nginx's configuration with its edits marked.
+// The metrics of the trials that are shown, and nginx's configuration with its edits marked.
 import { el, scrollTable } from "./dom.js";
 import { number, micros } from "./format.js";
 import { currentExperiment } from "./experiment.js";
@@ -64,7 +64,6 @@ function metricRow(phase, group, i) {
 	return el("tr", { class: i ? null : "first" }, i ? el("td") : el("th", { scope: "row" }, phase.name), el("td", group.name), ...cells);
 }
 
-// configuration shows the files of the shown trials; those that are the same once.
 function configuration(store) {
 	const of = new Map(); // id → variants
 	for (const { info } of store.compared) for (const id of info.config ?? []) of.set(id, [...(of.get(id) ?? []), info.variant]);

@@ -5,7 +5,6 @@ import { flowIn, storyCell } from "./failures.js";
 
 const MOST_OTHERS = 100; // the most that are listed
 
-// mountOthers appends the list to a section, if the page is a file.
 export function mountOthers(root, store) {
 	if (!store.file) return;
 	const body = el("tbody");
@@ -26,7 +25,7 @@ export function mountOthers(root, store) {
 	store.on("trials data", update);
 }
 
-// othersOf are those of the shown trials, the most often retried first, then the slowest.
+// othersOf are the most often retried first, then the slowest.
 function othersOf(store) {
 	const all = [...store.stories.values()].filter((s) => !s.failed && store.shown.includes(s.trial)).map((s) => ({ s, ...attemptsIn(s.trace.spans) }));
 	return all.sort((a, b) => b.attempts - b.entries - (a.attempts - a.entries) || b.s.took_us - a.s.took_us);

@@ -3,7 +3,7 @@
 const TOKENS = ["surface", "raised", "sunken", "line", "edge", "text", "quiet", "http", "grpc", "streams", "bad", "good", "warn"];
 const theme = { colors: null, patterns: new Map(), rem: 16 };
 
-// palette has the colors of the current theme as the canvas takes them.
+// palette has the colors of the theme as a canvas takes them.
 export function palette() {
 	if (theme.colors) return theme.colors;
 	theme.colors = {};
@@ -17,7 +17,7 @@ export function palette() {
 	return theme.colors;
 }
 
-// forgetPalette is for when the theme or the size of the text has changed.
+// forgetPalette is for another theme or size of text.
 export function forgetPalette() {
 	theme.colors = null;
 	theme.patterns.clear();
@@ -77,7 +77,7 @@ export function outlined(ctx, text, x, y) {
 	ctx.fillText(text, x, y);
 }
 
-// Surface is a canvas with a plot area between two axes. All surfaces of a width have the same margins, so their times lie below each other.
+// Surface is a canvas with a plot area between two axes. All of a width have the same margins, so their times lie below each other.
 export class Surface {
 	constructor(canvas) {
 		this.canvas = canvas;
@@ -87,7 +87,7 @@ export class Surface {
 		this.ends = [0, 1];
 	}
 
-	// begin clears it, and sets what both axes reach; it returns false if nothing can be seen.
+	// begin clears it, and sets what both axes reach; false if it has no size.
 	begin(range, ends, log) {
 		const { clientWidth, clientHeight } = this.canvas;
 		if (!clientWidth) return false;
@@ -112,7 +112,7 @@ export class Surface {
 		return this.box.top + (1 - ((this.log ? Math.log(value) : value) - low) / (high - low)) * this.box.height;
 	}
 
-	// axes draws grid and labels: ticks are pairs of a value and its text.
+	// axes draws grid and labels; ticks are [value, text].
 	axes(across, up, lines = true) {
 		const { ctx, box } = this;
 		const bottom = box.top + box.height;
@@ -135,7 +135,6 @@ export class Surface {
 		}
 	}
 
-	// inside lets draw draw in the plot area alone.
 	inside(draw) {
 		const { ctx, box } = this;
 		ctx.save();
@@ -157,7 +156,7 @@ export function timeTicks([from, to], most, offset) {
 	return ticks;
 }
 
-// niceTicks are round values from 0 to max.
+// niceTicks are from 0 to max.
 export function niceTicks(max, wanted = 3) {
 	const ten = Math.pow(10, Math.floor(Math.log10(max / wanted)));
 	const step = [1, 2, 2.5, 5, 10].map((f) => f * ten).find((s) => s >= (max / wanted) * 0.999);

@@ -1,11 +1,11 @@
-// What each row of charts shows over time: rate by outcome, latency, shares, attempts. A panel has title, note, rem (its height) or height(cell), legend (rows of
-// [class, text]), scale(cells), paint(cell) and read(cell, row): the exact values, in words. A cell is what charts.js makes of a panel, a trial and a flow.
+// What each row of charts shows: a panel has title, note, rem (its height) or height(cell), legend of [class, text], scale(cells), paint(cell)
+// and read(cell, row): the exact values, in words. A cell is what charts.js makes of a panel, a trial and a flow.
 import { PERCENTILES, alike, most, leastAbove } from "./columns.js";
 import { palette, hatch, blend, niceTicks, logTicks, canvasFont, outlined, stroke } from "./paint.js";
 import { markActions } from "./axis.js";
 import { number, rate, percent, micros, microsBrief } from "./format.js";
 
-// OUTCOMES are the parts of a stack from below, with how they are drawn.
+// OUTCOMES are stacked from below.
 const OUTCOMES = [
 	["ok", "OK", "solid"], ["instance_errors", "error response of an instance", "solid"], ["nginx_errors", "error response of nginx", "lines"],
 	["incomplete", "no whole response", "cross"], ["dropped", "dropped: never sent", "dots"],
@@ -55,12 +55,12 @@ function fillSteps(cell, lower, upper, fill) {
 	ctx.fill();
 }
 
-// highest is the largest value of some columns in what is shown of all cells.
+// highest is the largest value that is shown of some columns.
 function highest(cells, names) {
 	return Math.max(...cells.flatMap((c) => names.map((n) => most(c.column[n], c.rows()))));
 }
 
-// linear is a scale from 0, the same for all plots of a panel.
+// linear is a scale from 0, one for all plots of a panel.
 function linear(label) {
 	return { top: 1, ends() { return [0, this.top]; }, ticks() { return niceTicks(this.top).map((v) => [v, label(v)]); } };
 }
@@ -95,7 +95,6 @@ const outcomes = {
 	},
 };
 
-// counted are those counts that are not 0, in words.
 function counted(part, names) {
 	return names.filter(([name]) => part[name]).map(([name, text]) => [text, number(part[name])]);
 }
@@ -218,7 +217,6 @@ const attempts = {
 	},
 };
 
-// PANELS are the rows of charts, from above.
 export const PANELS = [outcomes, latency, shares, attempts];
 
 export function paintCell(panel, cell) {

@@ -1,4 +1,4 @@
-// The picture: the way of requests from the client over nginx to the instances, at the moment that the page looks at.
+// The picture: the way of requests from the client over nginx to the instances, at one moment.
 import { el, press, setText } from "./dom.js";
 import { FLOW_NAMES, moment, number, plural, rate } from "./format.js";
 import { icon, swatch } from "./icons.js";
@@ -75,7 +75,6 @@ class Picture {
 		this.move();
 	}
 
-	// build makes the boxes for other instances or flows.
 	build(trial, flows, key) {
 		this.key = key;
 		this.flows = flows;
@@ -218,7 +217,7 @@ function openStreams(view) {
 	return open;
 }
 
-// flowBox is the box of the client or of nginx: for each flow a line per title.
+// flowBox has a line per title for each flow.
 function flowBox(name, titles) {
 	const about = el("p.small.quiet");
 	const list = el("ul.flows");
@@ -264,7 +263,7 @@ function drawNginx(box, info, view) {
 	}
 }
 
-// ratio is how many of something there are per sent request.
+// ratio is per sent request.
 function ratio(view, flow, name) {
 	const sum = view.ratios.get(flow);
 	const sent = sum.requests - sum.dropped;

@@ -5,9 +5,8 @@ import { actionsOf } from "./axis.js";
 const ENTRY = "whoami"; // the service that clients' requests go to
 const FAIR = 0.9; // each instance's part of an equal share, as in metrics.recovery
 
-// recoveries are those of a flow, one for each phase of a run, or for the time since each action of a live stack, with times in ms of the
-// trial: {name, from, to, firstFailure, lastFailure, firstSuccess, fairSince, exact}. Absent times are null. Those without an action and without a
-// failure are left out.
+// recoveries are those of a flow for each phase of a run, or since each action of a live stack, if there was an action or a failure: {name, from,
+// to, firstFailure, lastFailure, firstSuccess, fairSince, exact}, in ms of the trial or null.
 export function recoveries(store, trial, flow) {
 	const phases = reportPhases(store, trial);
 	const spans = trial.info.phases.length ? trial.info.phases : actionSpans(trial);
@@ -15,7 +14,6 @@ export function recoveries(store, trial, flow) {
 	return all.filter((r, i) => r.firstFailure !== null || spans[i].do?.length);
 }
 
-// reportPhases are the phases of a trial in the report, or undefined.
 function reportPhases(store, trial) {
 	const { experiment, variant, number } = trial.info;
 	const index = store.run?.experiments.findIndex((e) => e.name === experiment) ?? -1;
@@ -40,7 +38,6 @@ function actionSpans(trial) {
 	return actions.slice(-3).map((e, i, last) => ({ name: e.text, from: e.at, to: last[i + 1]?.at ?? trial.end, do: [e.text] }));
 }
 
-// fromBins is as exact as the bins are wide.
 function fromBins(trial, flow, span) {
 	const r = { name: span.name, from: span.from, to: span.to, exact: false, firstFailure: null, lastFailure: null, firstSuccess: null, fairSince: null };
 	const width = trial.info.width_ms;
@@ -58,7 +55,7 @@ function fromBins(trial, flow, span) {
 }
 
 // fairSince is the begin of the whole second from which on each instance sent at least 90 % of an equal share of the OK responses, or one
-// less than another; null if not even the last second is fair.
+// less than another.
 function fairSince(trial, flow, span) {
 	const perSecond = Math.max(1, Math.round(1000 / trial.info.width_ms));
 	const first = Math.floor(span.from / trial.info.width_ms);

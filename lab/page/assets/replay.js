@@ -1,4 +1,4 @@
-// Which trial is shown, and which moment of it: play, pause, speed, a slider over the trial's phases and actions.
+// Which trial is shown, and which moment of it.
 import { el, press, setText } from "./dom.js";
 import { moment, clock } from "./format.js";
 import { actionsOf } from "./axis.js";
@@ -39,7 +39,6 @@ class Replay {
 		this.showPlaying();
 	}
 
-	// update shows the bar for runs.
 	update() {
 		const { store } = this;
 		const { trial } = store;

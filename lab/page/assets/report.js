@@ -1,4 +1,4 @@
-// What an experiment asked and what came of it: question, verdict, answer, expectations; further down its metrics and nginx's configuration.
+// What an experiment asked and what came of it; below the charts its metrics and nginx's configuration.
 import { el, press } from "./dom.js";
 import { plural } from "./format.js";
 import { badge, currentExperiment, chooseTrial } from "./experiment.js";
@@ -6,7 +6,6 @@ import { mountMetrics } from "./metrics.js";
 import { mountFailures } from "./failures.js";
 import { mountOthers } from "./others.js";
 
-// mountReport fills the section on top and, below the charts, the details.
 export function mountReport(root, store, details) {
 	let shown = "";
 	const update = () => {
@@ -44,7 +43,6 @@ function experimentList(store, current) {
 	return el("nav.experiments", { "aria-label": "Experiments of the run" }, el("ul", ...store.run.experiments.map(entry)));
 }
 
-// outcomeOf is the verdict in numbers.
 function outcomeOf(report) {
 	const all = report?.expectations ?? [];
 	if (!all.length) return report ? "Expectations: not judged" : "Expectations";
@@ -52,7 +50,7 @@ function outcomeOf(report) {
 	return `${passed} of ${plural(all.length, "expectation")} passed`;
 }
 
-// expectations lists each with what was measured; those of several variants that have the same text together.
+// expectations lists each with what was measured, in all variants.
 function expectations(asked, report) {
 	const rows = new Map();
 	for (const text of report?.expectations.length ? [] : asked.expect ?? []) rows.set(text, []);

@@ -6,13 +6,12 @@
 // FLOWS are all flows, in the order in which they are shown.
 export const FLOWS = ["http", "grpc", "streams"];
 
-// COUNTS are the fields of a Flow that can be added.
+// COUNTS and PARTS are the fields of a Flow and of an Instant that can be added; "open" is a level, of which the newest counts.
 const COUNTS = [
 	"requests", "ok", "instance_errors", "nginx_errors", "incomplete", "dropped",
 	"client_attempts", "nginx_attempts", "failed_attempts", "in_doubt", "no_live_upstreams", "local_replies", "others",
 ];
 
-// PARTS are the fields of an Instant that can be added; its "open" is a level, of which the newest counts.
 const PARTS = ["first", "attempts", "failed", "ok", "arrivals", "hops", "calls", "others"];
 
 const KEPT_FAILURES = 200; // of a live stack
@@ -128,20 +127,19 @@ export class Store {
 		return this.run !== null && this.reports.size >= this.run.experiments.length;
 	}
 
-	// takeReport takes that on an experiment. A run that was over before the page was opened is shown from its first trial on.
+	// takeReport shows a run that was over before the page was opened from its first trial on.
 	takeReport(m) {
 		this.reports.set(m.experiment, m.report);
 		const first = this.trials.get(Math.min(...this.trials.keys()));
 		if (this.over && first && this.untouched && performance.now() - this.begun < WHOLE) this.show(first.info);
 	}
 
-	// schedule calls the listeners of "data" soon, once for many messages; of a hidden page when it is seen again.
+	// schedule calls listeners soon, once for many messages; those of a hidden page when it is seen again.
 	schedule() {
 		if (this.timer || document.hidden) return;
 		this.timer = setTimeout(() => this.flush(), DATA_PAUSE);
 	}
 
-	// flush calls the listeners of what messages have changed.
 	flush() {
 		clearTimeout(this.timer);
 		this.timer = 0;
@@ -169,7 +167,7 @@ export class Store {
 		this.zoom = null; // It is of times of another trial.
 	}
 
-	// beside returns the numbers of the trials that a trial is compared with, itself included.
+	// beside are the numbers of the trials that a trial is compared with, and its own.
 	beside(info) {
 		const all = [...this.trials.values()].map((t) => t.info);
 		const same = all.filter((i) => i.experiment === info.experiment && i.number === info.number);
@@ -247,7 +245,6 @@ export class Store {
 		this.emit("story");
 	}
 
-	// story is a promise of one request's story, from the file or from trivet.
 	async story(trial, id) {
 		const kept = this.stories.get(trial + " " + id);
 		if (kept) return kept;
@@ -255,14 +252,14 @@ export class Store {
 		return ask(`api/story?trial=${trial}&id=${encodeURIComponent(id)}`);
 	}
 
-	// send posts what changes a live stack; the promise is of its response. The Error has detail, nginx's own lines, and status.
+	// send posts what changes a live stack. Its Error has detail, nginx's own lines, and status.
 	async send(path, body) {
 		const headers = { "Content-Type": "application/json", "X-Trivet-Token": this.token };
 		return ask(path.replace(/^\//, ""), { method: "POST", headers, body: JSON.stringify(body) });
 	}
 }
 
-// TAKE has for each kind of message that belongs to a trial what takes it.
+// TAKE has what takes messages that belong to a trial.
 const TAKE = {
 	bins(t, m) {
 		const { keep, width_ms } = t.info;
@@ -297,7 +294,7 @@ const TAKE = {
 	},
 };
 
-// insert puts an item into a list in the order of a key, in the place of one with the same; the first is dropped if there are too many.
+// insert puts an item into a list in the order of a key, in the place of one with the same; of too many the first is dropped.
 function insert(list, item, key, most) {
 	let i = list.length;
 	while (i > 0 && list[i - 1][key] >= item[key]) i--;
@@ -336,10 +333,12 @@ function newTrial() {
 
 // count adds the counts of a bin to sums, or takes them away.
 function count(total, bin, sign) {
-	for (const name in bin?.flows) {
-		const sum = (total[name] ??= zeros(COUNTS));
-		for (const c of COUNTS) sum[c] += sign * (bin.flows[name][c] ?? 0);
-	}
+	for (const flow in bin?.flows) add((total[flow] ??= zeros(COUNTS)), bin.flows[flow], sign);
+}
+
+// add adds to each field of sum that of a part, where it has one.
+function add(sum, part, sign = 1) {
+	for (const n in sum) sum[n] += sign * (part[n] ?? 0);
 }
 
 function zeros(names) {
@@ -359,7 +358,7 @@ export function instanceNews(trial, name, flow, ms) {
 }
 
 function addNews(trial, ms, sum, of) {
-	for (const news of trial.news) if (news.end > trial.end - ms) for (const n in of(news)) sum[n] += of(news)[n];
+	for (const news of trial.news) if (news.end > trial.end - ms && of(news)) add(sum, of(news));
 	return sum;
 }
 
@@ -367,10 +366,7 @@ function addNews(trial, ms, sum, of) {
 function countNews(news, bin, sign) {
 	count(news.flows, bin, sign);
 	for (const name in bin?.instances) {
-		for (const flow in bin.instances[name]) {
-			const sum = (news.instances[`${name} ${flow}`] ??= zeros(PARTS));
-			for (const p of PARTS) sum[p] += sign * (bin.instances[name][flow][p] ?? 0);
-		}
+		for (const flow in bin.instances[name]) add((news.instances[`${name} ${flow}`] ??= zeros(PARTS)), bin.instances[name][flow], sign);
 	}
 }
 
@@ -384,23 +380,19 @@ function binsBetween(trial, from, to, f) {
 	}
 }
 
-// sumFlow is the sum of a flow over the bins of a trial that overlap [from, to) in ms: a Flow with all of COUNTS, failed (requests that
-// failed), and merged histograms.
+// sumFlow is the sum of a flow over the bins of a trial that overlap [from, to) in ms: a Flow with failed (requests) and merged histograms.
 export function sumFlow(trial, flow, from = 0, to = Infinity) {
-	const sum = { ...zeros(COUNTS), failed: 0 };
-	const latencies = new Map();
-	const failedLatencies = new Map();
+	const sum = zeros(COUNTS);
+	const latency = new Map();
+	const failedLatency = new Map();
 	binsBetween(trial, from, Math.min(to, trial.end), (bin) => {
 		const part = bin.flows[flow];
 		if (!part) return;
-		for (const c of COUNTS) sum[c] += part[c] ?? 0;
-		sum.failed += failedOf(part);
-		addHistogram(latencies, part.latency);
-		addHistogram(failedLatencies, part.failed_latency);
+		add(sum, part);
+		addHistogram(latency, part.latency);
+		addHistogram(failedLatency, part.failed_latency);
 	});
-	sum.latency = pairs(latencies);
-	sum.failed_latency = pairs(failedLatencies);
-	return sum;
+	return { ...sum, failed: failedOf(sum), latency: pairs(latency), failed_latency: pairs(failedLatency) };
 }
 
 // failedOf is how many requests of a Flow failed; those that were dropped are not among them.
@@ -408,33 +400,21 @@ export function failedOf(flow) {
 	return (flow.instance_errors ?? 0) + (flow.nginx_errors ?? 0) + (flow.incomplete ?? 0);
 }
 
-// sumInstance is the sum of an instance's part of a flow: an Instant with all of PARTS, and open of the newest bin. Flow null: of all flows.
+// sumInstance is the same of an instance's part of a flow, or of all flows (null): an Instant, with open of the newest bin.
 export function sumInstance(trial, name, flow = null, from = 0, to = Infinity) {
 	const sum = { ...zeros(PARTS), open: 0 };
 	binsBetween(trial, from, Math.min(to, trial.end), (bin) => {
 		const parts = bin.instances?.[name];
 		sum.open = 0;
 		for (const f in parts) {
-			if (flow !== null && f !== flow) continue;
-			for (const p of PARTS) sum[p] += parts[f][p] ?? 0;
-			sum.open += parts[f].open ?? 0;
+			if (flow === null || f === flow) add(sum, parts[f]);
 		}
 	});
 	return sum;
 }
 
-// stateAt is the State of an instance at a time of its trial, in ms.
 export function stateAt(trial, instance, at) {
-	const list = trial.states.get(instance) ?? [];
-	let found = UNKNOWN_STATE;
-	for (let low = 0, high = list.length - 1; low <= high; ) {
-		const middle = (low + high) >> 1;
-		if (list[middle].at <= at) {
-			found = list[middle];
-			low = middle + 1;
-		} else high = middle - 1;
-	}
-	return found;
+	return trial.states.get(instance)?.findLast((s) => s.at <= at) ?? UNKNOWN_STATE;
 }
 
 function addHistogram(sums, pairsOf) {

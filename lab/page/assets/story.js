@@ -6,7 +6,6 @@ import { icon } from "./icons.js";
 const TICKS = 4; // parts of the waterfall's axis
 const KIND_WORDS = { instance: "execution", hop: "call" };
 
-// mountStory fills the dialog with the request that the store wants.
 export function mountStory(root, store) {
 	let wanted = null;
 	let back = null; // what had the focus
@@ -54,7 +53,7 @@ export function storyParts(story) {
 	return [head, list, el("h3", "Waterfall"), bars, el("p.small.quiet", note)];
 }
 
-// spanRows are all spans in the order of the tree, with times in µs.
+// spanRows are all spans of the tree, with times in µs.
 function spanRows(trace) {
 	const rows = [];
 	const add = (spans, depth) => {
@@ -96,7 +95,6 @@ function spanRow({ span, depth, from, to }, begin, whole) {
 	return el("li", what, svg("svg.bars.grid", { height: 22, "aria-hidden": "true" }, bar), el("span.end", took, says));
 }
 
-// spanLabel is what a span is of: an instance's name, or what was called.
 function spanLabel(span) {
 	const method = span.name.replace(/^POST /, "").replace(/^\/[\w.]+\.[\w.]+\//, "");
 	if (span.kind === "attempt") return span.name.replace(/^attempt /, "");
