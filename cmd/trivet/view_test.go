@@ -91,8 +91,9 @@ func (o *outside) untilURL(t *testing.T) string {
 	}
 }
 
-// pageGrace is how long pages that are open may delay an end, with two seconds for a busy machine.
-const pageGrace = time.Second + 2*time.Second
+// pageGrace is more than the second by which open pages may delay an end, also on a busy machine, and less than the half minute for which a
+// write to one may wait.
+const pageGrace = 15 * time.Second
 
 func TestViewReplaysARun(t *testing.T) {
 	t.Parallel()

@@ -196,7 +196,8 @@ func TestEndIsSentToEveryPage(t *testing.T) {
 	<-s.ended
 }
 
-// A page that reads nothing, and a connection that sends nothing, delay the end by less than a second; the test allows two more.
+// A page that reads nothing, and a connection that sends nothing, delay the end by less than a second, even on a busy machine by far less than
+// the time that a write may take.
 func TestStuckPageDoesNotDelayTheEnd(t *testing.T) {
 	t.Parallel()
 	s := serve(t, nil, nil)
@@ -222,7 +223,7 @@ func TestStuckPageDoesNotDelayTheEnd(t *testing.T) {
 	begin := time.Now()
 	s.stop()
 	<-s.ended
-	if took := time.Since(begin); took > flushGrace+closeGrace+2*time.Second {
+	if took := time.Since(begin); took > writeTimeout/2 {
 		t.Errorf("the end took %v", took)
 	}
 }

@@ -166,7 +166,7 @@ func (l *LiveSource) setNow() time.Time {
 	return now
 }
 
-// Advance reads what has been written since. The error is one of reading a file.
+// Advance reads what has been written since. The error is one of reading a file, and the trial's problem until that can be read again.
 func (l *LiveSource) Advance() error {
 	now := l.setNow()
 	for {
@@ -180,6 +180,7 @@ func (l *LiveSource) Advance() error {
 		}
 		l.add(next)
 	}
+	l.problem = ""
 	l.narrator.reach(now.Sub(l.options.Begin))
 	l.counter.forgetStarts()
 	return l.removeLoads(now)

@@ -255,6 +255,28 @@ func TestLiveStackFollowsTheWallClock(t *testing.T) {
 	}
 }
 
+// A file that could not be read for a while, as when too many are open, is no problem afterwards.
+func TestLiveStackReadsAgainAfterAnError(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	path := s.clients.Name()
+	if err := errors.Join(os.Remove(path), os.Symlink(path, path)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Advance(); !errors.Is(err, unix.ELOOP) || !strings.Contains(s.Snapshot()[0].Trial.Problem, path) {
+		t.Fatalf("%v, %+v", err, s.Snapshot()[0].Trial)
+	}
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, text(t, labtest.OK("11.http.0.0", s.clock)), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Advance(); err != nil || s.Snapshot()[0].Trial.Problem != "" {
+		t.Errorf("%v, %+v", err, s.Snapshot()[0].Trial)
+	}
+	if http := newShown().apply(t, s.Snapshot()).sums().flows[HTTP]; http == nil || http.OK != 1 {
+		t.Errorf("%+v", http)
+	}
+}
+
 func TestLiveStackHasBoundedMemory(t *testing.T) { // Not parallel: other tests use the heap, too.
 	s := newStack(t)
 	n := 0
