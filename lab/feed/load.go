@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
@@ -73,13 +74,21 @@ func rateWords(r scenario.Rate) string {
 	var all []string
 	for i, perSecond := range r.PerSecond {
 		if i == 0 || perSecond != r.PerSecond[i-1] {
-			all = append(all, strconv.FormatFloat(perSecond, 'f', -1, 64)+"/s")
+			all = append(all, rateNumber(perSecond)+"/s")
 		}
 	}
 	if r.Shape == scenario.Ramp {
 		return strings.Join(all, " to ")
 	}
 	return strings.Join(all, ", ")
+}
+
+// rateNumber is a rate with three decimals, or three digits of a small one: a rate per minute may have many.
+func rateNumber(perSecond float64) string {
+	if perSecond < 1 {
+		return strconv.FormatFloat(perSecond, 'g', 3, 64)
+	}
+	return strconv.FormatFloat(math.Round(perSecond*1000)/1000, 'f', -1, 64)
 }
 
 // phasesOf are a scenario's as messages have them.
