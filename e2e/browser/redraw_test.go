@@ -21,9 +21,11 @@ func TestViewRests(t *testing.T) {
 		t.Errorf("lines of a run that is over moved from %s to %s", before, after)
 	}
 	p.wait(`document.querySelector("#details [data-id]")`)
-	p.eval(`(button => { button.focus(); store.apply({failures: {trial: trial.info.trial, requests: [{...trial.failures[0], id: "1.http.1.999999", at: 0}]}}) })(document.querySelector("#details [data-id]"))`, nil)
+	var focused string
+	p.eval(`(button => { button.focus(); return button.dataset.id })(document.querySelector("#details [data-id]"))`, &focused)
+	p.eval(`store.apply({failures: {trial: trial.info.trial, requests: [{id: "1.http.1.999999", at: 0, flow: "http", outcome: "nginx_error", latency_us: 1}]}})`, nil)
 	p.wait(`document.querySelector("#details [data-id]").dataset.id === "1.http.1.999999"`)
-	p.wait(`document.activeElement.dataset.id === trial.failures[0].id`)
+	p.wait("document.activeElement.dataset.id === " + quote(focused))
 	p.wait(`(box => { box.focus(); box.click(); return document.activeElement.type === "checkbox" })(document.querySelector("#replay [type=checkbox]"))`)
 	p.wait(`(button => { button.focus(); button.click(); return document.activeElement.getAttribute("aria-pressed") === "true" })(document.querySelector("#replay [aria-pressed=false]"))`)
 }

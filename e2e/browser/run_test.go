@@ -124,7 +124,7 @@ func (p *tab) harmless() {
 func (p *tab) failedRequest() {
 	p.t.Helper()
 	p.click("#details [data-id]")
-	p.wait(`/whoami-2/.test(document.querySelector("dialog[data-story][open]")?.innerText)`)
+	p.wait(`/whoami-[123]/.test(document.querySelector("dialog[data-story][open]")?.innerText)`) // On a busy machine others fail, too.
 }
 
 // TestViewReplays replays the run: it plays, pauses, and goes to a moment.

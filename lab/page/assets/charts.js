@@ -75,7 +75,7 @@ class Charts {
 		// The same trials are other objects after a lost connection.
 		if (key === this.key && (!flows.length || trials.every((t) => this.columns.has(t)))) return;
 		this.key = key;
-		const focused = document.activeElement.closest(".plot")?.getAttribute("aria-label");
+		const focused = document.activeElement?.closest(".plot")?.getAttribute("aria-label");
 		this.clear();
 		if (!trials.length || !flows.length) return this.body.append(el("p.quiet", "Nothing yet: the charts begin with the first request."));
 		for (const t of trials) this.columns.set(t, new Columns(t, flows, this.kind));

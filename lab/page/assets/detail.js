@@ -54,6 +54,9 @@ export class Detail {
 
 	newest(trial, instance, at) {
 		const events = trial.events.filter((e) => e.process === instance.name && e.at <= at).slice(-DETAIL_EVENTS).reverse();
+		const key = [trial.info.trial, trial.info.begin, instance.name, ...events.map((e) => [e.n, e.since?.length])].join();
+		if (this.newestKey === key) return; // What a reader has marked stays so.
+		this.newestKey = key;
 		this.events.replaceChildren(...events.map((e) => el("li.small", el("span.when", moment(trial.info, e.at)), icon(e.tone), " ", [e.text, ...(e.since ?? [])].join("; "))));
 	}
 }

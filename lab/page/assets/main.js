@@ -165,7 +165,7 @@ function pageKey(event, store, replay) {
 	if (event.target.closest("input:not([type=range]), select, textarea")) return;
 	if (event.key === " " && event.target.closest("button, summary, a")) return;
 	const does = {
-		" ": replay.toggle, "[": () => replay.faster(-1), "]": () => replay.faster(1), l: replay.live, L: replay.live,
+		" ": !store.stack && replay.toggle, "[": () => replay.faster(-1), "]": () => replay.faster(1), l: replay.live, L: replay.live,
 		t: () => nextTheme(store), T: () => nextTheme(store), "?": () => document.getElementById("help").showModal(),
 	}[event.key];
 	if (!does) return;
