@@ -57,3 +57,15 @@ func TestReadingsAreOfTheMoment(t *testing.T) {
 	p.wait("store.live")
 	p.wait(later("store.live"))
 }
+
+// TestNewestFailuresAreListed fills the list of failures of a stack: one more takes the place of the oldest, wherever both are in it.
+func TestNewestFailuresAreListed(t *testing.T) {
+	t.Parallel()
+	p := live(t, up(t), laptop)
+	const add = `(n, at) => store.apply({failures: {trial: 0, requests: [{id: "1.http.1." + n, at, flow: "http", outcome: "nginx_error", latency_us: 1}]}})`
+	const first = `document.querySelector("#details [data-id]")?.dataset.id`
+	p.eval(`(add => { for (let n = 0; n < 200; n++) add(n, n ? 1000 + n : 2000) })(`+add+`)`, nil)
+	p.wait(first + ` === "1.http.1.0"`)
+	p.eval(`(`+add+`)(200, 1500)`, nil)
+	p.wait(first + ` === "1.http.1.200"`)
+}

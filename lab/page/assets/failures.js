@@ -15,11 +15,11 @@ export function mountFailures(root, store) {
 	const more = press("Show more", () => update((view.most += 4 * STEP)));
 	root.append(el("div.failures", title, note, scroll, more));
 	const update = () => {
-		const all = failuresOf(store);
-		const key = [store.shown, all.length, all.at(-1)?.f.id, view.most].join();
+		setText(note, noteOn(store));
+		const key = [store.shown, view.most, ...store.compared.map((t) => [t.info.begin, t.failures.length, t.failures.at(-1)?.id])].join();
 		if (key === view.key) return;
 		view.key = key;
-		setText(note, noteOn(store, all.length));
+		const all = failuresOf(store);
 		scroll.hidden = !all.length;
 		more.hidden = all.length <= view.most;
 		const before = view.rows;
@@ -35,7 +35,8 @@ function failuresOf(store) {
 	return all.sort((a, b) => (store.stack ? b.f.at - a.f.at : a.f.at - b.f.at));
 }
 
-function noteOn(store, count) {
+function noteOn(store) {
+	const count = store.compared.reduce((sum, t) => sum + t.failures.length, 0);
 	if (!count) return "None.";
 	const kept = store.stack ? "The newest 200 are kept." : "";
 	const failed = store.compared.flatMap((t) => Object.values(t.total)).reduce((sum, flow) => sum + failedOf(flow), 0);

@@ -84,7 +84,7 @@ function setTheme(store, name) {
 function storedTheme() {
 	try {
 		const name = localStorage.getItem(STORED_THEME);
-		return name in THEMES ? name : "auto";
+		return Object.hasOwn(THEMES, name) ? name : "auto";
 	} catch {
 		return "auto";
 	}

@@ -13,7 +13,6 @@ export function mountStory(root, store) {
 		if (store.wanted) store.closeStory();
 		if (back?.isConnected) back.focus();
 	});
-	root.addEventListener("click", (event) => event.target === root && root.close());
 	const close = press("Close", () => root.close());
 	const title = el("h2", { id: "story-title" });
 	const body = el("div.story");
