@@ -113,7 +113,7 @@ func (c *counter) instance(name string) int {
 	return c.addInstance(record.Instance{Name: name})
 }
 
-// load is the load that planned the request of an ID, and whether the ID is of a call that was made for it; nil if none did.
+// load is the load that planned the request of an ID, nil if none did, and whether the ID is of a call that was made for a request.
 func (c *counter) load(id string) (l *planned, call bool) {
 	prefix, call := splitID(id)
 	return c.loads[prefix], call
@@ -244,7 +244,9 @@ func (c *counter) entry(e *record.AccessLogEntry, attempts []record.Attempt) (fl
 		return flow, service
 	}
 	if l == nil {
-		b.flow(flow).Others++
+		if !call {
+			b.flow(flow).Others++
+		}
 		return flow, service
 	}
 	for _, a := range attempts {
@@ -325,11 +327,11 @@ func (c *counter) call(r *record.Call) (instance, flow int) {
 		return n, flow
 	}
 	switch one := b.instance(n, flow); {
-	case l == nil:
-		one.Others++
 	case call:
 		one.Hops++
-		fallthrough
+		one.Arrivals++
+	case l == nil:
+		one.Others++
 	default:
 		one.Arrivals++
 	}
@@ -338,10 +340,11 @@ func (c *counter) call(r *record.Call) (instance, flow int) {
 
 // outgoing counts a call that an instance made, in the bin in which that began.
 func (c *counter) outgoing(r *record.Outgoing) {
-	if l, _ := c.load(r.ID); l == nil {
+	at := r.Time.Add(-time.Duration(r.Duration) * time.Microsecond).Sub(c.begin)
+	if l, _ := c.load(r.ID); l == nil && (probe(r.ID) || at < -time.Second) {
 		return
 	}
-	if b := c.bin(r.Time.Add(-time.Duration(r.Duration) * time.Microsecond).Sub(c.begin)); b != nil {
+	if b := c.bin(at); b != nil {
 		b.instance(c.instance(r.Instance), flowOfProtocol(r.Protocol)).Calls++
 	}
 }

@@ -166,8 +166,20 @@ func TestLiveStackCountsLoadsOthersAndWhatIsInFlight(t *testing.T) {
 	answered.Event, answered.Code = record.Completion, "OK"
 	s.write(t, s.calls, text(t, call, probe, answered))
 	s.write(t, s.log, fmt.Appendf(nil, lineOfEntry, "mine", begin.Unix(), 0, "127.0.0.1:9001"))
+	// For the other's request an instance calls another one.
+	called := call
+	called.ID, called.Instance, called.Start, called.Call = "mine.1", "whoami-2", "b", 102
+	responded := called
+	responded.Event, responded.Code = record.Completion, "OK"
+	made := record.Outgoing{Call: responded, Attempts: 1}
+	made.Event, made.Instance, made.Start, made.Call.Call = record.OutgoingCall, "whoami-1", "a", 103
+	s.write(t, s.calls, text(t, called, responded, made))
+	s.write(t, s.log, fmt.Appendf(nil, lineOfEntry, "mine.1", begin.Unix(), 0, "127.0.0.1:9002"))
 	s.write(t, s.log, fmt.Appendf(nil, lineOfEntry, "trivet-1", begin.Unix(), 0, "127.0.0.1:9001"))
 	s.shown(t, all)
+	if sum := all.sums(); sum.at("whoami-1", func(i Instant) int { return i.Calls }) != 1 || sum.at("whoami-2", func(i Instant) int { return i.Hops*10 + i.Arrivals - i.Others }) != 14 {
+		t.Errorf("calls of instances: %s", text(t, sum.instances))
+	}
 	if sum := all.sums(); sum.flows[HTTP].OK != 9 || sum.flows[HTTP].Others != 0 || sum.flows[GRPC].Others != 1 || sum.at("whoami-1", func(i Instant) int { return i.Others }) != 1 || sum.at("whoami-1", func(i Instant) int { return i.First }) != 3 {
 		t.Errorf("%s", text(t, sum.flows, sum.instances))
 	}

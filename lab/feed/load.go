@@ -35,13 +35,13 @@ func flowOfProtocol(protocol string) int {
 }
 
 // splitID splits the ID of a planned request, SEED.PROTOCOL.LOAD.N, and reports whether more follows: then it is a call that was made for
-// the request. The prefix is "" if the ID has another form.
+// the request. The prefix is "" if the ID has another form: of a call for a request that no load planned the last part is a number.
 func splitID(id string) (prefix string, call bool) {
 	at := 0
 	for range 3 {
 		i := strings.IndexByte(id[at:], '.')
 		if i < 0 {
-			return "", false
+			return "", numbered(id)
 		}
 		at += i + 1
 	}
@@ -50,9 +50,15 @@ func splitID(id string) (prefix string, call bool) {
 		end++
 	}
 	if end == at || end < len(id) && id[end] != '.' && id[end] != '-' {
-		return "", false
+		return "", numbered(id)
 	}
 	return id[:at], end < len(id)
+}
+
+// numbered reports whether the last part of an ID, after a dot, is a number.
+func numbered(id string) bool {
+	_, err := strconv.ParseUint(id[strings.LastIndexByte(id, '.')+1:], 10, 32)
+	return err == nil && strings.Contains(id, ".")
 }
 
 // probe reports whether an ID is of a request that the lab sends for itself.

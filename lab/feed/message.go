@@ -189,9 +189,9 @@ type Instant struct {
 	Attempts int `json:"attempts,omitempty"` // nginx's, the first included
 	Failed   int `json:"failed,omitempty"`   // of them: without a response header
 	OK       int `json:"ok,omitempty"`       // OK responses that name it
-	Arrivals int `json:"arrivals,omitempty"` // executions begun, those for calls of other instances included
-	Hops     int `json:"hops,omitempty"`     // of them: for calls of other instances
-	Calls    int `json:"calls,omitempty"`    // that it made to others
+	Arrivals int `json:"arrivals,omitempty"` // executions begun of planned requests, and of calls of other instances
+	Hops     int `json:"hops,omitempty"`     // of them: for calls of other instances, for any request
+	Calls    int `json:"calls,omitempty"`    // that it made to others, for any request
 	Others   int `json:"others,omitempty"`   // arrivals of requests that no load planned, and not in Arrivals
 	Open     int `json:"open,omitempty"`     // executions in flight at the end of the bin, of any request
 }

@@ -197,7 +197,11 @@ func (n *narrator) judge(i int) {
 	case of.state == Failing:
 		n.nginxDid(i, Bad, "nginx tries %s again%s, without a response header, since %s", of)
 	case of.state == Ejected:
-		n.nginxDid(i, Bad, "nginx has not chosen %s%s since %s", of)
+		tone := Note // Its balancing method may be the reason.
+		if s.of[0].without+s.of[1].without > 0 {
+			tone = Bad
+		}
+		n.nginxDid(i, tone, "nginx has not chosen %s%s since %s", of)
 	case of.state == Serving && s.troubled:
 		n.nginxDid(i, Good, "nginx gets responses from %s again%s, since %s", of)
 	}

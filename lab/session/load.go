@@ -25,7 +25,7 @@ const (
 	stopLead  = 100 * time.Millisecond // from the request to stop to the last planned request: a generator has to read it
 	grace     = 5 * time.Second        // how long a generator may take beyond the last deadline of all
 	hold      = 5 * time.Second        // of each watch
-	keptLoads = 5                      // load directories that stay, of loads that are over
+	keptLoads = 20                     // load directories that stay, of loads that are over
 	channels  = 4                      // of gRPC calls
 	perStream = 50                     // streams on one channel, of those that are held open
 )

@@ -88,7 +88,7 @@ func (n *narrator) narrate() {
 	}
 	client := n.of.Roots[0]
 	if client.Kind != trace.Client {
-		n.say("", "It began at %s. The client wrote no record of it.", n.clock(n.of.Roots[0].Begin))
+		n.say("", "It began at %s. There is no record of the client.", n.clock(n.of.Roots[0].Begin))
 		n.parts(n.of.Roots, "", 0)
 		n.executions()
 		return

@@ -169,7 +169,7 @@ The client's error: 502 Bad Gateway.`},
 		entry: `"status":"503","upstream_addr":"127.0.0.1:8002, 127.0.0.1:8001","upstream_status":"502, 503","upstream_header_time":"-, 0.005","upstream_bytes_sent":"99, 99","upstream_response_time":"0.080, 0.005","duration":0.085`,
 		want: `
 http GET / failed 85000 failed
-It began at +0.015 s. The client wrote no record of it.
+It began at +0.015 s. There is no record of the client.
 nginx tried whoami-2 (1): no response header after 80 ms.
 nginx cannot know whether whoami-2 executed it.
 nginx tried whoami-1 (2): 503 after 5 ms.`},
