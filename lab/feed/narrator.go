@@ -43,6 +43,7 @@ type narrator struct {
 	causes  []*row          // actions, settings, and what happened to processes without an action; the newest last
 	actions map[string]*row // the last of each process
 	nginx   map[string]*row // the last of nginx and an instance without an action
+	well    map[string]*row // the last of an instance's health without an action
 	failing *row            // the last of failed requests without a cause
 	all     []*subject
 	health  bool
@@ -258,7 +259,7 @@ func note(all []string, text string) []string {
 
 // failed adds a failed request to the last action, or to an event of its own.
 func (n *narrator) failed(o observation) {
-	cause := n.causeOf(o.at)
+	cause := n.causeOf(o.at, o.chosen)
 	e := cause
 	if e == nil || o.at-max(e.at, e.until) > attributed && o.at-e.lastFailure > together {
 		if e = n.failing; e == nil || o.at-e.lastFailure > together || cause != nil && cause.at > e.at {
@@ -284,11 +285,12 @@ func (n *narrator) addCause(e *row) {
 	}
 }
 
-// causeOf is the last cause before a time; nil if there is none. If that was a while ago, it is the last whose instance is still not running.
-func (n *narrator) causeOf(at time.Duration) (last *row) {
+// causeOf is the last cause before a time at which a request failed that began at another; nil if there is none. If that was a while ago, it
+// is the last whose instance is still not running. What failed because an instance was paused or down may end when that is over.
+func (n *narrator) causeOf(at, begun time.Duration) (last *row) {
 	for _, e := range slices.Backward(n.causes) {
 		switch {
-		case e.at > at:
+		case e.at > at, begun < e.at && (e.Action == scenario.Resume || e.Action == scenario.Start):
 		case at-e.at <= settled && last == nil, n.lasts(e):
 			return e
 		case last == nil:
@@ -490,11 +492,16 @@ func (n *narrator) healthEvent(at time.Duration, e *record.Event) {
 		n.update(action)
 		return
 	}
+	if own := n.well[e.Process]; own != nil && at-own.at <= attributed {
+		own.health = note(own.health, healthTexts[e.Kind]+", since "+n.clock(at))
+		n.update(own)
+		return
+	}
 	tone := Bad
 	if e.Kind == Serving {
 		tone = Good
 	}
-	n.say(at, Event{Kind: "process", Tone: tone, Process: e.Process, Text: e.Process + ": " + healthTexts[e.Kind]})
+	n.well[e.Process] = n.say(at, Event{Kind: "process", Tone: tone, Process: e.Process, Text: e.Process + ": " + healthTexts[e.Kind]})
 }
 
 // messages are the events and states that have changed, or all.

@@ -322,6 +322,33 @@ func TestFailuresBelongToTheLastDeath(t *testing.T) {
 	}
 }
 
+// A request that waited for a paused instance fails because of the pause, also when it ends after that.
+func TestResumedInstanceExplainsNoOldFailures(t *testing.T) {
+	t.Parallel()
+	p := newPlayed()
+	p.action(scenario.Pause)
+	p.at += 2 * time.Second
+	p.action(scenario.Resume)
+	p.take(observation{at: p.at + time.Millisecond, kind: failed, flow: 1, chosen: p.at - time.Second})
+	p.take(observation{at: p.at + time.Second, kind: failed, flow: 0, chosen: p.at + time.Millisecond})
+	if paused, resumed := p.events[0], p.events[1]; failedWords(paused.failed) != "1 gRPC call failed" || failedWords(resumed.failed) != "1 HTTP request failed" {
+		t.Errorf("%q, %q", paused.Since, resumed.Since)
+	}
+}
+
+// Health that comes and goes on a busy machine makes one event in half a minute.
+func TestHealthThatComesAndGoesMakesOneEvent(t *testing.T) {
+	t.Parallel()
+	p := newPlayed()
+	for i := range 30 {
+		p.at += time.Second
+		p.event(record.Event{Event: record.HealthEvent, Kind: []string{record.Serving, record.NoResponse}[i%2], Process: "whoami-2"})
+	}
+	if e := p.events; len(e) != 1 || e[0].Text != "whoami-2: its health check gets no response" || len(e[0].Since) != maxNotes || e[0].Since[3] != "its health check gets no response, since 14:03:30" {
+		t.Errorf("%d events, %+v", len(e), e[0].Event)
+	}
+}
+
 // An instance that comes and goes by itself makes one event, whose consequences are bounded.
 func TestInstanceThatComesAndGoesMakesOneEvent(t *testing.T) {
 	t.Parallel()

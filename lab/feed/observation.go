@@ -14,7 +14,7 @@ type observation struct {
 	kind     observationKind
 	instance int // of an attempt or an arrival; -1: none that is known
 	flow     int
-	chosen   time.Duration // of a first attempt: when nginx chose it
+	chosen   time.Duration // of an attempt: when nginx chose it; of failed: when the request began
 	first    bool
 	header   bool
 	headerAt time.Duration // when that came, or before

@@ -28,7 +28,7 @@ type view struct {
 }
 
 func newView(trial int, c *counter, clock clock) *view {
-	v := &view{trial: trial, counter: c, narrator: &narrator{trial: trial, instances: func() []Instance { return c.instances }, clock: clock, actions: make(map[string]*row), nginx: make(map[string]*row)}}
+	v := &view{trial: trial, counter: c, narrator: &narrator{trial: trial, instances: func() []Instance { return c.instances }, clock: clock, actions: make(map[string]*row), nginx: make(map[string]*row), well: make(map[string]*row)}}
 	v.queue.give = v.narrator.take
 	return v
 }
@@ -127,7 +127,7 @@ func (v *view) client(r *record.Client) {
 	if !counted || r.Outcome == record.OK || r.Outcome == record.Dropped {
 		return
 	}
-	v.queue.add(observation{at: end, kind: failed, instance: -1, flow: flow})
+	v.queue.add(observation{at: end, kind: failed, instance: -1, flow: flow, chosen: v.since(r.Planned)})
 	if len(v.failures) == v.maxFailures && !v.newest {
 		return
 	}

@@ -4,8 +4,8 @@ import { FLOW_NAMES, number, percent, plural, rate } from "./format.js";
 import { icon, swatch } from "./icons.js";
 import { actionRow } from "./control.js";
 
-export function stateWords(state) {
-	return state.replace("_", " ");
+export function stateWords(state, over) {
+	return state.replace("_", " ") + (over ? " over " + FLOW_NAMES[over] : "");
 }
 
 const STATE_TONES = { starting: "warn", paused: "warn", gone: "bad", not_serving: "warn", no_response: "bad", failing: "bad", not_chosen: "warn", unknown: "quiet" };
@@ -35,10 +35,11 @@ export class Card {
 		Object.assign(this.element.dataset, { processState: state.process, health: state.health, nginx: state.nginx });
 		for (const [side, cell] of Object.entries(this.states)) {
 			const value = state[side] || "unknown";
-			if (cell.value !== value) {
-				cell.value = value;
+			const words = stateWords(value, side === "nginx" && state.over);
+			if (cell.words !== words) {
+				cell.words = words;
 				cell.dd.className = STATE_TONES[value] ?? "";
-				cell.dd.replaceChildren(icon(value), stateWords(value));
+				cell.dd.replaceChildren(icon(value), words);
 			}
 		}
 		const why = `Inferred from nginx's access log: ${state.why || "no attempts lately"}.`;
@@ -75,7 +76,7 @@ export class Card {
 
 function sideCell(title, hint = null) {
 	const dd = el("dd");
-	return { value: null, dd, element: el("div", el("dt", title, hint && el("span.hint", ` ${hint}`)), dd) };
+	return { words: null, dd, element: el("div", el("dt", title, hint && el("span.hint", ` ${hint}`)), dd) };
 }
 
 function shareRow(flow) {

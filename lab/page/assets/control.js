@@ -120,8 +120,8 @@ function loadPart(store) {
 		setText(says, load.running ? `Since ${moment(store.trial?.info, load.since)}: HTTP ${rate(load.http)}, gRPC ${rate(load.grpc)}; lateness p99 ${micros(load.lateness_p99_us)}.` : "No load.");
 		late.hidden = !load.problem;
 		if (load.problem) late.replaceChildren(icon("bad"), ` ${load.problem}`);
-		ended.hidden = !reconciled?.loads;
-		if (reconciled?.loads) setText(ended, reconciledWords(reconciled));
+		ended.hidden = !reconciled?.loads && !reconciled?.problem;
+		if (!ended.hidden) setText(ended, reconciledWords(reconciled));
 		ended.classList.toggle("bad", Boolean(reconciled?.discrepancies || reconciled?.problem));
 	};
 	return { element: form, update };
@@ -129,7 +129,8 @@ function loadPart(store) {
 
 function reconciledWords(r) {
 	const counts = [r.requests, r.ok, r.failed].map(number);
-	return `Reconciled after ${plural(r.loads, "load")}: ${counts[0]} requests, ${counts[1]} OK, ${counts[2]} failed; discrepancies: ${number(r.discrepancies)}. ${r.problem ?? ""}`;
+	const sums = `Reconciled after ${plural(r.loads, "load")}: ${counts[0]} requests, ${counts[1]} OK, ${counts[2]} failed; discrepancies: ${number(r.discrepancies)}. `;
+	return (r.loads ? sums : "") + r.problem;
 }
 
 function nginxPart(store) {

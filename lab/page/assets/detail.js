@@ -40,7 +40,7 @@ export class Detail {
 		}
 		const state = stateAt(trial, instance.name, at);
 		const why = state.why ? ` (${state.why})` : "";
-		setText(this.about, `Process ${stateWords(state.process)}, own health ${stateWords(state.health)}, nginx, inferred: ${stateWords(state.nginx)}${why}. HTTP at ${instance.http}, gRPC at ${instance.grpc}. The last ${span / 1000} s:`);
+		setText(this.about, `Process ${stateWords(state.process)}, own health ${stateWords(state.health)}, nginx, inferred: ${stateWords(state.nginx, state.over)}${why}. HTTP at ${instance.http}, gRPC at ${instance.grpc}. The last ${span / 1000} s:`);
 		flows.forEach((flow, i) => {
 			const sum = lately.get(flow);
 			const per = (n) => rate(n * perLately);

@@ -241,6 +241,9 @@ function setRow(line, text, tone = "quiet") {
 }
 
 function drawClient(box, view) {
+	const others = [...view.flows].filter(([, sum]) => sum.others).map(([flow, sum]) => `${FLOW_NAMES[flow]} ${rate(sum.others * view.per)}`);
+	setText(box.about, others.length ? `others: ${others.join(", ")}` : "");
+	box.about.title = "Requests that no load planned: of other programs, or the page's own";
 	for (const [flow, row] of box.rows) {
 		const sum = view.flows.get(flow);
 		const sent = sum.requests - sum.dropped;
