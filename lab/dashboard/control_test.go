@@ -54,6 +54,7 @@ func TestWrongBodiesAreRefused(t *testing.T) {
 		{"/api/nginx", `{"balancing":7,"keepalive":["off"],"failures":null}`, 400, []string{"balancing is 7: want a text", `keepalive is ["off"]: want a text`, "failures is null: want a text"}},
 		{"/api/nginx", `null`, 400, []string{"it is null"}},
 		{"/api/nginx", `"balancing"`, 400, []string{"it is of type string"}},
+		{"/api/experiment", `{"name":"../mine"}`, 400, []string{`unknown field "name": there is none`}},
 		{"/api/action", `{"action":"kill"`, 400, []string{"not the JSON object"}},
 		{"/api/action", `{} {}`, 400, []string{"not the JSON object"}},
 		{"/api/action", `null`, 400, []string{"not the JSON object"}},

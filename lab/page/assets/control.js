@@ -207,7 +207,7 @@ function savePart(store) {
 	const copied = el("span.small", { role: "status" });
 	const copy = press("Copy", () => {
 		getSelection().selectAllChildren(yaml);
-		navigator.clipboard.writeText(yaml.textContent).then(() => setText(copied, "Copied."), () => setText(copied, "The text is selected."));
+		(navigator.clipboard?.writeText(yaml.textContent) ?? Promise.reject()).then(() => setText(copied, "Copied."), () => setText(copied, "The text is selected.")); // Other machines have no clipboard.
 	});
 	const download = el("a", "Download");
 	const file = el("div.saved", { hidden: true }, el("p.small", "This file does again what was done: ", how), el("div.row", copy, download, copied), yaml);
