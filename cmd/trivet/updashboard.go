@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -70,7 +71,7 @@ func (d *upDashboard) serve(f *fleet.Fleet, call *upCall, say *reporter) {
 	d.feed = session.Share(feed.NewLive(options))
 	var server atomic.Pointer[dashboard.Server]
 	s, err := session.New(session.Options{
-		Fleet: f, Observer: &d.observer, Feed: d.feed, Trivet: "/proc/self/exe", Nginx: call.Nginx.Version.String(), Begin: d.begin, Workers: options.Workers,
+		Fleet: f, Observer: &d.observer, Feed: d.feed, Trivet: "/proc/self/exe", Nginx: call.Nginx.Version.String(), Begin: d.begin, Workers: options.Workers, Unlike: unlike(f, call),
 		Message: func(text string) string {
 			if call.confDir == "" {
 				return text
@@ -94,6 +95,17 @@ func (d *upDashboard) serve(f *fleet.Fleet, call *upCall, say *reporter) {
 		Problem: func(err error) { say.note("the dashboard: " + err.Error()) },
 	})
 	server.Store(d.page.server)
+}
+
+// unlike is what a fleet has and an experiment cannot have.
+func unlike(f *fleet.Fleet, call *upCall) (all []string) {
+	if set := f.Settings(); len(set) > 0 {
+		all = append(all, "the instances had these settings: "+strings.Join(set, ", ")+"; here they have the defaults")
+	}
+	if call.confDir != "" {
+		all = append(all, "nginx had the configuration in "+call.confDir+": here it has the shipped one")
+	}
+	return all
 }
 
 // liveOptions describe a fleet to the page.

@@ -209,7 +209,11 @@ func hasLoad(m feed.Message, flow string) bool {
 
 func TestPageChangesTheFleet(t *testing.T) {
 	t.Parallel()
-	o := launch(t, "--json", "-n", "3", "--http", "0", "--grpc", "0")
+	settings := filepath.Join(t.TempDir(), "settings")
+	if err := os.WriteFile(settings, []byte("ENVIRONMENT=qa\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := launch(t, "--json", "-n", "3", "--http", "0", "--grpc", "0", "--tls", "--env-file", settings)
 	up := o.until(t, event("up"))
 	page, do := readFeed(t, up.Dashboard), orders(t, up.Dashboard)
 	trialOf(t, page)
@@ -244,6 +248,10 @@ func TestPageChangesTheFleet(t *testing.T) {
 	var saved struct{ Name, YAML string }
 	if err := json.Unmarshal([]byte(do.post("experiment", `{}`, 200, "kill: whoami-2")), &saved); err != nil {
 		t.Fatal(err)
+	}
+	// The load went over nginx's plain listeners.
+	if unlike := "\n# - the instances had these settings: ENVIRONMENT=qa; here"; !strings.Contains(saved.YAML, unlike) || strings.Contains(saved.YAML, "tls:") {
+		t.Errorf("no %q, or TLS, in\n%s", unlike, saved.YAML)
 	}
 	file := filepath.Join(t.TempDir(), saved.Name+".yaml")
 	if err := os.WriteFile(file, []byte(saved.YAML), 0o600); err != nil {

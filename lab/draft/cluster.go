@@ -20,14 +20,20 @@ const (
 	longMargin  = 2 * time.Second
 )
 
+// signals take effect at once: until they end they only make sure of it.
+var signals = []string{scenario.Kill, scenario.Pause, scenario.Resume}
+
 // clustersOf are those of actions by time. Of two actions on one process the first ends when the second begins: one process can be done one
-// thing to at a time.
+// thing to at a time. A signal during which anything else begins takes no time: the file reads better so, and is off by milliseconds.
 func clustersOf(actions []Action) (all []cluster) {
 	actions = slices.Clone(actions)
 	for i := range actions {
+		a := &actions[i]
 		for _, later := range actions[i+1:] {
-			if later.Process == actions[i].Process {
-				actions[i].Until = min(actions[i].Until, later.At)
+			if later.At < a.Until && slices.Contains(signals, a.Kind) {
+				a.Until = a.At
+			} else if later.Process == a.Process {
+				a.Until = min(a.Until, later.At)
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"trivet/lab/scenario"
 )
@@ -44,17 +45,19 @@ func (h History) affects(a Action) bool {
 	return slices.Contains(scenario.InstanceKinds, a.Kind) && slices.Contains(scenario.ServiceNames(h.Instances, h.Front), a.Process)
 }
 
-// effective removes what has no effect, and what a file cannot have. Notes say what that is.
-func (h *History) effective() (notes []string) {
+// effective removes what has no effect, and what a file cannot have. Notes say what that is, of what was done since a time.
+func (h *History) effective(since time.Duration) (notes []string) {
 	state, all := effects{}, h.Actions
 	h.Actions = nil
 	for _, a := range all {
-		if !h.affects(a) {
-			notes = append(notes, fmt.Sprintf("%s %s is left out: no experiment can do that", a.Kind, a.Process))
-		} else if why := state.do(a); why != "" {
-			notes = append(notes, fmt.Sprintf("%s %s is left out: %s", a.Kind, a.Process, why))
-		} else {
+		why := "no experiment can do that"
+		if h.affects(a) {
+			why = state.do(a)
+		}
+		if why == "" {
 			h.Actions = append(h.Actions, a)
+		} else if a.At >= since {
+			notes = append(notes, fmt.Sprintf("%s is left out: %s", a.name(), why))
 		}
 	}
 	return notes

@@ -3,6 +3,7 @@ package draft
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -106,6 +107,25 @@ func (p *plan) planned(ph phase, group string) bool {
 	return false
 }
 
+// percentile is the highest that a group of requests is sure to have in a phase if none fails; "" for none.
+func (p *plan) percentile(ph phase, group string) string {
+	requests := 0.0
+	for _, l := range p.loads {
+		if l.protocol == group || l.name == group {
+			requests += max(0, math.Floor(l.rates[ph.name]*(ph.to-ph.from).Seconds())-1)
+		}
+	}
+	switch {
+	case requests >= 100:
+		return "p99"
+	case requests >= 10:
+		return "p90"
+	case requests >= 2:
+		return "p50"
+	}
+	return ""
+}
+
 // suggestions are comments that show how to expect more.
 func (p *plan) suggestions(last phase, fair []string) string {
 	group := p.groups()[0]
@@ -119,7 +139,12 @@ func (p *plan) suggestions(last phase, fair []string) string {
 	if len(p.Actions) > 0 {
 		lines = append(lines, fmt.Sprintf("# - total.%s.duplicated == 0 # none was executed twice", group))
 	}
-	lines = append(lines, fmt.Sprintf("# - %s.%s.service_time.p99 < duration(\"100ms\")", last.name, group))
+	for _, group := range p.brief() {
+		if percentile := p.percentile(last, group); percentile != "" {
+			lines = append(lines, fmt.Sprintf("# - %s.%s.service_time.%s < duration(\"100ms\")", last.name, group, percentile))
+			break
+		}
+	}
 	for _, condition := range fair {
 		lines = append(lines, "# - "+condition+" # if this configuration balances evenly, and has ejected none by then")
 	}

@@ -71,7 +71,7 @@ func (p *plan) head(name string) string {
 	b.WriteString("# Saved from a running fleet: what was done to it, from the last start of load on.\n#\n")
 	file := unsafe.ReplaceAllString(name, "-") + ".yaml"
 	for _, line := range [][2]string{
-		{"trivet run " + file, "do it again, on a fleet of its own"},
+		{"trivet run " + file, "do it again, on a fleet of its own: " + p.takes()},
 		{"trivet check " + file, "find errors after a change"},
 		{"trivet schema > schema.json", "let editors complete and explain keys, by the first line"},
 	} {
@@ -86,23 +86,51 @@ func (p *plan) head(name string) string {
 	return b.String()
 }
 
+// takes is for how long the file's trials send load.
+func (p *plan) takes() string {
+	length := short(p.phases[len(p.phases)-1].to.Round(time.Second))
+	if n := len(p.configurations()); n > 1 {
+		return fmt.Sprintf("%d variants, %s each", n, length)
+	}
+	return length
+}
+
 // unsafe is what neither a comment nor a command line should have.
 var unsafe = regexp.MustCompile(`[^A-Za-z0-9._/-]+`)
 
 func (p *plan) question() string {
+	in := ""
+	if len(p.configurations()) > 1 {
+		in = " in each configuration"
+	}
 	if len(p.Actions) == 0 {
-		return "Does nginx serve this load without a failure?"
+		return "Does nginx serve this load without a failure" + p.meanwhile() + in + "?"
 	}
 	var did []string
 	for _, a := range p.Actions {
-		if what := a.Kind + " " + a.Process; !slices.Contains(did, what) {
-			did = append(did, what)
+		did = append(did, a.name())
+	}
+	return "What do clients see" + in + " of this: " + list(did) + "?"
+}
+
+// meanwhile is what was down or paused at the start.
+func (p *plan) meanwhile() string {
+	states := map[string][]string{}
+	for _, a := range p.prepared.prepare() {
+		states[a.Kind] = append(states[a.Kind], a.Process)
+	}
+	var all []string
+	for _, s := range []struct{ kind, state string }{{scenario.Kill, "down"}, {scenario.Pause, "paused"}} {
+		if names := states[s.kind]; len(names) == 1 {
+			all = append(all, names[0]+" is "+s.state)
+		} else if len(names) > 1 {
+			all = append(all, list(names)+" are "+s.state)
 		}
 	}
-	if len(did) > 4 {
-		did = append(did[:4], "…")
+	if len(all) == 0 {
+		return ""
 	}
-	return "What do clients see of this: " + strings.Join(did, ", ") + "?"
+	return " while " + strings.Join(all, " and ")
 }
 
 // answer says how many requests failed, of each protocol and variant.
@@ -152,9 +180,6 @@ func (p *plan) fleet() *yaml.Node {
 	if p.Workers > 0 {
 		add(m, "workers", number(p.Workers))
 	}
-	if p.TLS {
-		add(m, "tls", yes())
-	}
 	if p.MTLS {
 		add(m, "mtls", yes())
 	}
@@ -171,6 +196,12 @@ func (p *plan) loadNodes() *yaml.Node {
 		if l.hold > 0 {
 			add(m, "call", text(scenario.Watch))
 			add(m, "hold", length(l.hold))
+		}
+		if l.interval > 0 {
+			add(m, "request", mapping(true, "message", mapping(true, "interval", text(seconds(l.interval)))))
+		}
+		if l.channels > 0 && l.channels != defaultChannels {
+			add(m, "channels", number(l.channels))
 		}
 		if l.deadline > 0 {
 			add(m, "deadline", length(l.deadline))

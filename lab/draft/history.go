@@ -12,9 +12,9 @@ type History struct {
 	Instances int // of whoami, at least 1
 	Front     int // instances of front
 	Workers   int // of nginx; 0: as many as an experiment has by default
-	TLS       bool
 	MTLS      bool
-	Segments  []Segment // by time; between two of them there was no load
+	Unlike    []string  // what no experiment has, in words: "the instances had …: here …"
+	Segments  []Segment // by time, over nginx's plain listeners; between two of them there was no load
 	Actions   []Action  // by time
 }
 
@@ -25,6 +25,8 @@ type Segment struct {
 	GRPC     float64       // unary calls per second
 	Streams  float64       // watches that are held open at once: each for Hold, so that Streams/Hold begin per second
 	Hold     time.Duration // of each watch; 0: DefaultHold
+	Interval time.Duration // between two messages of a watch; 0: the service's default
+	Channels int           // of watches; 0: as many as an experiment has by default
 	Deadline time.Duration // of each request; that of a watch is Hold + Deadline
 	Retry    bool          // of HTTP and gRPC; see scenario.Load
 
@@ -42,3 +44,5 @@ type Action struct {
 	Kind      string        // of scenario.NginxKinds
 	Process   string        // an instance, or scenario.Nginx
 }
+
+func (a Action) name() string { return a.Kind + " " + a.Process }

@@ -27,6 +27,11 @@ func short(d time.Duration) string {
 	return said
 }
 
+// seconds is a duration in protobuf's JSON.
+func seconds(d time.Duration) string {
+	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + "s"
+}
+
 func number(n int) *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: strconv.Itoa(n)}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -13,8 +14,56 @@ const resolution = time.Millisecond
 const (
 	shortest    = 500 * time.Millisecond // a segment, or a time without load; what is shorter was not meant
 	longestLull = 15 * time.Second       // for which nothing changes and nothing is done; longer than nginx's default fail_timeout
-	after       = 5 * time.Second        // of load follow the last action, so that recovery can be seen
+	after       = 5 * time.Second        // of load follow the last action, so that recovery can be seen; longer if nginx may eject instances
 )
+
+// Most of what a file's fleet can have.
+const maxInstances, maxWorkers = 60, 16
+
+// limit makes the fleet one that a file can have. Notes say how it differs.
+func (h *History) limit() (notes []string) {
+	for _, n := range []struct {
+		of   string
+		have *int
+		most int
+	}{{"instances of whoami", &h.Instances, maxInstances}, {"instances of front", &h.Front, maxInstances}, {"workers of nginx", &h.Workers, maxWorkers}} {
+		if *n.have > n.most {
+			notes = append(notes, fmt.Sprintf("there were %d %s: here there are %d, the most of an experiment", *n.have, n.of, n.most))
+			*n.have = n.most
+		}
+	}
+	return notes
+}
+
+// late removes the actions after the end of the load. It returns a note, if there were some.
+func (h *History) late() (notes []string) {
+	var names []string
+	h.Actions = slices.DeleteFunc(h.Actions, func(a Action) bool {
+		if a.At < h.end() {
+			return false
+		}
+		names = append(names, a.name())
+		return true
+	})
+	if len(names) > 0 {
+		notes = append(notes, "what was done after the end of the load is left out: "+list(names))
+	}
+	return notes
+}
+
+// list has each of some names once, and at most four.
+func list(names []string) string {
+	var all []string
+	for _, name := range names {
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	if len(all) > 4 {
+		all = append(all[:4], "…")
+	}
+	return strings.Join(all, ", ")
+}
 
 // load reports whether there is any.
 func (s Segment) load() bool { return s.HTTP > 0 || s.GRPC > 0 || s.Streams > 0 }
@@ -22,7 +71,7 @@ func (s Segment) load() bool { return s.HTTP > 0 || s.GRPC > 0 || s.Streams > 0 
 // same reports whether a segment goes on like another.
 func (s Segment) same(other Segment) bool {
 	return s.HTTP == other.HTTP && s.GRPC == other.GRPC && s.Streams == other.Streams && s.Hold == other.Hold && s.Deadline == other.Deadline &&
-		s.Retry == other.Retry && slices.Equal(s.Edits, other.Edits)
+		s.Interval == other.Interval && s.Channels == other.Channels && s.Retry == other.Retry && slices.Equal(s.Edits, other.Edits)
 }
 
 // tidy rounds all times and sorts by them. Each segment ends where the next begins, if that is at once; segments that are too short go to
@@ -103,8 +152,6 @@ func (h History) from(start time.Duration) (History, effects) {
 		s.From, s.To = max(0, s.From-start), s.To-start
 		part.Segments = append(part.Segments, s)
 	}
-	end := part.end()
-	part.Actions = slices.DeleteFunc(part.Actions, func(a Action) bool { return a.At >= end })
 	return part, before
 }
 
@@ -171,9 +218,23 @@ func (h *History) extend() (notes []string) {
 		last = max(last, a.Until)
 	}
 	s := &h.Segments[len(h.Segments)-1]
-	if s.To < last+after {
-		notes = append(notes, fmt.Sprintf("the load went on for %s after the last action: here it does for %s, to show how the system recovers", short(max(0, s.To-last)), short(after)))
-		s.To = last + after
+	if enough := h.recovery(); s.To < last+enough {
+		notes = append(notes, fmt.Sprintf("the load went on for %s after the last action: here it does for %s, to show how the system recovers", short(max(0, s.To-last)), short(enough)))
+		s.To = last + enough
 	}
 	return notes
+}
+
+// recovery is how much load follows the last action: nginx may first have to end the ejection of all instances.
+func (h History) recovery() time.Duration {
+	longest := after
+	for _, s := range h.Segments {
+		for _, e := range s.Edits {
+			if value, found := strings.CutPrefix(e.Parameter, "fail_timeout="); found {
+				ejected, _ := time.ParseDuration(value) // What has no unit is no text of a setting.
+				longest = max(longest, ejected+after)
+			}
+		}
+	}
+	return longest
 }

@@ -47,8 +47,9 @@ func (h History) plan() (*plan, error) {
 	if len(h.Segments) == 0 {
 		return nil, errors.New("no load was sent: start some, and save again")
 	}
-	notes := h.effective()
 	first := h.lastStart()
+	notes := slices.Concat(h.Unlike, h.limit(), h.effective(first), h.late())
+	problem := "it planned no request; send it for longer, or at a higher rate, and save again"
 	for start, more := first, true; more; start, more = h.next(start) {
 		p := &plan{notes: slices.Clone(notes)}
 		if start > first {
@@ -58,9 +59,11 @@ func (h History) plan() (*plan, error) {
 		p.build()
 		if len(p.loads) > 0 && p.fits() {
 			return p, nil
+		} else if len(p.loads) > 0 {
+			problem = "it planned too many requests; send it at a lower rate, and save again"
 		}
 	}
-	return nil, errors.New("the load of this time is no experiment: it planned nothing, or too much")
+	return nil, errors.New("the load since its last start is no experiment: " + problem)
 }
 
 func (p *plan) fits() bool {
@@ -204,12 +207,19 @@ func (p *plan) name(clusters []cluster) {
 
 // A load is one of the plan: requests of one kind, in the phases that have them.
 type load struct {
-	name     string
+	kind
+	name  string
+	rates map[string]float64 // by phase
+}
+
+// A kind of requests is all about them but their rate.
+type kind struct {
 	protocol string
 	hold     time.Duration // of watches; 0: unary
+	interval time.Duration // of their messages; 0: the default
+	channels int           // 0: the default
 	deadline time.Duration // 0: the default
 	retry    bool
-	rates    map[string]float64 // by phase
 }
 
 // rate is the load's as a scenario has it.
@@ -224,17 +234,20 @@ func (l load) rate(phases []phase) scenario.Rate {
 // Deadlines that a file can have, and the one of a load without any.
 const minDeadline, maxDeadline, defaultDeadline = time.Millisecond, time.Minute, 5 * time.Second
 
-// loadsOf are a segment's, each with one rate.
-func loadsOf(s Segment) (all []load, perSecond []float64) {
+// defaultChannels are a gRPC load's that names none.
+const defaultChannels = 4
+
+// kindsOf are a segment's, each with one rate.
+func kindsOf(s Segment) (all []kind, perSecond []float64) {
 	deadline := s.Deadline
 	if deadline > 0 {
 		deadline = min(max(deadline.Round(resolution), minDeadline), maxDeadline)
 	}
 	if s.HTTP > 0 {
-		all, perSecond = append(all, load{protocol: scenario.HTTP, deadline: deadline, retry: s.Retry}), append(perSecond, s.HTTP)
+		all, perSecond = append(all, kind{protocol: scenario.HTTP, deadline: deadline, retry: s.Retry}), append(perSecond, s.HTTP)
 	}
 	if s.GRPC > 0 {
-		all, perSecond = append(all, load{protocol: scenario.GRPC, deadline: deadline, retry: s.Retry}), append(perSecond, s.GRPC)
+		all, perSecond = append(all, kind{protocol: scenario.GRPC, deadline: deadline, retry: s.Retry}), append(perSecond, s.GRPC)
 	}
 	if s.Streams > 0 {
 		hold := s.Hold
@@ -246,8 +259,8 @@ func loadsOf(s Segment) (all []load, perSecond []float64) {
 		if more == 0 {
 			more = defaultDeadline
 		}
-		l := load{protocol: scenario.GRPC, hold: hold, deadline: min(hold+more, maxDeadline), retry: s.Retry}
-		all, perSecond = append(all, l), append(perSecond, s.Streams/hold.Seconds())
+		k := kind{protocol: scenario.GRPC, hold: hold, interval: s.Interval, channels: s.Channels, deadline: min(hold+more, maxDeadline), retry: s.Retry}
+		all, perSecond = append(all, k), append(perSecond, s.Streams/hold.Seconds())
 	}
 	return all, perSecond
 }
@@ -256,14 +269,11 @@ func loadsOf(s Segment) (all []load, perSecond []float64) {
 func (p *plan) findLoads() {
 	p.loads = nil
 	for _, ph := range p.phases {
-		all, perSecond := loadsOf(ph.Segment)
-		for i, l := range all {
-			n := slices.IndexFunc(p.loads, func(have load) bool {
-				return have.protocol == l.protocol && have.hold == l.hold && have.deadline == l.deadline && have.retry == l.retry
-			})
+		all, perSecond := kindsOf(ph.Segment)
+		for i, k := range all {
+			n := slices.IndexFunc(p.loads, func(have load) bool { return have.kind == k })
 			if n < 0 {
-				l.rates = map[string]float64{}
-				p.loads, n = append(p.loads, l), len(p.loads)
+				p.loads, n = append(p.loads, load{kind: k, rates: map[string]float64{}}), len(p.loads)
 			}
 			p.loads[n].rates[ph.name] = perSecond[i]
 		}

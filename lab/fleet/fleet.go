@@ -54,6 +54,7 @@ type Fleet struct {
 
 	diagnostics bool // whether nginx passes health, reflection and the API's description on
 	reflection  bool
+	settings    []string
 }
 
 // Start starts a fleet, and returns when it serves. It takes at most 30 s, and 200 ms more for each instance. With an error, no process is
@@ -228,6 +229,9 @@ func (f *Fleet) hint(p *Process, ctx context.Context) string {
 
 // Reflection reports whether gRPC reflection can be called through nginx. Without it clients must have the proto.
 func (f *Fleet) Reflection() bool { return f.reflection }
+
+// Settings are the instances' own that are set in a file or in the environment, as NAME=value.
+func (f *Fleet) Settings() []string { return f.settings }
 
 // Admin is where nginx serves its own health (/healthz) and status (/nginx_status), as host:port, reachable from this machine.
 func (f *Fleet) Admin() string { return f.endpoint(scenario.Nginx, adminListener) }

@@ -62,6 +62,7 @@ func (f *Fleet) checkSettings(ctx context.Context) error {
 		// In prod nginx passes no diagnostics on (nginx/conf/site/public.conf), and reflection is one.
 		f.diagnostics = !hasSetting(settings.String(), "ENVIRONMENT=prod")
 		f.reflection = f.diagnostics && hasSetting(settings.String(), "REFLECTION=true")
+		f.settings = ownSettings(settings.String())
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -80,6 +81,19 @@ func hasSetting(config, want string) bool {
 		}
 	}
 	return false
+}
+
+// ownSettings are those of `whoami config` from a file or the environment, as NAME=value, but not those that a fleet sets there.
+func ownSettings(config string) (all []string) {
+	for line := range strings.Lines(config) {
+		shown, source, _ := strings.Cut(line, " # ")
+		source, shown = strings.TrimSpace(source), strings.TrimSpace(shown)
+		name, _, _ := strings.Cut(shown, "=")
+		if source != "default" && !strings.HasPrefix(source, "--") && !slices.Contains([]string{"RECORDS", "HOPS_HTTP", "HOPS_GRPC", "START_ID"}, name) {
+			all = append(all, shown)
+		}
+	}
+	return all
 }
 
 // settingErrors are the lines of whoami's errors, without its name before them and without its last line, which is advice for those that

@@ -46,9 +46,18 @@ func (s *Session) Do(ctx context.Context, action, process string) error {
 	if err != nil {
 		return err
 	}
-	begun := s.now()
+	did := draft.Action{At: s.now(), Kind: action, Process: process}
+	s.mu.Lock()
+	s.history.begin(did)
+	s.mu.Unlock()
 	// A page that is closed must not leave half of an action.
 	err = s.options.Fleet.Do(context.WithoutCancel(ctx), scenario.Operation{Kind: action, Process: process, Base: -1})
+	s.mu.Lock()
+	delete(s.history.begun, process)
+	if did.Until = s.now(); err == nil {
+		s.history.act(did)
+	}
+	s.mu.Unlock()
 	done(err)
 	if refused := refusal(err, s.options.Message); refused != nil {
 		return refused
@@ -56,9 +65,6 @@ func (s *Session) Do(ctx context.Context, action, process string) error {
 	if err != nil {
 		return notNow("%s: %v", scenario.Operation{Kind: action, Process: process}.Name(), err)
 	}
-	s.mu.Lock()
-	s.history.act(draft.Action{At: begun, Until: s.now(), Kind: action, Process: process})
-	s.mu.Unlock()
 	s.changed()
 	return nil
 }
@@ -118,9 +124,9 @@ func (s *Session) begin(action, name string) (done func(error), err error) {
 func (p *process) why(action, name string) string {
 	switch {
 	case p.busy != "":
-		return name + " is busy: " + p.busy
+		return fmt.Sprintf("%s is busy: %s goes on; wait for its end", name, p.busy)
 	case p.down && name == scenario.Nginx:
-		return "nginx is down"
+		return "nginx is down; wait until it is started again"
 	case p.down:
 		return name + " is down; start it first"
 	case p.paused && action == scenario.Pause:
@@ -140,19 +146,26 @@ func (s *Session) follow(e record.Event) {
 		return
 	}
 	at := e.Time.Sub(s.options.Begin)
-	instance := e.Process != scenario.Nginx
 	switch e.Kind {
 	case record.Started:
-		if instance && p.down && p.busy != scenario.Start && p.busy != scenario.Restart {
+		if p.down && p.busy != scenario.Start && p.busy != scenario.Restart {
 			s.history.act(draft.Action{At: at, Until: at, Kind: scenario.Start, Process: e.Process})
 		}
 		p.down = false
 	case record.Died, record.Stopped:
-		if instance && p.busy == "" && e.Kind == record.Died && e.Exit != nil && e.Exit.Killed() {
-			s.history.act(draft.Action{At: at, Until: at, Kind: scenario.Kill, Process: e.Process})
+		if asked := []string{scenario.Kill, scenario.Drain, scenario.Restart}; e.Kind == record.Died && !slices.Contains(asked, p.busy) {
+			s.history.act(draft.Action{At: at, Until: at, Kind: death(e.Exit), Process: e.Process})
 		}
 		p.paused, p.down = false, true
 	}
+}
+
+// death is the action that ends a process in such a way: a drained one has an exit code of its own.
+func death(exit *record.Exit) string {
+	if exit != nil && exit.Signal == "" && exit.Error == "" && exit.Code <= 1 {
+		return scenario.Drain
+	}
+	return scenario.Kill
 }
 
 // interrupted are events around a death of nginx that no action asked for. The ledger needs them: what nginx had not logged is lost.

@@ -9,7 +9,7 @@ import (
 	"trivet/nginx/confedit"
 )
 
-// maxHistory bounds the segments, and the actions: of more, the oldest are forgotten.
+// maxHistory bounds the segments, and about the actions: of more, the oldest are forgotten.
 const maxHistory = 200
 
 // shortest is the least length of a segment: in less, no experiment can show anything.
@@ -20,6 +20,7 @@ type history struct {
 	segments []draft.Segment
 	open     bool // the last goes on
 	actions  []draft.Action
+	begun    map[string]draft.Action // those that go on, by process
 	edits    []confedit.Edit
 	settings []string // the same in words
 }
@@ -28,7 +29,8 @@ type history struct {
 func (h *history) load(at time.Duration, l Load) {
 	h.end(at)
 	h.segments, h.open = append(h.segments, draft.Segment{
-		From: at, To: at, HTTP: l.HTTP, GRPC: l.GRPC, Streams: float64(l.Streams), Hold: hold, Deadline: l.deadline(), Retry: l.Retry, Edits: h.edits, Settings: h.settings,
+		From: at, To: at, HTTP: l.HTTP, GRPC: l.GRPC, Streams: float64(l.Streams), Hold: hold, Interval: interval, Channels: l.channels(),
+		Deadline: l.deadline(), Retry: l.Retry, Edits: h.edits, Settings: h.settings,
 	}), true
 	h.segments = h.segments[max(0, len(h.segments)-maxHistory):]
 }
@@ -60,11 +62,30 @@ func (h *history) configure(at time.Duration, edits []confedit.Edit, settings []
 	h.segments[len(h.segments)-1], h.open = next, true
 }
 
-// act notes an action.
+// begin notes that an action begins.
+func (h *history) begin(a draft.Action) {
+	if h.begun == nil {
+		h.begun = map[string]draft.Action{}
+	}
+	h.begun[a.Process] = a
+}
+
+// act notes an action that is done.
 func (h *history) act(a draft.Action) {
 	h.actions = append(h.actions, a)
-	slices.SortStableFunc(h.actions, func(a, b draft.Action) int { return cmp.Compare(a.At, b.At) })
-	h.actions = h.actions[max(0, len(h.actions)-maxHistory):]
+	sortActions(h.actions)
+	for i := 0; i < len(h.actions) && len(h.actions) > maxHistory; {
+		// The last of a process stays: it may be down or paused since.
+		if slices.ContainsFunc(h.actions[i+1:], func(later draft.Action) bool { return later.Process == h.actions[i].Process }) {
+			h.actions = slices.Delete(h.actions, i, i+1)
+		} else {
+			i++
+		}
+	}
+}
+
+func sortActions(all []draft.Action) {
+	slices.SortStableFunc(all, func(a, b draft.Action) int { return cmp.Compare(a.At, b.At) })
 }
 
 func (h *history) len() int { return len(h.segments) + len(h.actions) }
@@ -72,6 +93,11 @@ func (h *history) len() int { return len(h.segments) + len(h.actions) }
 // copy is the history until a time.
 func (h *history) copy(at time.Duration) draft.History {
 	all := draft.History{Segments: slices.Clone(h.segments), Actions: slices.Clone(h.actions)}
+	for _, a := range h.begun {
+		a.Until = at
+		all.Actions = append(all.Actions, a)
+	}
+	sortActions(all.Actions)
 	if h.open {
 		last := len(all.Segments) - 1
 		if all.Segments[last].To = at; at <= all.Segments[last].From {

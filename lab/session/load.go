@@ -25,6 +25,7 @@ const (
 	stopLead  = 100 * time.Millisecond // from the request to stop to the last planned request: a generator has to read it
 	grace     = 5 * time.Second        // how long a generator may take beyond the last deadline of all
 	hold      = 5 * time.Second        // of each watch
+	interval  = 500 * time.Millisecond // of its messages
 	keptLoads = 20                     // load directories that stay, of loads that are over
 	channels  = 4                      // of gRPC calls
 	perStream = 50                     // streams on one channel, of those that are held open
@@ -71,6 +72,9 @@ func (l *Load) validate() error {
 	return nil
 }
 
+// channels are those of the streams.
+func (l Load) channels() int { return 1 + l.Streams/perStream }
+
 // loads are the scenario's.
 func (l Load) loads() (all []scenario.Load) {
 	add := func(one scenario.Load, rate float64) {
@@ -82,8 +86,8 @@ func (l Load) loads() (all []scenario.Load) {
 	add(scenario.Load{Name: scenario.HTTP, Protocol: scenario.HTTP, Call: scenario.Unary, Users: 1, Deadline: l.deadline()}, l.HTTP)
 	add(scenario.Load{Name: scenario.GRPC, Protocol: scenario.GRPC, Call: scenario.Unary, Channels: channels, Deadline: l.deadline()}, l.GRPC)
 	add(scenario.Load{
-		Name: feed.Streams, Protocol: scenario.GRPC, Call: scenario.Watch, Channels: 1 + l.Streams/perStream, Hold: hold, Deadline: hold + l.deadline(),
-		Request: scenario.Request{Message: `{"interval":"0.5s"}`},
+		Name: feed.Streams, Protocol: scenario.GRPC, Call: scenario.Watch, Channels: l.channels(), Hold: hold, Deadline: hold + l.deadline(),
+		Request: scenario.Request{Message: fmt.Sprintf(`{"interval":"%vs"}`, interval.Seconds())},
 	}, float64(l.Streams)/hold.Seconds())
 	return all
 }

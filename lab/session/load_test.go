@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"trivet/lab/draft"
+	"trivet/lab/record"
 	"trivet/lab/scenario"
 )
 
@@ -84,6 +85,37 @@ func TestHistoryHasASegmentForEachChange(t *testing.T) {
 	}
 	if all.Actions[0].Process != "whoami-1" {
 		t.Errorf("%+v", all.Actions)
+	}
+}
+
+// What goes on is in the history, and of many actions those are forgotten that no longer matter.
+func TestHistoryKnowsWhatIsInEffect(t *testing.T) {
+	t.Parallel()
+	var h history
+	s := time.Second
+	h.act(draft.Action{At: s, Kind: scenario.Pause, Process: "whoami-1"})
+	for n := range 2 * maxHistory {
+		h.act(draft.Action{At: time.Duration(2+n) * s, Kind: scenario.Reload, Process: scenario.Nginx})
+	}
+	h.begin(draft.Action{At: 3 * s, Kind: scenario.Drain, Process: "whoami-2"})
+	all := h.copy(1000 * s).Actions
+	if len(all) != maxHistory+1 || h.len() != maxHistory || all[0].Kind != scenario.Pause || all[1].Kind != scenario.Drain || all[1].Until != 1000*s || all[maxHistory].At != time.Duration(1+2*maxHistory)*s {
+		t.Errorf("%d actions: %+v", len(all), all[:2])
+	}
+}
+
+func TestDeathIsAnAction(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		exit record.Exit
+		want string
+	}{
+		{record.Exit{}, scenario.Drain}, {record.Exit{Code: 1}, scenario.Drain}, {record.Exit{Code: 2}, scenario.Kill}, {record.Exit{Signal: "SIGKILL"}, scenario.Kill},
+		{record.Exit{Signal: "SIGSEGV"}, scenario.Kill}, {record.Exit{Error: "lost"}, scenario.Kill},
+	} {
+		if got := death(&test.exit); got != test.want {
+			t.Errorf("%v: %s, want %s", test.exit, got, test.want)
+		}
 	}
 }
 

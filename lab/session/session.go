@@ -29,7 +29,7 @@ type Feed interface {
 	Say(e feed.Event)
 }
 
-// Options are what a Session needs. All fields but the last two are required.
+// Options are what a Session needs. All fields but the last three are required.
 type Options struct {
 	Fleet    *fleet.Fleet
 	Observer *Observer // that the fleet was started with; only one Session may have it
@@ -38,6 +38,7 @@ type Options struct {
 	Nginx    string    // its version
 	Begin    time.Time // that times of the feed count from
 	Workers  int       // of nginx
+	Unlike   []string  // how the fleet is unlike an experiment's, in words; none: it is not
 
 	Message func(string) string // changes nginx's lines to the paths that a person knows; nil: as they are
 	Changed func()              // called, from any goroutine, when Control may return something else; it must return soon. nil: none
@@ -168,7 +169,7 @@ func (s *Session) History() draft.History {
 	defer s.mu.Unlock()
 	h := s.history.copy(s.now())
 	h.Instances, h.Front = s.services()
-	h.Workers, h.TLS, h.MTLS = s.options.Workers, s.options.Fleet.TLS() != "", s.options.Fleet.MTLS()
+	h.Workers, h.MTLS, h.Unlike = s.options.Workers, s.options.Fleet.MTLS(), s.options.Unlike
 	return h
 }
 

@@ -111,6 +111,23 @@ func TestActionsDuringALoad(t *testing.T) {
 	}
 }
 
+// What ends a process from outside, and what the fleet starts again, is in the history as if it had been asked for.
+func TestDeathsFromOutsideAreInTheHistory(t *testing.T) {
+	t.Parallel()
+	s, _ := begin(t, nil)
+	want := []string{"drain whoami-1", "start whoami-1", "kill nginx", "start nginx"}
+	did := func() (names []string) {
+		for _, a := range s.History().Actions {
+			names = append(names, scenario.Operation{Kind: a.Kind, Process: a.Process}.Name())
+		}
+		return names
+	}
+	do(t, syscall.Kill(s.options.Fleet.Process("whoami-1").PID(), syscall.SIGTERM))
+	eventually(t, "whoami-1 is started again", func() bool { return slices.Equal(did(), want[:2]) })
+	do(t, syscall.Kill(s.options.Fleet.Process(scenario.Nginx).PID(), syscall.SIGKILL))
+	eventually(t, "nginx is started again", func() bool { return slices.Equal(did(), want) })
+}
+
 // nginx refuses a method that its upstream cannot have: nothing changes, and nginx's own lines say why.
 func TestRefusedSettingChangesNothing(t *testing.T) {
 	t.Parallel()
