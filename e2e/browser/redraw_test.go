@@ -56,6 +56,10 @@ func TestReadingsAreOfTheMoment(t *testing.T) {
 	p.eval(`document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "l", bubbles: true}))`, nil)
 	p.wait("store.live")
 	p.wait(later("store.live"))
+	// So it is when a replay has caught up with a run that goes on.
+	p.eval(`(store.reports.clear(), store.setShown([1]), store.setNow(store.newest(1) - 500))`, nil)
+	p.click("#replay [data-do=play]")
+	p.wait("store.live")
 }
 
 // TestNewestFailuresAreListed fills the list of failures of a stack: one more takes the place of the oldest, wherever both are in it.

@@ -147,7 +147,10 @@ class Replay {
 			const now = performance.now();
 			store.setNow(store.now + (now - before) * this.speed);
 			before = now;
-			if (store.now >= store.length(store.focus)) this.pause();
+			if (store.now < store.newest(store.focus)) return;
+			// There is nothing after the newest data of a trial that goes on: zeros would look measured.
+			if (store.receiving && store.focus === Math.max(...store.trials.keys())) this.follow();
+			else this.pause();
 		}, calm ? CALM_TICK : TICK);
 		this.showPlaying();
 	}
