@@ -257,6 +257,7 @@ class Charts {
 	fit() {
 		forgetPalette();
 		for (const { cells } of this.rows) for (const c of cells) c.plot.draw();
+		this.update(); // Heights depend on what fits.
 		this.distribution.fit();
 	}
 }

@@ -126,7 +126,7 @@ class Replay {
 		const info = store.trial?.info;
 		if (!info || this.root.hidden) return;
 		this.slider.value = store.now;
-		const text = `${moment(info, store.now)} of ${(info.length_ms / 1000).toFixed(0)} s`;
+		const text = `${moment(info, store.now)} of ${+(info.length_ms / 1000).toFixed(1)} s`;
 		setText(this.time, text);
 		this.slider.setAttribute("aria-valuetext", `${text}, ${clock(new Date(Date.parse(info.begin) + store.now))}`);
 	}

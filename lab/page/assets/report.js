@@ -6,6 +6,8 @@ import { mountMetrics } from "./metrics.js";
 import { mountFailures } from "./failures.js";
 import { mountOthers } from "./others.js";
 
+const FIRST_REASONS = 3; // against the measurements; more are one click away: a busy machine has dozens
+
 export function mountReport(root, store, details) {
 	let shown = "";
 	const update = () => {
@@ -91,8 +93,10 @@ function problems(store, report) {
 		});
 	}
 	if (!lines.length && !found.length) return [];
-	const list = el("ul", ...lines.map(([text, of]) => el("li", of && el("b", of + ": "), text)));
-	return [el("div.problems", el("h3", report.verdict === "invalid" ? "Why it says nothing about nginx" : "Problems"), list, ...found)];
+	const list = (some) => el("ul", ...some.map(([text, of]) => el("li", of && el("b", of + ": "), text)));
+	const rest = lines.slice(FIRST_REASONS);
+	const more = rest.length > 0 && el("details", el("summary", `${rest.length} more`), list(rest));
+	return [el("div.problems", el("h3", report.verdict === "invalid" ? "Why it says nothing about nginx" : "Problems"), list(lines.slice(0, FIRST_REASONS)), more, ...found)];
 }
 
 function discrepancies(store, report, variant, trial, number, of) {
