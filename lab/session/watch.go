@@ -140,7 +140,7 @@ func (s *Session) reconcile(l *running) {
 	r.Loads++
 	for _, protocol := range []string{scenario.HTTP, scenario.GRPC} {
 		m, _ := result.Metrics(scenario.Total, protocol)
-		r.Requests, r.OK, r.Failed = r.Requests+m.Requests, r.OK+m.OK, r.Failed+m.Requests-m.OK
+		r.Requests, r.OK, r.Failed = r.Requests+m.Requests, r.OK+m.OK, r.Failed+m.Failed
 	}
 	r.Discrepancies += result.DiscrepancyCount
 	if result.DiscrepancyCount > 0 && r.Problem == "" {

@@ -129,7 +129,9 @@ function loadPart(store) {
 
 function reconciledWords(r) {
 	const counts = [r.requests, r.ok, r.failed].map(number);
-	const sums = `Reconciled after ${plural(r.loads, "load")}: ${counts[0]} requests, ${counts[1]} OK, ${counts[2]} failed; discrepancies: ${number(r.discrepancies)}. `;
+	const dropped = r.requests - r.ok - r.failed;
+	const never = dropped ? `, ${number(dropped)} never sent` : "";
+	const sums = `Reconciled after ${plural(r.loads, "load")}: ${counts[0]} requests, ${counts[1]} OK, ${counts[2]} failed${never}; discrepancies: ${number(r.discrepancies)}. `;
 	return (r.loads ? sums : "") + r.problem;
 }
 

@@ -109,14 +109,10 @@ function mountNotice(root, store) {
 
 function connectionLines(store) {
 	if (store.ended !== null) {
-		return [[store.run ? "warn" : "bad", `${sentence(store.ended)} (${clock(store.endedAt)}). The page shows what there was.`]];
+		return [[store.run ? "warn" : "bad", `${clock(store.endedAt)}: ${store.ended} The page shows what there was.`]];
 	}
 	if (store.problem) return [["bad", store.problem + (store.file ? "" : " trivet has ended, is stopped or cannot be reached. The page shows what there was, and tries again.")]];
 	return [];
-}
-
-function sentence(text) {
-	return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 const LACKS = {

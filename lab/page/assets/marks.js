@@ -85,19 +85,20 @@ function placed({ plot, trial }) {
 	for (const e of actionsOf(trial)) {
 		const x = plot.x(e.at);
 		if (x < left || x > left + width) continue;
-		const wide = ctx.measureText(e.text).width + 12 * px;
+		const text = e.text.split(":")[0]; // Without why it failed.
+		const wide = ctx.measureText(text).width + 12 * px;
 		const flip = x + wide > left + width;
 		const from = flip ? x - wide : x;
 		const found = free.findIndex((f) => f <= from);
 		const lane = found < 0 ? MOST_ACTIONS - 1 : found;
 		free[lane] = from + wide + 4 * px;
 		all.lanes = Math.max(all.lanes, lane + 1);
-		all.actions.push({ e, x, flip, lane });
+		all.actions.push({ e, text, x, flip, lane });
 	}
 	return all;
 }
 
-function paintAction(plot, { e, x, flip }, at) {
+function paintAction(plot, { e, text, x, flip }, at) {
 	const { ctx } = plot;
 	const px = devicePixelRatio;
 	const d = at.height / 3;
@@ -109,7 +110,7 @@ function paintAction(plot, { e, x, flip }, at) {
 	ctx.fill();
 	if (e.until > e.at) ctx.fillRect(x, at.top + at.height - 2 * px, Math.max(px, plot.x(e.until) - x), 2 * px);
 	ctx.textAlign = flip ? "right" : "left";
-	ctx.fillText(e.text, flip ? x - d - 3 * px : x + d + 3 * px, at.middle);
+	ctx.fillText(text, flip ? x - d - 3 * px : x + d + 3 * px, at.middle);
 	ctx.textAlign = "left";
 }
 

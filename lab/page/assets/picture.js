@@ -147,7 +147,7 @@ class Picture {
 		const last = trial.events.findLast((e) => e.at <= this.store.now && e.at > this.store.now - LATELY && e.kind !== "phase" && e.tone !== "note");
 		const failed = last?.since?.find((s) => s.includes("failed")) ?? last?.since?.[0];
 		const text = last ? last.text + (failed ? `; ${failed}` : "") : "";
-		const idle = !last && this.store.control?.load.running === false && ["No load: start one under ", el("a", { href: "#control" }, "Control"), "."];
+		const idle = !last && this.store.ended === null && this.store.control?.load.running === false && ["No load: start one under ", el("a", { href: "#control" }, "Control"), "."];
 		const key = last ? last.tone + text : String(Boolean(idle));
 		if (this.lastKey === key) return;
 		this.lastKey = key;
