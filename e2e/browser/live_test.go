@@ -66,6 +66,7 @@ func TestLoadIsBalanced(t *testing.T) {
 	p.load(200, 200)
 	p.equal(3)
 	other.equal(3)
+	p.wait(`[...document.querySelectorAll('.plot[tabindex="0"]')].filter(e => e.checkVisibility()).length === 1`) // One Tab leads to the charts.
 	other.wait(`document.querySelector("input[name=http]").value === "200"`)
 	other.noSidewaysScrolling()
 	other.load(60, 40)

@@ -86,7 +86,7 @@ class Charts {
 	}
 
 	plots() {
-		return [...this.body.querySelectorAll(".plot")];
+		return [...this.body.querySelectorAll(".plot")].filter((p) => p.checkVisibility());
 	}
 
 	clear() {
@@ -144,7 +144,6 @@ class Charts {
 		cell.host.plot = cell.plot;
 		cell.host.addEventListener("focus", () => this.focused(cell));
 		this.seen.observe(cell.host);
-		if (!this.rows.length) this.plots()[0].tabIndex = 0;
 	}
 
 	update() {
@@ -163,6 +162,7 @@ class Charts {
 		}
 		if (!this.store.stack) this.distribution.update();
 		else this.sum ||= setTimeout(() => { this.sum = 0; this.distribution.update(); }, SUM);
+		this.stop(this.plots().find((p) => p.tabIndex === 0) ?? this.plots()[0]);
 		this.reset.hidden = !this.store.zoom;
 		if (this.axis.hovered) this.axis.setCursor(this.axis.hovered.underMouse()); // Data has moved below it.
 		this.read();
@@ -207,9 +207,14 @@ class Charts {
 
 	// focused gives one plot the only tab stop: arrow keys lead to the others.
 	focused(cell) {
-		for (const p of this.plots()) p.tabIndex = -1;
-		cell.host.tabIndex = 0;
+		this.stop(cell.host);
 		this.readCell(this.rows.find((r) => r.cells.includes(cell)).panel, cell, this.axis.at());
+	}
+
+	// stop makes a plot the tab stop of all: one that is seen, as the first row is hidden until something was done.
+	stop(host) {
+		for (const p of this.body.querySelectorAll('.plot[tabindex="0"]')) if (p !== host) p.tabIndex = -1;
+		if (host) host.tabIndex = 0;
 	}
 
 	key_(event) {

@@ -8,6 +8,7 @@ export function palette() {
 	if (theme.colors) return theme.colors;
 	theme.colors = {};
 	const probe = document.body.appendChild(document.createElement("i"));
+	probe.style.forcedColorAdjust = "none"; // Otherwise all are the same where the reader's system sets colors.
 	for (const name of TOKENS) {
 		probe.style.color = `var(--${name})`;
 		theme.colors[name] = getComputedStyle(probe).color;
