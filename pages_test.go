@@ -227,6 +227,7 @@ func background(ts *testscript.TestScript, command []string, mark string) string
 	ts.Check(err)
 	cmd := exec.Command(ts.MkAbs(command[0]), command[1:]...)
 	cmd.Args[0] = command[0]
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // These tests end no thread, only all of them at once.
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = ts.MkAbs("."), append(os.Environ(), "PATH="+ts.Getenv("PATH"), "TMPDIR="+ts.Getenv("TMPDIR")), writer, writer
 	ts.Check(cmd.Start())
 	writer.Close()

@@ -22,6 +22,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(withServices{m}, map[string]func(){"trivet": func() {
+		proctest.EndWithTests()
 		system = func(f *fleet.Fleet) trial.System { return unsampled{f} }
 		main()
 	}})

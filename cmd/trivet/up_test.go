@@ -178,6 +178,20 @@ func (o *outside) living() []string {
 	return living
 }
 
+// TestProgramsEndWithTests kills a shell in the place of the tests, which SIGKILL gives no time to end what they started.
+func TestProgramsEndWithTests(t *testing.T) {
+	t.Parallel()
+	o := outsideOf(t, &exec.Cmd{Path: "/bin/sh", WaitDelay: time.Second, Args: []string{
+		"sh", "-c", `"$0" up --json --http 0 --grpc 0 --nginx "$1" & wait`, trivet(t), labtest.Nginx(t).Path,
+	}})
+	t.Cleanup(func() { _ = syscall.Kill(-o.cmd.Process.Pid, syscall.SIGKILL) })
+	o.until(t, event("up"))
+	o.signal(t, syscall.SIGKILL)
+	_ = o.cmd.Wait() // It was killed.
+	o.ended = true
+	o.gone(t)
+}
+
 func TestKilledTrivetLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

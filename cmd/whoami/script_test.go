@@ -21,7 +21,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"whoami": main})
+	testscript.Main(m, map[string]func(){"whoami": func() {
+		proctest.EndWithTests()
+		main()
+	}})
 }
 
 // The scripts in testdata run the real main. They have the ports $HTTP, $GRPC and $ADMIN, reserved for them, certificates in tls/, and two more

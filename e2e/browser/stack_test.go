@@ -22,7 +22,8 @@ import (
 func command(t *testing.T, tmp string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(programs, "trivet"), args...)
-	cmd.Dir = tmp // In the source tree it would build whoami.
+	cmd.Dir = tmp                                                      // In the source tree it would build whoami.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // These tests end no thread, only all of them at once.
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp, "PATH="+programs+string(os.PathListSeparator)+os.Getenv("PATH"))
 	return cmd
 }

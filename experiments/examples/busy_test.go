@@ -40,7 +40,7 @@ func TestBusyLoopsAreNoResult(t *testing.T) {
 		t.Run(strconv.Itoa(loops), func(t *testing.T) {
 			code, output := disturb(t, "right.steady.http.service_time.p99 > 3 * left.steady.http.service_time.p99", func(*exec.Cmd) {
 				for range loops {
-					loop := exec.CommandContext(t.Context(), "sh", "-c", "while :; do :; done")
+					loop := exec.CommandContext(t.Context(), "sh", "-c", "while kill -0 $PPID; do :; done")
 					if err := loop.Start(); err != nil {
 						t.Error(err)
 						return

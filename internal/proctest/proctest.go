@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 )
 
 // QuickExit is the value of GORACE that prevents a program built with -race from sleeping for a second before it exits.
@@ -66,4 +67,20 @@ func Reserve(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return strconv.Itoa(address.(*syscall.SockaddrInet4).Port)
+}
+
+// EndWithTests ends this process when the one that started it ends, even by SIGKILL. A program that tests run as a process of their own binary
+// calls it first. The kernel's own signal (PR_SET_PDEATHSIG) would come when the thread that started it ends, as threads of tests do.
+func EndWithTests() {
+	parent, err := unix.PidfdOpen(os.Getppid(), 0)
+	if err != nil {
+		panic(err)
+	}
+	go func() {
+		for { // A pidfd is readable when its process has ended.
+			if n, _ := unix.Poll([]unix.PollFd{{Fd: int32(parent), Events: unix.POLLIN}}, -1); n > 0 {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			}
+		}
+	}()
 }

@@ -225,7 +225,7 @@ func TestSamplesOfRealProcesses(t *testing.T) {
 	if err := Supported(); err != nil {
 		t.Fatal(err)
 	}
-	busy := exec.Command("/bin/sh", "-c", "while :; do :; done")
+	busy := exec.Command("/bin/sh", "-c", "while kill -0 $PPID; do :; done")
 	if err := busy.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +279,7 @@ func TestSamplesOfRealProcesses(t *testing.T) {
 // The busy process is not in the list.
 func TestSamplesShowWhatOtherProgramsUse(t *testing.T) {
 	t.Parallel()
-	busy := exec.Command("/bin/sh", "-c", "while :; do :; done")
+	busy := exec.Command("/bin/sh", "-c", "while kill -0 $PPID; do :; done")
 	if err := busy.Start(); err != nil {
 		t.Fatal(err)
 	}
