@@ -21,7 +21,8 @@ func listCommand() (*cobra.Command, action) {
 		Use:   "list [--json] [FILE|DIR...]",
 		Short: "list experiments",
 		Long: `List experiments: file, number of variants, seconds of load and question, before
-it in brackets the kind of target, if it is run on one. A file with errors is listed as such; trivet check shows them.
+it in brackets the kind of target, if it is run on one. A file with errors is
+listed as such; trivet check shows them.
 
   DIR  default: experiments, in this directory or Trivet's source tree`,
 		ValidArgsFunction: completeExperiments,

@@ -100,8 +100,8 @@ type targetFlags struct{ target, ca string }
 
 func addTargetFlags(c *cobra.Command) *targetFlags {
 	f := new(targetFlags)
-	c.Flags().StringVar(&f.target, "target", "", "run on a stack that is there already: "+targetForms)
-	c.Flags().StringVar(&f.ca, "target-ca", "", "FILE with the authorities that sign the certificate of a target https://HOST:PORT")
+	c.Flags().StringVar(&f.target, "target", "", "use a `TARGET`, a stack that is there already: "+targetForms)
+	c.Flags().StringVar(&f.ca, "target-ca", "", "`FILE` with the authorities that sign the certificate of a target https://HOST:PORT")
 	return f
 }
 
