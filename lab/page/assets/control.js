@@ -150,7 +150,7 @@ function nginxPart(store) {
 		setText(says, changed.length ? "Not applied yet. nginx -t tests the change first." : "As nginx has it.");
 		for (const s of settings) {
 			const { select, directive } = selects.get(s.name);
-			setText(directive, s.options.find((o) => o.value === select.value)?.directive || "no directive: as shipped");
+			setText(directive, s.options.find((o) => o.value === select.value)?.directive || "as shipped");
 		}
 	};
 	form.addEventListener("input", differ);
