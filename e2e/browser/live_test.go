@@ -275,6 +275,10 @@ func saved(t *testing.T, s *stack) string {
 	p.wait(`document.querySelector("pre.yaml")?.textContent.includes("kill")`)
 	var yaml string
 	p.eval(`document.querySelector("pre.yaml").textContent`, &yaml)
+	// A page that is not from localhost has no clipboard.
+	p.eval(`Object.defineProperty(navigator, "clipboard", { value: undefined }), [...document.querySelectorAll(".saved button")].find((b) => b.textContent === "Copy").click()`, nil)
+	p.wait(`document.querySelector(".saved [role=status]").textContent === "The text is selected." && getSelection().toString().includes("question:")`)
+	p.wait(`/^saved-[0-9]{8}-[0-9]{6}[.]yaml$/.test(document.querySelector(".saved a[download]").download)`)
 	return yaml
 }
 
