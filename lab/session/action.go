@@ -146,12 +146,17 @@ func (s *Session) follow(e record.Event) {
 		return
 	}
 	at := e.Time.Sub(s.options.Begin)
+	itself := p.busy != scenario.Start && p.busy != scenario.Restart // if it starts
 	switch e.Kind {
 	case record.Started:
-		if p.down && p.busy != scenario.Start && p.busy != scenario.Restart {
+		if p.down && itself {
 			s.history.act(draft.Action{At: at, Until: at, Kind: scenario.Start, Process: e.Process})
 		}
 		p.down = false
+	case record.Ready:
+		if itself {
+			s.history.ready(at, e.Process)
+		}
 	case record.Died, record.Stopped:
 		if asked := []string{scenario.Kill, scenario.Drain, scenario.Restart}; e.Kind == record.Died && !slices.Contains(asked, p.busy) {
 			s.history.act(draft.Action{At: at, Until: at, Kind: death(e.Exit), Process: e.Process})

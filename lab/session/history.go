@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"trivet/lab/draft"
+	"trivet/lab/scenario"
 	"trivet/nginx/confedit"
 )
 
@@ -80,6 +81,18 @@ func (h *history) act(a draft.Action) {
 			h.actions = slices.Delete(h.actions, i, i+1)
 		} else {
 			i++
+		}
+	}
+}
+
+// ready notes that a process serves: its start was done only then, as that of an experiment is.
+func (h *history) ready(at time.Duration, process string) {
+	for i := len(h.actions) - 1; i >= 0; i-- {
+		if a := &h.actions[i]; a.Process == process {
+			if a.Kind == scenario.Start {
+				a.Until = max(a.Until, at)
+			}
+			return
 		}
 	}
 }

@@ -124,6 +124,7 @@ func TestDeathsFromOutsideAreInTheHistory(t *testing.T) {
 	}
 	do(t, syscall.Kill(s.options.Fleet.Process("whoami-1").PID(), syscall.SIGTERM))
 	eventually(t, "whoami-1 is started again", func() bool { return slices.Equal(did(), want[:2]) })
+	eventually(t, "its start takes until it serves", func() bool { start := s.History().Actions[1]; return start.Until > start.At })
 	do(t, syscall.Kill(s.options.Fleet.Process(scenario.Nginx).PID(), syscall.SIGKILL))
 	eventually(t, "nginx is started again", func() bool { return slices.Equal(did(), want) })
 }
