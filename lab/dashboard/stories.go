@@ -24,11 +24,11 @@ func LiveStories(dir string) Stories {
 		if trial != 0 {
 			return ""
 		}
-		loads, _ := os.ReadDir(filepath.Join(dir, "loads")) // There may be none yet.
+		loads, _ := os.ReadDir(filepath.Join(dir, record.LoadsDir)) // There may be none yet.
 		for _, load := range loads {
-			m, err := record.ReadManifest(filepath.Join(dir, "loads", load.Name()))
+			m, err := record.ReadManifest(filepath.Join(dir, record.LoadsDir, load.Name()))
 			if err == nil && strings.HasPrefix(id, strconv.FormatUint(m.Scenario.Seed, 10)+".") {
-				return filepath.Join(dir, "loads", load.Name())
+				return filepath.Join(dir, record.LoadsDir, load.Name())
 			}
 		}
 		return dir
@@ -63,7 +63,7 @@ func (s *Server) story(w http.ResponseWriter, r *http.Request) {
 	// One after the other: each reads all records of its trial.
 	s.reading.Lock()
 	defer s.reading.Unlock()
-	text, err := Story(dir, id, !s.options.Live)
+	text, err := storyOf(dir, id, !s.options.Live)
 	switch {
 	case err != nil:
 		refuse(w, err)
@@ -74,9 +74,9 @@ func (s *Server) story(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Story is the story of a request in a directory with records, as JSON; nil if there is no record of it. Its times count from the begin of
+// storyOf is the story of a request in a directory with records, as JSON; nil if there is no record of it. Its times count from the begin of
 // the trial, or are times of day.
-func Story(dir, id string, fromBegin bool) (json.RawMessage, error) {
+func storyOf(dir, id string, fromBegin bool) (json.RawMessage, error) {
 	source, err := trace.Open(dir)
 	if err != nil {
 		return nil, err

@@ -16,6 +16,10 @@ const ManifestVersion = 3
 // TLSDir is the directory of a fleet's certificates, in a run directory or a trial directory.
 const TLSDir = "tls"
 
+// LoadsDir is the directory of the loads that a person started, in the run directory of a trivet up: each has a trial directory, by number
+// from 1.
+const LoadsDir = "loads"
+
 // Directories of nginx's configuration in a trial directory. ShippedDir has, of each file in ConfDir that edits changed, what it was before.
 const (
 	ConfDir    = "conf"

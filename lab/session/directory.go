@@ -53,10 +53,10 @@ func (s *Session) manifest(l Load, begin time.Time) record.Manifest {
 		V: record.ManifestVersion, Nginx: s.options.Nginx, Trivet: buildinfo.String(), Begin: begin, Instances: f.Instances(), HTTP: f.HTTP(), GRPC: f.GRPC(),
 		Trial: 1, CPUs: runtime.NumCPU(), Sampled: sampler.Supported() == nil,
 		Scenario: scenario.Scenario{
-			Variant: scenario.Only, Seed: uint64(rand.Uint32()), Instances: instances, Front: front, Workers: max(1, s.options.Workers), Target: Target,
+			Variant: scenario.Only, Seed: uint64(rand.Uint32()), Instances: instances, Front: front, Workers: max(1, s.options.Workers), Target: target,
 			Loads: l.loads(), Phases: []scenario.Phase{{Name: "load", For: s.longest}},
 		},
-		Target: &record.Target{Kind: Target, Name: "trivet up", Nginxes: 1},
+		Target: &record.Target{Kind: target, Name: "trivet up", Nginxes: 1},
 		From:   make(map[string]int64),
 	}
 	for _, one := range m.Scenario.Loads {
@@ -65,8 +65,8 @@ func (s *Session) manifest(l Load, begin time.Time) record.Manifest {
 	return m
 }
 
-// Target is the kind of target that a load directory names: requests of others are lawful there.
-const Target = "up"
+// target is the kind of target that a load directory names: requests of others are lawful there.
+const target = "up"
 
 // prepare makes the directory of a load: the manifest, and links to the records that all loads share.
 func (s *Session) prepare(l *running) error {

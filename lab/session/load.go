@@ -238,7 +238,7 @@ func (s *Session) start(l Load, begin time.Time) (_ *running, err error) {
 	s.mu.Lock()
 	closed := s.closed
 	s.numbers++
-	next := &running{Load: l, n: s.numbers, dir: filepath.Join(s.dir, LoadsDir, strconv.Itoa(s.numbers)), length: s.longest}
+	next := &running{Load: l, n: s.numbers, dir: filepath.Join(s.dir, record.LoadsDir, strconv.Itoa(s.numbers)), length: s.longest}
 	s.mu.Unlock()
 	if closed {
 		return nil, errClosed

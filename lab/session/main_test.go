@@ -173,7 +173,7 @@ func generator(s *Session) *load.Generator {
 
 // sent counts the client's records of a load.
 func sent(s *Session, n string) int {
-	text, _ := os.ReadFile(filepath.Join(s.dir, LoadsDir, n, record.ClientFile))
+	text, _ := os.ReadFile(filepath.Join(s.dir, record.LoadsDir, n, record.ClientFile))
 	return strings.Count(string(text), "\n")
 }
 
@@ -189,7 +189,7 @@ func reconciled(t *testing.T, s *Session, shown *fake, loads int) {
 	planned := 0
 	var before record.Manifest
 	for n := range loads {
-		m, err := record.ReadManifest(filepath.Join(s.dir, LoadsDir, string(rune('1'+n))))
+		m, err := record.ReadManifest(filepath.Join(s.dir, record.LoadsDir, string(rune('1'+n))))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,9 +18,6 @@ import (
 	"trivet/lab/scenario"
 )
 
-// LoadsDir is where load directories are, in a run directory: one for each load, by number from 1.
-const LoadsDir = "loads"
-
 // A Feed is what shows it all: a Shared. It may not call the Session.
 type Feed interface {
 	AddLoad(dir string) error
@@ -83,7 +80,7 @@ func New(o Options) (*Session, error) {
 	for _, name := range append([]string{scenario.Nginx}, o.Fleet.Names()...) {
 		s.processes[name] = &process{}
 	}
-	if err := record.MkdirAll(filepath.Join(s.dir, LoadsDir)); err != nil {
+	if err := record.MkdirAll(filepath.Join(s.dir, record.LoadsDir)); err != nil {
 		return nil, fmt.Errorf("%w: %w", record.ErrRunDir, err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

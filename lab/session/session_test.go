@@ -232,7 +232,7 @@ func TestLoadThatIsChangedAtItsEnd(t *testing.T) {
 	<-time.After(time.Until(s.current.end().Add(-lead / 2)))
 	do(t, s.SetLoad(t.Context(), Load{GRPC: 50}))
 	eventually(t, "the first load is reconciled", func() bool { r := s.Control().Reconciled; return r.Loads > 0 || r.Problem != "" })
-	m, err := record.ReadManifest(filepath.Join(s.dir, LoadsDir, "1"))
+	m, err := record.ReadManifest(filepath.Join(s.dir, record.LoadsDir, "1"))
 	if r := s.Control().Reconciled; err != nil || m.Planned[0] != 100 || m.Scenario.Length() > s.longest || r.Problem != "" {
 		t.Errorf("%d requests planned in %v, %+v, %v", m.Planned[0], m.Scenario.Length(), r, err)
 	}
