@@ -187,8 +187,8 @@ func (s *shown) sums() sums {
 			}
 			sum := all.flows[flow]
 			addInts(sum, *of)
-			sum.Latency.Merge(of.Latency)
-			sum.FailedLatency.Merge(of.FailedLatency)
+			sum.Latency.merge(of.Latency)
+			sum.FailedLatency.merge(of.FailedLatency)
 		}
 		for name, flows := range b.Instances {
 			if all.instances[name] == nil {
@@ -258,8 +258,8 @@ var flowNumbers = map[string]struct {
 	"in doubt":          {func(f Flow) int { return f.InDoubt }, func(m measure.Metrics) int { return m.InDoubt }},
 	"no live upstreams": {func(f Flow) int { return f.NoLiveUpstreams }, func(m measure.Metrics) int { return m.NoLiveUpstreams }},
 	"local replies":     {func(f Flow) int { return f.LocalReplies }, func(m measure.Metrics) int { return m.LocalReplies }},
-	"latencies":         {func(f Flow) int { return f.Latency.Count() }, func(m measure.Metrics) int { return m.Latency.Count }},
-	"failed latencies":  {func(f Flow) int { return f.FailedLatency.Count() }, func(m measure.Metrics) int { return m.FailedLatency.Count }},
+	"latencies":         {func(f Flow) int { return f.Latency.count() }, func(m measure.Metrics) int { return m.Latency.Count }},
+	"failed latencies":  {func(f Flow) int { return f.FailedLatency.count() }, func(m measure.Metrics) int { return m.FailedLatency.Count }},
 }
 
 // differences are where the sums over all bins are not what package measure counted. Each load has a name of its own.
@@ -370,8 +370,8 @@ func checkSums(t *testing.T, dir string, all *shown, kinds map[string]string) me
 	for _, l := range r.Manifest.Scenario.Loads {
 		m, _ := r.Metrics("", l.Name)
 		h := all.sums().flows[Flows[flowOf(l)]].Latency
-		if want := m.Latency.P99; want != nil && h.Count() == m.Latency.Count { // The only load of its flow.
-			if got := h.Percentile(990); math.Abs(got-float64(want.Microseconds())) > 1+0.011*float64(want.Microseconds()) { // Both are rounded.
+		if want := m.Latency.P99; want != nil && h.count() == m.Latency.Count { // The only load of its flow.
+			if got := h.percentile(990); math.Abs(got-float64(want.Microseconds())) > 1+0.011*float64(want.Microseconds()) { // Both are rounded.
 				t.Errorf("%s: p99 %.0f µs, measured %v", l.Name, got, *want)
 			}
 		}
