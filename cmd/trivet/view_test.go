@@ -2,8 +2,11 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +18,8 @@ import (
 
 	"trivet/internal/proctest"
 	"trivet/lab/feed"
+	"trivet/lab/measure"
+	"trivet/lab/scenario"
 )
 
 // A feedReader is a page that reads the feed.
@@ -190,6 +195,29 @@ func TestInterruptedRunEndsItsPage(t *testing.T) {
 	}
 	if _, status := o.end(t); status.ExitStatus() != 130 {
 		t.Errorf("ended with %v (exit code %d)", status, status.ExitStatus())
+	}
+}
+
+// A run whose directory cannot be read goes on without its page, which is said once.
+func TestRunGoesOnWithoutItsPage(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	w := &watchedRun{listener: listener, in: invocation{stderr: &stderr}}
+	watched := 0
+	see := w.watching(t.TempDir(), 1, func(scenario.Experiment, scenario.Scenario, int, *measure.Trial) { watched++ })
+	for range 2 {
+		see(scenario.Experiment{}, scenario.Scenario{}, 1, nil)
+	}
+	if said := stderr.String(); watched != 2 || strings.Count(said, "the page: ") != 1 || !strings.Contains(said, "run.json") {
+		t.Errorf("%d calls, %q", watched, said)
+	}
+	w.close(t.Context())
+	if _, err := listener.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the port is still taken: %v", err)
 	}
 }
 

@@ -87,7 +87,7 @@ func (w *watchedRun) watching(dir string, experiments int, next watch) watch {
 		return next
 	}
 	return func(e scenario.Experiment, s scenario.Scenario, trial int, measured *measure.Trial) {
-		if w.page == nil {
+		if w.page == nil && w.listener != nil {
 			w.serve(dir)
 		}
 		next(e, s, trial, measured)
@@ -97,10 +97,13 @@ func (w *watchedRun) watching(dir string, experiments int, next watch) watch {
 // watch is the type of trial.Series.Watch.
 type watch = func(e scenario.Experiment, variant scenario.Scenario, trial int, measured *measure.Trial)
 
+// serve begins to serve the page. Without one the run goes on.
 func (w *watchedRun) serve(dir string) {
 	source, err := feed.FollowRun(dir)
 	if err != nil {
-		panic(err) // The index has just been written.
+		printErrors(w.in.stderr, fmt.Errorf("the page: %w", errors.Join(err, w.listener.Close())))
+		w.listener = nil
+		return
 	}
 	source.ReportsFrom(w.reports)
 	w.source = &followedRun{source, make(chan struct{})}
