@@ -20,7 +20,7 @@ const KEYS = [
 	["+ and − in a chart", "zoom"], ["Escape", "show all time, close a window"], ["T", "light, dark, or as the system"], ["?", "this help"],
 ];
 
-export function openPage() {
+function openPage() {
 	const store = new Store();
 	const section = (id) => document.getElementById(id);
 	mountReport(section("report"), store, section("details"));

@@ -39,7 +39,7 @@ export function mountStory(root, store) {
 	});
 }
 
-export function storyParts(story) {
+function storyParts(story) {
 	const outcome = story.outcome === "ok" ? "OK" : story.outcome.replaceAll("_", " ");
 	const head = el("p", { class: "lead " + (story.failed ? "bad" : "good") }, icon(story.failed ? "failed" : "ok"), ` ${flowName(story.protocol)} ${story.method}: ${outcome}, ${micros(story.took_us)}`);
 	const list = el("ol.sentences", ...story.sentences.map((text) => el("li", text)));
