@@ -30,8 +30,8 @@ func listenDashboard(ctx context.Context, bind string, port int) (net.Listener, 
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fleet.Busy(ctx, netip.AddrPortFrom(netip.MustParseAddr(bind), uint16(port)), "the dashboard")
-	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT):
-		return nil, fmt.Errorf("%s for the dashboard: %w", bind, fleet.ErrAddress)
+	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT), errors.Is(err, syscall.EINVAL): // The last: fe80::1 without a zone.
+		return nil, fmt.Errorf("%s for the dashboard: %w; choose another by --dashboard-bind", bind, fleet.ErrAddress)
 	case err != nil:
 		return nil, fmt.Errorf("the dashboard: %w", err)
 	}

@@ -112,7 +112,7 @@ func (n *narrator) reach(now time.Duration) {
 	if now-n.ticked > time.Hour {
 		n.ticked = now - time.Hour
 	}
-	for n.ticked+tick <= now {
+	for now-n.ticked >= tick { // Not ticked+tick <= now: now may be the largest time that there is.
 		n.ticked += tick
 		n.now = max(n.now, n.ticked)
 		for i := range n.instances() {

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -382,5 +383,16 @@ func TestHealthIsKnownAgainAfterARestart(t *testing.T) {
 	want := []string{"running unknown", "running serving", "gone unknown", "starting unknown", "running serving", "running not_serving", "gone unknown", "gone no_response", "gone serving", "gone no_response"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
+	}
+}
+
+// Of a manifest without a begin, which another person may have written, each time is the largest that there is.
+func TestLargestTimeIsReached(t *testing.T) {
+	t.Parallel()
+	p := newPlayed()
+	p.take(observation{at: math.MaxInt64, kind: noLive, instance: -1})
+	p.reach(math.MaxInt64)
+	if p.now != math.MaxInt64 {
+		t.Errorf("it is %v", p.now)
 	}
 }
