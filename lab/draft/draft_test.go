@@ -24,6 +24,9 @@ func read(t *testing.T, h draft.History) (file *experiment.File, text string) {
 	if err != nil {
 		t.Fatalf("%v\n%+v", err, h)
 	}
+	if strings.Count(string(yaml), "# These overlap.") > 1 {
+		t.Errorf("a comment is there more than once:\n%s", yaml)
+	}
 	return accepted(t, string(yaml)), string(yaml)
 }
 
@@ -240,6 +243,7 @@ func TestFileSays(t *testing.T) {
 	overlap := steady(12)
 	overlap.Actions = []draft.Action{
 		action(scenario.Drain, "whoami-1", 7*second, 12*second), action(scenario.Kill, "whoami-2", 9*second, 9*second), action(scenario.Start, "whoami-2", 10*second, 10*second+200*time.Millisecond),
+		action(scenario.Restart, "whoami-3", 14*second, 16*second), action(scenario.Kill, "whoami-2", 15*second, 15*second),
 	}
 	quiet := steady(100)
 	quiet.Actions = []draft.Action{action(scenario.Kill, "whoami-1", 45*second, 45*second), action(scenario.Start, "whoami-1", 95*second, 95*second+100*time.Millisecond)}

@@ -239,9 +239,15 @@ func perSecond(rate float64) string {
 }
 
 func (p *plan) phaseNodes() *yaml.Node {
-	list := sequence()
+	list, said := sequence(), false
 	for _, ph := range p.phases {
 		do := doNodes(ph)
+		for _, n := range do {
+			if n.HeadComment != "" && said {
+				n.HeadComment = "" // Once is enough.
+			}
+			said = said || n.HeadComment != ""
+		}
 		oneLine := len(do) <= 4 && !slices.ContainsFunc(do, func(n *yaml.Node) bool { return n.Style != yaml.FlowStyle })
 		m := mapping(oneLine, "name", text(ph.name), "for", length(ph.to-ph.from))
 		if ph.kind == prepare {
@@ -292,7 +298,7 @@ func doNodes(ph phase) (all []*yaml.Node) {
 			together.Content = append(together.Content, mapping(true, scenario.Repeat, once))
 		}
 		m := mapping(false, scenario.Together, together)
-		m.HeadComment = "Each begins while one before it goes on; repeat makes a list of waits and actions one of these."
+		m.HeadComment = "These overlap. A repeat that is done once is a list: its waits and actions follow each other."
 		all = append(all, m)
 	}
 	return all
