@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +36,7 @@ variants:
     description: %[1]q
   with_retry:
     description: clients retry
+    nginx: {edits: [{context: upstream whoami_http, directive: keepalive 64}]}
     load:
       - {protocol: http, rate: 100/s}
       - {protocol: grpc, rate: 100/s, deadline: 2s, retry: true}
@@ -102,6 +104,7 @@ func TestReportIsOneFile(t *testing.T) {
 	p.wait(`document.querySelector("[data-verdict]")?.innerText`)
 	p.harmless()
 	p.failedRequest()
+	p.editsInView()
 	var loaded []string
 	p.eval(`performance.getEntriesByType("resource").map(e => e.name).filter(n => !n.startsWith("data:") && !n.startsWith("blob:"))`, &loaded)
 	if len(loaded) > 0 {
@@ -118,6 +121,22 @@ func (p *tab) harmless() {
 	if injected > 0 {
 		p.t.Error("a text of the experiment became HTML")
 	}
+}
+
+// editsInView checks that each marked line of nginx's configuration is seen without scrolling in its file, which has many more lines.
+func (p *tab) editsInView() {
+	p.t.Helper()
+	p.wait(`document.querySelectorAll(".file .added").length === 1 && document.querySelectorAll(".file .removed").length === 1`)
+	p.eval(`document.querySelector(".file .added").scrollIntoView()`, nil)
+	var hidden []string
+	p.eval(`[...document.querySelectorAll(".file .added, .file .removed")].filter(e => {
+		const [line, box] = [e, e.closest("pre")].map(x => x.getBoundingClientRect());
+		return !line.height || line.top < box.top || line.bottom > box.bottom;
+	}).map(e => e.innerText)`, &hidden)
+	if len(hidden) > 0 {
+		p.t.Errorf("out of sight: %q", hidden)
+	}
+	p.wait(`document.querySelectorAll(".file pre")[0].textContent.split("\n").length > 40`) // What is folded is there.
 }
 
 // failedRequest opens the story of the first failed request.
@@ -148,5 +167,34 @@ func TestViewReplays(t *testing.T) {
 	// Between two bins of 100 ms, the rate is that of the ten whole ones before.
 	p.set("#replay input[type=range]", "1450")
 	p.wait(`store.now === 1450 && document.querySelector(".box.client").innerText.includes((sum => sum.requests - sum.dropped)(module.sumFlow(trial, "http", 400, 1400)) + "/s")`)
+	p.recoveries()
 	p.failedRequest()
+}
+
+// recoveries checks of which group of a report the recovery of a flow is, and that few responses say nothing about shares.
+func (p *tab) recoveries() {
+	p.t.Helper()
+	var got []string
+	p.eval(`(async () => {
+		const { recoveries } = await import("/assets/recovery.js");
+		const load = (flow, name) => ({flow, name});
+		const group = (name, first, responses) => ({name, metrics: {recovery: {first_failure: first * 1e6, last_failure: first * 1e6, fair_since: 0, fair_responses: responses}}});
+		const groups = [group("http", 1, 29), group("grpc", 2, 30), group("held", 3, 30), group("calls", 4, 30)];
+		const span = {name: "a", from: 0, to: 1000, do: []};
+		const of = (loads, flow) => {
+			const info = {experiment: "e", variant: "v", number: 1, width_ms: 100, loads, phases: [span], instances: [1, 2, 3].map(n => ({name: "whoami-" + n, service: "whoami"}))};
+			const page = {run: {experiments: [{name: "e"}]}, reports: new Map([[0, {variants: [{name: "v", trials: [{phases: [{groups}]}]}]}]])};
+			const [r] = recoveries(page, {info, bins: new Map(), events: [], end: 1000}, flow);
+			return r ? [r.firstFailure, r.fairSince, r.few].join(" ") : "bins";
+		};
+		return [
+			of([load("http", "http")], "http"), of([load("http", "a"), load("http", "b")], "http"), of([load("streams", "held")], "streams"),
+			of([load("grpc", "calls"), load("streams", "held")], "streams"), of([load("grpc", "calls"), load("streams", "held")], "grpc"),
+			of([load("grpc", "grpc"), load("streams", "held")], "grpc"), of([load("grpc", "calls"), load("streams", "held"), load("streams", "b")], "streams"),
+		];
+	})()`, &got)
+	want := []string{"1  true", "1  true", "2 0 false", "3 0 false", "4 0 false", "bins", "bins"}
+	if !slices.Equal(got, want) {
+		p.t.Errorf("got  %q\nwant %q", got, want)
+	}
 }

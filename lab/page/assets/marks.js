@@ -41,7 +41,7 @@ function words(r, trial) {
 	const at = (ms) => (r.exact ? `+${(ms / 1000).toFixed(2)} s` : moment(trial.info, ms));
 	const all = [];
 	if (r.firstFailure !== null) all.push(["first failure", at(r.firstFailure)], ["last", at(r.lastFailure)], ["next OK", r.firstSuccess === null ? "none" : at(r.firstSuccess)]);
-	all.push(r.fairSince === null ? ["shares", trial.info.experiment ? "not fair at the end" : "not fair yet"] : ["fair since", at(r.fairSince)]);
+	all.push(r.few ? ["shares", "too few responses to judge"] : r.fairSince === null ? ["shares", trial.info.experiment ? "not fair at the end" : "not fair yet"] : ["fair since", at(r.fairSince)]);
 	all[0][0] = `${r.name}: ${all[0][0]}`;
 	return all;
 }

@@ -5,23 +5,23 @@ import { currentExperiment } from "./experiment.js";
 
 const COLUMNS = [
 	["requests", (m) => number(m.requests)], ["failed", (m, a) => between(m.failed, a.failed)],
-	["p50", (m, a) => time(m, a, "p50")], ["p90", (m, a) => time(m, a, "p90")], ["p99", (m, a) => time(m, a, "p99")], ["max", (m, a) => time(m, a, "max")],
+	...["p50", "p90", "p99", "max"].map((name) => [name, (m, a) => time(m.latency[name], a.latency[name])]),
 	["attempts/req", (m) => (m.amplification === null ? "–" : String(+m.amplification.toFixed(3)))],
 	["dup", (m) => number(m.duplicated)], ["in-doubt", (m, a) => between(m.in_doubt, a.in_doubt)],
-	["first attempts", (m) => Object.entries(m.first_attempts ?? {}).map(([name, n]) => `${name.replace("whoami-", "#")} ${number(n)}`).join("  ")],
+	["first attempts", (m) => Object.entries(m.first_attempts ?? {}).map(([name, n]) => `${name.replace("whoami-", "#")}\u00a0${number(n)}`).join(" ")],
 ];
 
+const AROUND = 3; // lines that are shown before and after a marked one
+
 // between is a count and, if the machine may have caused a part of it, the least or the most that it is without that.
-function between(measured, adjusted) {
-	if (measured === adjusted) return number(measured);
-	return `${number(measured)} (${adjusted < measured ? "≥" : "≤"}${number(adjusted)})`;
+function between(measured, adjusted, text = number) {
+	return text(measured) + (measured === adjusted ? "" : ` (${adjusted < measured ? "≥" : "≤"}${text(adjusted)})`);
 }
 
-function time(m, a, name) {
-	const [measured, adjusted] = [m.latency[name], a.latency[name]];
-	const text = measured === null ? "–" : micros(measured / 1000);
-	if (measured === null || adjusted === null || Math.abs(measured - adjusted) < measured / 10) return text;
-	return `${text} (${adjusted < measured ? "≥" : "≤"}${micros(adjusted / 1000)})`;
+function time(measured, adjusted) {
+	if (measured === null) return "–";
+	const same = adjusted === null || Math.abs(measured - adjusted) < measured / 10;
+	return between(measured, same ? measured : adjusted, (ns) => micros(ns / 1000));
 }
 
 export function mountMetrics(root, store) {
@@ -48,7 +48,7 @@ function metricTables(store, { report }) {
 		return trial?.phases.length ? metricTable(report, variant, trial, info) : null;
 	});
 	if (!all.some(Boolean)) return [];
-	const note = "From the reconciled records; latency of OK requests from the planned start. In parentheses: without what a busy machine may have caused.";
+	const note = "From the reconciled records; latency of OK requests from the planned start (the terminal's is from the actual start). In parentheses: without what a busy machine may have caused.";
 	return [el("h2", "Measured"), el("p.quiet.small", note), ...all.filter(Boolean)];
 }
 
@@ -93,11 +93,22 @@ function configFile({ file, variants }, edited, shown) {
 	return box;
 }
 
-function fileLines(file, variants) {
-	const line = (l) => {
-		const kind = { "+": "added", "-": "removed" }[l.mark];
-		const sign = { "+": "+", "-": "−" }[l.mark] ?? " ";
-		return el("span", { class: kind }, el("i.sign", sign), kind && el("span.sr", kind + ": "), l.text + "\n");
-	};
-	return el("pre", { tabindex: "0", role: "region", "aria-label": [file.name, ...variants].join(", ") }, ...file.lines.map(line));
+// fileLines are the lines of a file. Where some are marked, those far from them are folded.
+function fileLines({ name, lines }, variants) {
+	const marked = (l) => l.mark;
+	const near = (i) => !lines.some(marked) || lines.slice(Math.max(0, i - AROUND), i + AROUND + 1).some(marked);
+	const box = el("pre", { tabindex: "0", role: "region", "aria-label": [name, ...variants].join(", ") });
+	let into = box;
+	lines.forEach((l, i) => {
+		if (near(i)) into = box;
+		else if (into === box) box.append((into = el("details", el("summary", "… as shipped"))));
+		into.append(fileLine(l));
+	});
+	return box;
+}
+
+function fileLine({ text, mark }) {
+	const kind = { "+": "added", "-": "removed" }[mark];
+	const sign = { "+": "+", "-": "−" }[mark] ?? " ";
+	return el("span", { class: kind }, el("i.sign", sign), kind && el("span.sr", kind + ": "), text + "\n");
 }

@@ -1,16 +1,18 @@
 // When requests failed and when that was over: from the report of a run, otherwise from bins.
-import { failedOf } from "./store.js";
+import { failedOf, sumInstance } from "./store.js";
 import { actionsOf } from "./axis.js";
 
 const ENTRY = "whoami"; // the service that clients' requests go to
 const FAIR = 0.9; // each instance's part of an equal share, as in metrics.recovery
+const ENOUGH_FAIR = 10; // OK responses per second and instance: of fewer, shares are even by chance
 
 // recoveries are those of a flow for each phase of a run, or since each action of a live stack, if there was an action or a failure: {name, from,
-// to, firstFailure, lastFailure, firstSuccess, fairSince, exact}, in ms of the trial or null.
+// to, firstFailure, lastFailure, firstSuccess, fairSince, exact, few}, in ms of the trial or null. Few: shares are even, of too few responses to
+// judge that.
 export function recoveries(store, trial, flow) {
 	const phases = reportPhases(store, trial);
 	const spans = trial.info.phases.length ? trial.info.phases : actionSpans(trial);
-	const all = spans.map((p, i) => fromReport(phases?.[i], flow, p) ?? fromBins(trial, flow, p));
+	const all = spans.map((p, i) => fromReport(phases?.[i], flow, trial.info, p) ?? fromBins(trial, flow, p));
 	return all.filter((r, i) => r.firstFailure !== null || spans[i].do?.length);
 }
 
@@ -21,14 +23,31 @@ function reportPhases(store, trial) {
 	return found?.trials[number - 1]?.phases;
 }
 
-function fromReport(phase, flow, span) {
-	const r = phase?.groups.find((g) => g.name === flow)?.metrics.recovery;
+function fromReport(phase, flow, info, span) {
+	const name = groupOf(info.loads, flow);
+	const r = phase?.groups.find((g) => g.name === name)?.metrics.recovery;
 	if (!r) return null;
 	const at = (ns) => (ns === null || ns === undefined ? null : span.from + ns / 1e6);
 	return {
 		name: span.name, from: span.from, to: span.to, exact: true,
-		firstFailure: at(r.first_failure), lastFailure: at(r.last_failure), firstSuccess: at(r.first_success), fairSince: at(r.fair_since),
+		firstFailure: at(r.first_failure), lastFailure: at(r.last_failure), firstSuccess: at(r.first_success), ...judged(info, at(r.fair_since), r.fair_responses),
 	};
+}
+
+// groupOf is the group of the report that has just the requests of a flow: its protocol, or its only load; "" if there is none.
+function groupOf(loads, flow) {
+	if (flow === "http") return flow;
+	const own = loads.filter((l) => l.flow === flow);
+	if (loads.every((l) => l.flow === "http" || own.includes(l))) return "grpc";
+	return own.length === 1 && own[0].name !== "grpc" ? own[0].name : "";
+}
+
+// entries are the instances that clients' requests go to.
+const entries = (info) => info.instances.filter((i) => i.service === ENTRY);
+
+function judged(info, since, responses) {
+	const few = since !== null && responses < ENOUGH_FAIR * entries(info).length;
+	return { fairSince: few ? null : since, few };
 }
 
 // actionSpans are the times from each action of a live stack to the next, as far back as there are bins: what they say must not change
@@ -39,7 +58,7 @@ function actionSpans(trial) {
 }
 
 function fromBins(trial, flow, span) {
-	const r = { name: span.name, from: span.from, to: span.to, exact: false, firstFailure: null, lastFailure: null, firstSuccess: null, fairSince: null };
+	const r = { name: span.name, from: span.from, to: span.to, exact: false, firstFailure: null, lastFailure: null, firstSuccess: null };
 	const width = trial.info.width_ms;
 	for (let n = Math.floor(span.from / width); n * width < Math.min(span.to, trial.end); n++) {
 		const part = trial.bins.get(n)?.flows[flow];
@@ -50,8 +69,7 @@ function fromBins(trial, flow, span) {
 			r.firstSuccess = null;
 		} else if (part.ok && r.lastFailure !== null) r.firstSuccess ??= n * width;
 	}
-	r.fairSince = fairSince(trial, flow, span);
-	return r;
+	return Object.assign(r, fairSince(trial, flow, span));
 }
 
 // fairSince is the begin of the whole second from which on each instance sent at least 90 % of an equal share of the OK responses, or one
@@ -61,20 +79,23 @@ function fairSince(trial, flow, span) {
 	const first = Math.floor(span.from / trial.info.width_ms);
 	const seconds = Math.floor((Math.min(span.to, trial.end) / trial.info.width_ms - first) / perSecond);
 	let since = null;
-	for (let s = seconds - 1; s >= 0 && fairBins(trial, flow, first + s * perSecond, perSecond); s--) since = (first + s * perSecond) * trial.info.width_ms;
-	return since;
+	let least = Infinity;
+	for (let s = seconds - 1; s >= 0; s--) {
+		const ok = fairBins(trial, flow, first + s * perSecond, perSecond);
+		if (ok < 0) break;
+		least = Math.min(least, ok);
+		since = (first + s * perSecond) * trial.info.width_ms;
+	}
+	return judged(trial.info, since, least);
 }
 
+// fairBins is how many OK responses there were, or -1 if they were not shared evenly.
 function fairBins(trial, flow, n, bins) {
+	const width = trial.info.width_ms;
 	let requests = 0;
 	for (let k = n; k < n + bins; k++) requests += trial.bins.get(k)?.flows[flow]?.requests ?? 0;
-	if (!requests) return true; // Nothing was planned.
-	const ok = trial.info.instances.filter((i) => i.service === ENTRY).map((i) => {
-		let sum = 0;
-		for (let k = n; k < n + bins; k++) sum += trial.bins.get(k)?.instances?.[i.name]?.[flow]?.ok ?? 0;
-		return sum;
-	});
+	const ok = entries(trial.info).map((i) => sumInstance(trial, i.name, flow, n * width, (n + bins) * width).ok);
 	const all = ok.reduce((a, b) => a + b, 0);
 	const smallest = Math.min(...ok);
-	return all > 0 && (smallest >= (FAIR * all) / ok.length || smallest >= Math.max(...ok) - 1);
+	return !requests || (all > 0 && (smallest >= (FAIR * all) / ok.length || smallest >= Math.max(...ok) - 1)) ? all : -1;
 }
