@@ -48,10 +48,11 @@ func (d drawing) lines(width, height int) (all []string) {
 		width = unknownWidth
 	}
 	width = max(width-1, 10) // The last column would wrap in some terminals.
-	title := d.experiment
+	title, number := d.experiment, ""
 	if d.planned > 1 {
-		title += fmt.Sprintf(": trial %d of %d", len(d.trials), d.planned)
+		number = fmt.Sprintf(": trial %d of %d", len(d.trials), d.planned)
 	}
+	title = clip(title, max(0, width-utf8.RuneCountInString(number))) + number
 	all = append(all, title)
 	last := d.trials[len(d.trials)-1]
 	details := last.details(width, d.color)

@@ -135,7 +135,8 @@ func (p *progress) measure(live measure.Progress) {
 		p.rates = rates{make(map[string]float64), make(map[string]float64), make(map[string]map[string]int)}
 		for protocol, n := range now.ended {
 			p.rates.perSecond[protocol] = float64(n-p.before.ended[protocol]) / passed.Seconds()
-			if ended := n - p.before.ended[protocol]; ended > 0 {
+			// Records of nginx are read sooner than those of the client: only between two samples that are late alike is the ratio right.
+			if ended := n - p.before.ended[protocol]; ended > 0 && p.before.ended[protocol] > 0 {
 				p.rates.attempts[protocol] = float64(now.attempts[protocol]-p.before.attempts[protocol]) / float64(ended)
 			}
 			p.rates.ok[protocol] = make(map[string]int)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -260,7 +262,30 @@ func TestDrawingFitsTerminal(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
+	named := drawn(2, 3)
+	named.experiment = strings.Repeat("long-", 20)
+	if title := named.lines(40, 20)[0]; !strings.HasPrefix(title, "long-") || !strings.HasSuffix(title, ": trial 2 of 2") {
+		t.Errorf("title %q", title)
+	}
 	if narrow := strings.Join(drawn(1, 3).lines(40, 20), "\n"); !strings.Contains(narrow, "\n    OK from -1 33 %  -2 33 %  -3 34 %") {
 		t.Errorf("narrow:\n%s", narrow)
 	}
+}
+
+// nginx's records are read sooner than the client's: a ratio of what came from both before anything was known of one is wrong.
+func TestAttemptsPerRequestBeginWithBoth(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgress(io.Discard)
+		for _, step := range []struct {
+			ended, attempts int
+			want            float64 // 0: none
+		}{{0, 0, 0}, {56, 60, 0}, {116, 120, 1}} {
+			p.measure(measure.Progress{Protocols: map[string]measure.Counts{"http": {OK: step.ended}}, NginxAttempts: map[string]int{"http": step.attempts}})
+			if got := p.rates.attempts["http"]; got != step.want {
+				t.Errorf("after %d requests and %d attempts: %v attempts per request, want %v", step.ended, step.attempts, got, step.want)
+			}
+			<-time.After(time.Second)
+		}
+	})
 }

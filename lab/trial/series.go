@@ -24,7 +24,7 @@ type Series struct {
 	Start       Start    // see Setup for this and the next two
 	Nginx       string
 	Trivet      string
-	// Watch is called with nil when a trial of a variant begins (counted from 1), and a few times a second while it runs. It may be nil.
+	// Watch is called with nil when a trial of a variant begins (counted from 1), and then as Setup's. It may be nil.
 	Watch func(e scenario.Experiment, variant scenario.Scenario, trial int, measured *measure.Trial)
 	// Done is called when an experiment has ended, in their order, however it ended. It may be nil.
 	Done func()

@@ -59,7 +59,7 @@ type Setup struct {
 	Start    Start
 	Nginx    string // its version, for the manifest
 	Trivet   string // path of this program, which generates the load when called with "load"
-	// Watch is called a few times a second while load or actions run, and is to return soon. It may be nil.
+	// Watch is called a few times a second while load or actions run, and once when both have ended. It is to return soon. It may be nil.
 	Watch func(*measure.Trial)
 }
 
@@ -210,6 +210,10 @@ func follow(ctx context.Context, s Setup, measured *measure.Trial, events *recor
 			return context.Cause(ctx)
 		}
 	}
+	if err := measured.Advance(); err != nil {
+		return err
+	}
+	s.Watch(measured) // What ended since the last tick counts, too.
 	return nil
 }
 

@@ -91,15 +91,25 @@ func TestManifestHoldsWhatWasSetUp(t *testing.T) {
 func TestWatchIsCalledWhileTheLoadRuns(t *testing.T) {
 	t.Parallel()
 	var watched atomic.Int32
+	ended := 0
 	s := setup(t, during(500*time.Millisecond), newFake(t).start)
 	s.Watch = func(m *measure.Trial) {
 		watched.Add(1)
 		if live := m.Progress(); len(live.Protocols) != 1 {
 			t.Errorf("%+v", live)
 		}
+		ended = 0
+		for _, c := range m.Progress().Protocols {
+			ended += c.OK + c.Failed + c.Dropped
+		}
 	}
 	if err := run(t, t.Context(), s); err != nil || watched.Load() == 0 {
 		t.Errorf("called %d times, %v", watched.Load(), err)
+	}
+	// What is shown last is what the report will say.
+	m, err := record.ReadManifest(s.Dir)
+	if err != nil || len(m.Planned) != 1 || ended != m.Planned[0] {
+		t.Errorf("%d requests were shown, planned %d (%v)", ended, m.Planned, err)
 	}
 }
 
