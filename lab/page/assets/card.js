@@ -35,7 +35,8 @@ export class Card {
 		Object.assign(this.element.dataset, { processState: state.process, health: state.health, nginx: state.nginx });
 		for (const [side, cell] of Object.entries(this.states)) {
 			const value = state[side] || "unknown";
-			const words = stateWords(value, side === "nginx" && state.over);
+			const words = stateWords(value);
+			if (cell.hint) setText(cell.hint, state.over ? ` over ${FLOW_NAMES[state.over]}` : " inferred"); // Beside the title: beside the state it has no room.
 			if (cell.words !== words) {
 				cell.words = words;
 				cell.dd.className = STATE_TONES[value] ?? "";
@@ -76,7 +77,8 @@ export class Card {
 
 function sideCell(title, hint = null) {
 	const dd = el("dd");
-	return { words: null, dd, element: el("div", el("dt", title, hint && el("span.hint", ` ${hint}`)), dd) };
+	const note = hint && el("span.hint", ` ${hint}`);
+	return { words: null, dd, hint: note, element: el("div", el("dt", title, note), dd) };
 }
 
 function shareRow(flow) {
