@@ -266,7 +266,8 @@ func (m mesh) testDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	_, s := m.ask(ctx, t, "grpc", "whoami", "expired", "http", "grpc+1m")
-	if s.Code() != codes.DeadlineExceeded {
+	// Instances end at the deadline, too: what nginx makes of that may come before a client that is late has noticed.
+	if s.Code() != codes.DeadlineExceeded && (s.Code() != codes.Unavailable || ctx.Err() == nil) {
 		t.Errorf("%v, want DEADLINE_EXCEEDED", s)
 	}
 	m.wantEnded(t, "expired", "expired.1", "expired.1.1")

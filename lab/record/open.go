@@ -1,22 +1,29 @@
 package record
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // Open opens a file of a run directory, which may be another person's. It refuses what is no regular file: a reader of a pipe waits for ever,
 // and a device has no end.
 func Open(path string) (*os.File, error) {
-	info, err := os.Stat(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // A pipe would otherwise wait for its writer here.
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file (%s)", path, info.Mode().Type())
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file (%s)", path, info.Mode().Type())
 	}
-	return os.Open(path)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
 }
 
 // readFile is os.ReadFile for what Open opens.
