@@ -101,9 +101,10 @@ func (l *running) settle() error {
 	if err != nil {
 		return err
 	}
+	wanted := l.length // One dispatcher may have gone on for longer than another.
 	for i, one := range m.Scenario.Loads {
 		rate := one.Rate.PerSecond[0]
-		m.Planned[i] = max(0, int(math.Ceil(rate*l.length.Seconds()-0.5)))
+		m.Planned[i] = max(0, int(math.Ceil(rate*wanted.Seconds()-0.5)))
 		if sent[i] > m.Planned[i] {
 			m.Planned[i] = sent[i]
 			l.length = max(l.length, time.Duration(float64(sent[i])/rate*1e9)) // Half an interval after the last.

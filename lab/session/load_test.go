@@ -1,7 +1,12 @@
 package session
 
 import (
+	"errors"
+	"fmt"
 	"math"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +53,36 @@ func TestExactTimesCountTheSame(t *testing.T) {
 					t.Errorf("%v in %v: %d and %d", rates, d, n, before)
 				}
 			}
+		}
+	}
+}
+
+// A generator that learns late of the end has sent more of each load, and not equally much more.
+func TestLoadThatEndsLateIsSettled(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		sent, want []int
+		length     time.Duration
+	}{
+		{[]int{100, 200}, []int{100, 200}, time.Second},
+		{[]int{90, 200}, []int{100, 200}, time.Second}, // The ledger finds what is missing.
+		{[]int{130, 204}, []int{130, 204}, 1300 * time.Millisecond},
+		{[]int{104, 260}, []int{104, 260}, 1300 * time.Millisecond},
+	} {
+		l := &running{dir: t.TempDir(), length: time.Second, manifest: record.Manifest{Planned: make([]int, 2), Scenario: scenario.Scenario{Phases: make([]scenario.Phase, 1)}}}
+		var lines strings.Builder
+		for i, protocol := range []string{scenario.HTTP, scenario.GRPC} {
+			rate := scenario.Rate{Shape: scenario.Constant, PerSecond: []float64{100 * float64(i+1)}}
+			l.manifest.Scenario.Loads = append(l.manifest.Scenario.Loads, scenario.Load{Protocol: protocol, Rate: rate})
+			for n := range test.sent[i] {
+				fmt.Fprintf(&lines, "{\"id\":\"1.%s.%d.%d\"}\n", protocol, i, n)
+			}
+		}
+		if err := errors.Join(record.MkdirAll(filepath.Join(l.dir, "records")), os.WriteFile(filepath.Join(l.dir, record.ClientFile), []byte(lines.String()), 0o600), l.settle()); err != nil {
+			t.Fatal(err)
+		}
+		if m := l.manifest; !slices.Equal(m.Planned, test.want) || m.Scenario.Phases[0].For != test.length {
+			t.Errorf("sent %v: planned %v in %v, want %v in %v", test.sent, m.Planned, m.Scenario.Phases[0].For, test.want, test.length)
 		}
 	}
 }
