@@ -180,6 +180,13 @@ func TestKeyboardAlone(t *testing.T) {
 	p.tabTo("#charts [tabindex='0'], #charts canvas, #charts svg[tabindex]")
 	p.visibleFocus()
 	p.keys(kb.ArrowLeft, kb.ArrowLeft)
+	p.tabTo("#charts canvas.histogram")
+	p.visibleFocus()
+	p.wait(`document.activeElement.ariaValueText?.includes("p50")`)
+	p.keys(kb.ArrowRight) // The fastest of all: at least one request.
+	p.wait(`(text => / to .*: [1-9]\d* OK/.test(text) && document.activeElement.closest(".cell").innerText.includes(text))(document.activeElement.ariaValueText)`)
+	p.keys(kb.Escape)
+	p.wait(`document.activeElement.ariaValueText.includes("p50")`)
 	p.keys("?")
 	p.wait(`document.getElementById("help").open`)
 	p.keys(kb.Escape)

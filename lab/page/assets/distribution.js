@@ -3,7 +3,7 @@ import { sumFlow, percentile, bucketMiddle } from "./store.js";
 import { PERCENTILES, alike } from "./columns.js";
 import { chartPanel, el, plotCell, setText } from "./dom.js";
 import { Surface, palette, hatch, blend, rems, logTicks, niceTicks, outlined, stroke } from "./paint.js";
-import { micros, microsBrief, number, percent, moment } from "./format.js";
+import { FLOW_NAMES, micros, microsBrief, number, percent, moment } from "./format.js";
 
 const JOIN = 8; // buckets that one bar joins: 17 % wide
 
@@ -26,11 +26,12 @@ export class Distribution {
 
 	cell(trial, flow, caption, grid) {
 		const readout = el("p.readout");
-		const canvas = el("canvas.histogram", { role: "img" });
-		const cell = { trial, flow, readout, canvas, surface: new Surface(canvas), sum: null };
+		const canvas = el("canvas.histogram", { role: "slider", tabindex: "0", "aria-valuemin": "0", "aria-valuenow": "0", "aria-label": `Distribution of latency: ${FLOW_NAMES[flow]}` });
+		const cell = { trial, flow, readout, canvas, surface: new Surface(canvas), sum: null, bar: null }; // bar: of which the values are read; null: of all
 		grid.append(plotCell(flow, caption(trial, flow), readout, canvas));
-		canvas.addEventListener("mousemove", (event) => this.hover(cell, event.offsetX));
-		canvas.addEventListener("mouseleave", () => this.summary(cell));
+		canvas.addEventListener("mousemove", (event) => this.look(cell, this.barUnder(cell, event.offsetX)));
+		for (const leave of ["mouseleave", "blur"]) canvas.addEventListener(leave, () => this.look(cell, null));
+		canvas.addEventListener("keydown", (event) => this.step(cell, event));
 		return cell;
 	}
 
@@ -49,7 +50,7 @@ export class Distribution {
 		}
 		this.scale();
 		this.fit();
-		for (const c of this.cells) this.summary(c);
+		for (const c of this.cells) this.read(c);
 	}
 
 	// scale gives histograms the same axes.
@@ -70,26 +71,55 @@ export class Distribution {
 		let ticks = logTicks(barTime(this.low), barTime(this.high));
 		while (ticks.length > c.surface.box.width / rems(5)) ticks = ticks.filter((_, i) => i % 2 === 0);
 		c.surface.axes(ticks.map((us) => [barOf(us), microsBrief(us)]), niceTicks(c.top).map((part) => [part, percent(part)]));
-		for (const b of new Set([...c.ok.keys(), ...c.bad.keys()])) drawBar(c, b);
+		for (const b of barsOf(c)) drawBar(c, b);
 		drawPercentiles(c);
 	}
 
-	summary(c) {
-		if (!c.sum) return;
-		const parts = percentiles(c).map(([name, us]) => `${name} ${micros(us)}`);
-		const text = [`${number(c.sum.ok)} OK`, ...parts, c.sum.failed ? `${number(c.sum.failed)} failed` : "0 failed"].join(" · ");
-		setText(c.readout, text);
-		c.canvas.setAttribute("aria-label", `Distribution of latency: ${text}`);
+	look(c, bar) {
+		if (!c.sum || c.bar === bar) return;
+		c.bar = bar;
+		this.draw(c);
+		this.read(c);
 	}
 
-	hover(c, offset) {
-		if (!c.surface.box) return;
+	read(c) {
+		const text = c.bar === null ? summary(c) : valuesOf(c, c.bar);
+		setText(c.readout, text);
+		c.canvas.setAttribute("aria-valuetext", text);
+	}
+
+	barUnder(c, offset) {
+		if (!c.surface.box) return null;
 		const { left, width } = c.surface.box;
 		const part = (offset * devicePixelRatio - left) / width;
-		const bar = Math.floor(this.low + part * (this.high - this.low));
-		if (part < 0 || part > 1) return this.summary(c);
-		setText(c.readout, `${micros(barTime(bar))} to ${micros(barTime(bar + 1))}: ${number(c.ok.get(bar) ?? 0)} OK, ${number(c.bad.get(bar) ?? 0)} failed`);
+		return part < 0 || part > 1 ? null : Math.floor(this.low + part * (this.high - this.low));
 	}
+
+	// step looks at the next bar that has a request.
+	step(c, event) {
+		const bars = barsOf(c);
+		const at = bars.indexOf(c.bar);
+		const last = bars.length - 1;
+		const go = { ArrowLeft: at < 0 ? last : Math.max(0, at - 1), ArrowRight: Math.min(last, at + 1), Home: 0, End: last, Escape: -1 }[event.key];
+		if (go === undefined || last < 0 || (go < 0 && c.bar === null)) return;
+		event.preventDefault();
+		this.look(c, bars[go] ?? null);
+		c.canvas.setAttribute("aria-valuemax", last);
+		c.canvas.setAttribute("aria-valuenow", Math.max(0, go));
+	}
+}
+
+function barsOf(c) {
+	return c.sum ? [...new Set([...c.ok.keys(), ...c.bad.keys()])].sort((a, b) => a - b) : [];
+}
+
+function summary(c) {
+	const parts = percentiles(c).map(([name, us]) => `${name} ${micros(us)}`);
+	return [`${number(c.sum.ok)} OK`, ...parts, `${number(c.sum.failed)} failed`].join(" · ");
+}
+
+function valuesOf(c, bar) {
+	return `${micros(barTime(bar))} to ${micros(barTime(bar + 1))}: ${number(c.ok.get(bar) ?? 0)} OK, ${number(c.bad.get(bar) ?? 0)} failed`;
 }
 
 function drawBar({ surface, flow, ok, bad, ...c }, bar) {
@@ -104,6 +134,10 @@ function drawBar({ surface, flow, ok, bad, ...c }, bar) {
 	ctx.fillRect(left, bottom - below, wide, below);
 	ctx.fillStyle = hatch("cross", palette().bad);
 	ctx.fillRect(left, bottom - below - above, wide, above);
+	if (bar !== c.bar) return;
+	ctx.strokeStyle = palette().text;
+	ctx.lineWidth = 2 * px;
+	ctx.strokeRect(left, bottom - below - above, wide, below + above);
 }
 
 function drawPercentiles(c) {
