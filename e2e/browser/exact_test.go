@@ -37,6 +37,6 @@ func TestPictureIsExact(t *testing.T) {
 	p.wait(`[...document.querySelectorAll("[data-instance]")].every(card => {
 		const [http, grpc] = ["http", "grpc"].map(f => card.querySelector("[data-share-" + f + "]").dataset["share" + f[0].toUpperCase() + f.slice(1)] === "1");
 		const words = card.innerText.replace(/\s+/g, " ");
-		return http === grpc ? words.includes(http ? "inferred serving" : "inferred not chosen HTTP") : words.includes("not chosen over " + (http ? "gRPC" : "HTTP"));
+		return http === grpc ? words.includes(http ? "inferred serving" : "inferred not chosen HTTP") : words.includes("over " + (http ? "gRPC" : "HTTP") + " not chosen");
 	})`)
 }
