@@ -57,7 +57,7 @@ func TestWriterToFullPipeWaitsUntilDeadline(t *testing.T) {
 	}
 	defer reader.Close()
 	defer writer.Close()
-	if err := writer.SetWriteDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+	if err := writer.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	n, err := Writer(writer).Write(make([]byte, 1<<20))
