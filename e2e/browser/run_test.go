@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -169,6 +170,35 @@ func TestViewReplays(t *testing.T) {
 	p.wait(`store.now === 1450 && document.querySelector(".box.client").innerText.includes((sum => sum.requests - sum.dropped)(module.sumFlow(trial, "http", 400, 1400)) + "/s")`)
 	p.recoveries()
 	p.failedRequest()
+}
+
+// TestRunIsWatched sees a run while it goes on, from its first trial to its verdict. A page that is opened later sees the same.
+func TestRunIsWatched(t *testing.T) {
+	t.Parallel()
+	s := watched(t, fmt.Sprintf(small, "What does a page show of a run that goes on?"))
+	p := open(t, s.URL, laptop)
+	p.wait(`store.live && document.querySelector("[data-verdict=open]") && document.querySelectorAll("[data-instance]").length === 3`)
+	p.wait(`trial.info.variant === "plain" && /HTTP\s+[1-9]\d*\/s/.test(document.querySelector(".client").innerText)`)
+	p.wait(`document.getElementById("log").innerText.includes("whoami-2 paused")`)
+	later := open(t, s.URL, laptop)
+	for _, p := range []*tab{p, later} {
+		p.wait(`trial.info.variant === "with_retry"`)
+		p.wait(`store.reports.size === 1 && store.ended?.includes("trivet view")`)
+	}
+	<-s.done
+	_ = s.cmd.Wait() // Its exit code depends on how busy the machine is, like the verdict.
+	dirs, err := filepath.Glob(filepath.Join(s.tmp, "*", "2*"))
+	if err != nil || len(dirs) != 1 {
+		t.Fatalf("run directories %q, %v\n%s", dirs, err, s.printed())
+	}
+	text, _ := command(t, s.tmp, "report", "--format", "json", dirs[0]).Output()
+	var of struct{ Experiments []struct{ Verdict string } }
+	if err := json.Unmarshal(text, &of); err != nil || len(of.Experiments) != 1 {
+		t.Fatalf("%v: %s", err, text)
+	}
+	for _, p := range []*tab{p, later} {
+		p.wait(`document.querySelector("[data-verdict=` + of.Experiments[0].Verdict + `]")`)
+	}
 }
 
 // recoveries checks of which group of a report the recovery of a flow is, and that few responses say nothing about shares.

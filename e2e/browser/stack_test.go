@@ -58,12 +58,26 @@ func up(t *testing.T, args ...string) *stack {
 // view starts trivet view of a run until the test ends.
 func view(t *testing.T, dir string) *stack {
 	t.Helper()
-	return serve(t, proctest.Passable(t), []string{"view", "--dashboard", "0", dir}, func(line []byte) (url, _ string) {
-		if text := strings.TrimSpace(string(line)); strings.HasPrefix(text, "http://") {
-			return text, dir
-		}
-		return "", ""
-	})
+	return serve(t, proctest.Passable(t), []string{"view", "--dashboard", "0", dir}, pageLine)
+}
+
+// watched starts trivet run --watch of an experiment.
+func watched(t *testing.T, experiment string) *stack {
+	t.Helper()
+	tmp := proctest.Passable(t)
+	path := filepath.Join(tmp, "watched.yaml")
+	if err := os.WriteFile(path, []byte(experiment), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return serve(t, tmp, []string{"run", "--watch", "--dashboard", "0", "--nginx", labtest.Nginx(t).Path, path}, pageLine)
+}
+
+// pageLine is a line with nothing but the URL of the page.
+func pageLine(line []byte) (url, _ string) {
+	if text := strings.TrimSpace(string(line)); strings.HasPrefix(text, "http://") {
+		return text, ""
+	}
+	return "", ""
 }
 
 // serve starts trivet and waits for the line that has the URL of the page.
@@ -74,7 +88,7 @@ func serve(t *testing.T, tmp string, args []string, ready func(line []byte) (url
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.cmd.Stderr = s
+	s.cmd.Stderr = s.cmd.Stdout
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

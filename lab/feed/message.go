@@ -52,6 +52,7 @@ type Hello struct {
 // A Run lists the experiments of a run directory.
 type Run struct {
 	Experiments []RunExperiment `json:"experiments"`
+	Over        bool            `json:"over,omitempty"` // the run had ended when the feed began
 }
 
 // A RunExperiment is what an experiment asks.

@@ -26,6 +26,7 @@ type RunSource struct {
 	reports []Message
 	changed []Message // since Changed was last called
 	begun   bool      // Changed was called
+	over    bool      // the run had ended when the feed began
 	final   bool      // what is not there will not come
 
 	report    *report.Run
@@ -62,7 +63,7 @@ func FollowRun(dir string) (*RunSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &RunSource{dir: dir, index: index, shown: make(map[string]bool)}
+	r := &RunSource{dir: dir, index: index, shown: make(map[string]bool), over: !record.Running(dir)}
 	if r.report, err = report.Begin(dir); err != nil {
 		return nil, err
 	}
@@ -365,7 +366,7 @@ func (r *RunSource) Snapshot() []Message {
 
 // run is what the experiments ask.
 func (r *RunSource) run() *Run {
-	all := &Run{}
+	all := &Run{Over: r.over}
 	for _, entry := range r.index.Experiments {
 		of := entry.Experiment
 		e := RunExperiment{Name: of.Name, Path: of.Path, Question: of.Question, Trials: max(1, of.Trials)}

@@ -111,6 +111,8 @@ func names(all []Message) []string {
 		switch {
 		case m.Hello != nil:
 			short = append(short, "hello")
+		case m.Run != nil && m.Run.Over:
+			short = append(short, "run that is over")
 		case m.Run != nil:
 			short = append(short, "run")
 		case m.File != nil:
@@ -274,6 +276,10 @@ func TestRunShowsWhyTrialsNeverBegan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !of[1].Run.Over {
+		t.Error("the run is not over")
+	}
+	of[1].Run.Over = false // The other feed began before the end.
 	if got, want := lines(t, of), lines(t, r.Snapshot()); got != want {
 		t.Errorf("of the run that is over\n%s\nof the one that was followed\n%s", got, want)
 	}
@@ -297,7 +303,7 @@ func TestRunShowsWhatCanBeRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	check(t, "a manifest of another version", of, "hello", "run", "trial 0", "bins 0: 6 ok", "trial 1: never begun: the run was interrupted before",
+	check(t, "a manifest of another version", of, "hello", "run that is over", "trial 0", "bins 0: 6 ok", "trial 1: never begun: the run was interrupted before",
 		"trial 2: "+wrong+refused, "trial 3", "bins 3: 6 ok", "experiment 0 one interrupted", "experiment 1 two error")
 	var e report.Experiment
 	if err := json.Unmarshal(of[len(of)-1].Experiment.Report, &e); err != nil || !slices.Equal(e.Reasons, []string{wrong + refused}) {

@@ -19,7 +19,6 @@ const KEPT_EVENTS = 500; // of a live stack
 const KEPT_STATES = 300; // of an instance of a live stack
 const KEPT_NEWS = 5000; // milliseconds of a live stack
 const SNAPSHOT = 1000; // milliseconds within which a snapshot of a live stack arrives
-const WHOLE = 10000; // milliseconds within which the whole of a run that is over arrives
 const LEAST_ZOOM = 4; // bins
 const DATA_PAUSE = 100; // milliseconds between two calls of a "data" listener
 
@@ -79,7 +78,7 @@ export class Store {
 		else if (m.trial) this.takeTrial(m.trial);
 		else if (m.run) this.run = m.run;
 		else if (m.file) this.files.set(m.file.id, m.file);
-		else if (m.experiment) this.takeReport(m.experiment);
+		else if (m.experiment) this.reports.set(m.experiment.experiment, m.experiment.report);
 		else if (m.story) this.stories.set(m.story.trial + " " + m.story.id, m.story);
 		else if (m.control) this.control = m.control;
 		else if (m.omitted) this.omitted = m.omitted;
@@ -97,7 +96,6 @@ export class Store {
 		this.reset();
 		this.hello = hello;
 		this.ended = null;
-		this.begun = performance.now();
 		this.window = this.stack ? 120000 : null;
 		Object.assign(this, before);
 	}
@@ -127,13 +125,6 @@ export class Store {
 		return this.run !== null && this.reports.size >= this.run.experiments.length;
 	}
 
-	// takeReport shows a run that was over before the page was opened from its first trial on.
-	takeReport(m) {
-		this.reports.set(m.experiment, m.report);
-		const first = this.trials.get(Math.min(...this.trials.keys()));
-		if (this.over && first && this.untouched && performance.now() - this.begun < WHOLE) this.show(first.info);
-	}
-
 	// schedule calls listeners soon, once for many messages; those of a hidden page when it is seen again.
 	schedule() {
 		if (this.timer || document.hidden) return;
@@ -157,7 +148,9 @@ export class Store {
 		t.info = info;
 		this.trials.set(info.trial, t);
 		if (info.keep && this.window) this.window = Math.min(this.window, info.keep * info.width_ms);
-		if (this.focus < 0 || (this.live && info.trial > this.focus)) this.show(info);
+		if (this.run?.over) {
+			if (this.untouched) this.show(this.trials.get(Math.min(...this.trials.keys())).info); // One that is over is looked at from its first trial on.
+		} else if (this.focus < 0 || (this.live && info.trial > this.focus)) this.show(info);
 	}
 
 	// show puts a trial in focus, beside the other variants' trials of the same number.
